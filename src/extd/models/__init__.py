@@ -1,0 +1,1 @@
+"""The networks: configurations, the torch code, checkpoints and export."""

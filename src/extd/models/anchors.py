@@ -1,0 +1,45 @@
+"""Anchors of S3FD and the box coder of SSD, in torch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from extd.models.config import ANCHOR_SIZES, STRIDES, VARIANCES
+
+
+def anchor_boxes(height: int, width: int, device: torch.device | None = None) -> Tensor:
+    """The anchors of an input of `height` x `width` px (section 3.4).
+
+    Returns:
+        A x 4 float32 (cx, cy, w, h) in px, finest level first, row by row, not clipped.
+    """
+    shapes = [(-(-height // stride), -(-width // stride)) for stride in STRIDES]
+    return map_anchors(shapes, device)
+
+
+def map_anchors(shapes: list[tuple[int, int]], device: torch.device | None = None) -> Tensor:
+    """The same for feature maps of these (rows, columns), finest first."""
+    levels = []
+    for (rows, columns), stride, size in zip(shapes, STRIDES, ANCHOR_SIZES, strict=True):
+        cy = (torch.arange(rows, dtype=torch.float32, device=device) + 0.5) * stride
+        cx = (torch.arange(columns, dtype=torch.float32, device=device) + 0.5) * stride
+        grid_y, grid_x = torch.meshgrid(cy, cx, indexing="ij")
+        side = torch.full_like(grid_x, size)
+        levels.append(torch.stack([grid_x, grid_y, side, side], -1).reshape(-1, 4))
+    return torch.cat(levels)
+
+
+def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
+    """Regression targets (... x 4) of `boxes` (xyxy, px) against `anchors` (cxcywh, px)."""
+    centre = (boxes[..., :2] + boxes[..., 2:]) / 2
+    size = boxes[..., 2:] - boxes[..., :2]
+    offset = (centre - anchors[..., :2]) / (anchors[..., 2:] * VARIANCES[0])
+    return torch.cat([offset, torch.log(size / anchors[..., 2:]) / VARIANCES[1]], -1)
+
+
+def decode(regression: Tensor, anchors: Tensor) -> Tensor:
+    """Boxes (... x 4, xyxy, px) of raw `regression` against `anchors` (cxcywh, px)."""
+    centre = anchors[..., :2] + regression[..., :2] * VARIANCES[0] * anchors[..., 2:]
+    half = anchors[..., 2:] * torch.exp(regression[..., 2:] * VARIANCES[1]) / 2
+    return torch.cat([centre - half, centre + half], -1)

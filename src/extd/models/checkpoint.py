@@ -1,0 +1,109 @@
+"""Network weights on disk: our safetensors files and the authors' released checkpoints."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from extd.models.config import ExtdConfig, parse_name
+from extd.models.extd import Extd
+
+
+def save_network(network: Extd, path: Path, notes: dict[str, object] | None = None) -> None:
+    """Write the weights with the model's name and `notes` (training data, AP...) as metadata."""
+    metadata = {"model": network.config.name, "notes": json.dumps(notes or {})}
+    partial = path.with_name(path.name + ".partial")
+    state = {key: tensor.cpu().contiguous() for key, tensor in network.state_dict().items()}
+    partial.write_bytes(save(state, metadata))
+    partial.replace(path)
+
+
+def load_network(path: Path) -> tuple[Extd, dict[str, object]]:
+    """The network in evaluation mode, and its notes, from a file of `save_network`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is no checkpoint of this family.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no checkpoint {path}")
+    if path.suffix.lower() in {".pth", ".pt"}:
+        raise ValueError(
+            f"{path} is a PyTorch checkpoint; run: extd convert {path} out.safetensors"
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a safetensors file: {error}") from error
+    if "model" not in metadata:
+        raise ValueError(f"{path} does not name its model; write it with extd convert or train")
+    network = Extd(parse_name(metadata["model"]))
+    network.load_state_dict(state, strict=True)
+    notes: dict[str, object] = json.loads(metadata.get("notes", "{}"))
+    return network.eval(), notes
+
+
+def convert_official(path: Path) -> Extd:
+    """The network in evaluation mode from an EXTD_32/48/64.pth of the paper's authors.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is no such checkpoint; the message names the first wrong key.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no checkpoint {path}")
+    try:
+        official: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+        width = official["loc.0.weight"].shape[1]
+    except (RuntimeError, KeyError, TypeError, AttributeError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{path} is not a checkpoint of EXTD's authors: {error}") from error
+    network = Extd(ExtdConfig("fpn", width, "prelu"))
+    keys = official_keys(network.config)
+    if set(keys.values()) != set(official):
+        odd = sorted(set(keys.values()) ^ set(official))[0]
+        raise ValueError(f"{path} is not a checkpoint of EXTD's authors: unexpected key {odd!r}")
+    network.load_state_dict({ours: official[theirs] for ours, theirs in keys.items()}, strict=True)
+    return network.eval()
+
+
+def official_keys(config: ExtdConfig) -> dict[str, str]:
+    """Our key of every tensor of an FPN-PReLU network, and the authors' key of the same one."""
+    prefixes = {
+        "backbone.stem.": "base.0.",
+        **{f"heads.regression.{level}.": f"loc.{level}." for level in range(6)},
+        **{f"heads.classification.{level}.": f"conf.{level}." for level in range(6)},
+    }
+    for i in range(5):
+        prefixes[f"upsampling.{i}.depthwise."] = f"upfeat.{i}.0."
+        prefixes[f"upsampling.{i}.pointwise."] = f"upfeat.{i}.1."
+        prefixes[f"upsampling.{i}.norm."] = f"upfeat.{i}.2."
+    blocks = ["backbone.stem_block."]
+    blocks += [f"backbone.blocks.{i}." for i in range(len(config.expansions))]
+    for i, block in enumerate(blocks):
+        stages = ["depthwise", "project"] if i == 0 else ["expand", "depthwise", "project"]
+        for s, stage in enumerate(stages):
+            for layer in range(3):
+                norm = "norms.0." if layer == 1 else ""
+                prefixes[f"{block}{stage}.{layer}.{norm}"] = f"base.{i + 1}.conv.{3 * s + layer}."
+    keys = {}
+    for key in Extd(config).state_dict():
+        prefix = max((p for p in prefixes if key.startswith(p)), key=len)
+        keys[key] = prefixes[prefix] + key.removeprefix(prefix)
+    return keys
+
+
+def convert(source: Path, target: Path) -> None:
+    """Write the authors' checkpoint `source` as the safetensors file `target`."""
+    notes: dict[str, object] = {
+        "training_data": "WIDER FACE train, by the authors of the paper",
+        "license": "MIT, NAVER Corp.",
+    }
+    save_network(convert_official(source), target, notes)

@@ -1,0 +1,166 @@
+"""ONNX files: the network with its boxes decoded, for any batch, height and width.
+
+Input `images`: B x 3 x H x W float32, RGB of 0 to 255. Outputs: `boxes`, B x A x 4 float32, xyxy
+px, not clipped; `scores`, B x A float32, probability of a face.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from extd.models.anchors import decode, map_anchors
+from extd.models.checkpoint import load_network
+from extd.models.config import ANCHOR_SIZES, MEAN, STRIDES
+from extd.models.extd import Extd, InvertedResidual, PassNorm, UpsamplingBlock
+
+OPSET = 18
+
+
+class DecodedExtd(nn.Module):
+    """The network followed by softmax and box decoding: what the ONNX file computes."""
+
+    def __init__(self, network: Extd) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """`images` to `boxes` and `scores`, as described above."""
+        maps = self.network.features(images)
+        predictions = self.network.heads(maps)
+        anchors = map_anchors([(m.shape[-2], m.shape[-1]) for m in maps], images.device)
+        background, face = predictions.logits.unbind(-1)
+        # Over two classes softmax is the logistic function of the difference.
+        return decode(predictions.regression, anchors), torch.sigmoid(face - background)
+
+
+def simplified(network: Extd) -> Extd:
+    """A copy for inference: norms folded into convolutions, PReLU as LeakyReLU.
+
+    ONNX Runtime fuses LeakyRelu into the convolution before it, which it does not do with PRelu.
+    A batch norm a pass stays: folding it would copy the shared weights six times.
+    """
+    network = copy.deepcopy(network).eval()
+    stem = list(network.backbone.stem)
+    network.backbone.stem = nn.Sequential(*_folded(stem))
+    for module in network.modules():
+        if isinstance(module, InvertedResidual):
+            module.depthwise = nn.ModuleList(_folded(list(module.depthwise)))
+            module.project = nn.ModuleList(_folded(list(module.project)))
+            if module.expand is not None:
+                module.expand = nn.ModuleList(_folded(list(module.expand)))
+        elif isinstance(module, UpsamplingBlock):
+            assert isinstance(module.norm, nn.BatchNorm2d)
+            module.pointwise = fuse_conv_bn_eval(module.pointwise, module.norm)
+            module.norm = nn.Identity()
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.PReLU):
+                setattr(module, name, nn.LeakyReLU(child.weight.item()))
+    return network
+
+
+def _folded(layers: list[nn.Module]) -> list[nn.Module]:
+    """[convolution, norm, ...] with the norm folded in, unless it differs from pass to pass."""
+    conv, norm, *rest = layers
+    if isinstance(norm, PassNorm):
+        if len(norm.norms) > 1:
+            return layers
+        norm = norm.norms[0]
+    assert isinstance(conv, nn.Conv2d)
+    assert isinstance(norm, nn.BatchNorm2d)
+    return [fuse_conv_bn_eval(conv, norm), *rest]
+
+
+def export_onnx(network: Extd, path: Path, notes: dict[str, object] | None = None) -> None:
+    """Write `network` as an ONNX file with `notes` (training data, AP, licence) in its metadata."""
+    graph = DecodedExtd(simplified(network)).eval()
+    dynamic = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
+    with warnings.catch_warnings(), _quiet("torch.onnx", "onnxscript"):
+        warnings.simplefilter("ignore")  # the exporter's own deprecations are not the user's
+        program = torch.onnx.export(
+            graph,
+            (torch.zeros(2, 3, 259, 387),),
+            input_names=["images"],
+            output_names=["boxes", "scores"],
+            dynamic_shapes=(dynamic,),
+            dynamo=True,
+            opset_version=OPSET,
+            verbose=False,
+        )
+    assert program is not None
+    model = _tidied(program.model_proto)
+    weights = b"".join(sorted(i.raw_data for i in model.graph.initializer))
+    metadata = {
+        **(notes or {}),
+        "model": network.config.name,
+        "anchors": {"strides": STRIDES, "sizes": ANCHOR_SIZES},
+        "mean": MEAN,
+        "sha256": hashlib.sha256(weights).hexdigest(),
+    }
+    for key, value in metadata.items():
+        text = value if isinstance(value, str) else json.dumps(value)
+        model.metadata_props.add(key=f"extd.{key}", value=text)
+    onnx.checker.check_model(model, full_check=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(model.SerializeToString())
+    partial.replace(path)
+
+
+def export_file(source: Path, target: Path) -> None:
+    """Export the safetensors file `source` as the ONNX file `target`.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load_network`.
+    """
+    network, notes = load_network(source)
+    export_onnx(network, target, notes)
+
+
+def _tidied(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same graph without the exporter's stack traces and names, most of the file otherwise."""
+    del model.graph.value_info[:]
+    names = {value.name for value in (*model.graph.input, *model.graph.output)}
+    short: dict[str, str] = {}
+
+    def shortened(name: str) -> str:
+        return name if not name or name in names else short.setdefault(name, f"{len(short):x}")
+
+    for initializer in model.graph.initializer:
+        del initializer.metadata_props[:]
+        initializer.name = shortened(initializer.name)
+    for node in model.graph.node:
+        del node.metadata_props[:]
+        node.ClearField("doc_string")
+        node.ClearField("name")
+        node.input[:] = [shortened(name) for name in node.input]
+        node.output[:] = [shortened(name) for name in node.output]
+    for value in (*model.graph.input, *model.graph.output):
+        del value.metadata_props[:]
+    del model.metadata_props[:], model.graph.metadata_props[:]
+    model.producer_name, model.producer_version = "extd", ""
+    return model
+
+
+@contextmanager
+def _quiet(*loggers: str) -> Iterator[None]:
+    """Warnings of these loggers held back: they concern packages that this graph does not use."""
+    before = {name: logging.getLogger(name).level for name in loggers}
+    try:
+        for name in loggers:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)

@@ -1,0 +1,223 @@
+"""The network of "EXTD: Extremely Tiny Face Detector via Iterative Filter Reuse".
+
+Section numbers are those of arXiv 1906.06579. Shapes are B x C x H x W; a map written "H/4"
+has ceil(H / 4) rows, so any input size works.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from extd.models.config import MEAN, STRIDES, Activation, ExtdConfig
+
+STEM_CHANNELS = 64
+LEAKY_SLOPE = 0.25
+FACE_PRIOR = 0.01
+"""Probability that a fresh net gives each anchor of being a face."""
+
+
+class Predictions(NamedTuple):
+    """Raw outputs for the A anchors of all levels, finest level first, row by row.
+
+    Attributes:
+        regression: B x A x 4, offsets to the anchors (dx, dy, dw, dh), scaled by the variances.
+        logits: B x A x 2, background and face.
+    """
+
+    regression: Tensor
+    logits: Tensor
+
+
+def activation_layer(activation: Activation) -> nn.Module:
+    """A fresh activation; PReLU has one slope a layer (section 3.2)."""
+    if activation == "prelu":
+        return nn.PReLU()
+    if activation == "leakyrelu":
+        return nn.LeakyReLU(LEAKY_SLOPE)
+    return nn.ReLU()
+
+
+class PassNorm(nn.Module):
+    """Batch norm inside F: one for all passes (the paper) or one a pass."""
+
+    def __init__(self, channels: int, passes: int) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(passes))
+
+    def forward(self, x: Tensor, index: int) -> Tensor:
+        """Normalise B x C x H x W with the statistics of pass `index`."""
+        normalised: Tensor = self.norms[index if len(self.norms) > 1 else 0](x)
+        return normalised
+
+
+class InvertedResidual(nn.Module):
+    """Figure 3: point-wise expansion, depthwise 3x3, point-wise projection, and a skip.
+
+    Expansion 1 leaves the first convolution out. The skip exists where input and output have
+    the same shape.
+    """
+
+    def __init__(
+        self, config: ExtdConfig, c_in: int, c_out: int, expansion: int, stride: int, passes: int
+    ) -> None:
+        super().__init__()
+        hidden = c_in * expansion
+        self.expand: nn.ModuleList | None = None
+        if expansion > 1:
+            self.expand = nn.ModuleList(
+                [
+                    nn.Conv2d(c_in, hidden, 1, bias=False),
+                    PassNorm(hidden, passes),
+                    activation_layer(config.activation),
+                ]
+            )
+        self.depthwise = nn.ModuleList(
+            [
+                nn.Conv2d(hidden, hidden, 3, stride, 1, groups=hidden),
+                PassNorm(hidden, passes),
+                activation_layer(config.activation),
+            ]
+        )
+        self.project = nn.ModuleList(
+            [nn.Conv2d(hidden, c_out, 1, bias=False), PassNorm(c_out, passes)]
+        )
+        if config.activated_projection:
+            self.project.append(activation_layer(config.activation))
+        self.has_skip = stride == 1 and c_in == c_out
+
+    def forward(self, x: Tensor, index: int) -> Tensor:
+        """B x C_in x H x W to B x C_out x H/stride x W/stride, in pass `index`."""
+        out = x
+        for stage in (self.expand, self.depthwise, self.project):
+            for layer in stage or ():
+                out = layer(out, index) if isinstance(layer, PassNorm) else layer(out)
+        return x + out if self.has_skip else out
+
+
+class Backbone(nn.Module):
+    """The stem E and the repeated block F (sections 3.1 and 3.2, equation 1).
+
+    f_0 = E(x), f_i = F(f_{i-1}) for i = 1..6, with the same weights in every pass.
+    """
+
+    def __init__(self, config: ExtdConfig) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, STEM_CHANNELS, 3, 2, 1, bias=False),
+            nn.BatchNorm2d(STEM_CHANNELS),
+            activation_layer(config.activation),
+        )
+        width = config.width
+        self.stem_block = InvertedResidual(config, STEM_CHANNELS, width, 1, 1, passes=1)
+        passes = len(STRIDES) if config.norm_per_pass else 1
+        last = len(config.expansions) - 1
+        self.blocks = nn.ModuleList(
+            InvertedResidual(config, width, width, expansion, 2 if i == last else 1, passes)
+            for i, expansion in enumerate(config.expansions)
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """B x 3 x H x W to six maps B x C x H/4.. H/128."""
+        out = self.stem_block(self.stem(x), 0)
+        maps = []
+        for index in range(len(STRIDES)):
+            for block in self.blocks:
+                out = block(out, index)
+            maps.append(out)
+        return maps
+
+
+class UpsamplingBlock(nn.Module):
+    """Bilinear upsampling, separable 3x3 convolution, batch norm, ReLU (section 3.3)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(width, width, 3, 1, 1, groups=width, bias=False)
+        self.pointwise = nn.Conv2d(width, width, 1, bias=False)
+        self.norm: nn.Module = nn.BatchNorm2d(width)
+
+    def forward(self, coarse: Tensor, skip: Tensor) -> Tensor:
+        """Bring `coarse` to the size of `skip` (B x C x H x W) and add the two."""
+        resized = F.interpolate(coarse, size=skip.shape[-2:], mode="bilinear", align_corners=False)
+        refined = F.relu(self.norm(self.pointwise(self.depthwise(resized))))
+        return refined + skip
+
+
+class Heads(nn.Module):
+    """One 3x3 convolution a level for boxes and one for classes (section 3.3).
+
+    The finest level has three background channels of which the largest counts: S3FD's max-out
+    background label against its many false positives.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.regression = nn.ModuleList(nn.Conv2d(width, 4, 3, 1, 1) for _ in STRIDES)
+        self.classification = nn.ModuleList(
+            nn.Conv2d(width, 4 if level == 0 else 2, 3, 1, 1) for level in range(len(STRIDES))
+        )
+
+    def forward(self, maps: list[Tensor]) -> Predictions:
+        """Six maps to the predictions of their A = sum(H_i · W_i) anchors."""
+        regression, logits = [], []
+        for x, regress, classify in zip(maps, self.regression, self.classification, strict=True):
+            scores = classify(x)
+            if scores.shape[1] == 4:
+                background = scores[:, :3].amax(1, keepdim=True)
+                scores = torch.cat([background, scores[:, 3:]], 1)
+            regression.append(regress(x).flatten(2).transpose(1, 2))
+            logits.append(scores.flatten(2).transpose(1, 2))
+        return Predictions(torch.cat(regression, 1), torch.cat(logits, 1))
+
+
+class Extd(nn.Module):
+    """The whole detector: backbone, optional feature pyramid, heads (figure 2)."""
+
+    mean: Tensor
+
+    def __init__(self, config: ExtdConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
+        self.backbone = Backbone(config)
+        upsamplings = len(STRIDES) - 1 if config.neck == "fpn" else 0
+        self.upsampling = nn.ModuleList(UpsamplingBlock(config.width) for _ in range(upsamplings))
+        self.heads = Heads(config.width)
+        initialize(self)
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """The maps that the heads read, finest first; `images` as in `forward`."""
+        maps: list[Tensor] = self.backbone(images - self.mean)
+        if not self.upsampling:
+            return maps
+        pyramid = [maps[-1]]
+        for block, skip in zip(self.upsampling, reversed(maps[:-1]), strict=True):
+            pyramid.insert(0, block(pyramid[0], skip))
+        return pyramid
+
+    def forward(self, images: Tensor) -> Predictions:
+        """Detect in B x 3 x H x W, RGB of 0 to 255 in float."""
+        predictions: Predictions = self.heads(self.features(images))
+        return predictions
+
+
+def initialize(network: Extd) -> None:
+    """He initialisation (Appendix A), and class biases that begin with few faces."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    for head in (*network.heads.regression, *network.heads.classification):
+        assert isinstance(head, nn.Conv2d)
+        # The heads are linear: a gain of one keeps a fresh net's outputs small.
+        nn.init.kaiming_normal_(head.weight, nonlinearity="linear")
+    for head in network.heads.classification:
+        assert isinstance(head, nn.Conv2d)
+        assert head.bias is not None
+        nn.init.constant_(head.bias[-1:], -math.log((1 - FACE_PRIOR) / FACE_PRIOR))

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from extd.training.recipe import Augmentation, Data, Optimizer, Recipe
+
+
+@pytest.fixture
+def labels(tmp_path: Path) -> Path:
+    """Six noisy pictures of 160 x 120 px, each with two bright squares for faces."""
+    rng = np.random.default_rng(0)
+    lines = []
+    for i in range(6):
+        image = rng.integers(0, 80, (120, 160, 3), np.uint8)
+        boxes = [[10 + 5 * i, 20, 34 + 5 * i, 44], [100, 60, 130, 90]]
+        for x1, y1, x2, y2 in boxes:
+            image[y1:y2, x1:x2] = 220
+        cv2.imwrite(str(tmp_path / f"{i}.png"), image)
+        entry = {"image": f"{i}.png", "width": 160, "height": 120, "boxes": boxes, "ignore": []}
+        lines.append(json.dumps({**entry, "source": "even" if i % 2 == 0 else "odd"}))
+    path = tmp_path / "labels.jsonl"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def recipe(labels: Path) -> Recipe:
+    """A run of a few seconds."""
+    return Recipe(
+        model="extd-fpn-32-relu",
+        data=Data(str(labels)),
+        iterations=6,
+        batch=4,
+        ema=0.9,
+        precision="fp32",
+        save_every=3,
+        augmentation=Augmentation(crop=128),
+        optimizer=Optimizer("adamw", rate=1e-3, schedule="cosine", warmup=2, clip=10.0),
+    )

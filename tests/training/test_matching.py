@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from extd.models.anchors import anchor_boxes
+from extd.training.matching import match, pairwise_iou
+from extd.training.recipe import Loss
+
+SETTINGS = Loss()
+NONE = torch.zeros(0, 4)
+
+
+def anchors(size: int = 128) -> Tensor:
+    boxes = anchor_boxes(size, size)
+    return torch.cat([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], 1)
+
+
+@st.composite
+def faces(draw: st.DrawFn) -> Tensor:
+    def box() -> list[float]:
+        x, y = draw(st.floats(-10, 110, width=32)), draw(st.floats(-10, 110, width=32))
+        return [x, y, x + draw(st.floats(4, 90)), y + draw(st.floats(4, 90))]
+
+    return torch.tensor([box() for _ in range(draw(st.integers(1, 8)))])
+
+
+@given(faces())
+def test_thresholds_hold_and_good_anchors_are_taken(boxes: Tensor) -> None:
+    targets = match(anchors(), boxes, NONE, SETTINGS)
+    overlap, _ = pairwise_iou(anchors(), boxes)
+    best = overlap.max(1).values
+    positive = targets.face >= 0
+    assert positive[best >= SETTINGS.match_iou].all()
+    chosen = overlap[positive, targets.face[positive]]
+    forced = torch.zeros(len(best), dtype=torch.bool)
+    forced[overlap.argmax(0)] = True
+    assert ((chosen > SETTINGS.compensate_iou) | forced[positive]).all()
+    assert torch.equal(targets.negative, ~positive)
+
+
+@given(faces())
+def test_compensation_brings_poor_faces_to_the_mean_and_no_further(boxes: Tensor) -> None:
+    overlap, _ = pairwise_iou(anchors(), boxes)
+    plain = match(anchors(), boxes, NONE, Loss(compensate_iou=1.0))
+    before = torch.bincount(plain.face[plain.face >= 0], minlength=len(boxes))
+    after_match = match(anchors(), boxes, NONE, SETTINGS)
+    after = torch.bincount(after_match.face[after_match.face >= 0], minlength=len(boxes))
+    mean = int(before.float().mean())
+    assert (after >= before).all()
+    assert (after <= before.clamp(min=mean)).all()
+    # What the first stage decided stays.
+    decided = plain.face >= 0
+    assert torch.equal(after_match.face[decided], plain.face[decided])
+    free = overlap.masked_fill((after_match.face >= 0)[:, None], 0)
+    starved = (after < mean) & (after > 0)
+    if len(boxes) == 1 and starved.any():
+        assert (free.max() <= SETTINGS.compensate_iou).all()
+
+
+def test_a_small_face_between_anchors_is_compensated() -> None:
+    # The 8 px face overlaps 16 px anchors by at most 0.25; the 32 px one has many.
+    boxes = torch.tensor([[60.0, 60, 68, 68], [8, 8, 40, 40]])
+    plain = match(anchors(), boxes, NONE, Loss(compensate_iou=1.0))
+    targets = match(anchors(), boxes, NONE, SETTINGS)
+    assert (plain.face == 0).sum() == 1
+    assert (targets.face == 0).sum() > 1
+
+
+def test_ignored_regions_are_neither_face_nor_background() -> None:
+    region = torch.tensor([[64.0, -20, 150, 150]])
+    targets = match(anchors(), NONE, region, SETTINGS)
+    centre = anchor_boxes(128, 128)
+    inside = (centre[:, 0] > 80) & (centre[:, 2] == 16)
+    outside = (centre[:, 0] < 48) & (centre[:, 2] == 16)
+    assert not targets.negative[inside].any()
+    assert targets.negative[outside].all()
+    assert (targets.face < 0).all()
+
+
+def test_a_tiny_ignored_face_does_not_hide_the_large_anchors() -> None:
+    targets = match(anchors(), NONE, torch.tensor([[60.0, 60, 65, 65]]), SETTINGS)
+    large = anchor_boxes(128, 128)[:, 2] >= 64
+    assert targets.negative[large].all()
+    assert not targets.negative.all()
