@@ -17,8 +17,8 @@ from extd.models.extd import Extd
 from extd.training.recipe import Optimizer, Recipe
 
 STEP_FACTOR = 0.1
-FIXED = ("model", "seed", "batch", "iterations", "augmentation", "loss", "optimizer")
-"""What a resumed run may not change: each decides the weights step by step."""
+FIXED = ("model", "seed", "batch", "augmentation", "loss", "optimizer")
+"""What a resumed run may not change. Iterations may: a run can be made longer."""
 
 
 @dataclass(slots=True)

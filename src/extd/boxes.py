@@ -1,0 +1,68 @@
+"""Geometry of boxes: float arrays [N, 4] of x1, y1, x2, y2 in pixels, areas (x2 - x1)·(y2 - y1)."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Boxes = NDArray[np.float32]
+
+
+def area(boxes: Boxes) -> NDArray[np.float32]:
+    """Area of each box in square pixels, [N]; 0 where a side is not positive."""
+    areas: NDArray[np.float32] = np.maximum(boxes[:, 2:] - boxes[:, :2], 0).prod(axis=1)
+    return areas
+
+
+def longer_side(boxes: Boxes) -> NDArray[np.float32]:
+    """The greater of width and height of each box in pixels, [N]."""
+    sides: NDArray[np.float32] = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
+    return sides
+
+
+def iou(a: Boxes, b: Boxes) -> NDArray[np.float32]:
+    """Intersection over union of every box of `a` [N, 4] with every box of `b` [M, 4]: [N, M].
+
+    Two boxes without area have an IoU of 0.
+    """
+    near = np.maximum(a[:, None, :2], b[None, :, :2])
+    far = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    overlap: NDArray[np.float32] = np.maximum(far - near, 0).prod(axis=2)
+    union = area(a)[:, None] + area(b)[None] - overlap
+    ratio: NDArray[np.float32] = overlap / np.maximum(union, np.finfo(np.float32).tiny)
+    return ratio
+
+
+def nms(
+    boxes: Boxes, scores: NDArray[np.float32], threshold: float, keep: int | None = None
+) -> NDArray[np.intp]:
+    """Greedy non-maximum suppression: drop a box whose IoU with a better kept one > threshold.
+
+    Args:
+        boxes: [N, 4].
+        scores: [N], all above 0; of equal scores the earlier box is better.
+        threshold: IoU, above 0 to 1.
+        keep: how many boxes are kept at most; all without it.
+
+    Returns:
+        Indices of the kept boxes, best first.
+    """
+    if len(boxes) == 0:
+        return np.empty(0, np.intp)
+    corner_and_size = boxes.astype(np.float64)
+    corner_and_size[:, 2:] -= corner_and_size[:, :2]
+    kept = cv2.dnn.NMSBoxes(corner_and_size, scores, 0.0, threshold)  # type: ignore[arg-type]
+    return np.asarray(kept, np.intp)[:keep]
+
+
+def clip(boxes: Boxes, width: int, height: int) -> Boxes:
+    """The boxes cut off at the borders of a picture of `width` x `height` pixels."""
+    return np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
+
+
+def mirror(boxes: Boxes, width: int) -> Boxes:
+    """The boxes in the picture mirrored left to right: x1' = width - x2, x2' = width - x1."""
+    mirrored = boxes.copy()
+    mirrored[:, [0, 2]] = width - boxes[:, [2, 0]]
+    return mirrored

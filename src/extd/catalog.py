@@ -1,0 +1,127 @@
+"""The published models: sizes, and for those that ship, their weights and measured AP."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+CATALOG = Path(__file__).with_name("catalog.json")
+WEIGHTS = Path(__file__).with_name("weights")
+
+
+@dataclass(frozen=True, slots=True)
+class AveragePrecision:
+    """AP on the three subsets of WIDER FACE's validation set, 0 to 1."""
+
+    easy: float
+    medium: float
+    hard: float
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Trained weights in the package.
+
+    Attributes:
+        file: name of the ONNX file.
+        sha256: its digest, in hexadecimal.
+        bytes: its size.
+        ap: measured AP at one scale, or None.
+        images: how many validation pictures that AP covers, or None.
+        training_data: what the network learned from.
+        license: licence of the weights.
+    """
+
+    file: str
+    sha256: str
+    bytes: int
+    ap: AveragePrecision | None
+    images: int | None
+    training_data: str
+    license: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """One model of the paper.
+
+    Attributes:
+        name: as in `extd-fpn-32-prelu`.
+        parameters: trainable parameters.
+        macs: multiply-adds of the convolutions at 640 x 480.
+        weights: None where none ship.
+    """
+
+    name: str
+    parameters: int
+    macs: int
+    weights: Weights | None
+
+
+def load_catalog(path: Path = CATALOG) -> tuple[ModelInfo, ...]:
+    """The models of a catalog file, by default the one in the package, in the file's order.
+
+    The file is a JSON list of objects whose keys are the fields of `ModelInfo`, with the objects
+    of `Weights` and `AveragePrecision` nested in them, each of the two possibly null.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is no such list; the message names the first wrong entry.
+    """
+    try:
+        records = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(records, list):
+        raise ValueError(f"{path} holds a {type(records).__name__}; expected a list of models")
+    models = []
+    for record in records:
+        try:
+            weights = record["weights"]
+            if weights is not None:
+                ap = weights["ap"] and AveragePrecision(**weights["ap"])
+                weights = Weights(**{**weights, "ap": ap})
+            models.append(ModelInfo(**{**record, "weights": weights}))
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{path}: wrong entry {record!r}: {error}") from error
+    return tuple(models)
+
+
+def find_model(name: str, models: Sequence[ModelInfo]) -> ModelInfo:
+    """The model of that name, in any letter case.
+
+    Raises:
+        ValueError: there is none; the message gives the nearest name.
+    """
+    by_name = {model.name.lower(): model for model in models}
+    if name.lower() not in by_name:
+        nearest = difflib.get_close_matches(name.lower(), by_name, n=1, cutoff=0)
+        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        raise ValueError(f"there is no model {name!r}{hint}")
+    return by_name[name.lower()]
+
+
+def find_weights(name: str, models: Sequence[ModelInfo], folder: Path = WEIGHTS) -> Path:
+    """The checked ONNX file of a model, by default from the package.
+
+    Raises:
+        ValueError: no such model, no weights ship for it, or the file is not the catalog's.
+        FileNotFoundError: the file is not in `folder`.
+    """
+    model = find_model(name, models)
+    if model.weights is None:
+        ready = ", ".join(model.name for model in models if model.weights) or "none"
+        raise ValueError(f"no weights ship for {model.name!r}; models with weights: {ready}")
+    path = folder / model.weights.file
+    if not path.is_file():
+        raise FileNotFoundError(f"the weights {path} are missing; install extd again")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest != model.weights.sha256:
+        raise ValueError(
+            f"{path} has sha256 {digest}, not {model.weights.sha256}; install extd again"
+        )
+    return path

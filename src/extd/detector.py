@@ -1,0 +1,198 @@
+"""From a picture to its faces: resize, network, threshold, non-maximum suppression."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from extd.boxes import area, clip, longer_side, mirror, nms
+from extd.faces import Faces
+from extd.images import Image, ImageSource, read_image
+from extd.runtime import Network
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What to look for in a picture, and how thoroughly.
+
+    Attributes:
+        threshold: keep boxes whose face probability is above this, 0 to below 1.
+        nms_iou: of two boxes that overlap by a greater IoU only the better stays, above 0 to 1.
+        top_k: how many boxes of each pass, the best, go into the suppression.
+        max_faces: how many faces a picture gives at most, the best.
+        min_face: smallest face: longer side of its box in pixels of the original picture.
+        max_face: largest face, likewise.
+        longest: resize the picture to this longer side, in pixels, before the scales.
+        scales: one pass of the network for each factor; 2 finds smaller faces, 0.5 larger ones.
+        flip: add a pass of the mirrored picture at each scale.
+        clip: cut boxes at the border of the picture and drop those wholly outside.
+    """
+
+    threshold: float = 0.3
+    nms_iou: float = 0.3
+    top_k: int = 5000
+    max_faces: int = 750
+    min_face: float = 0.0
+    max_face: float | None = None
+    longest: int | None = None
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+    clip: bool = True
+
+    def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            ValueError: a value is out of range; the message names it.
+        """
+        object.__setattr__(self, "scales", tuple(self.scales))
+        max_face = math.inf if self.max_face is None else self.max_face
+        longest = 1 if self.longest is None else self.longest
+        for name, value, right, range_ in (
+            ("threshold", self.threshold, 0 <= self.threshold < 1, "0 to below 1"),
+            ("nms_iou", self.nms_iou, 0 < self.nms_iou <= 1, "above 0, up to 1"),
+            ("top_k", self.top_k, self.top_k >= 1, "1 or more"),
+            ("max_faces", self.max_faces, self.max_faces >= 1, "1 or more"),
+            ("min_face", self.min_face, self.min_face >= 0, "0 or more pixels"),
+            ("max_face", self.max_face, max_face >= self.min_face, "min_face or more pixels"),
+            ("longest", self.longest, longest >= 1, "1 or more pixels"),
+            ("scales", self.scales, len(self.scales) > 0, "one or more factors"),
+            *(("scales", s, 0 < s < math.inf, "factors above 0") for s in self.scales),
+        ):
+            if not right:
+                raise ValueError(f"{name} is {value}; give {range_}")
+
+
+class Detector:
+    """Finds faces in pictures.
+
+    Attributes:
+        network: the loaded network.
+        options: used where a call gives none.
+    """
+
+    def __init__(
+        self,
+        model: str | Path = "extd-fpn-32-prelu",
+        *,
+        options: Options | None = None,
+        threads: int = 0,
+        providers: Sequence[str] | None = None,
+    ) -> None:
+        """Load a network.
+
+        Args:
+            model: name of a model whose weights ship (any letter case), or an `.onnx` file.
+            options: used where a call gives none; the defaults of `Options` without it.
+            threads: how many threads compute; 0 is one for each core.
+            providers: ONNX Runtime's execution providers, preferred first; without it the CPU.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the name is unknown or has no weights, the file is no exported detector,
+                or the first provider does not run here.
+        """
+        self.network = Network(model, threads=threads, providers=providers)
+        self.options = options or Options()
+
+    def detect(self, image: ImageSource, options: Options | None = None) -> Faces:
+        """Find the faces of one picture.
+
+        Args:
+            image: anything that `extd.read_image` takes; arrays are RGB.
+            options: instead of the detector's own.
+
+        Returns:
+            Faces in pixels of the picture, upright, best first.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the picture cannot be read; the message names it.
+        """
+        return self._find(read_image(image), options or self.options)
+
+    def detect_many(
+        self, images: Iterable[ImageSource], options: Options | None = None
+    ) -> Iterator[Faces]:
+        """Find the faces of many pictures of any sizes, one result a picture, in order.
+
+        Lazy: one picture is read in the background while the network runs on the one before it,
+        and no more are held. A picture that cannot be read ends the iteration after the results
+        of all before it. To skip such pictures, call `detect` in a loop and catch its errors.
+
+        Args:
+            images: anything that `extd.read_image` takes, each.
+            options: instead of the detector's own.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: a picture cannot be read; the message gives its position, from 0.
+        """
+        if isinstance(images, str | bytes):
+            raise ValueError(f"{images!r} is one picture; detect_many takes several, as in a list")
+        with ThreadPoolExecutor(1, "extd-read") as reader:
+            waiting: Future[Image] | None = None
+            for position, image in enumerate(images):
+                following = reader.submit(_read_numbered, image, position)
+                if waiting is not None:
+                    yield self._find(waiting.result(), options or self.options)
+                waiting = following
+            if waiting is not None:
+                yield self._find(waiting.result(), options or self.options)
+
+    def _find(self, image: Image, options: Options) -> Faces:
+        """Pool the boxes of all passes, suppress the worse of overlapping ones, apply limits."""
+        height, width = image.shape[:2]
+        fit = options.longest / max(height, width) if options.longest else 1.0
+        passes = []
+        for scale in options.scales:
+            passes.append(self._one_pass(image, fit * scale, options))
+            if options.flip:
+                boxes, scores = self._one_pass(image[:, ::-1], fit * scale, options)
+                passes.append((mirror(boxes, width), scores))
+        boxes = np.concatenate([boxes for boxes, _ in passes])
+        scores = np.concatenate([scores for _, scores in passes])
+        kept = nms(boxes, scores, options.nms_iou)
+        boxes, scores = boxes[kept], scores[kept]
+        if options.clip:
+            boxes = clip(boxes, width, height)
+            inside = area(boxes) > 0
+            boxes, scores = boxes[inside], scores[inside]
+        size = longer_side(boxes)
+        fitting = size >= options.min_face
+        if options.max_face is not None:
+            fitting &= size <= options.max_face
+        chosen = np.flatnonzero(fitting)[: options.max_faces]
+        return Faces(boxes[chosen], scores[chosen], width, height)
+
+    def _one_pass(
+        self, image: Image, factor: float, options: Options
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Best `top_k` boxes above the threshold, in pixels of `image`, from one bilinear scale."""
+        # No side may vanish.
+        factor = max(factor, 1 / min(image.shape[:2]))
+        if factor != 1:
+            image = np.asarray(cv2.resize(image, None, fx=factor, fy=factor), np.uint8)
+        boxes, scores = (batch[0] for batch in self.network.run(image[None]))
+        likely = np.flatnonzero(scores > options.threshold)
+        best = likely[np.argsort(-scores[likely], kind="stable")[: options.top_k]]
+        return boxes[best] / np.float32(factor), scores[best]
+
+    def __repr__(self) -> str:
+        network = self.network
+        return f"Detector({network.name!r}, {network.provider}, threads={network.threads})"
+
+
+def _read_numbered(image: ImageSource, position: int) -> Image:
+    """The picture at `position` of a sequence, which an error names."""
+    try:
+        return read_image(image)
+    except ValueError as error:
+        raise ValueError(f"picture {position}: {error}") from error

@@ -1,0 +1,102 @@
+"""What a detector finds in one picture: a frozen value that every other part takes and returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """One detected face.
+
+    Attributes:
+        box: x1, y1, x2, y2 in pixels of the original picture.
+        score: probability that the box holds a face, 0 to 1.
+    """
+
+    box: tuple[float, float, float, float]
+    score: float
+
+
+@dataclass(frozen=True, slots=True, eq=False, init=False)
+class Faces:
+    """The faces of one picture. `len`, indices and iteration give them as `Face` values.
+
+    Attributes:
+        boxes: float32 [N, 4], read-only; x1, y1, x2, y2 in pixels of the original picture.
+        scores: float32 [N], read-only; 0 to 1. A `Detector` gives the best first.
+        width: width of the picture in pixels.
+        height: height of the picture in pixels.
+    """
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    width: int
+    height: int
+
+    def __init__(self, boxes: ArrayLike, scores: ArrayLike, width: int, height: int) -> None:
+        """Copy and check the arrays.
+
+        Raises:
+            ValueError: a shape is wrong, a box is not finite or has x2 < x1 or y2 < y1, a score
+                is outside 0 to 1, or the picture has no pixels.
+        """
+        boxes = np.array(boxes, dtype=np.float32)
+        scores = np.array(scores, dtype=np.float32)
+        if boxes.ndim != 2 or boxes.shape[1] != 4:
+            raise ValueError(f"boxes have shape {boxes.shape}; expected (N, 4)")
+        if scores.shape != boxes.shape[:1]:
+            raise ValueError(f"scores have shape {scores.shape}; expected {boxes.shape[:1]}")
+        if width < 1 or height < 1:
+            raise ValueError(f"the picture is {width} x {height} pixels; it needs at least one")
+        proper = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] >= boxes[:, :2]).all(axis=1)
+        if not proper.all():
+            box = boxes[~proper][0].tolist()
+            raise ValueError(f"box {box} needs finite x1 <= x2 and y1 <= y2")
+        probable = (scores >= 0) & (scores <= 1)
+        if not probable.all():
+            raise ValueError(f"score {scores[~probable][0]} is outside 0 to 1")
+        boxes.flags.writeable = False
+        scores.flags.writeable = False
+        object.__setattr__(self, "boxes", boxes)
+        object.__setattr__(self, "scores", scores)
+        object.__setattr__(self, "width", width)
+        object.__setattr__(self, "height", height)
+
+    @classmethod
+    def empty(cls, width: int, height: int) -> Faces:
+        """No face in a picture of that size in pixels."""
+        return cls(np.empty((0, 4)), np.empty(0), width, height)
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __getitem__(self, index: int) -> Face:
+        x1, y1, x2, y2 = self.boxes[index].tolist()
+        return Face((x1, y1, x2, y2), float(self.scores[index]))
+
+    def __iter__(self) -> Iterator[Face]:
+        return (self[index] for index in range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Faces):
+            return NotImplemented
+        return (
+            (self.width, self.height) == (other.width, other.height)
+            and np.array_equal(self.boxes, other.boxes)
+            and np.array_equal(self.scores, other.scores)
+        )
+
+    def __repr__(self) -> str:
+        return f"Faces({len(self)} in {self.width} x {self.height} px)"
+
+    def to_dict(self) -> list[dict[str, object]]:
+        """For JSON: a `{"box": [x1, y1, x2, y2], "score": s}` a face, to 0.01 px and 0.0001."""
+        return [
+            {"box": [round(value, 2) for value in face.box], "score": round(face.score, 4)}
+            for face in self
+        ]

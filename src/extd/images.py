@@ -1,0 +1,260 @@
+"""Pictures of any origin as one thing: uint8 [H, W, 3] RGB, upright."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Protocol, runtime_checkable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+"""uint8 [H, W, 3], RGB."""
+
+CHANNELS = (1, 3, 4)
+ROUNDING = 1e-3
+"""How far resampling may leave a float picture outside 0 to 1."""
+
+
+@runtime_checkable
+class PilImage(Protocol):
+    """What is needed of a `PIL.Image.Image`, which stays an optional package."""
+
+    mode: str
+
+    def getexif(self) -> Mapping[int, Any]: ...  # noqa: D102
+    def load(self) -> object: ...  # noqa: D102
+    def convert(self, mode: str, /) -> Any: ...  # noqa: D102
+
+
+@runtime_checkable
+class Tensor(Protocol):
+    """What is needed of a `torch.Tensor`, which stays an optional package."""
+
+    def detach(self) -> Any: ...  # noqa: D102
+    def is_floating_point(self) -> bool: ...  # noqa: D102
+
+
+Buffer = bytes | bytearray | memoryview
+ImageSource = str | PathLike[str] | Buffer | BinaryIO | PilImage | Tensor | NDArray[Any]
+"""What `read_image` takes."""
+
+
+def read_image(source: ImageSource) -> Image:
+    """Read a picture, turn it upright and convert it to 8-bit RGB.
+
+    Args:
+        source: one of
+            - a path, the bytes of a file, or a binary file object: JPEG, PNG, WebP, AVIF, TIFF,
+              BMP or GIF (first frame), turned as its EXIF orientation says;
+            - a PIL image, turned likewise;
+            - an RGB array [H, W], [H, W, 1], [H, W, 3] (RGBA: [H, W, 4]), or one with the channels
+              first where the last axis cannot be channels;
+            - a torch tensor [C, H, W], with the channels last where the first axis cannot be
+              channels, or [H, W].
+            Arrays and tensors are uint8 (0 to 255), uint16 (0 to 65535) or float (0 to 1).
+            Grey is repeated, alpha is dropped.
+
+    Returns:
+        uint8 [H, W, 3], RGB, C-contiguous. It shares memory with an array that already was this.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is broken, empty, too large for OpenCV (2^30 pixels) or of another
+            format; the array has another shape, type or range, or holds NaN.
+    """
+    if isinstance(source, str | PathLike):
+        path = Path(source)
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder; give one of its pictures")
+        if not path.exists():
+            raise FileNotFoundError(f"there is no file {path}")
+        return _decode(path.read_bytes(), str(path))
+    if isinstance(source, Buffer):
+        return _decode(source, "the picture in memory")
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    if isinstance(source, PilImage):
+        return _from_pil(source)
+    if isinstance(source, Tensor):
+        return _from_tensor(source)
+    if hasattr(source, "read"):
+        name = str(getattr(source, "name", "the file object"))
+        data = source.read()
+        if not isinstance(data, bytes):
+            raise ValueError(f'{name} gives {type(data).__name__}, not bytes; open it with "rb"')
+        return _decode(data, name)
+    raise ValueError(f"{source!r} is no picture; give a path, bytes, a file, an array or a tensor")
+
+
+def _decode(data: Buffer, name: str) -> Image:
+    """The picture in the bytes of a file; `name` stands for it in errors."""
+    if not data:
+        raise ValueError(f"{name} is empty")
+    # Of the formats that begin so, OpenCV reads no other.
+    avif = data[4:8] == b"ftyp"
+    flags = cv2.IMREAD_COLOR_RGB | (cv2.IMREAD_IGNORE_ORIENTATION if avif else 0)
+    try:
+        with _quiet_opencv:
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        if "MAX_IMAGE" in str(error):
+            raise ValueError(f"{name} has more pixels than OpenCV accepts; shrink it") from error
+        raise ValueError(f"{name} cannot be decoded: {error}") from error
+    if image is None:
+        raise ValueError(
+            f"{name} is broken or no picture; extd reads JPEG, PNG, WebP, AVIF, TIFF, BMP and GIF"
+        )
+    pixels = np.asarray(image, np.uint8)
+    return _turn(pixels, *_avif_orientation(bytes(data))) if avif else pixels
+
+
+def _from_pil(source: PilImage) -> Image:
+    """The pixels of a PIL image, turned as its EXIF orientation says."""
+    try:
+        source.load()
+        orientation = source.getexif().get(0x0112, 1)
+        if source.mode in {"F", "I"} or source.mode.startswith("I;16"):
+            pixels = np.asarray(source)
+            # 16-bit files were opened as 32-bit integers by older versions of PIL.
+            if source.mode == "I" and pixels.min() >= 0 and pixels.max() <= 65535:
+                pixels = pixels.astype(np.uint16)
+            image = _from_array(pixels)
+        else:
+            # PIL warns where a palette with transparency goes to RGB in one step.
+            opaque = source.convert("RGBA") if source.mode in {"P", "PA"} else source
+            image = np.asarray(opaque.convert("RGB"))
+    except (OSError, SyntaxError) as error:
+        name = getattr(source, "filename", "") or repr(source)
+        raise ValueError(f"{name} is broken: {error}") from error
+    return _turn(image, *EXIF_ORIENTATIONS.get(orientation, (0, None)))
+
+
+def _from_tensor(source: Tensor) -> Image:
+    """The pixels of a torch tensor on any device, channels first unless that cannot be."""
+    tensor = source.detach().cpu()
+    pixels: NDArray[Any] = (tensor.float() if source.is_floating_point() else tensor).numpy()
+    if pixels.ndim == 3 and pixels.shape[0] in CHANNELS:
+        pixels = pixels.transpose(1, 2, 0)
+    return _from_array(pixels)
+
+
+def _from_array(array: NDArray[Any]) -> Image:
+    """The pixels of an array, channels last unless that cannot be."""
+    pixels = array[:, :, None] if array.ndim == 2 else array
+    if pixels.ndim == 3 and pixels.shape[2] not in CHANNELS and pixels.shape[0] in CHANNELS:
+        pixels = pixels.transpose(1, 2, 0)
+    if pixels.ndim != 3 or pixels.shape[2] not in CHANNELS or pixels.size == 0:
+        raise ValueError(
+            f"an array of shape {array.shape} is no picture; expected (H, W), (H, W, 3), "
+            "(H, W, 4) or (3, H, W) with at least one pixel"
+        )
+    pixels = _to_uint8(pixels[:, :, :3])
+    if pixels.shape[2] == 1:
+        pixels = pixels.repeat(3, axis=2)
+    return np.ascontiguousarray(pixels)
+
+
+def _to_uint8(pixels: NDArray[Any]) -> Image:
+    """Scale uint16 or float of 0 to 1 to the 256 levels, rounding to the nearest."""
+    # The name, because a type of the other byte order is not equal to its native twin.
+    if pixels.dtype.name == "uint8":
+        return pixels
+    if pixels.dtype.name == "uint16":
+        return np.asarray(np.rint(pixels / 257), np.uint8)
+    if pixels.dtype.kind != "f":
+        raise ValueError(
+            f"an array of {pixels.dtype} is no picture; expected uint8, uint16, or float of 0 to 1"
+        )
+    low, high = pixels.min(), pixels.max()
+    # Written so that NaN fails too.
+    if not (low >= -ROUNDING and high <= 1 + ROUNDING):
+        raise ValueError(
+            f"a float picture holds 0 to 1, but this one {low:g} to {high:g}; "
+            "divide by 255 where it holds 0 to 255"
+        )
+    return np.asarray(np.rint(pixels.clip(0, 1) * 255), np.uint8)
+
+
+EXIF_ORIENTATIONS: Mapping[int, tuple[int, int | None]] = {
+    2: (0, 1),
+    3: (2, None),
+    4: (0, 0),
+    5: (1, 0),
+    6: (3, None),
+    7: (3, 0),
+    8: (1, None),
+}
+"""What makes a picture of EXIF tag 0x0112 upright: quarter turns to the left, axis to flip."""
+
+
+def _turn(image: Image, quarters: int, axis: int | None) -> Image:
+    """The image after that many quarter turns to the left, then flipped along `axis`."""
+    turned = np.rot90(image, quarters)
+    return np.ascontiguousarray(turned if axis is None else np.flip(turned, axis))
+
+
+def _avif_orientation(data: bytes) -> tuple[int, int | None]:
+    """Quarter turns to the left and axis to flip of an AVIF file, from `irot` and `imir`.
+
+    OpenCV reads the EXIF tag instead, which says nothing in AVIF (ISO/IEC 23000-22, 7.3.10.1).
+    """
+    meta = dict(_iso_boxes(data)).get(b"meta", b"")[4:]
+    properties = dict(_iso_boxes(meta)).get(b"iprp", b"")
+    values = dict(_iso_boxes(dict(_iso_boxes(properties)).get(b"ipco", b"")))
+    axis = values[b"imir"][0] & 1 if b"imir" in values else None
+    return values.get(b"irot", b"\0")[0] & 3, axis
+
+
+def _iso_boxes(data: bytes) -> list[tuple[bytes, bytes]]:
+    """Type and content of the boxes in a row (ISO/IEC 14496-12, 4.2)."""
+    boxes = []
+    start = 0
+    while start + 8 <= len(data):
+        size = int.from_bytes(data[start : start + 4], "big")
+        # A size of 0 means up to the end, 1 a 64-bit size after the type.
+        if size == 1:
+            size = int.from_bytes(data[start + 8 : start + 16], "big")
+        end = start + size if size else len(data)
+        if end < start + 8:
+            break
+        boxes.append((data[start + 4 : start + 8], data[start + 8 : end]))
+        start = end
+    return boxes
+
+
+class _QuietOpenCV:
+    """Context in which OpenCV logs nothing: our errors say it, and name the file.
+
+    The level is one for all threads, so the last one out restores what the first one found.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._level = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+            self._inside += 1
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                cv2.utils.logging.setLogLevel(self._level)
+
+
+_quiet_opencv = _QuietOpenCV()

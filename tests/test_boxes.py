@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from extd.boxes import area, clip, iou, longer_side, mirror, nms
+
+# Whole pixels in a small space overlap often, and their IoU is exact.
+CORNER = st.integers(-20, 60)
+SIDE = st.integers(1, 40)
+
+
+@st.composite
+def some_boxes(draw: st.DrawFn, largest: int = 40) -> NDArray[np.float32]:
+    rows = draw(st.lists(st.tuples(CORNER, CORNER, SIDE, SIDE), max_size=largest))
+    boxes = np.array([(x, y, x + w, y + h) for x, y, w, h in rows], np.float32)
+    return boxes.reshape(-1, 4)
+
+
+def pixels(box: NDArray[np.float32]) -> set[tuple[int, int]]:
+    x1, y1, x2, y2 = (int(value) for value in box)
+    return {(x, y) for x in range(x1, x2) for y in range(y1, y2)}
+
+
+def greedy(boxes: NDArray[np.float32], scores: NDArray[np.float32], threshold: float) -> list[int]:
+    """The definition of non-maximum suppression, box by box."""
+    kept: list[int] = []
+    for i in sorted(range(len(boxes)), key=lambda i: (-scores[i], i)):
+        overlaps = iou(boxes[i : i + 1], boxes[kept])[0].astype(float)
+        if not (overlaps > threshold).any():
+            kept.append(i)
+    return kept
+
+
+@given(some_boxes(5), some_boxes(5))
+def test_iou_counts_shared_pixels(a: NDArray[np.float32], b: NDArray[np.float32]) -> None:
+    ratios = iou(a, b)
+    assert ratios.shape == (len(a), len(b))
+    for i, j in np.ndindex(ratios.shape):
+        one, other = pixels(a[i]), pixels(b[j])
+        assert ratios[i, j] == pytest.approx(len(one & other) / len(one | other), abs=1e-6)
+
+
+def test_boxes_without_area_overlap_nothing() -> None:
+    point = np.array([[3, 3, 3, 3]], np.float32)
+    square = np.array([[0, 0, 9, 9]], np.float32)
+    assert iou(point, point) == iou(point, square) == 0
+
+
+@given(some_boxes(), st.data())
+def test_nms_is_the_greedy_definition(boxes: NDArray[np.float32], data: st.DataObject) -> None:
+    # Few levels, so that equal scores occur; thresholds that no IoU of whole pixels equals.
+    levels = data.draw(
+        st.lists(st.integers(1, 20), min_size=len(boxes), max_size=len(boxes)), label="levels"
+    )
+    scores = np.array(levels, np.float32) / 20
+    threshold = data.draw(st.sampled_from([0.1111, 0.3001, 0.4501, 0.7001, 1.0]), label="threshold")
+    keep = data.draw(st.none() | st.integers(1, 10), label="keep")
+    assert nms(boxes, scores, threshold, keep).tolist() == greedy(boxes, scores, threshold)[:keep]
+
+
+def test_nms_of_many_real_valued_boxes() -> None:
+    rng = np.random.default_rng(0)
+    centres = rng.uniform(0, 500, (100, 2))[rng.integers(0, 100, 2000)]
+    centres += rng.normal(0, 4, centres.shape)
+    half = rng.uniform(5, 30, (2000, 1))
+    boxes = np.hstack([centres - half, centres + half]).astype(np.float32)
+    scores = rng.uniform(0.01, 1, 2000).astype(np.float32)
+    assert nms(boxes, scores, 0.3).tolist() == greedy(boxes, scores, 0.3)
+
+
+def test_nms_keeps_a_pair_that_overlaps_exactly_by_the_threshold() -> None:
+    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 5]], np.float32)
+    scores = np.array([0.5, 0.9], np.float32)
+    assert nms(boxes, scores, 0.5).tolist() == [1, 0]
+    assert nms(boxes, scores, 0.499).tolist() == [1]
+
+
+@given(some_boxes())
+def test_clipping_keeps_the_pixels_inside(boxes: NDArray[np.float32]) -> None:
+    inside = clip(boxes, 30, 20)
+    frame = pixels(np.array([0, 0, 30, 20], np.float32))
+    for box, clipped in zip(boxes, inside, strict=True):
+        assert pixels(clipped) == pixels(box) & frame
+    assert inside.dtype == np.float32
+
+
+@given(some_boxes())
+def test_mirroring_twice_changes_nothing_and_sizes_stay(boxes: NDArray[np.float32]) -> None:
+    mirrored = mirror(boxes, 50)
+    assert np.array_equal(mirror(mirrored, 50), boxes)
+    assert np.array_equal(area(mirrored), area(boxes))
+    assert np.array_equal(longer_side(mirrored), longer_side(boxes))
+
+
+def test_mirroring_moves_the_left_border_to_the_right() -> None:
+    assert mirror(np.array([[0, 1, 10, 5]], np.float32), 50).tolist() == [[40, 1, 50, 5]]
+
+
+def test_sides_and_area() -> None:
+    boxes = np.array([[0, 0, 3, 7], [5, 5, 4, 9]], np.float32)
+    assert longer_side(boxes[:1]).tolist() == [7]
+    assert area(boxes).tolist() == [21, 0]

@@ -1,0 +1,304 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from extd.boxes import iou, longer_side, mirror
+from extd.detector import Detector, Options
+from extd.faces import Faces
+
+Pixels = NDArray[np.uint8]
+
+# A face in each cell of 8 x 8 px: its score is red / 255, and green is half its side in px.
+TOY = """
+<ir_version: 8, opset_import: ["": 18]>
+toy (float[N,3,H,W] images) => (float[N,A,4] boxes, float[N,A] scores)
+<
+    int64 rows = {2}, int64 columns = {3}, int64[3] flat_boxes = {0, 4, -1},
+    int64[2] flat_scores = {0, -1}, float zero = {0}, float one = {1}, float half = {0.5},
+    float cell = {8}, float full = {255}
+>
+{
+    cells = MaxPool<kernel_shape = [8, 8], strides = [8, 8], ceil_mode = 1>(images)
+    red, green, blue = Split<axis = 1, num_outputs = 3>(cells)
+    zeros = Mul(red, zero)
+    ones = Add(zeros, one)
+    column = CumSum(ones, columns)
+    column_centre = Sub(column, half)
+    x = Mul(column_centre, cell)
+    row = CumSum(ones, rows)
+    row_centre = Sub(row, half)
+    y = Mul(row_centre, cell)
+    x1 = Sub(x, green)
+    y1 = Sub(y, green)
+    x2 = Add(x, green)
+    y2 = Add(y, green)
+    stacked = Concat<axis = 1>(x1, y1, x2, y2)
+    flat = Reshape(stacked, flat_boxes)
+    boxes = Transpose<perm = [0, 2, 1]>(flat)
+    levels = Reshape(red, flat_scores)
+    scores = Div(levels, full)
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory: pytest.TempPathFactory) -> Detector:
+    path = tmp_path_factory.mktemp("toy") / "toy.onnx"
+    onnx.save(onnx.parser.parse_model(TOY), path)
+    return Detector(path, threads=1)
+
+
+def picture(*faces: tuple[int, int, int, int], width: int = 64, height: int = 48) -> Pixels:
+    """Black but for cells (column, row, red, green), 8 x 8 px each."""
+    image = np.zeros((height, width, 3), np.uint8)
+    for column, row, red, green in faces:
+        image[row * 8 : row * 8 + 8, column * 8 : column * 8 + 8, :2] = red, green
+    return image
+
+
+def test_faces_are_in_pixels_of_the_picture_best_first(detector: Detector) -> None:
+    faces = detector.detect(picture((1, 1, 102, 4), (5, 3, 255, 3), (5, 5, 153, 2)))
+    assert faces == Faces(
+        [[41, 25, 47, 31], [42, 42, 46, 46], [8, 8, 16, 16]], np.float32([1, 0.6, 0.4]), 64, 48
+    )
+
+
+def test_a_picture_without_faces_gives_an_empty_result(detector: Detector) -> None:
+    assert detector.detect(picture()) == Faces.empty(64, 48)
+
+
+def test_scores_must_exceed_the_threshold(detector: Detector) -> None:
+    image = picture((1, 1, 51, 4), (5, 3, 52, 4))
+    assert len(detector.detect(image, Options(threshold=0.2))) == 1
+    assert len(detector.detect(image, Options(threshold=0.19))) == 2
+
+
+def test_of_overlapping_boxes_the_best_stays(detector: Detector) -> None:
+    image = picture((1, 1, 200, 12), (2, 1, 250, 12), (3, 1, 150, 12))
+    # Neighbours, shifted by 8 of 24 px, have an IoU of 0.5, the outer two of 0.2.
+    assert len(detector.detect(image, Options(nms_iou=0.49))) == 1
+    assert len(detector.detect(image, Options(nms_iou=0.51))) == 3
+    assert detector.detect(image, Options(nms_iou=0.49)).scores[0] == np.float32(250 / 255)
+
+
+def test_limits_on_the_number_keep_the_best(detector: Detector) -> None:
+    image = picture((1, 1, 100, 4), (3, 1, 255, 4), (5, 1, 204, 4))
+    for options in (Options(max_faces=2), Options(top_k=2)):
+        assert detector.detect(image, options).scores.tolist() == pytest.approx([1, 0.8])
+
+
+def test_suppression_comes_after_the_best_of_each_pass_are_taken(detector: Detector) -> None:
+    image = picture((1, 1, 255, 12), (2, 1, 250, 12), (6, 1, 200, 4))
+    assert len(detector.detect(image, Options(top_k=2))) == 1
+    assert len(detector.detect(image, Options(max_faces=2))) == 2
+
+
+def test_sizes_count_the_longer_side_and_leave_room_for_others(detector: Detector) -> None:
+    image = picture((1, 1, 255, 2), (4, 3, 204, 5), (6, 3, 153, 7))
+    sizes = longer_side(detector.detect(image, Options(min_face=10)).boxes)
+    assert sizes.tolist() == [10, 14]
+    sizes = longer_side(detector.detect(image, Options(max_face=10)).boxes)
+    assert sizes.tolist() == [4, 10]
+    # A face of the wrong size takes no place.
+    assert len(detector.detect(image, Options(min_face=10, max_faces=2))) == 2
+
+
+def test_boxes_are_cut_at_the_border_unless_told_otherwise(detector: Detector) -> None:
+    image = picture((0, 0, 255, 10))
+    assert detector.detect(image).boxes.tolist() == [[0, 0, 14, 14]]
+    assert detector.detect(image, Options(clip=False)).boxes.tolist() == [[-6, -6, 14, 14]]
+
+
+def test_boxes_wholly_outside_are_dropped(detector: Detector) -> None:
+    # The centre of the second cell lies 3 px beyond the border of a picture of 9 px.
+    image = picture((1, 0, 255, 2), width=9, height=8)
+    assert len(detector.detect(image)) == 0
+    assert len(detector.detect(image, Options(clip=False))) == 1
+
+
+def test_scales_map_back_to_the_picture(detector: Detector) -> None:
+    image = np.zeros((64, 96, 3), np.uint8)
+    image[32:48, 48:64, :2] = 255, 4
+    # At half the size the block is one cell with its centre at (28, 20).
+    half = detector.detect(image, Options(scales=(0.5,)))
+    assert half.boxes.tolist() == [[48, 32, 64, 48]]
+    assert (half.width, half.height) == (96, 64)
+    # At full size it is four, inside of that box; their IoU with it is 0.25.
+    whole = detector.detect(image)
+    assert len(whole) == 4
+    both = detector.detect(image, Options(scales=(1.0, 0.5)))
+    assert len(both) == 5
+    assert len(detector.detect(image, Options(scales=(1.0, 0.5), nms_iou=0.2))) == 4
+
+
+def test_longest_fits_the_longer_side_before_the_scales(detector: Detector) -> None:
+    image = np.zeros((64, 96, 3), np.uint8)
+    image[32:48, 48:64, :2] = 255, 4
+    half = detector.detect(image, Options(scales=(0.5,)))
+    assert detector.detect(image, Options(longest=48)) == half
+    assert detector.detect(image, Options(longest=24, scales=(2.0,))) == half
+    assert detector.detect(image, Options(longest=96)) == detector.detect(image)
+
+
+def test_no_side_vanishes(detector: Detector) -> None:
+    line = np.full((1, 400, 3), 255, np.uint8)
+    for options in (Options(longest=10), Options(scales=(0.01,))):
+        faces = detector.detect(line, options)
+        assert (faces.width, faces.height) == (400, 1)
+    assert len(detector.detect(line[:, :1], Options(scales=(0.01,)))) == 1
+
+
+def test_the_mirrored_pass_finds_the_same_places(detector: Detector) -> None:
+    image = picture((1, 1, 102, 4), (5, 3, 255, 3))
+    assert detector.detect(image, Options(flip=True)) == detector.detect(image)
+    # Off the grid of cells the mirrored picture has other boxes, which join those of the first.
+    image = picture((1, 1, 102, 4), (5, 3, 255, 3), width=66)
+    joined = detector.detect(image, Options(flip=True, nms_iou=1, clip=False))
+    upright = detector.detect(image, Options(nms_iou=1, clip=False))
+    flipped = detector.detect(image[:, ::-1], Options(nms_iou=1, clip=False))
+    expected = np.vstack([upright.boxes, mirror(flipped.boxes, 66)])
+    assert sorted(joined.boxes.tolist()) == sorted(expected.tolist())
+
+
+@settings(max_examples=60)
+@given(
+    st.integers(1, 70),
+    st.integers(1, 70),
+    st.integers(0, 99),
+    st.builds(
+        Options,
+        threshold=st.floats(0, 0.99),
+        nms_iou=st.floats(0.01, 1),
+        top_k=st.integers(1, 50),
+        max_faces=st.integers(1, 50),
+        min_face=st.floats(0, 30),
+        max_face=st.none() | st.floats(30, 60),
+        longest=st.none() | st.integers(1, 100),
+        scales=st.lists(st.floats(0.1, 2), min_size=1, max_size=3).map(tuple),
+        flip=st.booleans(),
+    ),
+)
+def test_results_keep_every_promise(
+    detector: Detector, width: int, height: int, seed: int, options: Options
+) -> None:
+    noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    noise[:, :, 1] //= 8
+    faces = detector.detect(noise, options)
+    assert (faces.width, faces.height) == (width, height)
+    assert len(faces) <= options.max_faces
+    assert (faces.scores > options.threshold).all()
+    assert (np.diff(faces.scores) <= 0).all()
+    assert (faces.boxes >= 0).all()
+    assert (faces.boxes <= [width, height, width, height]).all()
+    sizes = longer_side(faces.boxes)
+    assert (sizes >= options.min_face).all()
+    assert options.max_face is None or (sizes <= options.max_face).all()
+    unclipped = detector.detect(noise, Options(threshold=options.threshold, clip=False))
+    overlaps = iou(unclipped.boxes, unclipped.boxes) - np.eye(len(unclipped))
+    assert (overlaps <= 0.3 + 1e-6).all()
+
+
+def test_a_call_may_replace_the_options_of_the_detector(detector: Detector) -> None:
+    strict = Detector(detector.network.path, options=Options(threshold=0.5))
+    image = picture((1, 1, 102, 4))
+    assert len(strict.detect(image)) == 0
+    assert len(strict.detect(image, Options())) == 1
+    assert [len(faces) for faces in strict.detect_many([image], Options())] == [1]
+
+
+def test_a_file_that_cannot_be_read_is_named(detector: Detector, tmp_path: Path) -> None:
+    path = tmp_path / "broken.jpg"
+    path.write_bytes(b"broken")
+    with pytest.raises(ValueError, match=r"broken\.jpg"):
+        detector.detect(path)
+
+
+def test_many_pictures_give_one_result_each_in_order(detector: Detector, tmp_path: Path) -> None:
+    images = [picture((column, 1, 255, 3), width=64 + 9 * column, height=40) for column in range(6)]
+    cv2.imwrite(str(tmp_path / "last.png"), images[0][:, :, ::-1])
+    sources: list[Any] = [*images, tmp_path / "last.png"]
+    results = list(detector.detect_many(sources))
+    assert results == [detector.detect(source) for source in sources]
+    assert results[-1] == results[0]
+    assert list(detector.detect_many([])) == []
+
+
+def test_many_pictures_are_read_one_ahead(detector: Detector) -> None:
+    taken = 0
+
+    def endless() -> Iterator[Pixels]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield picture()
+
+    results = detector.detect_many(endless())
+    assert taken == 0
+    for done in range(1, 4):
+        next(results)
+        assert taken == done + 1
+    results.close()  # type: ignore[attr-defined]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("extd")]
+
+
+def test_a_bad_picture_ends_many_after_the_results_before_it(
+    detector: Detector, tmp_path: Path
+) -> None:
+    path = tmp_path / "broken.jpg"
+    path.write_bytes(b"broken")
+    results = detector.detect_many([picture(), picture(), path, picture()])
+    assert len(next(results)) == 0
+    assert len(next(results)) == 0
+    with pytest.raises(ValueError, match=r"picture 2: .*broken\.jpg"):
+        next(results)
+    with pytest.raises(FileNotFoundError, match=r"absent\.jpg"):
+        list(detector.detect_many([tmp_path / "absent.jpg"]))
+
+
+def test_one_path_is_not_taken_for_many(detector: Detector) -> None:
+    with pytest.raises(ValueError, match=r"'photo\.jpg' is one picture"):
+        list(detector.detect_many("photo.jpg"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"threshold": -0.1}, r"threshold is -0\.1; give 0 to below 1"),
+        ({"threshold": 1.0}, r"threshold is 1\.0"),
+        ({"threshold": float("nan")}, "threshold is nan"),
+        ({"nms_iou": 0.0}, r"nms_iou is 0\.0"),
+        ({"nms_iou": 1.1}, r"nms_iou is 1\.1"),
+        ({"top_k": 0}, "top_k is 0"),
+        ({"max_faces": 0}, "max_faces is 0"),
+        ({"min_face": -1.0}, r"min_face is -1\.0"),
+        ({"min_face": 9.0, "max_face": 8.0}, r"max_face is 8\.0; give min_face or more"),
+        ({"longest": 0}, "longest is 0"),
+        ({"scales": ()}, r"scales is \(\); give one or more"),
+        ({"scales": (1.0, 0.0)}, r"scales is 0\.0; give factors above 0"),
+        ({"scales": (float("inf"),)}, "scales is inf"),
+    ],
+)
+def test_a_wrong_option_is_named(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Options(**wrong)
+
+
+def test_scales_may_be_given_as_a_list() -> None:
+    options = Options(scales=[1, 2])  # type: ignore[arg-type]
+    assert options == Options(scales=(1, 2))
+    assert hash(options) == hash(Options(scales=(1, 2)))
+
+
+def test_a_detector_shows_its_model_provider_and_threads(detector: Detector) -> None:
+    assert repr(detector) == "Detector('toy', CPUExecutionProvider, threads=1)"

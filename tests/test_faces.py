@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import ArrayLike
+
+from extd.faces import Face, Faces
+
+TWO = Faces([[1, 2, 30, 40], [5, 6, 7, 8]], [0.9, 0.25], width=64, height=48)
+
+
+def test_iteration_and_indices_give_face_values() -> None:
+    assert list(TWO) == [Face((1, 2, 30, 40), pytest.approx(0.9)), Face((5, 6, 7, 8), 0.25)]
+    assert TWO[-1] == TWO[1]
+    assert len(TWO) == 2
+    with pytest.raises(IndexError):
+        TWO[2]
+
+
+def test_arrays_are_float32_copies_that_cannot_be_written() -> None:
+    boxes = np.array([[1.0, 2.0, 3.0, 4.0]])
+    faces = Faces(boxes, np.array([0.5]), 10, 10)
+    boxes[:] = 0
+    assert faces.boxes.tolist() == [[1, 2, 3, 4]]
+    assert faces.boxes.dtype == faces.scores.dtype == np.float32
+    for array in (faces.boxes, faces.scores):
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 0
+
+
+def test_equality_compares_contents() -> None:
+    assert Faces(TWO.boxes, TWO.scores, 64, 48) == TWO
+    assert Faces(TWO.boxes, TWO.scores, 64, 49) != TWO
+    assert Faces(TWO.boxes + 1, TWO.scores, 64, 48) != TWO
+    assert Faces.empty(3, 2) == Faces.empty(3, 2)
+    assert Faces.empty(3, 2) != "no faces"
+
+
+def test_empty_has_the_shapes_of_a_result() -> None:
+    empty = Faces.empty(width=3, height=2)
+    assert empty.boxes.shape == (0, 4)
+    assert empty.scores.shape == (0,)
+    assert (empty.width, empty.height, len(empty), list(empty)) == (3, 2, 0, [])
+    assert empty.to_dict() == []
+
+
+@pytest.mark.parametrize(
+    ("boxes", "scores", "width", "message"),
+    [
+        ([[1, 2, 3]], [0.5], 9, r"shape \(1, 3\)"),
+        ([1, 2, 3, 4], [0.5], 9, r"shape \(4,\)"),
+        ([[1, 2, 3, 4]], [0.5, 0.6], 9, r"shape \(2,\)"),
+        ([[1, 2, 3, 4]], [1.5], 9, r"1\.5"),
+        ([[1, 2, 3, 4]], [np.nan], 9, "nan"),
+        ([[1, 2, np.inf, 4]], [0.5], 9, "inf"),
+        ([[1, 2, 3, 4], [7, 2, 3, 4]], [0.5, 0.5], 9, r"\[7\.0, 2\.0, 3\.0, 4\.0\]"),
+        ([[1, 2, 3, 4]], [0.5], 0, "0 x 9"),
+    ],
+)
+def test_a_wrong_value_is_named(
+    boxes: ArrayLike, scores: ArrayLike, width: int, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        Faces(boxes, scores, width, 9)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.floats(-1e4, 1e4, width=32),
+            st.floats(-1e4, 1e4, width=32),
+            st.floats(0, 1e4, width=32),
+            st.floats(0, 1e4, width=32),
+            st.floats(0, 1, width=32),
+        )
+    )
+)
+def test_json_is_the_values_rounded(rows: list[tuple[float, ...]]) -> None:
+    boxes = [[x, y, x + w, y + h] for x, y, w, h, _ in rows]
+    faces = Faces(np.reshape(boxes, (-1, 4)), [row[4] for row in rows], 100, 100)
+    records = json.loads(json.dumps(faces.to_dict()))
+    assert len(records) == len(faces)
+    for face, record in zip(faces, records, strict=True):
+        assert list(record) == ["box", "score"]
+        assert record["box"] == [round(value, 2) for value in face.box]
+        assert record["score"] == round(face.score, 4)

@@ -1,0 +1,332 @@
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from extd.images import read_image
+
+Pixels = NDArray[np.uint8]
+ROW, COLUMN = np.mgrid[:32, :48]
+# Differs from each of its mirrored and turned copies, and in every channel.
+RAMP: Pixels = np.stack([COLUMN * 5, ROW * 8, (ROW + COLUMN) * 3], 2).astype(np.uint8)
+QUADRANTS = np.kron(
+    np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]], np.uint8),
+    np.ones((16, 24, 1), np.uint8),
+)
+
+
+def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def seen_by_pil(data: bytes) -> Pixels:
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGBA").convert("RGB"))
+
+
+def assert_close(image: Pixels, expected: Pixels, levels: int) -> None:
+    assert image.dtype == np.uint8
+    assert image.shape == expected.shape
+    assert np.abs(image.astype(int) - expected).max() <= levels
+
+
+PICTURE = Image.fromarray(RAMP)
+FILES: dict[str, Callable[[], bytes]] = {
+    "JPEG": lambda: encoded(PICTURE, "JPEG"),
+    "JPEG, CMYK": lambda: encoded(PICTURE.convert("CMYK"), "JPEG"),
+    "JPEG, grey": lambda: encoded(PICTURE.convert("L"), "JPEG"),
+    "JPEG, progressive": lambda: encoded(PICTURE, "JPEG", progressive=True),
+    "PNG": lambda: encoded(PICTURE, "PNG"),
+    "PNG, palette": lambda: encoded(PICTURE.quantize(50), "PNG"),
+    "PNG, palette, transparent": lambda: encoded(PICTURE.quantize(50), "PNG", transparency=3),
+    "PNG, alpha": lambda: encoded(PICTURE.convert("RGBA"), "PNG"),
+    "PNG, grey and alpha": lambda: encoded(PICTURE.convert("LA"), "PNG"),
+    "PNG, 1 bit": lambda: encoded(PICTURE.convert("1"), "PNG"),
+    "WebP": lambda: encoded(PICTURE, "WEBP", lossless=True),
+    "WebP, alpha": lambda: encoded(PICTURE.convert("RGBA"), "WEBP", lossless=True),
+    "AVIF": lambda: encoded(PICTURE, "AVIF"),
+    "AVIF, alpha": lambda: encoded(PICTURE.convert("RGBA"), "AVIF"),
+    "TIFF": lambda: encoded(PICTURE, "TIFF"),
+    "TIFF, LZW": lambda: encoded(PICTURE, "TIFF", compression="tiff_lzw"),
+    "TIFF, CMYK": lambda: encoded(PICTURE.convert("CMYK"), "TIFF"),
+    "TIFF, palette": lambda: encoded(PICTURE.quantize(50), "TIFF"),
+    "TIFF, alpha": lambda: encoded(PICTURE.convert("RGBA"), "TIFF"),
+    "BMP": lambda: encoded(PICTURE, "BMP"),
+    "BMP, palette": lambda: encoded(PICTURE.quantize(50), "BMP"),
+    "GIF": lambda: encoded(PICTURE.quantize(50), "GIF"),
+    "GIF, first of two": lambda: encoded(
+        PICTURE.quantize(50), "GIF", save_all=True, append_images=[Image.new("P", (48, 32))]
+    ),
+    "1 x 1": lambda: encoded(Image.new("RGB", (1, 1), (9, 80, 200)), "PNG"),
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_every_kind_of_file_has_the_pixels_that_pil_sees(kind: str) -> None:
+    data = FILES[kind]()
+    image = read_image(data)
+    assert image.flags.c_contiguous
+    assert_close(image, seen_by_pil(data), levels=2)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF"])
+def test_exif_orientation_is_applied(kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(Image.fromarray(QUADRANTS), kind, exif=exif)
+    upright = seen_by_pil(data)
+    assert (mean_difference(upright, QUADRANTS) > 50) == (orientation != 1)
+    with Image.open(io.BytesIO(data)) as opened:
+        for image in (read_image(data), read_image(opened)):
+            assert mean_difference(image, upright) < 9
+
+
+def mean_difference(a: Pixels, b: Pixels) -> float:
+    return float(np.abs(a.astype(int) - b).mean()) if a.shape == b.shape else 255.0
+
+
+def test_avif_rotation_counts_and_its_exif_does_not() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    tiff = np.frombuffer(exif.tobytes()[6:], np.uint8)
+    written, buffer = cv2.imencodeWithMetadata(
+        ".avif", QUADRANTS, [cv2.IMAGE_METADATA_EXIF], [tiff]
+    )
+    data = bytearray(buffer.tobytes())
+    assert written
+    assert tiff.tobytes() in data
+    assert read_image(data).shape == (48, 32, 3)
+    data[data.index(b"irot") + 4] = 0
+    assert read_image(data).shape == (32, 48, 3)
+
+
+def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        crc = zlib.crc32(kind + content)
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", crc)
+
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+
+
+WIDE = RAMP.astype(np.uint16) * 257
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+def test_files_of_16_bits_keep_their_brightness(suffix: str) -> None:
+    colour = cv2.imencode(suffix, WIDE[:, :, ::-1])[1].tobytes()
+    assert np.array_equal(read_image(colour), RAMP)
+    grey = cv2.imencode(suffix, WIDE[:, :, 0])[1].tobytes()
+    assert np.array_equal(read_image(grey), RAMP[:, :, [0, 0, 0]])
+    steps = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    image = read_image(cv2.imencode(suffix, steps)[1].tobytes())
+    assert_close(image[:, :, 0], np.rint(steps / 257).astype(np.uint8), levels=1)
+
+
+def test_png_of_16_bits_with_alpha() -> None:
+    pixels = np.dstack([WIDE, np.full((32, 48), 12345, np.uint16)]).astype(">u2")
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    assert np.array_equal(read_image(png(48, 32, 16, 6, rows)), RAMP)
+
+
+@pytest.mark.parametrize("depth", [10, 12])
+def test_avif_of_more_than_8_bits(depth: int) -> None:
+    pixels = (WIDE >> (16 - depth))[:, :, ::-1]
+    options = [cv2.IMWRITE_AVIF_DEPTH, depth, cv2.IMWRITE_AVIF_QUALITY, 100]
+    assert_close(read_image(cv2.imencode(".avif", pixels, options)[1].tobytes()), RAMP, levels=2)
+
+
+def test_path_text_bytes_and_file_give_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "Gr\u00fc\u00dfe \u5bb6\u65cf.png"
+    data = encoded(PICTURE, "PNG")
+    path.write_bytes(data)
+    for source in (path, str(path), data, bytearray(data), io.BytesIO(data)):
+        assert np.array_equal(read_image(source), RAMP)
+    with path.open("rb") as file:
+        assert np.array_equal(read_image(file), RAMP)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF"])
+def test_a_truncated_file_is_named(kind: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    noise = Image.fromarray(rng.integers(0, 255, (90, 90, 3), dtype=np.uint8))
+    path = tmp_path / f"cut.{kind.lower()}"
+    data = encoded(noise, kind)
+    for length in (10, len(data) // 2):
+        path.write_bytes(data[:length])
+        with pytest.raises(ValueError, match=r"cut\.\w+ is broken"):
+            read_image(path)
+
+
+def test_empty_foreign_and_missing_files_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "nothing.jpg"
+    with pytest.raises(FileNotFoundError, match=r"nothing\.jpg"):
+        read_image(path)
+    path.touch()
+    with pytest.raises(ValueError, match=r"nothing\.jpg is empty"):
+        read_image(path)
+    path.write_text("<html>")
+    with pytest.raises(ValueError, match=r"nothing\.jpg is broken or no picture"):
+        read_image(path)
+    with path.open("rb") as file, pytest.raises(ValueError, match=r"nothing\.jpg is broken"):
+        read_image(file)
+    with path.open() as text, pytest.raises(ValueError, match='open it with "rb"'):
+        read_image(text)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="is a folder"):
+        read_image(tmp_path)
+
+
+def test_a_decompression_bomb_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.png"
+    path.write_bytes(png(40000, 40000, 8, 0, bytes(100)))
+    with pytest.raises(ValueError, match=r"bomb\.png has more pixels"):
+        read_image(path)
+
+
+def test_opencv_is_quiet_while_it_decodes_and_only_then(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    data = encoded(PICTURE, "TIFF")
+    level = cv2.utils.logging.getLogLevel()
+
+    def read(_: int) -> None:
+        with pytest.raises(ValueError, match="broken"):
+            read_image(data[: len(data) // 2])
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(read, range(40)))
+    assert capfd.readouterr().err == ""
+    assert cv2.utils.logging.getLogLevel() == level
+
+
+@pytest.mark.parametrize(
+    ("array", "expected"),
+    [
+        (RAMP, RAMP),
+        (RAMP[:, :, 0], RAMP[:, :, [0, 0, 0]]),
+        (RAMP[:, :, :1], RAMP[:, :, [0, 0, 0]]),
+        (np.dstack([RAMP, RAMP[:, :, 0]]), RAMP),
+        (RAMP.transpose(2, 0, 1), RAMP),
+        (RAMP[:1].transpose(2, 0, 1), RAMP[:1]),
+        (RAMP[:3, :, :], RAMP[:3]),
+        (WIDE, RAMP),
+        (WIDE.astype(">u2"), RAMP),
+        (RAMP / 255, RAMP),
+        ((RAMP / 255).astype(np.float16), RAMP),
+        (RAMP[::-1, ::-1], RAMP[::-1, ::-1]),
+    ],
+    ids=lambda value: f"{value.dtype} {value.shape}",
+)
+def test_arrays_of_every_layout_and_type(array: NDArray[Any], expected: Pixels) -> None:
+    image = read_image(array)
+    assert image.dtype == np.uint8
+    assert image.flags.c_contiguous
+    assert np.array_equal(image, expected)
+
+
+def test_an_array_in_the_final_form_is_not_copied() -> None:
+    assert np.shares_memory(read_image(RAMP), RAMP)
+
+
+def test_float_pictures_may_overshoot_by_a_rounding_error() -> None:
+    pixels = np.array([[[-1e-4, 0.5, 1 + 1e-4]]])
+    assert read_image(pixels).tolist() == [[[0, 128, 255]]]
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (RAMP.astype(np.float32), "divide by 255"),
+        (np.full((2, 2), -0.5), r"-0\.5"),
+        (np.full((2, 2), np.nan), "nan"),
+        (np.array([[0.5, np.nan]]), "nan"),
+        (np.array([[0.5, np.inf]]), "inf"),
+        (RAMP.astype(np.int64), "int64"),
+        (RAMP > 9, "bool"),
+        (RAMP[:, :, :2], r"\(32, 48, 2\)"),
+        (RAMP[None], r"\(1, 32, 48, 3\)"),
+        (RAMP[:0], r"\(0, 48, 3\)"),
+        (RAMP[0, 0], r"\(3,\)"),
+    ],
+)
+def test_arrays_that_are_no_picture(array: NDArray[Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_image(array)
+
+
+@pytest.mark.parametrize("source", [None, 3, [[0, 0], [0, 0]]])
+def test_things_that_are_no_picture(source: Any) -> None:
+    with pytest.raises(ValueError, match="is no picture"):
+        read_image(source)
+
+
+def test_tensors_have_their_channels_first() -> None:
+    torch = pytest.importorskip("torch")
+    tensor = torch.from_numpy(RAMP.transpose(2, 0, 1).copy())
+    unit = (tensor / 255).requires_grad_()
+    for source in (tensor, unit, tensor.permute(1, 2, 0)):
+        assert np.array_equal(read_image(source), RAMP)
+    # Where both ends could be channels, an array would be read the other way round.
+    assert np.array_equal(read_image(tensor[:, :, :3]), RAMP[:, :3])
+    assert np.array_equal(read_image(tensor[0]), RAMP[:, :, [0, 0, 0]])
+    assert_close(read_image(unit.bfloat16()), RAMP, levels=2)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1", "CMYK", "YCbCr", "HSV"])
+def test_pil_images_of_every_mode(mode: str) -> None:
+    image = PICTURE.convert(mode)
+    assert_close(read_image(image), np.asarray(image.convert("RGBA").convert("RGB")), levels=0)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "mode"),
+    [(WIDE[:, :, 0], "I;16"), (WIDE[:, :, 0].astype(np.int32), "I")],
+)
+def test_pil_images_of_16_bits(pixels: NDArray[Any], mode: str) -> None:
+    image = Image.fromarray(pixels)
+    assert image.mode == mode
+    assert np.array_equal(read_image(image), RAMP[:, :, [0, 0, 0]])
+
+
+def test_a_pil_palette_with_transparency_gives_no_warning() -> None:
+    with Image.open(io.BytesIO(FILES["PNG, palette, transparent"]())) as image:
+        image.info["transparency"] = bytes(range(50))
+        assert read_image(image).shape == (32, 48, 3)
+
+
+def test_a_truncated_pil_image_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "cut.png"
+    data = encoded(PICTURE, "PNG", compress_level=0)
+    path.write_bytes(data[: len(data) // 2])
+    with Image.open(path) as image, pytest.raises(ValueError, match=r"cut\.png is broken"):
+        read_image(image)
+
+
+@given(st.binary(max_size=200), st.sampled_from(sorted(FILES)), st.integers(0, 2000))
+def test_damaged_files_give_a_picture_or_a_value_error(junk: bytes, kind: str, at: int) -> None:
+    data = FILES[kind]()
+    # Behind the header: one that promises a billion pixels is decoded for many seconds.
+    at = 64 + at % len(data)
+    try:
+        image = read_image(data[:at] + junk + data[at + len(junk) :])
+    except ValueError:
+        return
+    assert image.ndim == 3
+    assert image.dtype == np.uint8

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from extd.catalog import load_catalog
+from extd.runtime import Network
+
+CPU = "CPUExecutionProvider"
+
+# Gives the pixels back: as a box red, green, blue, red; as a score red / 255.
+ECHO = """
+<ir_version: 8, opset_import: ["": 18]>
+echo (float[N,3,H,W] images) => (float[N,A,4] boxes, float[N,A] scores)
+<int64[3] rows = {0, 4, -1}, int64[2] row = {0, -1}, float full = {255}>
+{
+    red, green, blue = Split<axis = 1, num_outputs = 3>(images)
+    stacked = Concat<axis = 1>(images, red)
+    columns = Reshape(stacked, rows)
+    boxes = Transpose<perm = [0, 2, 1]>(columns)
+    level = Reshape(red, row)
+    scores = Div(level, full)
+}
+"""
+
+
+def save(path: Path, text: str, **metadata: str) -> Path:
+    model = onnx.parser.parse_model(text)
+    for key, value in metadata.items():
+        model.metadata_props.add(key=f"extd.{key}", value=value)
+    onnx.save(model, path)
+    return path
+
+
+@pytest.fixture
+def echo(tmp_path: Path) -> Path:
+    return save(tmp_path / "echo.onnx", ECHO, model="extd-echo", license="MIT")
+
+
+def test_the_network_gets_rgb_planes_of_0_to_255(echo: Path) -> None:
+    rng = np.random.default_rng(0)
+    network = Network(echo, threads=1)
+    for size in ((1, 5, 7), (3, 2, 4), (1, 1, 1)):
+        images = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+        boxes, scores = network.run(images)
+        pixels = images.reshape(size[0], -1, 3)
+        assert boxes.dtype == scores.dtype == np.float32
+        assert np.array_equal(boxes, pixels[:, :, [0, 1, 2, 0]])
+        assert np.array_equal(scores, pixels[:, :, 0] / np.float32(255))
+
+
+def test_views_need_no_copy_by_the_caller(echo: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (1, 6, 8, 3), dtype=np.uint8)
+    network = Network(echo)
+    mirrored = images[:, :, ::-1]
+    boxes, _ = network.run(mirrored)
+    assert np.array_equal(boxes, network.run(mirrored.copy())[0])
+
+
+def test_a_network_says_what_it_is_and_where_it_runs(echo: Path) -> None:
+    network = Network(str(echo), threads=2)
+    assert network.metadata == {"model": "extd-echo", "license": "MIT"}
+    assert (network.name, network.provider, network.threads) == ("extd-echo", CPU, 2)
+    assert repr(network) == f"Network('extd-echo', provider='{CPU}', threads=2)"
+
+
+def test_a_network_without_metadata_has_the_name_of_its_file(tmp_path: Path) -> None:
+    assert Network(save(tmp_path / "mine.onnx", ECHO)).name == "mine"
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.zeros((4, 4, 3), np.uint8),
+        np.zeros((1, 3, 4, 4), np.uint8),
+        np.zeros((1, 4, 4, 3), np.float32),
+        np.zeros((0, 4, 4, 3), np.uint8),
+    ],
+)
+def test_other_shapes_and_types_are_named(echo: Path, images: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=rf"{images.dtype} \({images.shape[0]}, "):
+        Network(echo).run(images)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("run/best.safetensors", r"run: extd export run/best\.safetensors model\.onnx"),
+        ("EXTD_64.pth", r"extd convert EXTD_64\.pth .*extd export model\.safetensors model\.onnx"),
+        ("folder/extd-fpn-32-prelu", "neither a model's name nor an .onnx file"),
+        ("model.tflite", "neither a model's name nor an .onnx file"),
+    ],
+)
+def test_other_files_say_what_to_do(model: str, message: str) -> None:
+    for given in (model, Path(model)):
+        with pytest.raises(ValueError, match=message):
+            Network(given)
+
+
+def test_a_missing_file_and_a_typo_are_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"absent\.onnx"):
+        Network(tmp_path / "absent.onnx")
+    with pytest.raises(ValueError, match="did you mean 'extd-fpn-32-prelu'"):
+        Network("extd-fpn-32-prleu")
+
+
+def test_a_broken_file_is_named(echo: Path) -> None:
+    echo.write_bytes(echo.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"cannot load .*echo\.onnx"):
+        Network(echo)
+
+
+def test_a_graph_that_is_no_detector_names_its_inputs(tmp_path: Path) -> None:
+    path = save(tmp_path / "other.onnx", ECHO.replace("images", "pixels"))
+    with pytest.raises(ValueError, match=r"inputs \['pixels'\]"):
+        Network(path)
+    path = save(tmp_path / "other.onnx", ECHO.replace("scores", "probabilities"))
+    with pytest.raises(ValueError, match=r"outputs \['boxes', 'probabilities'\]"):
+        Network(path)
+
+
+@pytest.mark.parametrize("providers", [["NoSuchProvider"], [CPU, "NoSuchProvider"], []])
+def test_a_provider_that_is_not_installed_is_refused(echo: Path, providers: list[str]) -> None:
+    with pytest.raises(ValueError, match=rf"{providers[-1:]} .*{CPU}".replace("[", r"\[")):
+        Network(echo, providers=providers)
+
+
+def test_a_provider_that_falls_back_is_refused(echo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Stands for a GPU build on a machine without a GPU, where ONNX Runtime goes on with the CPU.
+    available = ["CUDAExecutionProvider", *onnxruntime.get_available_providers()]
+    start = onnxruntime.InferenceSession
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: available)
+    monkeypatch.setattr(
+        onnxruntime,
+        "InferenceSession",
+        lambda path, options, providers: start(path, options, providers=[CPU]),
+    )
+    with pytest.raises(ValueError, match=rf"'CUDAExecutionProvider' does not start.*{CPU}"):
+        Network(echo, providers=["CUDAExecutionProvider"])
+
+
+def test_negative_threads_are_refused(echo: Path) -> None:
+    with pytest.raises(ValueError, match="threads is -1"):
+        Network(echo, threads=-1)
+
+
+def test_every_shipped_model_runs_at_any_size() -> None:
+    shipped = [model for model in load_catalog() if model.weights is not None]
+    assert shipped
+    for model in shipped:
+        network = Network(model.name.upper(), threads=1)
+        assert network.name == model.name
+        for height, width in ((1, 1), (37, 150), (64, 64)):
+            boxes, scores = network.run(np.zeros((2, height, width, 3), np.uint8))
+            assert boxes.shape == (*scores.shape, 4)
+            assert ((scores >= 0) & (scores <= 1)).all()
