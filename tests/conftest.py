@@ -3,10 +3,43 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import onnx
 import pytest
 from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# A face in each cell of 8 x 8 px: its score is red / 255, and green is half its side in px.
+TOY = """
+<ir_version: 8, opset_import: ["": 18]>
+toy (float[N,3,H,W] images) => (float[N,A,4] boxes, float[N,A] scores)
+<
+    int64 rows = {2}, int64 columns = {3}, int64[3] flat_boxes = {0, 4, -1},
+    int64[2] flat_scores = {0, -1}, float zero = {0}, float one = {1}, float half = {0.5},
+    float cell = {8}, float full = {255}
+>
+{
+    cells = MaxPool<kernel_shape = [8, 8], strides = [8, 8], ceil_mode = 1>(images)
+    red, green, blue = Split<axis = 1, num_outputs = 3>(cells)
+    zeros = Mul(red, zero)
+    ones = Add(zeros, one)
+    column = CumSum(ones, columns)
+    column_centre = Sub(column, half)
+    x = Mul(column_centre, cell)
+    row = CumSum(ones, rows)
+    row_centre = Sub(row, half)
+    y = Mul(row_centre, cell)
+    x1 = Sub(x, green)
+    y1 = Sub(y, green)
+    x2 = Add(x, green)
+    y2 = Add(y, green)
+    stacked = Concat<axis = 1>(x1, y1, x2, y2)
+    flat = Reshape(stacked, flat_boxes)
+    boxes = Transpose<perm = [0, 2, 1]>(flat)
+    levels = Reshape(red, flat_scores)
+    scores = Div(levels, full)
+}
+"""
 
 # A slow machine is no failure: no test is timed.
 settings.register_profile("extd", deadline=None)
@@ -26,3 +59,11 @@ def shared() -> Path:
 def examples() -> Path:
     """The pictures that come with the repository."""
     return ROOT / "examples"
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Path of an ONNX detector of red cells, for `--model`."""
+    path = tmp_path_factory.mktemp("toy") / "toy.onnx"
+    onnx.save(onnx.parser.parse_model(TOY), path)
+    return str(path)

@@ -7,7 +7,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,44 +18,10 @@ from extd.faces import Faces
 
 Pixels = NDArray[np.uint8]
 
-# A face in each cell of 8 x 8 px: its score is red / 255, and green is half its side in px.
-TOY = """
-<ir_version: 8, opset_import: ["": 18]>
-toy (float[N,3,H,W] images) => (float[N,A,4] boxes, float[N,A] scores)
-<
-    int64 rows = {2}, int64 columns = {3}, int64[3] flat_boxes = {0, 4, -1},
-    int64[2] flat_scores = {0, -1}, float zero = {0}, float one = {1}, float half = {0.5},
-    float cell = {8}, float full = {255}
->
-{
-    cells = MaxPool<kernel_shape = [8, 8], strides = [8, 8], ceil_mode = 1>(images)
-    red, green, blue = Split<axis = 1, num_outputs = 3>(cells)
-    zeros = Mul(red, zero)
-    ones = Add(zeros, one)
-    column = CumSum(ones, columns)
-    column_centre = Sub(column, half)
-    x = Mul(column_centre, cell)
-    row = CumSum(ones, rows)
-    row_centre = Sub(row, half)
-    y = Mul(row_centre, cell)
-    x1 = Sub(x, green)
-    y1 = Sub(y, green)
-    x2 = Add(x, green)
-    y2 = Add(y, green)
-    stacked = Concat<axis = 1>(x1, y1, x2, y2)
-    flat = Reshape(stacked, flat_boxes)
-    boxes = Transpose<perm = [0, 2, 1]>(flat)
-    levels = Reshape(red, flat_scores)
-    scores = Div(levels, full)
-}
-"""
-
 
 @pytest.fixture(scope="module")
-def detector(tmp_path_factory: pytest.TempPathFactory) -> Detector:
-    path = tmp_path_factory.mktemp("toy") / "toy.onnx"
-    onnx.save(onnx.parser.parse_model(TOY), path)
-    return Detector(path, threads=1)
+def detector(toy: str) -> Detector:
+    return Detector(toy, threads=1)
 
 
 def picture(*faces: tuple[int, int, int, int], width: int = 64, height: int = 48) -> Pixels:

@@ -5,9 +5,38 @@
 ...     print(face.box, face.score)
 """
 
-from extd.detector import Detector, Options
-from extd.faces import Face, Faces
-from extd.images import read_image
+import importlib
+import typing
+
+if typing.TYPE_CHECKING:
+    from extd.detector import Detector, Options
+    from extd.faces import Face, Faces
+    from extd.images import read_image
+    from extd.media.annotate import annotate
 
 __version__ = "0.1.0"
-__all__ = ["Detector", "Face", "Faces", "Options", "__version__", "read_image"]
+__all__ = ["Detector", "Face", "Faces", "Options", "__version__", "annotate", "read_image"]
+
+_HOMES = {
+    "Detector": "extd.detector",
+    "Face": "extd.faces",
+    "Faces": "extd.faces",
+    "Options": "extd.detector",
+    "annotate": "extd.media.annotate",
+    "read_image": "extd.images",
+}
+
+
+if not typing.TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        # The command line answers --help without loading OpenCV and ONNX Runtime.
+        if name not in _HOMES:
+            raise AttributeError(f"module 'extd' has no attribute {name!r}")
+        value: object = getattr(importlib.import_module(_HOMES[name]), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return __all__

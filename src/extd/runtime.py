@@ -88,13 +88,17 @@ class Network:
 
         Raises:
             ValueError: another shape or type.
+            MemoryError: the network cannot run on pictures of this size.
         """
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not images.size:
             raise ValueError(
                 f"images are {images.dtype} {images.shape}; expected uint8 (N, H, W, 3)"
             )
         planes = images.transpose(0, 3, 1, 2).astype(np.float32, order="C")
-        boxes, scores = self._session.run(["boxes", "scores"], {"images": planes})
+        try:
+            boxes, scores = self._session.run(["boxes", "scores"], {"images": planes})
+        except Exception as error:  # ONNX Runtime's own errors have no common class
+            raise MemoryError(f"ONNX Runtime failed on {images.shape}: {error}") from error
         return boxes, scores
 
     def __repr__(self) -> str:

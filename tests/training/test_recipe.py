@@ -31,6 +31,7 @@ def test_values_are_read_with_their_types(tmp_path: Path) -> None:
     )
     recipe = load_recipe(path)
     assert recipe.data.labels == str(tmp_path / "a" / "labels.jsonl")
+    assert load_recipe(path, Path("b.jsonl")).data.labels == str(Path.cwd() / "b.jsonl")
     assert recipe.data.sources == {"wider": 2.0}
     assert recipe.augmentation.square == (0.5, 1.0)
     assert recipe.optimizer.rate == 1e-3

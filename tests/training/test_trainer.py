@@ -62,10 +62,10 @@ def test_a_resumed_run_equals_an_uninterrupted_one(recipe: Recipe, tmp_path: Pat
 
 def test_the_loss_falls_on_a_task_that_can_be_learnt(recipe: Recipe, tmp_path: Path) -> None:
     faster = dataclasses.replace(recipe.optimizer, rate=5e-3)
-    recipe = dataclasses.replace(recipe, iterations=40, save_every=40, optimizer=faster)
+    recipe = dataclasses.replace(recipe, iterations=60, save_every=60, optimizer=faster)
     train(recipe, tmp_path / "run", device="cpu", cache=tmp_path)
     curve = losses(tmp_path / "run")
-    assert np.mean(curve[-5:]) < 0.7 * np.mean(curve[:5])
+    assert np.mean(curve[-5:]) < 0.75 * np.mean(curve[:5])
 
 
 def test_the_run_folder_reproduces_the_run(recipe: Recipe, tmp_path: Path) -> None:

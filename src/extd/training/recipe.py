@@ -143,8 +143,12 @@ class Recipe:
             raise ValueError(f"augmentation.crop is {self.augmentation.crop}; 128 px or more")
 
 
-def load_recipe(path: Path) -> Recipe:
+def load_recipe(path: Path, labels: Path | None = None) -> Recipe:
     """Read a recipe; see the files in `recipes/`.
+
+    Args:
+        path: YAML file.
+        labels: label file to take instead of the recipe's.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -160,8 +164,8 @@ def load_recipe(path: Path) -> Recipe:
         recipe: Recipe = _build(Recipe, content, "")
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    labels = (path.parent / recipe.data.labels).resolve()
-    return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, labels=str(labels)))
+    chosen = (labels or path.parent / recipe.data.labels).resolve()
+    return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, labels=str(chosen)))
 
 
 def _build(kind: Any, value: Any, where: str) -> Any:

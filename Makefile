@@ -1,0 +1,69 @@
+# make demo    install into .venv and find the faces of examples/
+# make test    everything a change must pass: lint, types, layers, tests, the base install
+# make clean   remove what the others made
+#
+# PYTHON=python3.12 chooses the interpreter, TORCH=torch the newest torch for the tests.
+# A CPU build of torch is taken where pip finds one, as in a folder that PIP_FIND_LINKS names.
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+
+VENV := .venv
+# Holds no torch, to prove that detection needs none.
+BASE := .venv-base
+PIP := -m pip install --quiet --disable-pip-version-check
+DEMO_READY := $(VENV)/.ready-demo
+TEST_READY := $(VENV)/.ready-test-$(shell printf '%s' '$(TORCH)' | cksum | cut -d ' ' -f 1)
+BASE_READY := $(BASE)/.ready
+PACKAGE := pyproject.toml README.md LICENSE $(shell find src/extd -type f ! -name '*.pyc')
+
+.PHONY: demo test lint types layers unit base clean
+.NOTPARALLEL:
+
+demo: $(DEMO_READY)
+	$(VENV)/bin/extd detect examples --out results/demo
+	@printf '\nThe pictures with their faces framed are in %s\n' '$(CURDIR)/results/demo'
+
+test: lint types layers unit base
+	@echo 'All checks passed.'
+
+lint: $(TEST_READY)
+	$(VENV)/bin/python -m ruff check .
+	$(VENV)/bin/python -m ruff format --check .
+
+types: $(TEST_READY)
+	$(VENV)/bin/python -m mypy --strict src
+
+layers: $(TEST_READY)
+	$(VENV)/bin/lint-imports
+
+unit: $(TEST_READY)
+	$(VENV)/bin/python -m pytest
+
+base: $(BASE_READY)
+	$(BASE)/bin/python .ci/base_install.py
+	$(BASE)/bin/extd detect examples/astronaut.jpg --json - | grep '"score"'
+
+clean:
+	rm -rf $(VENV) $(BASE) results/demo
+
+$(DEMO_READY): pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python $(PIP) --editable .
+	@touch $@
+
+$(TEST_READY): pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python $(PIP) '$(TORCH)'
+	$(VENV)/bin/python $(PIP) --editable '.[dev]'
+	@rm -f $(VENV)/.ready-test-*
+	@touch $@ $(DEMO_READY)
+
+$(BASE_READY): $(PACKAGE) | $(BASE)/bin/python
+	$(BASE)/bin/python $(PIP) .
+	@touch $@
+
+$(VENV)/bin/python $(BASE)/bin/python:
+	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	{ echo 'extd needs Python 3.11 or newer; name one: make PYTHON=python3.12' >&2; exit 1; }
+	@'$(PYTHON)' -c 'import ensurepip, venv' || \
+	{ echo '$(PYTHON) has no venv; on Debian: apt-get install python3-venv' >&2; exit 1; }
+	'$(PYTHON)' -m venv '$(@:/bin/python=)'

@@ -1,0 +1,93 @@
+"""The command `extd`: its subcommands, and what becomes of errors and exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from io import TextIOWrapper
+from itertools import pairwise
+from pathlib import Path
+
+from cyclopts import App, CycloptsError, Group, Parameter
+from rich.console import Console
+
+from extd import __version__
+from extd.cli.convert import convert
+from extd.cli.detect import detect
+from extd.cli.doctor import doctor
+from extd.cli.eval import wider
+from extd.cli.export import export
+from extd.cli.models import models
+from extd.cli.terminal import STDOUT, UsageError, print_error, print_line
+from extd.cli.train import train
+from extd.media.sources import SUFFIXES
+
+DETECTION = Group("Find faces", sort_key=0)
+TRAINING = Group("Measure and train", sort_key=1)
+
+app = App(
+    name="extd",
+    help="Find faces in pictures, tiny ones too.\n\n    extd detect photo.jpg --out boxed",
+    version=f"extd {__version__}",
+    help_format="markdown",
+    default_parameter=Parameter(negative=()),
+    suppress_keyboard_interrupt=False,
+)
+app["--help"].group = app["--version"].group = (Group("This program", sort_key=2),)
+app.command(detect, group=DETECTION, sort_key=0, usage="Usage: extd detect [OPTIONS] PICTURES...")
+app.command(models, group=DETECTION, sort_key=1)
+app.command(doctor, group=DETECTION, sort_key=2)
+evaluation = App(name="eval", help="Measure a detector on a benchmark.", group=TRAINING, sort_key=0)
+evaluation.command(wider)
+app.command(evaluation)
+app.command(train, group=TRAINING, sort_key=1)
+app.command(convert, group=TRAINING, sort_key=2)
+app.command(export, group=TRAINING, sort_key=3)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: arguments without the program's name; those of the process without it.
+
+    Returns:
+        The exit code: 0 all well, 1 something failed, 2 wrong usage, 130 stopped with Ctrl-C,
+        141 the reader of a pipe left.
+    """
+    # File names need not be UTF-8; their bytes are printed as they are.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape")
+    tokens = with_stdout(sys.argv[1:] if argv is None else argv)
+    try:
+        code = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
+    except (CycloptsError, UsageError) as error:
+        print_error(str(error))
+        return 2
+    except BrokenPipeError:
+        # Without this, Python complains when it flushes the pipe at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt:
+        print_line(Console(stderr=True), "interrupted")
+        return 130
+    except (ValueError, OSError, ImportError) as error:
+        print_error(str(error))
+        return 1
+    return int(code or 0)
+
+
+def with_stdout(tokens: Sequence[str]) -> list[str]:
+    """The arguments with the value `-`, standard output, for a bare `--json` or `--csv`.
+
+    Bare is one that ends the line or comes before another option or a picture.
+    """
+    explicit = []
+    for token, following in pairwise([*tokens, "--"]):
+        option = following.startswith("-") and following != STDOUT
+        bare = option or Path(following).suffix.lower() in SUFFIXES
+        explicit.append(f"{token}={STDOUT}" if token in {"--json", "--csv"} and bare else token)
+    return explicit

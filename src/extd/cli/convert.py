@@ -1,0 +1,29 @@
+"""`extd convert`: the authors' checkpoints as safetensors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from extd.cli.terminal import check_suffix, report_file, train_extra
+
+
+def convert(source: Path, target: Path, /) -> int:
+    """Convert a checkpoint of the paper's authors.
+
+    The file that it writes is for `extd export`, which makes the one that detects. Needs PyTorch,
+    which the first of these commands installs.
+
+        pip install "extd[train]"
+        extd convert EXTD_64.pth model.safetensors
+
+    Args:
+        source: EXTD_32.pth, EXTD_48.pth or EXTD_64.pth.
+        target: The .safetensors file to write.
+    """
+    check_suffix(target, ".safetensors")
+    with train_extra("extd convert"):
+        from extd.models import checkpoint
+
+        checkpoint.convert(source, target)
+    report_file(target)
+    return 0

@@ -1,0 +1,210 @@
+"""`extd detect`: pictures in; annotated pictures, JSON Lines, CSV and a table out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Group, Parameter, Token
+from rich.console import Console
+
+from extd.cli.terminal import (
+    MODEL,
+    STDOUT,
+    Folder,
+    Model,
+    Provider,
+    Target,
+    Threads,
+    UsageError,
+    open_results,
+    print_error,
+    print_line,
+    progress_bar,
+    usage,
+)
+
+if TYPE_CHECKING:
+    from extd.detector import Detector
+    from extd.faces import Faces
+    from extd.media.sources import Source
+
+RESULTS = Group("Results", sort_key=1)
+SEARCH = Group("What to look for", sort_key=2)
+
+
+def read_scales(_: object, tokens: Sequence[Token]) -> tuple[float, ...]:
+    """The factors of one or several `--scales`, each like `0.5,1,2`."""
+    return tuple(float(word) for token in tokens for word in token.value.split(","))
+
+
+SCALES = Parameter(
+    group=SEARCH, metavar="FACTORS", converter=read_scales, n_tokens=1, show_default="1"
+)
+
+
+def detect(
+    *pictures: Annotated[str, Parameter(required=True)],
+    out: Annotated[Folder | None, Parameter(group=RESULTS)] = None,
+    json: Annotated[Target, Parameter(group=RESULTS)] = None,
+    csv: Annotated[Target, Parameter(group=RESULTS)] = None,
+    threshold: Annotated[float, Parameter(group=SEARCH)] = 0.3,
+    min_face: Annotated[float, Parameter(group=SEARCH, metavar="PX")] = 0,
+    max_faces: Annotated[int, Parameter(group=SEARCH)] = 750,
+    longest: Annotated[int | None, Parameter(group=SEARCH, metavar="PX")] = None,
+    scales: Annotated[tuple[float, ...], SCALES] = (1.0,),
+    flip: Annotated[bool, Parameter(group=SEARCH, show_default=False)] = False,
+    model: Model = MODEL,
+    threads: Threads = 0,
+    provider: Provider = None,
+) -> int:
+    """Find the faces in pictures.
+
+    PICTURES are files, folders (with the folders in them) and quoted globs. A table tells what
+    was found. A picture that cannot be read is reported, the rest goes on, and the exit code
+    is 1.
+
+        extd detect photo.jpg
+        extd detect album --out boxed
+        extd detect "album/**/*.png" --json faces.jsonl
+
+    Args:
+        pictures: What to look at.
+        out: Save the pictures, with their faces framed, in this folder.
+        json: Write JSON Lines, one object a picture, to a file; with - or nothing to the
+            standard output.
+        csv: Write CSV, one line a face, likewise.
+        threshold: Least probability of a face, 0 to below 1. Lower finds more, also wrong ones.
+        min_face: Leave out faces smaller than this, by their longer side.
+        max_faces: How many faces a picture gives at most, the best.
+        longest: Resize pictures to this longer side first. Smaller is faster and finds less.
+        scales: Look at each picture in several sizes, as in 0.5,1,2. Above 1 finds smaller faces,
+            below 1 larger ones.
+        flip: Look at the mirrored picture too: finds a little more in twice the time.
+        model: A model that `extd models` lists, or an .onnx file.
+        threads: How many threads compute.
+        provider: Execution provider of ONNX Runtime; `extd doctor` tells which work here.
+    """
+    from extd.detector import Detector, Options
+    from extd.media.sources import find_pictures
+    from extd.media.writers import CSV_HEADER, csv_lines, json_line
+
+    sources = find_pictures(pictures)
+    protect_pictures(sources, out, json, csv)
+    with usage():
+        options = Options(
+            threshold=threshold,
+            min_face=min_face,
+            max_faces=max_faces,
+            longest=longest,
+            scales=scales,
+            flip=flip,
+        )
+        providers = None if provider is None else [provider]
+        detector = Detector(model, options=options, threads=threads, providers=providers)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+
+    alone, quiet = len(sources) == 1, STDOUT in {json, csv}
+    bar = progress_bar("detecting", hidden=alone or (quiet and sys.stdout.isatty()))
+    # Where bar and table share the terminal, lines must go through the bar.
+    shared = sys.stdout.isatty() and not bar.disable
+    table = Console(quiet=True) if quiet else bar.console if shared else Console()
+    found = failed = 0
+    with ExitStack() as stack:
+        json_stream = stack.enter_context(open_results(json)) if json else None
+        csv_stream = stack.enter_context(open_results(csv)) if csv else None
+        if csv_stream:
+            csv_stream.write(CSV_HEADER)
+        if not alone:
+            print_line(table, "faces   best  picture")
+        for source in stack.enter_context(bar).track(sources):
+            result = detect_one(detector, source, out)
+            if isinstance(result, Exception):
+                failed += 1
+                print_error(str(result), bar.console)
+            else:
+                found += len(result)
+                for line in face_rows(source, result) if alone else [picture_row(source, result)]:
+                    print_line(table, line)
+                if csv_stream:
+                    csv_stream.write(csv_lines(str(source.path), result))
+                    csv_stream.flush()
+            if json_stream:
+                json_stream.write(json_line(str(source.path), result))
+                json_stream.flush()
+    done = f"{count(found, 'face')} in {count(len(sources) - failed, 'picture')}"
+    print_line(table, done + (f", {failed} failed" if failed else ""))
+    for target in (out, json, csv):
+        if target is not None:
+            print_line(table, f"written: {target}")
+    return 1 if failed else 0
+
+
+def protect_pictures(
+    sources: Sequence[Source], out: Path | None, json: str | None, csv: str | None
+) -> None:
+    """Refuse to write over a picture, or two results into one file.
+
+    Raises:
+        UsageError: the message names the file.
+    """
+    from extd.media.sources import SUFFIXES
+    from extd.media.writers import picture_name
+
+    files = [target for target in (json, csv) if target is not None]
+    for target in files:
+        if Path(target).suffix.lower() in SUFFIXES:
+            raise UsageError(f"results would replace the picture {target}; name another file")
+    if len(set(files)) < len(files):
+        raise UsageError(
+            f"--json and --csv both go to {files[0]}; choose two files, or one of them"
+        )
+    if out is not None:
+        originals = {source.path.resolve() for source in sources}
+        for source in sources:
+            picture = out / picture_name(source.name)
+            if picture.resolve() in originals:
+                raise UsageError(f"--out {out} would replace the picture {picture}; choose another")
+
+
+def detect_one(detector: Detector, source: Source, out: Path | None) -> Faces | Exception:
+    """The faces of a picture, which is saved annotated in `out`, or why that failed."""
+    from extd.images import read_image
+    from extd.media.annotate import annotate
+    from extd.media.writers import picture_name, write_picture
+
+    try:
+        image = read_image(source.path)
+        faces = detector.detect(image)
+        if out is not None:
+            write_picture(out / picture_name(source.name), annotate(image, faces))
+    except (ValueError, OSError) as error:
+        return error
+    except MemoryError:
+        return ValueError(f"{source.path} is too large for the memory of this machine")
+    return faces
+
+
+def picture_row(source: Source, faces: Faces) -> str:
+    """A picture's line in the table of several."""
+    best = f"{faces.scores.max():.2f}" if len(faces) else "-"
+    return f"{len(faces):5} {best:>6}  {source.path}"
+
+
+def face_rows(source: Source, faces: Faces) -> list[str]:
+    """The table of one picture: a line a face."""
+    rows = [f"{source.path}, {faces.width} x {faces.height} px"]
+    if len(faces):
+        rows.append("score       x1       y1       x2       y2")
+    for face in faces:
+        rows.append(f"{face.score:5.2f} " + " ".join(f"{value:8.1f}" for value in face.box))
+    return rows
+
+
+def count(number: int, noun: str) -> str:
+    """As in `1 face` and `2 faces`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -1,0 +1,143 @@
+"""`extd doctor`: whether detection works on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from extd import __version__
+from extd.cli.terminal import MODEL, Model, print_error, print_line
+
+if TYPE_CHECKING:
+    from extd.detector import Detector
+
+PICTURE = Path(__file__).parents[1] / "assets" / "selfcheck.jpg"
+FACE = (112.0, 57.0, 206.0, 173.0)
+"""Where the face of `PICTURE` is: x1, y1, x2, y2 in pixels."""
+LEAST_IOU = 0.5
+
+EXTRAS = ("scipy", "torch", "safetensors", "onnx", "onnxscript")
+CPU_FEATURES = (
+    *("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"),
+    *("asimd", "asimddp", "i8mm", "bf16", "sve"),
+)
+"""What speeds up networks, as Linux names it."""
+
+
+def doctor(*, model: Model = MODEL) -> int:
+    """Check that detection works on this machine.
+
+    Prints versions, features of the processor and what share of the network each provider of
+    ONNX Runtime really runs, and looks for the one face of a built-in picture. The exit code is 1
+    if that fails.
+
+    Args:
+        model: A model that `extd models` lists, or an .onnx file.
+    """
+    import cv2
+    import numpy as np
+    import onnxruntime as ort
+
+    from extd.detector import Detector
+
+    console = Console()
+    for what, value in (
+        ("extd", __version__),
+        ("Python", f"{platform.python_version()} on {platform.platform()}"),
+        ("processor", f"{platform.machine()}, {os.cpu_count()} cores, {cpu_features()}"),
+        ("numpy", np.__version__),
+        ("OpenCV", cv2.__version__),
+        ("ONNX Runtime", ort.__version__),
+        *((extra, installed_version(extra)) for extra in EXTRAS),
+    ):
+        print_line(console, f"{what:13} {value}")
+    try:
+        detector = Detector(model)
+        overlap = find_overlap(detector)
+    except (ValueError, OSError) as error:
+        print_error(f"the self-check failed: {error}")
+        return 1
+    for provider in ort.get_available_providers():
+        print_line(console, f"{provider}: {provider_report(provider, detector.network.path)}")
+    print_line(console, f"self-check: {model} finds the face, IoU {overlap:.2f}")
+    return 0
+
+
+def find_overlap(detector: Detector) -> float:
+    """IoU of the best box that a detector finds in the built-in picture with the true one.
+
+    Raises:
+        ValueError: it is below 0.5.
+    """
+    import numpy as np
+
+    from extd.boxes import iou
+
+    faces = detector.detect(PICTURE)
+    overlap = float(iou(faces.boxes[:1], np.array([FACE], np.float32)).max(initial=0))
+    if overlap < LEAST_IOU:
+        raise ValueError(f"{detector.network.name} finds {faces.to_dict()}, not the face at {FACE}")
+    return overlap
+
+
+def provider_report(provider: str, path: Path) -> str:
+    """Whether an ONNX Runtime provider runs a network, and how much of it."""
+    try:
+        nodes = count_nodes(provider, path)
+    except ValueError as error:
+        return f"fails: {error}"
+    share = nodes[provider] / nodes.total()
+    return f"works, runs {share:.0%} of the network" if share else "runs nothing of the network"
+
+
+def count_nodes(provider: str, path: Path) -> Counter[str]:
+    """How many nodes of the network each provider runs when `provider` is preferred.
+
+    ONNX Runtime gives what a provider cannot run to the processor without a word; only its
+    profile tells.
+
+    Raises:
+        ValueError: loading or running fails.
+    """
+    import numpy as np
+    import onnxruntime as ort
+
+    with tempfile.TemporaryDirectory() as folder:
+        options = ort.SessionOptions()
+        options.log_severity_level = 4
+        options.enable_profiling = True
+        options.profile_file_prefix = str(Path(folder, "profile"))
+        try:
+            session = ort.InferenceSession(str(path), options, providers=[provider])
+            session.run(None, {"images": np.zeros((1, 3, 128, 128), np.float32)})
+            profile = Path(session.end_profiling()).read_text("utf-8")
+        except Exception as error:
+            raise ValueError(str(error)) from error
+    nodes = (event["args"] for event in json.loads(profile) if event["cat"] == "Node")
+    return Counter(node["provider"] for node in nodes if "provider" in node)
+
+
+def installed_version(package: str) -> str:
+    """The version of a package, which is not imported for it."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def cpu_features() -> str:
+    """Those of `CPU_FEATURES` that the processor has, where the system tells."""
+    try:
+        words = set(Path("/proc/cpuinfo").read_text("utf-8").split())
+    except OSError:
+        return "features unknown"
+    return " ".join(feature for feature in CPU_FEATURES if feature in words)

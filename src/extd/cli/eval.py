@@ -1,0 +1,98 @@
+"""`extd eval wider`: average precision on WIDER FACE."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from json import dumps
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from rich.console import Console
+
+from extd.cli.terminal import (
+    MODEL,
+    STDOUT,
+    Folder,
+    Model,
+    Provider,
+    Target,
+    Threads,
+    UsageError,
+    open_results,
+    print_line,
+    progress_bar,
+    usage,
+)
+
+
+def wider(
+    *,
+    images: Folder,
+    ground_truth: Folder,
+    predictions: Folder | None = None,
+    protocol: Annotated[
+        Literal["single", "paper", "multiscale"] | None, Parameter(show_default="single")
+    ] = None,
+    save_predictions: Folder | None = None,
+    json: Target = None,
+    model: Annotated[Model | None, Parameter(show_default=MODEL)] = None,
+    threads: Threads = 0,
+    provider: Provider = None,
+) -> int:
+    """Measure average precision on WIDER FACE, as its official evaluation does.
+
+    Any part of the validation set will do: the ground truth is restricted to its pictures, and
+    the result tells how many they are. AP is 0 to 1, for easy, medium and hard faces.
+
+        extd eval wider --images WIDER_val/images --ground-truth ground_truth
+
+    Args:
+        images: Folder of EVENT/PICTURE.jpg, as WIDER_val/images.
+        ground_truth: Folder of the official wider_face_val.mat and wider_easy_val.mat,
+            wider_medium_val.mat, wider_hard_val.mat.
+        predictions: Measure the files EVENT/PICTURE.txt of this folder, in WIDER's format,
+            instead of a model.
+        protocol: single looks once at each picture in its own size; paper is the authors' test
+            at several scales with box voting; multiscale is that with a corrected vote.
+        save_predictions: Save what is found in this folder, in WIDER's format.
+        json: Write the result as JSON to a file; with - or nothing to the standard output.
+        model: A model that `extd models` lists, or an .onnx file.
+        threads: How many threads compute.
+        provider: Execution provider of ONNX Runtime; `extd doctor` tells which work here.
+    """
+    from extd.detector import Detector
+    from extd.measure.evaluation import evaluate_folder, evaluate_saved, report
+    from extd.measure.predictions import write_predictions
+    from extd.measure.protocols import PROTOCOLS
+    from extd.measure.wider import load_ground_truth
+
+    if predictions is not None and (model is not None or protocol is not None):
+        raise UsageError("--predictions measures files: leave out --model and --protocol")
+    quiet = json == STDOUT
+    if predictions is not None:
+        truth = load_ground_truth(ground_truth)
+        result, found = evaluate_saved(predictions, images, truth)
+        summary = report(result, str(predictions), "predictions")
+    else:
+        model, protocol = model or MODEL, protocol or "single"
+        with usage():
+            providers = None if provider is None else [provider]
+            detector = Detector(model, threads=threads, providers=providers)
+        truth = load_ground_truth(ground_truth)
+        with progress_bar("measuring", hidden=quiet and sys.stdout.isatty()) as bar:
+            detect = partial(PROTOCOLS[protocol], detector)
+            result, found = evaluate_folder(detect, images, truth, bar.track)
+        summary = report(result, model, protocol)
+
+    if save_predictions is not None:
+        write_predictions(save_predictions, found)
+    if json is not None:
+        with open_results(json) as stream:
+            stream.write(dumps(summary) + "\n")
+    table = Console(quiet=quiet)
+    print_line(table, f"{summary['model']}, {summary['protocol']}")
+    print_line(table, f"AP on {result.images:,} of the {len(truth):,} pictures:")
+    for difficulty, ap in result.ap.items():
+        print_line(table, f"  {difficulty:7} {ap:.4f}")
+    return 0

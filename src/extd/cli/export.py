@@ -1,0 +1,29 @@
+"""`extd export`: trained weights as the ONNX file that detects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from extd.cli.terminal import check_suffix, report_file, train_extra
+
+
+def export(source: Path, target: Path, /) -> int:
+    """Export weights to ONNX.
+
+    With the file that it writes, `--model model.onnx` works wherever a model's name does. Needs
+    PyTorch, which the first of these commands installs.
+
+        pip install "extd[train]"
+        extd export model.safetensors model.onnx
+
+    Args:
+        source: A .safetensors file of `extd train` or `extd convert`.
+        target: The .onnx file to write.
+    """
+    check_suffix(target, ".onnx")
+    with train_extra("extd export"):
+        from extd.models.export import export_file
+
+        export_file(source, target)
+    report_file(target)
+    return 0

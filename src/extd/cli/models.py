@@ -1,0 +1,57 @@
+"""`extd models`: what can be given as `--model`."""
+
+from __future__ import annotations
+
+import dataclasses
+from json import dumps
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from extd.cli.terminal import Target, open_results
+
+if TYPE_CHECKING:
+    from extd.catalog import ModelInfo
+
+
+def models(*, json: Target = None) -> int:
+    """List the models of the paper.
+
+    Multiply-adds are those of the convolutions at 640 x 480 pixels. AP is the average precision
+    on WIDER FACE's validation set at one scale, for its easy, medium and hard faces. A model
+    without weights in the package can be trained, or be made from a checkpoint of the authors
+    with `extd convert` and `extd export`.
+
+    Args:
+        json: Write a JSON list to a file; with - or nothing to the standard output.
+    """
+    from extd.catalog import load_catalog
+
+    catalog = load_catalog()
+    if json is None:
+        Console().print(model_table(catalog))
+        return 0
+    with open_results(json) as stream:
+        stream.write(dumps([dataclasses.asdict(model) for model in catalog], indent=1) + "\n")
+    return 0
+
+
+def model_table(catalog: tuple[ModelInfo, ...]) -> Table:
+    """The models, a row each."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("model", no_wrap=True)
+    for heading in ("parameters", "multiply-adds", "weights"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("AP easy medium hard", justify="right", no_wrap=True)
+    for model in catalog:
+        weights = model.weights
+        ap = weights.ap if weights else None
+        table.add_row(
+            model.name,
+            f"{model.parameters:,}",
+            f"{model.macs / 1e6:,.0f} M",
+            f"{weights.bytes / 1e3:,.0f} kB" if weights else "-",
+            f"{ap.easy:.3f} {ap.medium:.3f} {ap.hard:.3f}" if ap else "-",
+        )
+    return table

@@ -1,0 +1,104 @@
+"""Results on disk: JSON Lines, CSV and pictures, written whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+import cv2
+
+from extd.faces import Faces
+from extd.images import Image
+
+WRITTEN_AS_READ = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+"""Formats in which annotated pictures keep their suffix; the others become PNG."""
+
+CSV_HEADER = "path,width,height,x1,y1,x2,y2,score\n"
+
+
+def json_line(path: str, result: Faces | Exception) -> str:
+    """One line of JSON: `path`, `width`, `height`, `faces`, or `path` and `error`."""
+    if isinstance(result, Faces):
+        size = {"width": result.width, "height": result.height}
+        return json.dumps({"path": path, **size, "faces": result.to_dict()}) + "\n"
+    return json.dumps({"path": path, "error": str(result)}) + "\n"
+
+
+def csv_lines(path: str, faces: Faces) -> str:
+    """One line of CSV a face, with the columns of `CSV_HEADER`; nothing without faces."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    for face in faces:
+        corners = [f"{value:.2f}" for value in face.box]
+        writer.writerow([path, faces.width, faces.height, *corners, f"{face.score:.4f}"])
+    return text.getvalue()
+
+
+@contextmanager
+def open_text(path: Path) -> Iterator[TextIO]:
+    """Open a text file that appears under its name when it is complete.
+
+    Lines go to `path` + `.partial` as they are written. After Ctrl-C the file takes its name with
+    the lines that it has; after an error it is removed, and what `path` held before stays. What
+    is no ordinary file, as a pipe or `/dev/null`, is written to directly. Folders are made.
+
+    Raises:
+        IsADirectoryError: `path` is a folder.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; give a file in it")
+    if path.exists() and not path.is_file():
+        with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
+            yield stream
+        return
+    # A link keeps its place, and its target is replaced.
+    path = path.resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        # File names need not be UTF-8; their bytes go into CSV as they are.
+        with partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
+            yield stream
+    except KeyboardInterrupt:
+        partial.replace(path)
+        raise
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    partial.replace(path)
+
+
+def picture_name(name: Path) -> Path:
+    """The name of the annotated picture of a source: with `.png` added where it becomes PNG."""
+    if name.suffix.lower() in WRITTEN_AS_READ:
+        return name
+    return name.with_name(name.name + ".png")
+
+
+def write_picture(path: Path, image: Image) -> None:
+    """Write an RGB image [H, W, 3] as the JPEG, PNG or WebP that the suffix says.
+
+    It appears whole, replacing what was there. Folders are made.
+
+    Raises:
+        ValueError: the format cannot hold the image, as WebP more than 16383 px a side.
+    """
+    try:
+        encoded = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    except cv2.error as error:
+        raise ValueError(f"{path} cannot be encoded: {error}") from error
+    if not encoded[0]:
+        height, width = image.shape[:2]
+        raise ValueError(f"{path}: this format cannot hold {width} x {height} px")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_bytes(encoded[1].tobytes())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

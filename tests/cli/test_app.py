@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import extd
+from extd.cli.app import main
+
+Captured = pytest.CaptureFixture[str]
+
+COMMANDS = {
+    "detect": "--out --json --csv --threshold --min-face --max-faces --longest --scales --flip "
+    "--model --threads --provider",
+    "models": "--json",
+    "doctor": "--model",
+    "eval wider": "--images --ground-truth --predictions --protocol --save-predictions --json "
+    "--model",
+    "train": "--out --resume --device --threads",
+    "convert": "SOURCE TARGET",
+    "export": "SOURCE TARGET",
+}
+
+
+def test_the_help_names_every_command(capsys: Captured) -> None:
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"│ {command.split()[0]} " in shown for command in COMMANDS)
+    assert main([]) == 0
+    assert capsys.readouterr().out == shown
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_describes_every_option(command: str, capsys: Captured) -> None:
+    assert main([*command.split(), "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"Usage: extd {command} ")
+    for option in COMMANDS[command].split():
+        rows = [line for line in shown.splitlines() if f" {option} " in line and "│" in line]
+        assert rows, option
+        description = rows[0].strip("│* ").removeprefix(option).strip()
+        assert " " in description, option
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["detect", "--help"], ["--version"]])
+def test_help_is_shown_without_loading_what_detection_needs(arguments: list[str]) -> None:
+    heavy = {"cv2", "numpy", "onnxruntime", "torch", "scipy"}
+    program = (
+        f"import sys; from extd.cli.app import main; code = main({arguments!r}); "
+        f"print(sorted({heavy!r} & sys.modules.keys()), file=sys.stderr); sys.exit(code)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+    assert result.stderr == "[]\n"
+
+
+def test_the_version_is_shown(capsys: Captured) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"extd {extd.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "nearest"),
+    [
+        (["detct", "a.jpg"], '"detect"'),
+        (["eval", "widder"], '"wider"'),
+        (["models", "--jsn"], "--json"),
+        (["doctor", "--modle", "x"], "--model"),
+        (["train", "r.yaml", "--out", "x", "--resum"], "--resume"),
+        (["eval", "wider", "--image", "x"], "--images"),
+    ],
+)
+def test_a_typo_names_the_nearest_word(
+    arguments: list[str], nearest: str, capsys: Captured
+) -> None:
+    assert main(arguments) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert f"Did you mean {nearest}" in err
+
+
+def test_the_module_runs_as_a_program() -> None:
+    command = [sys.executable, "-m", "extd", "detct"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert "detect" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["convert", "a.pth", "b.safetensors"],
+        ["export", "a.safetensors", "b.onnx"],
+        ["train", "recipe.yaml", "--out", "run"],
+    ],
+)
+def test_without_torch_the_error_tells_what_to_install(arguments: list[str]) -> None:
+    program = (
+        "import sys; sys.modules['torch'] = None; from extd.cli.app import main; "
+        f"sys.exit(main({arguments!r}))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], check=False, capture_output=True, text=True
+    )
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert result.stderr == (
+        f'error: extd {arguments[0]} needs the package torch; run: pip install "extd[train]"\n'
+    )

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from extd.cli.app import main
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.mark.shared
+def test_a_checkpoint_of_the_authors_is_converted(
+    shared: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    weights = tmp_path / "model.safetensors"
+    assert main(["convert", str(shared / "official" / "EXTD_32.pth"), str(weights)]) == 0
+    assert f"written: {weights}" in capsys.readouterr().out
+    assert weights.stat().st_size > 4 * 62_939
+    assert main(["detect", "a.jpg", "--model", str(weights)]) == 2
+    assert f"run: extd export {weights} model.onnx" in capsys.readouterr().err
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+def test_a_checkpoint_of_the_authors_becomes_a_model_that_detects(
+    shared: Path, examples: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    weights, model = str(tmp_path / "model.safetensors"), str(tmp_path / "model.onnx")
+    assert main(["convert", str(shared / "official" / "EXTD_32.pth"), weights]) == 0
+    assert main(["export", weights, model]) == 0
+    out = capsys.readouterr().out
+    assert f"written: {weights}" in out
+    assert f"written: {model}" in out
+
+    assert main(["detect", str(examples / "astronaut.jpg"), "--model", model, "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["faces"]) == 1
+    assert main(["doctor", "--model", model]) == 0
+    assert "finds the face" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "better"),
+    [
+        (["convert", "a.pth", "model.pt"], "model.safetensors"),
+        (["export", "a.safetensors", "model"], "model.onnx"),
+    ],
+)
+def test_a_target_with_another_suffix_is_refused(
+    arguments: list[str], better: str, capsys: Captured
+) -> None:
+    assert main(arguments) == 2
+    assert f"call it {better}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["convert", "missing.pth", "model.safetensors"],
+        ["export", "missing.safetensors", "model.onnx"],
+        ["train", "missing.yaml", "--out", "run"],
+    ],
+)
+def test_a_missing_file_is_named(arguments: list[str], capsys: Captured) -> None:
+    assert main(arguments) == 1
+    assert arguments[1] in capsys.readouterr().err
+
+
+def test_a_wrong_key_in_a_recipe_is_named_with_the_nearest(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("model: extd-fpn-32-prelu\niteration: 5\n")
+    assert main(["train", str(recipe), "--out", str(tmp_path / "run")]) == 1
+    err = capsys.readouterr().err
+    assert "recipe.yaml" in err
+    assert "did you mean iterations?" in err

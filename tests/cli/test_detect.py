@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import csv
+import inspect
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from extd.cli.app import main
+from extd.cli.detect import detect
+from extd.detector import Detector, Options
+from extd.faces import Faces
+from extd.images import read_image
+
+Draw = Callable[..., Path]
+Captured = pytest.CaptureFixture[str]
+
+
+def test_the_table_of_one_picture_has_a_line_a_face(draw: Draw, toy: str, capsys: Captured) -> None:
+    draw("a.png", 255, 102)
+    assert main(["detect", "a.png", "--model", toy]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    lines = out.splitlines()
+    assert lines[0] == "a.png, 64 x 48 px"
+    assert lines[2].split() == ["1.00", "6.0", "22.0", "18.0", "34.0"]
+    assert lines[3].split() == ["0.40", "30.0", "22.0", "42.0", "34.0"]
+    assert lines[4] == "2 faces in 1 picture"
+
+
+def test_the_table_of_several_pictures_has_a_line_each(
+    draw: Draw, toy: str, capsys: Captured
+) -> None:
+    draw("album/a.png", 204, 102)
+    draw("album/trip/b [c].png")
+    assert main(["detect", "album", "--model", toy]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert [line.split(maxsplit=2) for line in out.splitlines()[1:3]] == [
+        ["2", "0.80", "album/a.png"],
+        ["0", "-", "album/trip/b [c].png"],
+    ]
+    assert out.splitlines()[3] == "2 faces in 2 pictures"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["a.png", "b.png", "--json"],
+        ["a.png", "b.png", "--json", "-"],
+        ["a.png", "--json=-", "b.png"],
+        ["--json", "a.png", "b.png"],
+        ["--json", "--flip", "a.png", "b.png"],
+        ["--json", "--", "a.png", "b.png"],
+    ],
+)
+def test_json_lines_alone_go_to_standard_output(
+    draw: Draw, toy: str, capsys: Captured, arguments: list[str]
+) -> None:
+    draw("a.png", 255)
+    draw("b.png")
+    assert main(["detect", "--model", toy, *arguments]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    records = [json.loads(line) for line in out.splitlines()]
+    assert [record["path"] for record in records] == ["a.png", "b.png"]
+    faces = Detector(toy).detect("a.png")
+    assert records[0] == {"path": "a.png", "width": 64, "height": 48, "faces": faces.to_dict()}
+    assert records[1]["faces"] == []
+
+
+def test_csv_holds_the_same_faces_as_json(draw: Draw, toy: str, capsys: Captured) -> None:
+    draw("a.png", 255, 102)
+    draw("b.png", 153)
+    command = ["detect", "a.png", "b.png", "--model", toy]
+    assert main([*command, "--csv", "-", "--json", "new/faces.jsonl"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    rows = list(csv.DictReader(out.splitlines()))
+    records = [json.loads(line) for line in Path("new/faces.jsonl").read_text().splitlines()]
+    expected = [
+        (record["path"], *face["box"], face["score"])
+        for record in records
+        for face in record["faces"]
+    ]
+    assert len(expected) == 3
+    assert [
+        (row["path"], *(float(row[key]) for key in ("x1", "y1", "x2", "y2", "score")))
+        for row in rows
+    ] == expected
+
+
+def test_a_picture_that_fails_is_reported_and_the_rest_goes_on(
+    draw: Draw, toy: str, capsys: Captured
+) -> None:
+    draw("a.png", 255)
+    Path("broken.png").write_text("no picture")
+    inputs = ["missing.png", "broken.png", "a.png"]
+    assert main(["detect", *inputs, "--model", toy, "--json"]) == 1
+    out, err = capsys.readouterr()
+    records = [json.loads(line) for line in out.splitlines()]
+    assert [record["path"] for record in records] == inputs
+    assert [set(record) for record in records[:2]] == [{"path", "error"}] * 2
+    assert len(records[2]["faces"]) == 1
+    errors = err.splitlines()
+    assert [error.startswith("error: ") for error in errors] == [True, True]
+    assert "missing.png" in errors[0]
+    assert "broken.png" in errors[1]
+
+
+def test_annotated_pictures_keep_the_folders_and_never_meet(draw: Draw, toy: str) -> None:
+    inputs = [
+        draw("album/trip/a.png", 255),
+        draw("one/b.png", 255),
+        draw("two/b.png"),
+        draw("c.bmp", 255),
+    ]
+    before = [path.read_bytes() for path in inputs]
+    command = ["detect", "album", "one/b.png", "two/b.png", "c.bmp", "--model", toy]
+    assert main([*command, "--out", "new/boxed"]) == 0
+    written = sorted(str(path.relative_to("new/boxed")) for path in Path("new/boxed").rglob("*.*"))
+    assert written == ["b-2.png", "b.png", "c.bmp.png", "trip/a.png"]
+    assert [path.read_bytes() for path in inputs] == before
+    framed = read_image("new/boxed/b.png")
+    assert framed.shape == (48, 64, 3)
+    assert not np.array_equal(framed, read_image("one/b.png"))
+    assert np.array_equal(read_image("new/boxed/b-2.png"), read_image("two/b.png"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["album", "--out", "album"], "would replace the picture album/a.png"),
+        (["album", "--json=album/a.png"], "would replace the picture album/a.png"),
+        (["album", "--csv=new.JPG"], "would replace the picture new.JPG"),
+        (["album", "--csv", "--json"], "--json and --csv both go to -"),
+        (["album", "--csv", "x", "--json", "x"], "--json and --csv both go to x"),
+        (["album", "--threshold", "1.5"], "threshold is 1.5"),
+        (["album", "--threshold", "high"], '"high"'),
+        (["album", "--scales", "1,two"], "two"),
+        (["album", "--scales", "0"], "scales is 0"),
+        (["album", "--longest", "0"], "longest is 0"),
+        (["album", "--threads", "-1"], "threads is -1"),
+        (["album", "--model", "extd-fpn-32-prelv"], "did you mean 'extd-fpn-32-prelu'"),
+        (["album", "--model", "missing.onnx"], "missing.onnx"),
+        (["album", "--model", "model.safetensors"], "extd export model.safetensors model.onnx"),
+        (["album", "--provider", "NoProvider"], "NoProvider"),
+        (["album", "--treshold", "0.5"], "Did you mean --threshold?"),
+        (["album", "--min-faces", "9"], "Did you mean --min-face?"),
+        ([], "PICTURES requires an argument"),
+    ],
+)
+def test_wrong_usage_is_explained_in_one_line(
+    draw: Draw, toy: str, capsys: Captured, arguments: list[str], message: str
+) -> None:
+    picture = draw("album/a.png", 255)
+    before = picture.read_bytes()
+    model = [] if "--model" in arguments else ["--model", toy]
+    assert main(["detect", *arguments, *model]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert message in err
+    assert picture.read_bytes() == before
+    assert list(Path().rglob("*.*")) == [picture]
+
+
+def test_options_say_what_to_look_for(draw: Draw, toy: str, capsys: Captured) -> None:
+    draw("a.png", 255, 51)
+
+    def found(*arguments: str) -> int:
+        assert main(["detect", "a.png", "--model", toy, "--json", *arguments]) == 0
+        return len(json.loads(capsys.readouterr().out)["faces"])
+
+    assert found() == 1
+    assert found("--threshold", "0.1") == 2
+    assert found("--threshold", "0.1", "--max-faces", "1") == 1
+    assert found("--min-face", "12") == 1
+    assert found("--min-face", "12.5") == 0
+    assert found("--longest", "32", "--min-face", "20") == 1
+    assert found("--scales", "1,0.25", "--min-face", "40") == 1
+    assert found("--scales", "1", "--scales", "0.25", "--min-face", "40") == 1
+
+
+def test_defaults_are_those_of_the_library() -> None:
+    parameters = inspect.signature(detect).parameters
+    defaults = {name: parameter.default for name, parameter in parameters.items()}
+    for name in ("threshold", "min_face", "max_faces", "longest", "scales", "flip"):
+        assert defaults[name] == getattr(Options(), name)
+    constructor = inspect.signature(Detector).parameters
+    assert defaults["model"] == constructor["model"].default
+    assert defaults["threads"] == constructor["threads"].default
+
+
+def test_ctrl_c_ends_at_once_and_keeps_the_lines_so_far(
+    draw: Draw, toy: str, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.png", "b.png", "c.png", "d.png"):
+        draw(name, 255)
+    detect_real = Detector.detect
+
+    def stop_at_third(self: Detector, image: object, options: Options | None = None) -> Faces:
+        if Path("faces.jsonl.partial").read_text().count("\n") == 2:
+            raise KeyboardInterrupt
+        return detect_real(self, image, options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Detector, "detect", stop_at_third)
+    assert main(["detect", ".", "--model", toy, "--json", "faces.jsonl"]) == 130
+    assert "interrupted" in capsys.readouterr().err
+    lines = Path("faces.jsonl").read_text().splitlines()
+    assert [json.loads(line)["path"] for line in lines] == ["a.png", "b.png"]
+
+
+def test_a_reader_that_leaves_ends_the_command_quietly(draw: Draw, toy: str) -> None:
+    draw("a.png", 255)
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "extd", "detect", "a.png", "--model", toy, "--json"]
+    try:
+        result = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False)
+    finally:
+        os.close(writing)
+    assert result.returncode == 141
+    assert result.stderr == b""
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="file names there are UTF-8")
+def test_file_names_of_any_bytes_pass_through(draw: Draw, toy: str) -> None:
+    name = b"caf\xe9.png"
+    draw("a.png", 255).rename(os.fsdecode(name))
+    command = [sys.executable, "-m", "extd", "detect", ".", "--model", toy]
+    table = subprocess.run(command, capture_output=True, check=True)
+    assert table.stdout.startswith(name + b", 64 x 48 px\n")
+    lines = subprocess.run([*command, "--csv"], capture_output=True, check=True)
+    assert lines.stdout.splitlines()[1].startswith(name + b",64,48,")
+    lines = subprocess.run([*command, "--json"], capture_output=True, check=True)
+    assert os.fsencode(json.loads(lines.stdout)["path"]) == name

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from extd.catalog import AveragePrecision, ModelInfo, Weights, load_catalog
+from extd.cli.app import main
+from extd.cli.models import model_table
+
+Captured = pytest.CaptureFixture[str]
+
+
+def test_the_table_has_every_model_with_its_size(capsys: Captured) -> None:
+    assert main(["models"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+    catalog = load_catalog()
+    assert [row[0] for row in rows] == [model.name for model in catalog]
+    assert ["extd-fpn-64-prelu", "162,352", "10,059", "M"] in [row[:4] for row in rows]
+
+
+def test_the_table_tells_of_weights_and_their_ap() -> None:
+    ap = AveragePrecision(0.9, 0.8512, 0.7)
+    weights = Weights("a.onnx", "0" * 64, 345_678, ap, 363, "WIDER", "MIT")
+    console = Console(width=100)
+    with console.capture() as capture:
+        console.print(model_table((ModelInfo("extd-a", 1234, 5_600_000_000, weights),)))
+    row = capture.get().splitlines()[1].split()
+    assert row == ["extd-a", "1,234", "5,600", "M", "346", "kB", "0.900", "0.851", "0.700"]
+
+
+def test_json_is_the_catalog(tmp_path: Path, capsys: Captured) -> None:
+    path = tmp_path / "models.json"
+    assert main(["models", "--json"]) == 0
+    assert main(["models", "--json", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert path.read_text() == out
+    assert json.loads(out) == [dataclasses.asdict(model) for model in load_catalog()]

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from extd.media.sources import find_pictures
+
+NAMES = st.sampled_from(["a.jpg", "A.JPG", "a.png", "a-2.jpg", "a.jpg.png", "b.tiff", "b.tiff.png"])
+
+
+@pytest.fixture
+def album(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with pictures, other files and hidden ones, which is the working directory."""
+    for name in (
+        "album/b.jpg",
+        "album/a.PNG",
+        "album/notes.txt",
+        "album/._b.jpg",
+        "album/.cache/c.jpg",
+        "album/trip/day 1/c.webp",
+        "album/trip/b.jpg",
+        "other/b.jpg",
+        "empty/notes.txt",
+        "odd[1].jpg",
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def names(*inputs: str) -> dict[str, str]:
+    """The name of each source by its path."""
+    return {str(source.path): str(source.name) for source in find_pictures(inputs)}
+
+
+def test_a_folder_gives_its_pictures_sorted_with_the_tree_below_it(album: Path) -> None:
+    found = names("album")
+    assert found == {
+        "album/a.PNG": "a.PNG",
+        "album/b.jpg": "b.jpg",
+        "album/trip/b.jpg": "trip/b.jpg",
+        "album/trip/day 1/c.webp": "trip/day 1/c.webp",
+    }
+    assert list(found) == sorted(found)
+    assert list(names(str(album / "album"))) == [str(album / path) for path in found]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("album/*", {"a.PNG", "b.jpg", "trip/b.jpg", "trip/day 1/c.webp"}),
+        ("album/**/*.jpg", {"b.jpg", "trip/b.jpg"}),
+        ("*/b.jpg", {"album/b.jpg", "other/b.jpg"}),
+        ("album/t?i[op]/*.jpg", {"trip/b.jpg"}),
+    ],
+)
+def test_a_glob_gives_what_matches_with_the_tree_below_its_fixed_part(
+    album: Path, pattern: str, expected: set[str]
+) -> None:
+    assert set(names(pattern).values()) == expected
+    assert set(names(str(album / pattern)).values()) == expected
+
+
+def test_equal_names_from_different_folders_get_a_number(album: Path) -> None:
+    assert names("album/b.jpg", "other/b.jpg", "album/trip/b.jpg") == {
+        "album/b.jpg": "b.jpg",
+        "other/b.jpg": "b-2.jpg",
+        "album/trip/b.jpg": "b-3.jpg",
+    }
+
+
+def test_order_is_that_of_the_arguments_and_each_picture_comes_once(album: Path) -> None:
+    again = str(album / "album" / "b.jpg")
+    assert list(names("other", "album/b.jpg", "album", again, "other/b.jpg"))[:3] == [
+        "other/b.jpg",
+        "album/b.jpg",
+        "album/a.PNG",
+    ]
+    assert len(names("other", "album/b.jpg", "album", again, "other/b.jpg")) == 5
+
+
+@pytest.mark.parametrize("item", ["missing.jpg", "no*.jpg", "empty", "album/notes.txt", "gone/*/x"])
+def test_what_gives_no_picture_stays_to_be_reported(album: Path, item: str) -> None:
+    assert list(names(item, "other/b.jpg")) == [item, "other/b.jpg"]
+
+
+@pytest.mark.usefixtures("album")
+def test_an_existing_file_is_no_glob() -> None:
+    assert names("odd[1].jpg") == {"odd[1].jpg": "odd[1].jpg"}
+
+
+@given(st.lists(st.tuples(st.sampled_from(["x", "y", "z"]), NAMES), unique=True))
+def test_names_never_collide_on_any_file_system(files: list[tuple[str, str]]) -> None:
+    sources = find_pictures(f"{folder}/{name}" for folder, name in files)
+    assert len(sources) == len(files)
+    written = [str(source.name).lower() for source in sources]
+    assert len({*written, *(f"{name}.png" for name in written)}) == 2 * len(files)

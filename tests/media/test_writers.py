@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import threading
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from extd.faces import Faces
+from extd.images import read_image
+from extd.media.writers import (
+    CSV_HEADER,
+    csv_lines,
+    json_line,
+    open_text,
+    picture_name,
+    write_picture,
+)
+
+FACES = Faces([[1, 2, 30.126, 40], [5, 5, 9, 9]], [0.98766, 0.5], 64, 48)
+
+
+def test_a_json_line_holds_the_picture_and_its_faces() -> None:
+    line = json_line("a, b.jpg", FACES)
+    assert line.count("\n") == 1
+    assert json.loads(line) == {
+        "path": "a, b.jpg",
+        "width": 64,
+        "height": 48,
+        "faces": [
+            {"box": [1, 2, 30.13, 40], "score": 0.9877},
+            {"box": [5, 5, 9, 9], "score": 0.5},
+        ],
+    }
+
+
+def test_a_json_line_of_a_failure_holds_its_reason() -> None:
+    line = json_line("é\n.jpg", ValueError("broken\nfile"))
+    assert line.count("\n") == 1
+    assert json.loads(line) == {"path": "é\n.jpg", "error": "broken\nfile"}
+
+
+def test_csv_has_a_line_a_face() -> None:
+    rows = list(csv.DictReader(io.StringIO(CSV_HEADER + csv_lines('a, "b".jpg', FACES))))
+    assert [row["path"] for row in rows] == ['a, "b".jpg'] * 2
+    assert {key: float(value) for key, value in rows[0].items() if key != "path"} == {
+        "width": 64,
+        "height": 48,
+        "x1": 1,
+        "y1": 2,
+        "x2": 30.13,
+        "y2": 40,
+        "score": 0.9877,
+    }
+    assert csv_lines("a.jpg", Faces.empty(2, 2)) == ""
+
+
+def test_a_text_file_appears_when_it_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "faces.jsonl"
+    with open_text(path) as stream:
+        stream.write("one\n")
+        assert not path.exists()
+    assert path.read_text() == "one\n"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_an_error_leaves_the_file_that_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "faces.csv"
+    path.write_text("before\n")
+    with pytest.raises(TypeError), open_text(path) as stream:
+        stream.writelines(["half", 2])  # type: ignore[list-item]
+    assert path.read_text() == "before\n"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_ctrl_c_keeps_what_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "faces.csv"
+
+    def write_until_stopped() -> None:
+        with open_text(path) as stream:
+            stream.write("one\n")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_until_stopped()
+    assert path.read_text() == "one\n"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_keeps_its_place_and_a_pipe_is_not_replaced(tmp_path: Path) -> None:
+    target, link, pipe = tmp_path / "real.csv", tmp_path / "link.csv", tmp_path / "pipe"
+    target.write_text("before\n")
+    link.symlink_to(target)
+    with open_text(link) as stream:
+        stream.write("after\n")
+    assert link.is_symlink()
+    assert target.read_text() == "after\n"
+
+    os.mkfifo(pipe)
+    received: list[str] = []
+    reader = threading.Thread(target=lambda: received.append(pipe.read_text()))
+    reader.start()
+    with open_text(pipe) as stream:
+        stream.write("one\n")
+    reader.join()
+    assert received == ["one\n"]
+    assert pipe.is_fifo()
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError, match=tmp_path.name), open_text(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".JPEG", ".webp"])
+def test_a_picture_keeps_its_colours(tmp_path: Path, suffix: str) -> None:
+    image = np.full((20, 30, 3), (200, 30, 60), np.uint8)
+    path = tmp_path / "new" / f"picture{suffix}"
+    write_picture(path, image)
+    assert list(path.parent.iterdir()) == [path]
+    assert np.abs(read_image(path).astype(int) - image).max() <= 3
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("a/b.jpg", "a/b.jpg"), ("b.WEBP", "b.WEBP"), ("b.tiff", "b.tiff.png"), ("b", "b.png")],
+)
+def test_formats_that_are_not_written_become_png(name: str, expected: str) -> None:
+    assert picture_name(Path(name)) == Path(expected)
+
+
+def test_a_picture_too_wide_for_its_format_names_the_file(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "wide.webp"
+    with pytest.raises(ValueError, match=r"wide\.webp.*17000 x 1"):
+        write_picture(path, np.zeros((1, 17000, 3), np.uint8))
+    assert list(tmp_path.iterdir()) == []
+    capfd.readouterr()
+    assert cv2.haveImageWriter("a.webp")
