@@ -67,7 +67,7 @@ def test_onnx_runtime_agrees_with_torch(
     found = session.run(["boxes", "scores"], {"images": images.numpy()})
     # A raw offset of 1e-4 moves a box by a tenth of that of its anchor's side.
     sides = anchor_boxes(height, width)[:, 2:3].numpy()
-    np.testing.assert_allclose(found[0] / sides, boxes.numpy() / sides, atol=1e-5)
+    np.testing.assert_allclose(found[0] / sides, boxes.numpy() / sides, atol=1e-5, rtol=1e-5)
     np.testing.assert_allclose(found[1], scores, atol=1e-4)
 
 
