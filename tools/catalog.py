@@ -15,7 +15,7 @@ from pathlib import Path
 
 from extd.catalog import CATALOG, WEIGHTS
 from extd.models.checkpoint import load_network, save_network
-from extd.models.config import PAPER_CONFIGS
+from extd.models.config import PAPER_CONFIGS, parse_name
 from extd.models.export import export_onnx
 from extd.models.extd import Extd
 from extd.models.profile import count_macs, count_parameters
@@ -24,15 +24,16 @@ LICENSE = "MIT; trained on photographs released for research"
 
 
 def counted(records: dict[str, dict[str, object]]) -> dict[str, dict[str, object]]:
-    """A record for each model of the paper, with the weights of `records`."""
+    """A record for each model of the paper and of `records`, with the weights of the latter."""
+    names = dict.fromkeys([*(config.name for config in PAPER_CONFIGS), *records])
     counted = {}
-    for config in PAPER_CONFIGS:
-        network = Extd(config).eval()
-        counted[config.name] = {
-            "name": config.name,
+    for name in names:
+        network = Extd(parse_name(name)).eval()
+        counted[name] = {
+            "name": name,
             "parameters": count_parameters(network),
             "macs": count_macs(network),
-            "weights": records.get(config.name, {}).get("weights"),
+            "weights": records.get(name, {}).get("weights"),
         }
     return counted
 
@@ -41,6 +42,9 @@ def packaged(source: Path, evaluation: Path) -> tuple[str, dict[str, object]]:
     """Export `source` into the package; its model's name and its `weights` record."""
     network, notes = load_network(source)
     measured = json.loads(evaluation.read_text(encoding="utf-8"))
+    if None in measured["ap"].values():
+        raise SystemExit(f"{evaluation} has no AP for every difficulty; measure more pictures")
+    WEIGHTS.mkdir(exist_ok=True)
     notes |= {"ap": measured["ap"], "ap_images": measured["images"], "license": LICENSE}
     name = network.config.name
     save_network(network, WEIGHTS / f"{name}.safetensors", notes)
@@ -53,7 +57,9 @@ def packaged(source: Path, evaluation: Path) -> tuple[str, dict[str, object]]:
         "bytes": len(content),
         "ap": measured["ap"],
         "images": measured["images"],
-        "training_data": f"{notes['training_data']}; {notes['training']}",
+        "training_data": "; ".join(
+            str(notes[k]) for k in ("training_data", "training") if k in notes
+        ),
         "license": LICENSE,
     }
 
@@ -72,7 +78,9 @@ def main() -> None:
         name, weights = packaged(arguments.weights, arguments.evaluation)
         records.setdefault(name, {})["weights"] = weights
     text = json.dumps(list(counted(records).values()), indent=1)
-    CATALOG.write_text(text + "\n", encoding="utf-8")
+    partial = CATALOG.with_suffix(".partial")
+    partial.write_text(text + "\n", encoding="utf-8")
+    partial.replace(CATALOG)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extd.boxes import area, clip, longer_side, mirror, nms
+from extd.catalog import DEFAULT_MODEL
 from extd.faces import Faces
 from extd.images import Image, ImageSource, read_image
 from extd.runtime import Network
@@ -80,7 +81,7 @@ class Detector:
 
     def __init__(
         self,
-        model: str | Path = "extd-fpn-32-prelu",
+        model: str | Path = DEFAULT_MODEL,
         *,
         options: Options | None = None,
         threads: int = 0,
@@ -179,7 +180,13 @@ class Detector:
         # No side may vanish.
         factor = max(factor, 1 / min(image.shape[:2]))
         if factor != 1:
-            image = np.asarray(cv2.resize(image, None, fx=factor, fy=factor), np.uint8)
+            try:
+                image = np.asarray(cv2.resize(image, None, fx=factor, fy=factor), np.uint8)
+            except cv2.error as error:
+                height, width = image.shape[:2]
+                raise ValueError(
+                    f"{width} x {height} px cannot be resized by {factor:g}: {error.err}"
+                ) from error
         boxes, scores = (batch[0] for batch in self.network.run(image[None]))
         likely = np.flatnonzero(scores > options.threshold)
         best = likely[np.argsort(-scores[likely], kind="stable")[: options.top_k]]

@@ -87,8 +87,7 @@ class Network:
             Scores, float32 [N, A]: face probability.
 
         Raises:
-            ValueError: another shape or type.
-            MemoryError: the network cannot run on pictures of this size.
+            ValueError: another shape or type, or ONNX Runtime fails, as when memory runs out.
         """
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not images.size:
             raise ValueError(
@@ -98,7 +97,9 @@ class Network:
         try:
             boxes, scores = self._session.run(["boxes", "scores"], {"images": planes})
         except Exception as error:  # ONNX Runtime's own errors have no common class
-            raise MemoryError(f"ONNX Runtime failed on {images.shape}: {error}") from error
+            raise ValueError(
+                f"{self.name} cannot run on {images.shape[2]} x {images.shape[1]} px: {error}"
+            ) from error
         return boxes, scores
 
     def __repr__(self) -> str:

@@ -14,6 +14,8 @@ from extd.measure.evaluation import evaluate_folder, evaluate_saved, find_pictur
 from extd.measure.predictions import Prediction, write_predictions
 from extd.measure.protocols import single
 from extd.measure.wider import Picture, evaluate, load_ground_truth
+from extd.models.checkpoint import convert_official
+from extd.models.export import export_onnx
 
 
 def bright_square(image: NDArray[np.uint8]) -> Prediction:
@@ -124,10 +126,8 @@ def test_report_is_json_with_null_where_no_face_counts() -> None:
 
 def check_reference(shared: Path, tmp_path: Path, width: int) -> None:
     """The authors' checkpoint, through our network, export, runtime, detector and evaluation."""
-    checkpoint = pytest.importorskip("extd.models.checkpoint")
-    export = pytest.importorskip("extd.models.export")
-    network = checkpoint.convert_official(shared / f"official/EXTD_{width}.pth")
-    export.export_onnx(network, tmp_path / "model.onnx")
+    network = convert_official(shared / f"official/EXTD_{width}.pth")
+    export_onnx(network, tmp_path / "model.onnx")
     detect = partial(single, Detector(tmp_path / "model.onnx"))
     data = shared / "data/wider_dev"
     truth = load_ground_truth(data / "ground_truth")

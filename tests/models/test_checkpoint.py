@@ -37,6 +37,11 @@ def test_missing_and_foreign_files_are_named(tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(3)}, other)
     with pytest.raises(ValueError, match=r"other.pth is not a checkpoint of EXTD's authors"):
         convert_official(other)
+    junk.rename(tmp_path / "junk.pth")
+    (tmp_path / "empty.pth").touch()
+    for name in ("junk.pth", "empty.pth"):
+        with pytest.raises(ValueError, match=f"{name} is not a PyTorch checkpoint"):
+            convert_official(tmp_path / name)
     with pytest.raises(ValueError, match="run: extd convert"):
         load_network(other)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -43,11 +44,24 @@ def test_the_store_holds_every_pixel_and_is_reused(labels: Path, tmp_path: Path)
     store = open_store(pictures, tmp_path / "cache")
     for index, picture in enumerate(pictures):
         assert np.array_equal(store.pixels(index), read_image(picture.path))
-    files = list((tmp_path / "cache").iterdir())
-    assert len(files) == 1
-    for picture in pictures:
-        picture.path.unlink()
-    assert np.array_equal(open_store(pictures, tmp_path / "cache").pixels(3), store.pixels(3))
+    (file,) = (tmp_path / "cache").iterdir()
+    made = file.stat().st_mtime_ns
+    open_store(pictures, tmp_path / "cache")
+    assert file.stat().st_mtime_ns == made
+
+
+def test_a_replaced_picture_is_decoded_again(labels: Path, tmp_path: Path) -> None:
+    pictures = read_labels(labels)
+    open_store(pictures, tmp_path / "cache")
+    cv2.imwrite(str(pictures[0].path), np.full((120, 160, 3), 7, np.uint8))
+    assert (open_store(pictures, tmp_path / "cache").pixels(0) == 7).all()
+
+
+def test_a_broken_picture_is_named_and_leaves_nothing_behind(labels: Path, tmp_path: Path) -> None:
+    (labels.parent / "4.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"4\.png is broken"):
+        open_store(read_labels(labels), tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_a_picture_of_another_size_is_named(labels: Path, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ import dataclasses
 import io
 import os
 import signal
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +17,8 @@ from extd.models.checkpoint import load_network
 from extd.models.config import parse_name
 from extd.models.extd import Extd
 from extd.training import trainer
-from extd.training.recipe import Optimizer, Recipe, load_recipe
-from extd.training.state import rate_at, set_modes
+from extd.training.recipe import Data, Optimizer, Recipe, load_recipe
+from extd.training.state import State, new_state, rate_at, set_modes, settle_norms
 from extd.training.trainer import train
 
 
@@ -44,10 +43,10 @@ def test_a_resumed_run_equals_an_uninterrupted_one(recipe: Recipe, tmp_path: Pat
     class StopError(Exception):
         pass
 
-    def stop_at_four(state: object, *rest: object) -> None:
-        if getattr(state, "step", 0) == 4:
+    def stop_at_four(state: State, decay: float) -> None:
+        if state.step == 4:
             raise StopError
-        update(state, *rest)  # type: ignore[arg-type]
+        update(state, decay)
 
     update = trainer.update_average
     with pytest.MonkeyPatch.context() as patch:
@@ -82,9 +81,16 @@ def test_a_run_is_not_overwritten_and_not_resumed_by_another_recipe(
     train(recipe, tmp_path / "run", device="cpu", cache=tmp_path)
     with pytest.raises(FileExistsError, match="--resume"):
         train(recipe, tmp_path / "run", device="cpu", cache=tmp_path)
-    other = dataclasses.replace(recipe, batch=2)
-    with pytest.raises(ValueError, match="made with batch 4, the recipe says 2"):
-        train(other, tmp_path / "run", resume=True, device="cpu", cache=tmp_path)
+    sources = Data(recipe.data.labels, {"odd": 1.0})
+    for other, message in (
+        (dataclasses.replace(recipe, batch=2), "made with batch 4, the recipe says 2"),
+        (dataclasses.replace(recipe, data=sources), r"made with data.sources \{\}"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            train(other, tmp_path / "run", resume=True, device="cpu", cache=tmp_path)
+    (tmp_path / "run" / "checkpoint.pt").write_bytes(b"junk")
+    with pytest.raises(ValueError, match=r"checkpoint\.pt is not a PyTorch checkpoint"):
+        train(recipe, tmp_path / "run", resume=True, device="cpu", cache=tmp_path)
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_pictures(recipe: Recipe, tmp_path: Path) -> None:
@@ -94,13 +100,19 @@ def test_a_loss_that_is_not_finite_stops_with_the_pictures(recipe: Recipe, tmp_p
 
 
 def test_a_signal_ends_the_run_with_a_checkpoint(recipe: Recipe, tmp_path: Path) -> None:
-    recipe = dataclasses.replace(recipe, iterations=10_000, save_every=10_000)
-    timer = threading.Timer(3, os.kill, (os.getpid(), signal.SIGTERM))
-    timer.start()
-    train(recipe, tmp_path / "run", device="cpu", cache=tmp_path)
-    timer.join()
+    recipe = dataclasses.replace(recipe, iterations=100, save_every=100)
+    update = trainer.update_average
+
+    def signal_at_three(state: State, decay: float) -> None:
+        update(state, decay)
+        if state.step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "update_average", signal_at_three)
+        train(recipe, tmp_path / "run", device="cpu", cache=tmp_path)
     steps = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["step"]
-    assert 0 < steps < 10_000
+    assert steps == 4
     assert len(losses(tmp_path / "run")) == steps
 
 
@@ -120,6 +132,32 @@ def test_frozen_norms_use_running_statistics_and_still_learn(recipe: Recipe) -> 
     network(torch.rand(2, 3, 128, 128) * 255).logits.sum().backward()
     assert torch.equal(network.backbone.stem[1].running_mean, before)
     assert network.backbone.stem[1].weight.grad.abs().sum() > 0
+
+
+def test_norms_are_frozen_at_their_averages(recipe: Recipe) -> None:
+    state = new_state(recipe, torch.device("cpu"))
+    state.network.train()(torch.rand(2, 3, 128, 128) * 255)
+    network, average = state.network.backbone.stem[1], state.average.backbone.stem[1]
+    assert not torch.equal(network.running_mean, average.running_mean)
+    weight = network.weight.clone()
+    settle_norms(state)
+    assert torch.equal(network.running_mean, average.running_mean)
+    assert torch.equal(network.running_var, average.running_var)
+    assert torch.equal(network.weight, weight)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"threads": 0}, "threads is 0"),
+        ({"device": "gpu"}, "device 'gpu' does not work here"),
+    ],
+)
+def test_a_machine_that_is_not_there_is_named(
+    recipe: Recipe, tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        train(recipe, tmp_path / "run", cache=tmp_path, **change)
 
 
 @pytest.mark.parametrize(("step", "rate"), [(0, 0.1), (9, 1.0), (10, 1.0), (55, 0.5), (100, 0.0)])

@@ -74,8 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print_line(Console(stderr=True), "interrupted")
         return 130
-    except (ValueError, OSError, ImportError) as error:
-        print_error(str(error))
+    except (ValueError, OSError, ImportError, MemoryError) as error:
+        print_error(str(error) or "the memory of this machine is too small")
         return 1
     return int(code or 0)
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Group, Parameter, Token
 from rich.console import Console
 
+from extd.catalog import DEFAULT_MODEL
 from extd.cli.terminal import (
-    MODEL,
     STDOUT,
     Folder,
     Model,
@@ -57,7 +57,7 @@ def detect(
     longest: Annotated[int | None, Parameter(group=SEARCH, metavar="PX")] = None,
     scales: Annotated[tuple[float, ...], SCALES] = (1.0,),
     flip: Annotated[bool, Parameter(group=SEARCH, show_default=False)] = False,
-    model: Model = MODEL,
+    model: Model = DEFAULT_MODEL,
     threads: Threads = 0,
     provider: Provider = None,
 ) -> int:
@@ -159,7 +159,8 @@ def protect_pictures(
     for target in files:
         if Path(target).suffix.lower() in SUFFIXES:
             raise UsageError(f"results would replace the picture {target}; name another file")
-    if len(set(files)) < len(files):
+    ordinary = [Path(target).resolve() for target in files if target != STDOUT]
+    if len(set(ordinary)) < len(ordinary) or files.count(STDOUT) > 1:
         raise UsageError(
             f"--json and --csv both go to {files[0]}; choose two files, or one of them"
         )
@@ -179,11 +180,16 @@ def detect_one(detector: Detector, source: Source, out: Path | None) -> Faces | 
 
     try:
         image = read_image(source.path)
+    except (ValueError, OSError) as error:
+        return error
+    except MemoryError:
+        return ValueError(f"{source.path} is too large for the memory of this machine")
+    try:
         faces = detector.detect(image)
         if out is not None:
             write_picture(out / picture_name(source.name), annotate(image, faces))
     except (ValueError, OSError) as error:
-        return error
+        return ValueError(f"{source.path}: {error}")
     except MemoryError:
         return ValueError(f"{source.path} is too large for the memory of this machine")
     return faces

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from extd import __version__
-from extd.cli.terminal import MODEL, Model, print_error, print_line
+from extd.catalog import DEFAULT_MODEL
+from extd.cli.terminal import Model, print_error, print_line
 
 if TYPE_CHECKING:
     from extd.detector import Detector
@@ -23,7 +24,7 @@ FACE = (112.0, 57.0, 206.0, 173.0)
 """Where the face of `PICTURE` is: x1, y1, x2, y2 in pixels."""
 LEAST_IOU = 0.5
 
-EXTRAS = ("scipy", "torch", "safetensors", "onnx", "onnxscript")
+EXTRAS = ("scipy", "torch", "safetensors", "pyyaml", "onnx", "onnxscript")
 CPU_FEATURES = (
     *("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"),
     *("asimd", "asimddp", "i8mm", "bf16", "sve"),
@@ -31,7 +32,7 @@ CPU_FEATURES = (
 """What speeds up networks, as Linux names it."""
 
 
-def doctor(*, model: Model = MODEL) -> int:
+def doctor(*, model: Model = DEFAULT_MODEL) -> int:
     """Check that detection works on this machine.
 
     Prints versions, features of the processor and what share of the network each provider of
@@ -60,12 +61,12 @@ def doctor(*, model: Model = MODEL) -> int:
         print_line(console, f"{what:13} {value}")
     try:
         detector = Detector(model)
+        for provider in ort.get_available_providers():
+            print_line(console, f"{provider}: {provider_report(provider, detector.network.path)}")
         overlap = find_overlap(detector)
     except (ValueError, OSError) as error:
         print_error(f"the self-check failed: {error}")
         return 1
-    for provider in ort.get_available_providers():
-        print_line(console, f"{provider}: {provider_report(provider, detector.network.path)}")
     print_line(console, f"self-check: {model} finds the face, IoU {overlap:.2f}")
     return 0
 

@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from rich.console import Console
 
+from extd.catalog import DEFAULT_MODEL
 from extd.cli.terminal import (
-    MODEL,
     STDOUT,
     Folder,
     Model,
@@ -36,7 +36,7 @@ def wider(
     ] = None,
     save_predictions: Folder | None = None,
     json: Target = None,
-    model: Annotated[Model | None, Parameter(show_default=MODEL)] = None,
+    model: Annotated[Model | None, Parameter(show_default=DEFAULT_MODEL)] = None,
     threads: Threads = 0,
     provider: Provider = None,
 ) -> int:
@@ -73,20 +73,20 @@ def wider(
     if predictions is not None:
         truth = load_ground_truth(ground_truth)
         result, found = evaluate_saved(predictions, images, truth)
+        if save_predictions is not None:
+            write_predictions(save_predictions, found)
         summary = report(result, str(predictions), "predictions")
     else:
-        model, protocol = model or MODEL, protocol or "single"
+        model, protocol = model or DEFAULT_MODEL, protocol or "single"
         with usage():
             providers = None if provider is None else [provider]
             detector = Detector(model, threads=threads, providers=providers)
         truth = load_ground_truth(ground_truth)
         with progress_bar("measuring", hidden=quiet and sys.stdout.isatty()) as bar:
             detect = partial(PROTOCOLS[protocol], detector)
-            result, found = evaluate_folder(detect, images, truth, bar.track)
+            result, _ = evaluate_folder(detect, images, truth, bar.track, save_predictions)
         summary = report(result, model, protocol)
 
-    if save_predictions is not None:
-        write_predictions(save_predictions, found)
     if json is not None:
         with open_results(json) as stream:
             stream.write(dumps(summary) + "\n")

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 STDOUT = "-"
-MODEL = "extd-fpn-32-prelu"
 
 MACHINE = Group("Model and machine", sort_key=9)
 Model = Annotated[str, Parameter(group=MACHINE, metavar="NAME|FILE")]

@@ -37,7 +37,7 @@ def train(
         resume: Go on where the run in that folder stopped.
         device: What computes, as cpu, cuda or cuda:1.
         threads: How many threads of the processor compute.
-        cache: Folder for the decoded pictures, which take 0.6 MB each.
+        cache: Folder for the decoded pictures, 3 bytes a pixel.
     """
     with train_extra("extd train"):
         from extd.training import trainer

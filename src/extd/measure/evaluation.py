@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from extd.images import Image, read_image
-from extd.measure.predictions import Prediction, read_predictions
+from extd.measure.predictions import Prediction, read_predictions, write_predictions
 from extd.measure.wider import Evaluation, Picture, evaluate
 
 
@@ -16,6 +16,7 @@ def evaluate_folder(
     folder: Path,
     ground_truth: Sequence[Picture],
     progress: Callable[[Sequence[Picture]], Iterable[Picture]] = iter,
+    save_in: Path | None = None,
 ) -> tuple[Evaluation, dict[str, Prediction]]:
     """Detect in every picture of `folder` and score the result.
 
@@ -25,6 +26,7 @@ def evaluate_folder(
             validation set will do.
         ground_truth: of the whole validation set; it is restricted to the pictures in `folder`.
         progress: wraps the pictures as they are worked through, to show a bar.
+        save_in: folder for prediction files, each written as soon as it is found.
 
     Returns:
         The evaluation, and the predictions by `event/name`.
@@ -38,6 +40,8 @@ def evaluate_folder(
     predictions = {}
     for picture in progress(pictures):
         predictions[picture.key] = detect(read_image(paths[picture.key]))
+        if save_in is not None:
+            write_predictions(save_in, {picture.key: predictions[picture.key]})
     return evaluate(predictions, pictures), predictions
 
 

@@ -30,6 +30,12 @@ def map_anchors(shapes: list[tuple[int, int]], device: torch.device | None = Non
     return torch.cat(levels)
 
 
+def corners(boxes: Tensor) -> Tensor:
+    """Boxes (... x 4) given as (cx, cy, w, h) as (x1, y1, x2, y2)."""
+    half = boxes[..., 2:] / 2
+    return torch.cat([boxes[..., :2] - half, boxes[..., :2] + half], -1)
+
+
 def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
     """Regression targets (... x 4) of `boxes` (xyxy, px) against `anchors` (cxcywh, px)."""
     centre = (boxes[..., :2] + boxes[..., 2:]) / 2
@@ -41,5 +47,5 @@ def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
 def decode(regression: Tensor, anchors: Tensor) -> Tensor:
     """Boxes (... x 4, xyxy, px) of raw `regression` against `anchors` (cxcywh, px)."""
     centre = anchors[..., :2] + regression[..., :2] * VARIANCES[0] * anchors[..., 2:]
-    half = anchors[..., 2:] * torch.exp(regression[..., 2:] * VARIANCES[1]) / 2
-    return torch.cat([centre - half, centre + half], -1)
+    size = anchors[..., 2:] * torch.exp(regression[..., 2:] * VARIANCES[1])
+    return corners(torch.cat([centre, size], -1))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import pickle
+import struct
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from extd.models.config import ExtdConfig, parse_name
+from extd.models.config import WIDTHS, ExtdConfig, parse_name
 from extd.models.extd import Extd
 
 
@@ -46,7 +48,10 @@ def load_network(path: Path) -> tuple[Extd, dict[str, object]]:
     if "model" not in metadata:
         raise ValueError(f"{path} does not name its model; write it with extd convert or train")
     network = Extd(parse_name(metadata["model"]))
-    network.load_state_dict(state, strict=True)
+    try:
+        network.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise ValueError(f"{path} does not fit {metadata['model']}: {error}") from error
     notes: dict[str, object] = json.loads(metadata.get("notes", "{}"))
     return network.eval(), notes
 
@@ -58,20 +63,41 @@ def convert_official(path: Path) -> Extd:
         FileNotFoundError: there is no such file.
         ValueError: the file is no such checkpoint; the message names the first wrong key.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no checkpoint {path}")
-    try:
-        official: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-        width = official["loc.0.weight"].shape[1]
-    except (RuntimeError, KeyError, TypeError, AttributeError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path} is not a checkpoint of EXTD's authors: {error}") from error
+    official = load_torch_file(path)
+    head = official.get("loc.0.weight")
+    width = head.shape[1] if isinstance(head, Tensor) and head.ndim == 4 else None
+    if width not in WIDTHS:
+        raise ValueError(f"{path} is not a checkpoint of EXTD's authors: no head of {WIDTHS}")
     network = Extd(ExtdConfig("fpn", width, "prelu"))
     keys = official_keys(network.config)
     if set(keys.values()) != set(official):
         odd = sorted(set(keys.values()) ^ set(official))[0]
         raise ValueError(f"{path} is not a checkpoint of EXTD's authors: unexpected key {odd!r}")
-    network.load_state_dict({ours: official[theirs] for ours, theirs in keys.items()}, strict=True)
+    state = {ours: official[theirs] for ours, theirs in keys.items()}
+    try:
+        network.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise ValueError(f"{path} is not a checkpoint of EXTD's authors: {error}") from error
     return network.eval()
+
+
+def load_torch_file(path: Path) -> dict[str, Any]:
+    """The mapping in a file of `torch.save`, on the CPU, without running code from it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is another kind of file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no checkpoint {path}")
+    broken = (RuntimeError, LookupError, EOFError, ValueError, pickle.UnpicklingError, struct.error)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except broken as error:
+        raise ValueError(f"{path} is not a PyTorch checkpoint: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is not a PyTorch checkpoint: it holds a {type(content).__name__}")
+    return content
 
 
 def official_keys(config: ExtdConfig) -> dict[str, str]:

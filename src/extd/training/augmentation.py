@@ -38,11 +38,11 @@ class Crop:
 
 @dataclass(frozen=True, slots=True)
 class Square:
-    """A square region of a picture in px; it may reach beyond the picture."""
+    """A square region of a picture in whole px; it may reach beyond the picture."""
 
-    left: float
-    top: float
-    side: float
+    left: int
+    top: int
+    side: int
 
 
 def augment(
@@ -66,9 +66,7 @@ def augment(
         square = anchor_sampled_square(boxes, settings.crop, rng)
     else:
         square = random_square(boxes, width, height, settings, rng)
-    pixels = cut(image, square, settings.crop, int(rng.choice(INTERPOLATIONS)))
-    if settings.color:
-        pixels = distort(pixels, rng)
+    pixels = cut(image, square, settings, rng)
     scale = settings.crop / square.side
     origin = np.array([square.left, square.top] * 2, np.float32)
     boxes, ignore = (boxes - origin) * scale, (ignore - origin) * scale
@@ -97,15 +95,15 @@ def anchor_sampled_square(boxes: NDArray[np.float32], crop: int, rng: Generator)
     anchors = np.array([a for a in ANCHOR_SIZES if a <= crop])
     nearest = int(np.abs(np.log(anchors / size)).argmin())
     target = anchors[rng.integers(min(nearest + 2, len(anchors)))] * 2.0 ** rng.uniform(-1, 1)
-    side = crop * size / target
+    side = max(round(crop * size / target), 1)
     left, top = (_place(box[i], box[i + 2], side, rng) for i in (0, 1))
     return Square(left, top, side)
 
 
-def _place(low: float, high: float, side: float, rng: Generator) -> float:
+def _place(low: float, high: float, side: int, rng: Generator) -> int:
     """Where a window of `side` begins that holds [low, high], or lies inside it if smaller."""
     first, last = sorted((high - side, low))
-    return float(rng.uniform(first, last))
+    return round(rng.uniform(first, last))
 
 
 def random_square(
@@ -118,43 +116,46 @@ def random_square(
     short = min(width, height)
     for _ in range(50):
         share = 1.0 if rng.random() < settings.whole else rng.uniform(*settings.square)
-        side = short * share
-        left, top = rng.uniform(0, width - side), rng.uniform(0, height - side)
+        side = max(round(short * share), 1)
+        left, top = (int(rng.integers(0, length - side + 1)) for length in (width, height))
         begins = (boxes[:, :2] >= (left, top)).all(1)
         ends = (boxes[:, 2:] <= (left + side, top + side)).all(1)
         if (begins & ends).any():
             return Square(left, top, side)
     box = boxes[rng.integers(len(boxes))].astype(np.float64)
-    left, top = (box[0] + box[2] - short) / 2, (box[1] + box[3] - short) / 2
-    return Square(
-        float(np.clip(left, 0, width - short)), float(np.clip(top, 0, height - short)), float(short)
-    )
+    centre_x, centre_y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    left = round(np.clip(centre_x - short / 2, 0, width - short))
+    top = round(np.clip(centre_y - short / 2, 0, height - short))
+    return Square(left, top, short)
 
 
 def cut(
-    image: NDArray[np.uint8], square: Square, size: int, interpolation: int
+    image: NDArray[np.uint8], square: Square, settings: Augmentation, rng: Generator
 ) -> NDArray[np.uint8]:
-    """`square` of H x W x 3 `image` resized to `size`; beyond the picture is the mean colour."""
+    """`square` of H x W x 3 `image`, resized to the crop by a random interpolation and distorted.
+
+    Beyond the picture is the mean colour.
+    """
     height, width = image.shape[:2]
-    left, top = round(square.left), round(square.top)
-    side = max(round(square.side), 1)
-    x0, y0 = max(left, 0), max(top, 0)
-    x1, y1 = min(left + side, width), min(top + side, height)
+    size = settings.crop
+    interpolation = int(rng.choice(INTERPOLATIONS))
+    x0, y0 = max(square.left, 0), max(square.top, 0)
+    x1, y1 = min(square.left + square.side, width), min(square.top + square.side, height)
     canvas = np.full((size, size, 3), MEAN, np.uint8)
-    if x1 <= x0 or y1 <= y0:
-        return canvas
-    scale = size / side
+    scale = size / square.side
     # Resize only what the picture covers: a far zoom-out never allocates the padding.
-    u0, v0 = round((x0 - left) * scale), round((y0 - top) * scale)
-    u1, v1 = round((x1 - left) * scale), round((y1 - top) * scale)
-    if u1 > u0 and v1 > v0:
+    u0, v0 = round((x0 - square.left) * scale), round((y0 - square.top) * scale)
+    u1, v1 = round((x1 - square.left) * scale), round((y1 - square.top) * scale)
+    if u1 > u0 and v1 > v0 and x1 > x0 and y1 > y0:
         region = np.ascontiguousarray(image[y0:y1, x0:x1])
-        canvas[v0:v1, u0:u1] = cv2.resize(region, (u1 - u0, v1 - v0), interpolation=interpolation)
+        resized = cv2.resize(region, (u1 - u0, v1 - v0), interpolation=interpolation)
+        pixels = np.asarray(resized, np.uint8)
+        canvas[v0:v1, u0:u1] = distort(pixels, rng) if settings.color else pixels
     return canvas
 
 
 def distort(image: NDArray[np.uint8], rng: Generator) -> NDArray[np.uint8]:
-    """SSD's photometric distortion of S x S x 3 RGB, each part with probability one half.
+    """SSD's photometric distortion of H x W x 3 RGB, each part with probability one half.
 
     Brightness ±0.125 of the range, contrast and saturation by 0.5 to 1.5, hue ±18 degrees;
     contrast comes before or after the colour changes.

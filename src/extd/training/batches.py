@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from extd.models.anchors import anchor_boxes
+from extd.models.anchors import anchor_boxes, corners
 from extd.training.augmentation import augment
 from extd.training.dataset import PictureStore
 from extd.training.matching import Targets, match
@@ -62,9 +62,7 @@ def batches(
 ) -> Iterator[Batch]:
     """Batches `first` to `recipe.iterations`, prepared a few ahead in a background thread."""
     crop = recipe.augmentation.crop
-    centred = anchor_boxes(crop, crop)
-    half = centred[:, 2:] / 2
-    anchors = torch.cat([centred[:, :2] - half, centred[:, :2] + half], 1)
+    anchors = corners(anchor_boxes(crop, crop))
     with ThreadPoolExecutor(1) as worker:
         pending: list[Future[Batch]] = []
         try:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -62,7 +63,8 @@ def read_labels(path: Path, sources: Sequence[str] = ()) -> list[Picture]:
                 )
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(f"{path}, line {number}: {error!r}") from error
-            flat = (picture.boxes[:, 2:] <= picture.boxes[:, :2]).any(1)
+            # Written so that NaN fails too.
+            flat = ~(picture.boxes[:, 2:] > picture.boxes[:, :2]).all(1)
             if flat.any():
                 box = picture.boxes[flat][0].tolist()
                 raise ValueError(f"{path}, line {number}: box {box} has no area; remove it")
@@ -105,11 +107,15 @@ def open_store(pictures: list[Picture], folder: Path) -> PictureStore:
     """
     sizes = [picture.width * picture.height * 3 for picture in pictures]
     offsets = [0, *np.cumsum(sizes).tolist()]
-    names = "\n".join(f"{p.path} {p.width} {p.height}" for p in pictures)
+    files = [(p, p.path.stat() if p.path.exists() else None) for p in pictures]
+    names = "\n".join(f"{p.path} {s and (s.st_size, s.st_mtime_ns)}" for p, s in files)
     path = folder / f"{hashlib.sha256(names.encode()).hexdigest()[:16]}.rgb"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
+        free = shutil.disk_usage(folder).free
+        if free < offsets[-1]:
+            raise OSError(f"{folder} has {free:,} bytes free; the pictures take {offsets[-1]:,}")
+        partial = path.with_suffix(f".{os.getpid()}.partial")
         room = np.memmap(partial, np.uint8, "w+", shape=(max(offsets[-1], 1),))
 
         def decode(index: int) -> None:
@@ -122,12 +128,15 @@ def open_store(pictures: list[Picture], folder: Path) -> PictureStore:
                 )
             room[offsets[index] : offsets[index + 1]] = image.reshape(-1)
 
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            decoded = pool.map(decode, range(len(pictures)))
-            for _ in track(decoded, "Decoding pictures", total=len(pictures)):
-                pass
-        room.flush()
-        partial.replace(path)
+        try:
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                decoded = pool.map(decode, range(len(pictures)))
+                for _ in track(decoded, "Decoding pictures", total=len(pictures)):
+                    pass
+            room.flush()
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
     return PictureStore(pictures, np.memmap(path, np.uint8, "r"), offsets)
 
 
@@ -140,5 +149,6 @@ def sampling_shares(pictures: list[Picture], weights: dict[str, float]) -> NDArr
     shares = np.array([weights.get(p.source, 1.0) * (len(p.boxes) > 0) for p in pictures])
     if not shares.sum() > 0 or not math.isfinite(shares.sum()):
         raise ValueError("no picture has both a face and a source of positive weight")
-    cumulative: NDArray[np.float64] = np.cumsum(shares) / shares.sum()
-    return cumulative
+    cumulative = np.cumsum(shares)
+    normalised: NDArray[np.float64] = cumulative / cumulative[-1]
+    return normalised

@@ -50,8 +50,10 @@ def match(anchors: Tensor, boxes: Tensor, ignore: Tensor, settings: Loss) -> Tar
     negative = torch.ones(count, dtype=torch.bool, device=anchors.device)
     if len(ignore):
         overlap, covered = pairwise_iou(anchors, ignore)
-        # Anchors are 16 px and more: one on a 4 px face has an IoU of 1/16.
-        negative &= ~((overlap > 0.05) | (covered > 0.5)).any(1)
+        # Anchors are 16 px and more: one on a 4 px face has an IoU of 1/16, on smaller ones less,
+        # so a region's best anchor always counts.
+        best = (overlap == overlap.amax(0)[None]) & (overlap > 0)
+        negative &= ~((overlap > 0.05) | (covered > 0.5) | best).any(1)
     if len(boxes):
         overlap, _ = pairwise_iou(anchors, boxes)
         best, best_face = overlap.max(1)

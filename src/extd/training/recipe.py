@@ -139,8 +139,35 @@ class Recipe:
                 "iterations, batch and save_every must be 1 or more, not "
                 f"{self.iterations}, {self.batch}, {self.save_every}"
             )
-        if self.augmentation.crop < 128:
-            raise ValueError(f"augmentation.crop is {self.augmentation.crop}; 128 px or more")
+        shapes, loss, optimizer = self.augmentation, self.loss, self.optimizer
+        for name, value, right, range_ in (
+            ("ema", self.ema, 0 <= self.ema < 1, "0 to below 1"),
+            ("freeze_norms", self.freeze_norms, self.freeze_norms >= 0, "0 or more"),
+            ("augmentation.crop", shapes.crop, shapes.crop >= 128, "128 px or more"),
+            (
+                "augmentation.square",
+                shapes.square,
+                0 < shapes.square[0] <= shapes.square[1] <= 1,
+                "two shares of the short side, the smaller first",
+            ),
+            *(
+                (
+                    f"augmentation.{key}",
+                    getattr(shapes, key),
+                    0 <= getattr(shapes, key) <= 1,
+                    "0 to 1",
+                )
+                for key in ("anchor_sampling", "whole", "horizontal_flip", "vertical_flip")
+            ),
+            ("loss.negatives", loss.negatives, loss.negatives >= 1, "1 or more"),
+            ("loss.match_iou", loss.match_iou, 0 < loss.match_iou < 1, "between 0 and 1"),
+            ("loss.box_weight", loss.box_weight, loss.box_weight >= 0, "0 or more"),
+            ("optimizer.rate", optimizer.rate, optimizer.rate > 0, "above 0"),
+            ("optimizer.warmup", optimizer.warmup, optimizer.warmup >= 0, "0 or more"),
+            ("optimizer.clip", optimizer.clip, optimizer.clip >= 0, "0 or more"),
+        ):
+            if not right:
+                raise ValueError(f"{name} is {value}; give {range_}")
 
 
 def load_recipe(path: Path, labels: Path | None = None) -> Recipe:

@@ -36,7 +36,9 @@ def write_recipe(recipe: Recipe, out: Path) -> None:
     labels = os.path.relpath(recipe.data.labels, out)
     recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, labels=labels))
     content = yaml.safe_dump(_plain(dataclasses.asdict(recipe)), sort_keys=False)
-    (out / "recipe.yaml").write_text(content, encoding="utf-8")
+    partial = out / "recipe.yaml.partial"
+    partial.write_text(content, encoding="utf-8")
+    partial.replace(out / "recipe.yaml")
 
 
 def _plain(value: Any) -> Any:
@@ -51,15 +53,19 @@ def open_log(path: Path, step: int) -> None:
     rows: list[list[str]] = []
     if step and path.exists():
         with path.open(newline="", encoding="utf-8") as file:
-            rows = [row for row in list(csv.reader(file))[1:] if int(row[0]) <= step]
-    with path.open("w", newline="", encoding="utf-8") as file:
+            whole = [row for row in list(csv.reader(file))[1:] if len(row) == len(LOG_COLUMNS)]
+        rows = [row for row in whole if int(row[0]) <= step]
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([LOG_COLUMNS, *rows])
+    partial.replace(path)
 
 
 def append_log(path: Path, rows: Sequence[Sequence[float]]) -> None:
     """Add rows of `LOG_COLUMNS`."""
     with path.open("a", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([f"{value:.6g}" for value in row] for row in rows)
+        for step, *values in rows:
+            csv.writer(file).writerow([int(step), *(f"{value:.6g}" for value in values)])
 
 
 def progress_bar(console: Console) -> Progress:

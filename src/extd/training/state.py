@@ -11,14 +11,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from extd.models.checkpoint import save_network
+from extd.models.checkpoint import load_torch_file, save_network
 from extd.models.config import parse_name
 from extd.models.extd import Extd
 from extd.training.recipe import Optimizer, Recipe
 
 STEP_FACTOR = 0.1
-FIXED = ("model", "seed", "batch", "augmentation", "loss", "optimizer")
-"""What a resumed run may not change. Iterations may: a run can be made longer."""
+FIXED = ("model", "seed", "batch", "augmentation", "loss", "optimizer", "ema", "freeze_norms")
+"""What a resumed run may not change. Iterations may, to make a run longer or shorter."""
 
 
 @dataclass(slots=True)
@@ -30,12 +30,14 @@ class State:
         average: its moving average, the weights that are exported.
         optimizer: with its own momenta.
         step: how many steps were made.
+        precision: `fp32` or `bf16`, once it is decided.
     """
 
     network: Extd
     average: Extd
     optimizer: torch.optim.Optimizer
     step: int = 0
+    precision: str = ""
 
 
 def new_state(recipe: Recipe, device: torch.device) -> State:
@@ -78,9 +80,21 @@ def set_modes(network: Extd, step: int, recipe: Recipe) -> None:
     """Training mode, with the batch norms' running statistics in force once they are frozen."""
     network.train()
     if recipe.freeze_norms and step >= recipe.freeze_norms:
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eval()
+        for norm in _norms(network):
+            norm.eval()
+
+
+def settle_norms(state: State) -> None:
+    """Give the network the averaged running statistics, before they are frozen.
+
+    Its own follow the last few batches alone, and the last pass through F most.
+    """
+    for norm, averaged in zip(_norms(state.network), _norms(state.average), strict=True):
+        norm.load_state_dict({**norm.state_dict(), **dict(averaged.named_buffers())})
+
+
+def _norms(network: Extd) -> list[nn.BatchNorm2d]:
+    return [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
 
 
 def update_average(state: State, decay: float) -> None:
@@ -100,7 +114,9 @@ def save(state: State, recipe: Recipe, out: Path) -> None:
     """Write `checkpoint.pt` and the average as `weights.safetensors`, each whole or not at all."""
     content = {
         "recipe": {key: dataclasses.asdict(recipe)[key] for key in FIXED},
+        "sources": recipe.data.sources,
         "step": state.step,
+        "precision": state.precision,
         "network": state.network.state_dict(),
         "average": state.average.state_dict(),
         "optimizer": state.optimizer.state_dict(),
@@ -120,17 +136,21 @@ def restore(state: State, path: Path, recipe: Recipe) -> None:
     """Load `path` into `state`.
 
     Raises:
-        ValueError: it is of another model, or made by another recipe in a way that matters.
+        ValueError: it is no checkpoint of this program, or was made by another recipe in a way
+            that matters.
     """
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    wanted, found = dataclasses.asdict(recipe), content["recipe"]
-    for key in FIXED:
-        if wanted[key] != found[key]:
+    content = load_torch_file(path)
+    if not {"recipe", "sources", "step", "precision"} <= content.keys():
+        raise ValueError(f"{path} is no checkpoint of extd train; it holds {sorted(content)}")
+    found = {**content["recipe"], "data.sources": content["sources"]}
+    wanted = {**dataclasses.asdict(recipe), "data.sources": recipe.data.sources}
+    for key, value in found.items():
+        if wanted[key] != value:
             raise ValueError(
-                f"{path} was made with {key} {found[key]}, the recipe says {wanted[key]}; "
+                f"{path} was made with {key} {value}, the recipe says {wanted[key]}; "
                 "resume with the recipe.yaml beside the checkpoint"
             )
     state.network.load_state_dict(content["network"], strict=True)
     state.average.load_state_dict(content["average"], strict=True)
     state.optimizer.load_state_dict(content["optimizer"])
-    state.step = content["step"]
+    state.step, state.precision = content["step"], content["precision"]

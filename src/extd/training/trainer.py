@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
+import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,8 +28,17 @@ from extd.training.runfolder import (
     progress_bar,
     write_recipe,
 )
-from extd.training.state import new_state, rate_at, restore, save, set_modes, update_average
+from extd.training.state import (
+    new_state,
+    rate_at,
+    restore,
+    save,
+    set_modes,
+    settle_norms,
+    update_average,
+)
 
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 LOG_EVERY = 20
 MODE_GAP = 1.5
 """An evaluation loss this many times the training loss is reported."""
@@ -63,9 +74,14 @@ def train(
     checkpoint = out / "checkpoint.pt"
     if checkpoint.exists() and not resume:
         raise FileExistsError(f"{out} holds a run already; add --resume or choose another folder")
-    if threads:
+    if threads is not None:
+        if threads < 1:
+            raise ValueError(f"threads is {threads}; give 1 or more")
         torch.set_num_threads(threads)
-    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    target = usable_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    compiler = os.environ.get("CXX", "g++")
+    if recipe.compile and target.type == "cpu" and not shutil.which(compiler):
+        raise ValueError(f"compile needs the C++ compiler {compiler}; install it, or set it false")
     pictures = read_labels(Path(recipe.data.labels), tuple(recipe.data.sources))
     store = open_store(pictures, cache or default_cache())
     shares = sampling_shares(pictures, recipe.data.sources)
@@ -75,9 +91,10 @@ def train(
         restore(state, checkpoint, recipe)
     write_recipe(recipe, out)
     open_log(out / "log.csv", state.step)
-    precision = choose_precision(recipe, state.network, target)
+    state.precision = state.precision or choose_precision(recipe, state.network, target)
+    precision = PRECISIONS[state.precision]
     console.print(
-        f"{recipe.model} on {target.type}, {precision}, {torch.get_num_threads()} threads, "
+        f"{recipe.model} on {target}, {state.precision}, {torch.get_num_threads()} threads, "
         f"{len(pictures)} pictures, from step {state.step} of {recipe.iterations}"
     )
     crop = recipe.augmentation.crop
@@ -89,21 +106,23 @@ def train(
     with interruption() as interrupted, progress_bar(console) as progress:
         task = progress.add_task("", total=recipe.iterations, completed=state.step, loss=math.nan)
         for batch in feed:
+            if state.step == recipe.freeze_norms:
+                settle_norms(state)
             set_modes(state.network, state.step, recipe)
             rate = rate_at(state.step, recipe.iterations, recipe.optimizer)
             for group in state.optimizer.param_groups:
                 group["lr"] = rate
             losses = batch_loss(run, batch, anchors, recipe, precision)
             loss = losses.total.item()
-            if not math.isfinite(loss):
-                raise ValueError(
-                    f"the loss of step {state.step} is {loss}; the last good checkpoint is kept. "
-                    f"Pictures of the batch: {', '.join(batch.paths)}"
-                )
             state.optimizer.zero_grad()
             losses.total.backward()  # type: ignore[no-untyped-call]
             limit = recipe.optimizer.clip or math.inf
             norm = torch.nn.utils.clip_grad_norm_(state.network.parameters(), limit).item()
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                raise ValueError(
+                    f"the loss of step {state.step} is {loss}, its gradient {norm}; the last good "
+                    f"checkpoint is kept. Pictures of the batch: {', '.join(batch.paths)}"
+                )
             state.optimizer.step()
             update_average(state, recipe.ema)
             state.step += 1
@@ -114,16 +133,16 @@ def train(
             progress.update(task, completed=state.step, loss=loss)
             if state.step == min(recipe.save_every, recipe.iterations):
                 compare_modes(state.network, batch, anchors, recipe, console)
-            finished = state.step % recipe.save_every == 0 or interrupted.is_set()
-            if state.step % LOG_EVERY == 0 or finished or state.step == recipe.iterations:
+            last = state.step == recipe.iterations or interrupted.is_set()
+            due = state.step % recipe.save_every == 0
+            if state.step % LOG_EVERY == 0 or due or last:
                 append_log(out / "log.csv", rows)
                 rows.clear()
-            if finished:
+            if due or last:
                 save(state, recipe, out)
             if interrupted.is_set():
                 console.print(f"stopped after step {state.step}; go on with --resume")
                 break
-    save(state, recipe, out)
     return out / "weights.safetensors"
 
 
@@ -160,7 +179,7 @@ def compare_modes(
     console.print(f"loss with batch statistics {trained:.3f}, as in detection {evaluated:.3f}")
     if not evaluated < MODE_GAP * trained:
         advice = (
-            f"they will be frozen from step {recipe.freeze_norms}, which closes the gap"
+            f"freeze_norms puts them in force from step {recipe.freeze_norms}"
             if recipe.freeze_norms
             else "set freeze_norms, or use a model with a batch norm a pass"
         )
@@ -168,15 +187,30 @@ def compare_modes(
     return trained, evaluated
 
 
-def choose_precision(recipe: Recipe, network: Extd, device: torch.device) -> torch.dtype:
+def usable_device(name: str) -> torch.device:
+    """The torch device of that name.
+
+    Raises:
+        ValueError: there is none, or it does not work here.
+    """
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device {name!r} does not work here: {reason}") from error
+    return device
+
+
+def choose_precision(recipe: Recipe, network: Extd, device: torch.device) -> str:
     """The recipe's precision; for `auto`, the faster on this machine, timed on a few steps."""
     if recipe.precision != "auto":
-        return {"fp32": torch.float32, "bf16": torch.bfloat16}[recipe.precision]
+        return recipe.precision
     seconds = {}
     crop = recipe.augmentation.crop
     images = torch.zeros(4, 3, crop, crop, device=device)
     images = images.contiguous(memory_format=torch.channels_last)
-    for precision in (torch.float32, torch.bfloat16):
+    for name, precision in PRECISIONS.items():
         probe = copy.deepcopy(network).train()
         for _ in range(3):  # the last of three counts: the first ones warm up
             began = time.perf_counter()
@@ -186,5 +220,5 @@ def choose_precision(recipe: Recipe, network: Extd, device: torch.device) -> tor
             loss.backward()
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
-            seconds[precision] = time.perf_counter() - began
-    return min(seconds, key=lambda precision: seconds[precision])
+            seconds[name] = time.perf_counter() - began
+    return min(seconds, key=lambda name: seconds[name])
