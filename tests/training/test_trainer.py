@@ -59,6 +59,22 @@ def test_a_resumed_run_equals_an_uninterrupted_one(recipe: Recipe, tmp_path: Pat
     assert len(losses(tmp_path / "whole")) == recipe.iterations
 
 
+def test_a_resumed_run_keeps_the_precision_that_was_timed(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed = dataclasses.replace(recipe, precision="auto", iterations=1)
+    train(timed, tmp_path / "run", device="cpu", cache=tmp_path)
+    kept = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["precision"]
+    assert kept in trainer.PRECISIONS
+
+    def fail(*_: object) -> str:
+        raise AssertionError("timed again")
+
+    monkeypatch.setattr(trainer, "choose_precision", fail)
+    longer = dataclasses.replace(timed, iterations=2)
+    train(longer, tmp_path / "run", resume=True, device="cpu", cache=tmp_path)
+
+
 def test_the_loss_falls_on_a_task_that_can_be_learnt(recipe: Recipe, tmp_path: Path) -> None:
     faster = dataclasses.replace(recipe.optimizer, rate=5e-3)
     recipe = dataclasses.replace(recipe, iterations=60, save_every=60, optimizer=faster)

@@ -91,7 +91,9 @@ def train(
         restore(state, checkpoint, recipe)
     write_recipe(recipe, out)
     open_log(out / "log.csv", state.step)
-    state.precision = state.precision or choose_precision(recipe, state.network, target)
+    # What was timed once stays, so that a resumed run computes alike; a recipe may insist.
+    if recipe.precision != "auto" or not state.precision:
+        state.precision = choose_precision(recipe, state.network, target)
     precision = PRECISIONS[state.precision]
     console.print(
         f"{recipe.model} on {target}, {state.precision}, {torch.get_num_threads()} threads, "
