@@ -87,3 +87,26 @@ def test_a_tiny_ignored_face_hides_its_own_anchors_and_no_large_ones(side: float
     large = anchor_boxes(128, 128)[:, 2] >= 64
     assert targets.negative[large].all()
     assert not targets.negative.all()
+
+
+def test_the_pooled_rule_takes_the_best_free_anchors_of_all_faces() -> None:
+    # Both faces sit on an anchor: best IoU 1, so N = (2 + 2) / 2.
+    boxes = torch.tensor([[50.0, 50, 66, 66], [10, 10, 26, 26]])
+    first = match(anchors(), boxes, NONE, Loss(compensate_iou=0.999, match_iou=0.9999))
+    pooled = match(anchors(), boxes, NONE, Loss(match_iou=0.9999, compensation="pooled"))
+    overlap, _ = pairwise_iou(anchors(), boxes)
+    added = (pooled.face >= 0) & (first.face < 0)
+    assert added.sum() == 2
+    best = overlap.amax(1)
+    left = (pooled.face < 0) & (best < 0.9999)
+    assert best[added].min() >= best[left].max()
+    assert torch.equal(pooled.face[added], overlap.argmax(1)[added])
+
+
+@given(faces())
+def test_the_pooled_rule_only_adds(boxes: Tensor) -> None:
+    first = match(anchors(), boxes, NONE, Loss(compensate_iou=1.0))
+    pooled = match(anchors(), boxes, NONE, Loss(compensation="pooled"))
+    decided = first.face >= 0
+    assert torch.equal(pooled.face[decided], first.face[decided])
+    assert pooled.face.ge(0).sum() - decided.sum() <= len(boxes)

@@ -37,13 +37,13 @@ def match(anchors: Tensor, boxes: Tensor, ignore: Tensor, settings: Loss) -> Tar
 
     An anchor takes its best face at `match_iou`, and each face keeps its best anchor. Then faces
     with fewer anchors than the mean take their next best ones above `compensate_iou`, up to that
-    mean.
+    mean, or the pooled rule of the authors' code holds.
 
     Args:
         anchors: A x 4 xyxy px.
         boxes: N x 4 faces.
         ignore: M x 4 regions in which anchors are neither face nor background.
-        settings: the two thresholds.
+        settings: thresholds and rule.
     """
     count = len(anchors)
     face = torch.full((count,), -1, dtype=torch.long, device=anchors.device)
@@ -60,7 +60,10 @@ def match(anchors: Tensor, boxes: Tensor, ignore: Tensor, settings: Loss) -> Tar
         face = torch.where(best >= settings.match_iou, best_face, face)
         first = overlap.argmax(0)
         face[first] = torch.arange(len(boxes), device=anchors.device)
-        _compensate(face, overlap, settings.compensate_iou)
+        if settings.compensation == "face":
+            _compensate(face, overlap, settings.compensate_iou)
+        else:
+            _compensate_pooled(face, overlap, settings)
         negative &= face < 0
     return Targets(face, negative)
 
@@ -79,3 +82,17 @@ def _compensate(face: Tensor, overlap: Tensor, threshold: float) -> None:
     # An anchor that two poor faces want goes to the one that it overlaps more.
     order = best[wanted].argsort()
     face[index[wanted][order]] = poor.expand_as(best)[wanted][order]
+
+
+def _compensate_pooled(face: Tensor, overlap: Tensor, settings: Loss) -> None:
+    """Make the best free anchors of all faces positive, in place (the authors' released code).
+
+    How many: the mean of the faces whose best anchor reaches `match_iou` and IoU 0.5.
+    """
+    reached = overlap.amax(0)
+    count = int((reached >= settings.match_iou).sum() + (reached >= 0.5).sum()) // 2
+    best, best_face = overlap.max(1)
+    free = (face < 0) & (best > settings.compensate_iou) & (best < settings.match_iou)
+    values, index = best.masked_fill(~free, 0).topk(min(count, len(best)))
+    chosen = index[values > 0]
+    face[chosen] = best_face[chosen]

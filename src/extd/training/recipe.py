@@ -62,6 +62,8 @@ class Loss:
     Attributes:
         match_iou: anchors of at least this IoU with a face are positive.
         compensate_iou: a face with few anchors also takes its best ones above this IoU.
+        compensation: `face` brings each poor face to the mean count (S3FD); `pooled` takes the
+            best anchors of all faces together, as the authors' code does.
         negatives: kept negatives for each positive, the hardest of each picture.
         box_weight: the weight of the box loss (the paper's lambda).
         normalizer: `paper` divides the class loss by positives and kept negatives; `released`
@@ -70,6 +72,7 @@ class Loss:
 
     match_iou: float = 0.35
     compensate_iou: float = 0.1
+    compensation: Literal["face", "pooled"] = "face"
     negatives: int = 3
     box_weight: float = 4.0
     normalizer: Literal["paper", "released"] = "paper"
