@@ -21,7 +21,7 @@ Pixels = NDArray[np.uint8]
 
 @pytest.fixture(scope="module")
 def detector(toy: str) -> Detector:
-    return Detector(toy, threads=1)
+    return Detector(toy, options=Options(threshold=0.3), threads=1)
 
 
 def picture(*faces: tuple[int, int, int, int], width: int = 64, height: int = 48) -> Pixels:
@@ -125,10 +125,10 @@ def test_no_side_vanishes(detector: Detector) -> None:
 
 
 def test_the_mirrored_pass_finds_the_same_places(detector: Detector) -> None:
-    image = picture((1, 1, 102, 4), (5, 3, 255, 3))
+    image = picture((1, 1, 153, 4), (5, 3, 255, 3))
     assert detector.detect(image, Options(flip=True)) == detector.detect(image)
     # Off the grid of cells the mirrored picture has other boxes, which join those of the first.
-    image = picture((1, 1, 102, 4), (5, 3, 255, 3), width=66)
+    image = picture((1, 1, 153, 4), (5, 3, 255, 3), width=66)
     joined = detector.detect(image, Options(flip=True, nms_iou=1, clip=False))
     upright = detector.detect(image, Options(nms_iou=1, clip=False))
     flipped = detector.detect(image[:, ::-1], Options(nms_iou=1, clip=False))
@@ -175,11 +175,16 @@ def test_results_keep_every_promise(
 
 
 def test_a_call_may_replace_the_options_of_the_detector(detector: Detector) -> None:
-    strict = Detector(detector.network.path, options=Options(threshold=0.5))
-    image = picture((1, 1, 102, 4))
+    strict = Detector(detector.network.path, options=Options(threshold=0.7))
+    image = picture((1, 1, 153, 4))
     assert len(strict.detect(image)) == 0
     assert len(strict.detect(image, Options())) == 1
     assert [len(faces) for faces in strict.detect_many([image], Options())] == [1]
+
+
+def test_options_of_another_type_are_refused(detector: Detector) -> None:
+    with pytest.raises(ValueError, match=r"options are \{'threshold': 0.5\}; give extd.Options"):
+        Detector(detector.network.path, options={"threshold": 0.5})
 
 
 def test_a_file_that_cannot_be_read_is_named(detector: Detector, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ class Options:
         clip: cut boxes at the border of the picture and drop those wholly outside.
     """
 
-    threshold: float = 0.3
+    threshold: float = 0.5
     nms_iou: float = 0.3
     top_k: int = 5000
     max_faces: int = 750
@@ -98,8 +98,10 @@ class Detector:
         Raises:
             FileNotFoundError: there is no such file.
             ValueError: the name is unknown or has no weights, the file is no exported detector,
-                or the first provider does not run here.
+                the first provider does not run here, or `options` are not `Options`.
         """
+        if not isinstance(options, Options | None):
+            raise ValueError(f"options are {options!r}; give extd.Options(threshold=0.5)")
         self.network = Network(model, threads=threads, providers=providers)
         self.options = options or Options()
 

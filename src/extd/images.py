@@ -71,7 +71,7 @@ def read_image(source: ImageSource) -> Image:
     if isinstance(source, str | PathLike):
         path = Path(source)
         if path.is_dir():
-            raise ValueError(f"{path} is a folder; give one of its pictures")
+            raise ValueError(f"{path} is a folder without pictures, not a picture")
         if not path.exists():
             raise FileNotFoundError(f"there is no file {path}")
         return _decode(path.read_bytes(), str(path))

@@ -23,21 +23,21 @@ Captured = pytest.CaptureFixture[str]
 
 
 def test_the_table_of_one_picture_has_a_line_a_face(draw: Draw, toy: str, capsys: Captured) -> None:
-    draw("a.png", 255, 102)
+    draw("a.png", 255, 153)
     assert main(["detect", "a.png", "--model", toy]) == 0
     out, err = capsys.readouterr()
     assert err == ""
     lines = out.splitlines()
     assert lines[0] == "a.png, 64 x 48 px"
     assert lines[2].split() == ["1.00", "6.0", "22.0", "18.0", "34.0"]
-    assert lines[3].split() == ["0.40", "30.0", "22.0", "42.0", "34.0"]
+    assert lines[3].split() == ["0.60", "30.0", "22.0", "42.0", "34.0"]
     assert lines[4] == "2 faces in 1 picture"
 
 
 def test_the_table_of_several_pictures_has_a_line_each(
     draw: Draw, toy: str, capsys: Captured
 ) -> None:
-    draw("album/a.png", 204, 102)
+    draw("album/a.png", 204, 153)
     draw("album/trip/b [c].png")
     assert main(["detect", "album", "--model", toy]) == 0
     out, err = capsys.readouterr()
@@ -76,7 +76,7 @@ def test_json_lines_alone_go_to_standard_output(
 
 
 def test_csv_holds_the_same_faces_as_json(draw: Draw, toy: str, capsys: Captured) -> None:
-    draw("a.png", 255, 102)
+    draw("a.png", 255, 153)
     draw("b.png", 153)
     command = ["detect", "a.png", "b.png", "--model", toy]
     assert main([*command, "--csv", "-", "--json", "new/faces.jsonl"]) == 0

@@ -51,7 +51,7 @@ def detect(
     out: Annotated[Folder | None, Parameter(group=RESULTS)] = None,
     json: Annotated[Target, Parameter(group=RESULTS)] = None,
     csv: Annotated[Target, Parameter(group=RESULTS)] = None,
-    threshold: Annotated[float, Parameter(group=SEARCH)] = 0.3,
+    threshold: Annotated[float, Parameter(group=SEARCH)] = 0.5,
     min_face: Annotated[float, Parameter(group=SEARCH, metavar="PX")] = 0,
     max_faces: Annotated[int, Parameter(group=SEARCH)] = 750,
     longest: Annotated[int | None, Parameter(group=SEARCH, metavar="PX")] = None,
