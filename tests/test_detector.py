@@ -254,6 +254,9 @@ def test_one_path_is_not_taken_for_many(detector: Detector) -> None:
         ({"min_face": -1.0}, r"min_face is -1\.0"),
         ({"min_face": 9.0, "max_face": 8.0}, r"max_face is 8\.0; give min_face or more"),
         ({"longest": 0}, "longest is 0"),
+        ({"threshold": "high"}, "threshold is 'high'; give a number"),
+        ({"longest": "640"}, "longest is '640'; give a number"),
+        ({"scales": ("1",)}, r"scales are \('1',\); give numbers"),
         ({"scales": ()}, r"scales is \(\); give one or more"),
         ({"scales": (1.0, 0.0)}, r"scales is 0\.0; give factors above 0"),
         ({"scales": (float("inf"),)}, "scales is inf"),
@@ -265,6 +268,7 @@ def test_a_wrong_option_is_named(wrong: dict[str, Any], message: str) -> None:
 
 
 def test_scales_may_be_given_as_a_list() -> None:
+    assert Options(scales=2).scales == (2,)  # type: ignore[arg-type]
     options = Options(scales=[1, 2])  # type: ignore[arg-type]
     assert options == Options(scales=(1, 2))
     assert hash(options) == hash(Options(scales=(1, 2)))

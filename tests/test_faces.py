@@ -21,6 +21,13 @@ def test_iteration_and_indices_give_face_values() -> None:
         TWO[2]
 
 
+def test_slices_masks_and_positions_choose_faces() -> None:
+    assert list(TWO[:1]) == [TWO[0]]
+    assert list(TWO[TWO.scores > 0.5]) == [TWO[0]]
+    assert list(TWO[np.array([1, 0])]) == [TWO[1], TWO[0]]
+    assert (TWO[2:].width, TWO[2:].height, len(TWO[2:])) == (64, 48, 0)
+
+
 def test_arrays_are_float32_copies_that_cannot_be_written() -> None:
     boxes = np.array([[1.0, 2.0, 3.0, 4.0]])
     faces = Faces(boxes, np.array([0.5]), 10, 10)

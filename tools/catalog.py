@@ -14,6 +14,7 @@ import json
 from pathlib import Path
 
 from extd.catalog import CATALOG, WEIGHTS
+from extd.files import whole_file
 from extd.models.checkpoint import load_network, save_network
 from extd.models.config import PAPER_CONFIGS, parse_name
 from extd.models.export import export_onnx
@@ -78,9 +79,8 @@ def main() -> None:
         name, weights = packaged(arguments.weights, arguments.evaluation)
         records.setdefault(name, {})["weights"] = weights
     text = json.dumps(list(counted(records).values()), indent=1)
-    partial = CATALOG.with_suffix(".partial")
-    partial.write_text(text + "\n", encoding="utf-8")
-    partial.replace(CATALOG)
+    with whole_file(CATALOG) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

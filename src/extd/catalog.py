@@ -113,9 +113,12 @@ def find_weights(name: str, models: Sequence[ModelInfo], folder: Path = WEIGHTS)
         ValueError: no such model, no weights ship for it, or the file is not the catalog's.
         FileNotFoundError: the file is not in `folder`.
     """
-    model = find_model(name, models)
+    ready = ", ".join(model.name for model in models if model.weights) or "none"
+    try:
+        model = find_model(name, models)
+    except ValueError as error:
+        raise ValueError(f"{error}; models with weights: {ready}") from None
     if model.weights is None:
-        ready = ", ".join(model.name for model in models if model.weights) or "none"
         raise ValueError(f"no weights ship for {model.name!r}; models with weights: {ready}")
     path = folder / model.weights.file
     if not path.is_file():

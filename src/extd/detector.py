@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 
 import cv2
@@ -17,6 +18,8 @@ from extd.catalog import DEFAULT_MODEL
 from extd.faces import Faces
 from extd.images import Image, ImageSource, read_image
 from extd.runtime import Network
+
+OPTIONAL = ("max_face", "longest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,15 @@ class Options:
         Raises:
             ValueError: a value is out of range; the message names it.
         """
-        object.__setattr__(self, "scales", tuple(self.scales))
+        scales = (self.scales,) if isinstance(self.scales, Real) else self.scales
+        object.__setattr__(self, "scales", tuple(scales))
+        for name in ("threshold", "nms_iou", "top_k", "max_faces", "min_face", *OPTIONAL):
+            value = getattr(self, name)
+            if not isinstance(value, Real) and not (name in OPTIONAL and value is None):
+                raise ValueError(f"{name} is {value!r}; give a number")
+        for scale in self.scales:
+            if not isinstance(scale, Real):
+                raise ValueError(f"scales are {self.scales!r}; give numbers, as in (0.5, 1, 2)")
         max_face = math.inf if self.max_face is None else self.max_face
         longest = 1 if self.longest is None else self.longest
         for name, value, right, range_ in (
@@ -135,8 +146,8 @@ class Detector:
             options: instead of the detector's own.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: a picture cannot be read; the message gives its position, from 0.
+            FileNotFoundError: there is no such file; the message gives its position, from 0.
+            ValueError: a picture cannot be read; likewise.
         """
         if isinstance(images, str | bytes):
             raise ValueError(f"{images!r} is one picture; detect_many takes several, as in a list")
@@ -203,5 +214,5 @@ def _read_numbered(image: ImageSource, position: int) -> Image:
     """The picture at `position` of a sequence, which an error names."""
     try:
         return read_image(image)
-    except ValueError as error:
-        raise ValueError(f"picture {position}: {error}") from error
+    except (ValueError, FileNotFoundError) as error:
+        raise type(error)(f"picture {position}: {error}") from error

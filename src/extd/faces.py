@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -75,7 +76,14 @@ class Faces:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def __getitem__(self, index: int) -> Face:
+    @overload
+    def __getitem__(self, index: int) -> Face: ...
+    @overload
+    def __getitem__(self, index: slice | NDArray[Any]) -> Faces: ...
+    def __getitem__(self, index: int | slice | NDArray[Any]) -> Face | Faces:
+        """One face, or some as a slice, a mask or an array of positions chooses them."""
+        if isinstance(index, slice | np.ndarray):
+            return Faces(self.boxes[index], self.scores[index], self.width, self.height)
         x1, y1, x2, y2 = self.boxes[index].tolist()
         return Face((x1, y1, x2, y2), float(self.scores[index]))
 

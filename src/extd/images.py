@@ -73,7 +73,10 @@ def read_image(source: ImageSource) -> Image:
         if path.is_dir():
             raise ValueError(f"{path} is a folder without pictures, not a picture")
         if not path.exists():
-            raise FileNotFoundError(f"there is no file {path}")
+            # A path has one slash where the address has two.
+            web = str(source).startswith(("http:/", "https:/"))
+            hint = "; it is an address: download it first" if web else ""
+            raise FileNotFoundError(f"there is no file {source}{hint}")
         return _decode(path.read_bytes(), str(path))
     if isinstance(source, Buffer):
         return _decode(source, "the picture in memory")
@@ -85,7 +88,10 @@ def read_image(source: ImageSource) -> Image:
         return _from_tensor(source)
     if hasattr(source, "read"):
         name = str(getattr(source, "name", "the file object"))
-        data = source.read()
+        try:
+            data = source.read()
+        except UnicodeDecodeError as error:
+            raise ValueError(f'{name} is open as text; open it with "rb"') from error
         if not isinstance(data, bytes):
             raise ValueError(f'{name} gives {type(data).__name__}, not bytes; open it with "rb"')
         return _decode(data, name)

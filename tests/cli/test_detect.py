@@ -143,7 +143,8 @@ def test_annotated_pictures_keep_the_folders_and_never_meet(draw: Draw, toy: str
         (["album", "--csv", "x", "--json", "x"], "--json and --csv both go to x"),
         (["album", "--threshold", "1.5"], "threshold is 1.5"),
         (["album", "--threshold", "high"], '"high"'),
-        (["album", "--scales", "1,two"], "two"),
+        (["album", "--scales", "1,two"], "--scales are 1,two; give factors like 0.5,1,2"),
+        (["album", "--out", "album/a.png"], "--out album/a.png is a file; give a folder"),
         (["album", "--scales", "0"], "scales is 0"),
         (["album", "--longest", "0"], "longest is 0"),
         (["album", "--threads", "-1"], "threads is -1"),
@@ -242,3 +243,23 @@ def test_file_names_of_any_bytes_pass_through(draw: Draw, toy: str) -> None:
     assert lines.stdout.splitlines()[1].startswith(name + b",64,48,")
     lines = subprocess.run([*command, "--json"], capture_output=True, check=True)
     assert os.fsencode(json.loads(lines.stdout)["path"]) == name
+
+
+def test_a_second_run_leaves_the_results_of_the_first_alone(
+    draw: Draw, toy: str, capsys: Captured
+) -> None:
+    draw("album/a.png", 255)
+    for _ in range(2):
+        assert main(["detect", "album", "--out", "album/boxed", "--model", toy]) == 0
+    assert [path.name for path in sorted(Path("album").rglob("*.png"))] == ["a.png", "a.png"]
+
+
+def test_an_error_of_writing_names_the_file(draw: Draw, toy: str, capsys: Captured) -> None:
+    draw("a.png", 255)
+    assert main(["detect", "a.png", "--json", "/dev/full", "--model", toy]) == 1
+    assert "/dev/full" in capsys.readouterr().err
+
+
+def test_an_address_is_not_a_file(draw: Draw, toy: str, capsys: Captured) -> None:
+    assert main(["detect", "https://example.org/a.jpg", "--model", toy]) == 1
+    assert "download it first" in capsys.readouterr().err

@@ -100,3 +100,16 @@ def test_names_never_collide_on_any_file_system(files: list[tuple[str, str]]) ->
     assert len(sources) == len(files)
     written = [str(source.name).lower() for source in sources]
     assert len({*written, *(f"{name}.png" for name in written)}) == 2 * len(files)
+
+
+def test_what_an_earlier_run_left_below_a_folder_is_no_input(album: Path) -> None:
+    def found(item: str, results: str) -> list[str]:
+        return [str(source.path) for source in find_pictures([item], Path(results))]
+
+    assert found("album", "album/trip") == ["album/a.PNG", "album/b.jpg"]
+    assert found("album/**/b.jpg", "album/trip") == ["album/b.jpg"]
+    everything = [str(source.path) for source in find_pictures(["album"])]
+    # Not below the input: nothing there can be an earlier result.
+    for results in ("album", ".", "other"):
+        assert found("album", results) == everything
+    assert found("album/trip/b.jpg", "album/trip") == ["album/trip/b.jpg"]

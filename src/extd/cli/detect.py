@@ -38,7 +38,11 @@ SEARCH = Group("What to look for", sort_key=2)
 
 def read_scales(_: object, tokens: Sequence[Token]) -> tuple[float, ...]:
     """The factors of one or several `--scales`, each like `0.5,1,2`."""
-    return tuple(float(word) for token in tokens for word in token.value.split(","))
+    words = [word for token in tokens for word in token.value.split(",")]
+    try:
+        return tuple(map(float, words))
+    except ValueError:
+        raise UsageError(f"--scales are {','.join(words)}; give factors like 0.5,1,2") from None
 
 
 SCALES = Parameter(
@@ -92,7 +96,9 @@ def detect(
     from extd.media.sources import find_pictures
     from extd.media.writers import CSV_HEADER, csv_lines, json_line
 
-    sources = find_pictures(pictures)
+    if out is not None and out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file; give a folder")
+    sources = find_pictures(pictures, out)
     protect_pictures(sources, out, json, csv)
     with usage():
         options = Options(

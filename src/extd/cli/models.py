@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from extd.cli.terminal import Target, open_results
+from extd.cli.terminal import Target, open_results, print_line
 
 if TYPE_CHECKING:
     from extd.catalog import ModelInfo
@@ -30,7 +30,11 @@ def models(*, json: Target = None) -> int:
 
     catalog = load_catalog()
     if json is None:
-        Console().print(model_table(catalog))
+        console = Console()
+        console.print(model_table(catalog))
+        covered = {model.weights.images for model in catalog if model.weights}
+        for images in sorted(number for number in covered if number):
+            print_line(console, f"AP on {images:,} of WIDER FACE's 3,226 validation pictures")
         return 0
     with open_results(json) as stream:
         stream.write(dumps([dataclasses.asdict(model) for model in catalog], indent=1) + "\n")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from extd.images import Image, read_image
 from extd.measure.predictions import Prediction, read_predictions, write_predictions
-from extd.measure.wider import Evaluation, Picture, evaluate
+from extd.measure.wider import Evaluation, Picture, evaluate, rounded
 
 
 def evaluate_folder(
@@ -102,8 +101,5 @@ def report(evaluation: Evaluation, model: str, protocol: str) -> dict[str, objec
 
     AP is rounded to five decimals, 0 to 1.
     """
-    ap = {
-        difficulty: None if math.isnan(value) else round(value, 5)
-        for difficulty, value in evaluation.ap.items()
-    }
-    return {"images": evaluation.images, "model": model, "protocol": protocol, "ap": ap}
+    images, ap = evaluation.images, rounded(evaluation.ap)
+    return {"images": images, "model": model, "protocol": protocol, "ap": ap}

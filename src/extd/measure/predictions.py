@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extd.faces import Faces
+from extd.files import whole_file
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,10 +81,8 @@ def write_predictions(folder: Path, predictions: Mapping[str, Prediction]) -> No
         for row in np.column_stack([found.boxes, found.scores]).tolist():
             lines.append(" ".join(str(value) for value in row))
         path = folder / f"{key}.txt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        partial.replace(path)
+        with whole_file(path) as partial:
+            partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def read_predictions(folder: Path) -> dict[str, Prediction]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +27,8 @@ class Picture:
         event: its folder, as in `0--Parade`.
         name: its file name without `.jpg`.
         boxes: float64 [G, 4]; x, y, width, height in pixels of every annotated face.
-        keep: bool [3, G], whether a face counts as easy, medium, hard; where it does not, it is
-            ignored: neither hit nor miss.
+        keep: bool [D, G], whether a face counts at each of D difficulties (WIDER's are easy,
+            medium, hard); where it does not, it is ignored: neither hit nor miss.
     """
 
     event: str
@@ -75,6 +76,11 @@ class Evaluation:
     def ap(self) -> dict[str, float]:
         """Average precision by difficulty, 0 to 1; nan where no face counts."""
         return {"easy": self.easy.ap, "medium": self.medium.ap, "hard": self.hard.ap}
+
+
+def rounded(ap: Mapping[str, float]) -> dict[str, float | None]:
+    """AP for JSON: five decimals, None where no face counts."""
+    return {name: None if math.isnan(value) else round(value, 5) for name, value in ap.items()}
 
 
 def load_ground_truth(folder: Path) -> tuple[Picture, ...]:
@@ -140,10 +146,16 @@ def evaluate(predictions: Mapping[str, Prediction], ground_truth: Sequence[Pictu
     pictures = [picture for picture in ground_truth if picture.key in predictions]
     if not pictures:
         raise ValueError("there are no predictions to evaluate")
+    easy, medium, hard = curves(predictions, pictures)
+    return Evaluation(len(pictures), easy, medium, hard)
+
+
+def curves(predictions: Mapping[str, Prediction], pictures: Sequence[Picture]) -> list[Curve]:
+    """A curve for each of the D difficulties; `predictions` name every one of `pictures`."""
     every_score = np.concatenate([predictions[picture.key].scores for picture in pictures])
     lowest = every_score.min(initial=np.inf)
     spread = every_score.max(initial=-np.inf) - lowest
-    counts = np.zeros((len(DIFFICULTIES), 2, len(THRESHOLDS)), np.int64)
+    counts = np.zeros((len(pictures[0].keep), 2, len(THRESHOLDS)), np.int64)
     for picture in pictures:
         found = predictions[picture.key]
         if len(found) and len(picture.boxes):
@@ -151,11 +163,10 @@ def evaluate(predictions: Mapping[str, Prediction], ground_truth: Sequence[Pictu
             scores = (found.scores - lowest) / spread if spread > 0 else np.ones(len(found))
             counts += _count_matches(found.boxes, scores, picture)
     faces = np.sum([picture.keep.sum(axis=1) for picture in pictures], axis=0)
-    easy, medium, hard = (
+    return [
         _curve(hits, detections, int(total))
         for (hits, detections), total in zip(counts, faces, strict=True)
-    )
-    return Evaluation(len(pictures), easy, medium, hard)
+    ]
 
 
 def _count_matches(
@@ -169,7 +180,7 @@ def _count_matches(
         picture: ground truth with at least one face.
 
     Returns:
-        [3, 2, 1000]: by difficulty, the faces found, and the detections that count.
+        [D, 2, 1000]: by difficulty, the faces found, and the detections that count.
     """
     order = np.argsort(-scores, kind="stable")
     overlaps = pixel_iou(_corners(boxes[order]), _corners(picture.boxes))
@@ -180,7 +191,7 @@ def _count_matches(
     first[candidates[np.unique(face[candidates], return_index=True)[1]]] = True
 
     kept = picture.keep[:, face]
-    running = np.zeros((len(DIFFICULTIES), 2, len(order) + 1), np.int64)
+    running = np.zeros((len(kept), 2, len(order) + 1), np.int64)
     running[:, 0, 1:] = np.cumsum(first & kept, axis=1)
     running[:, 1, 1:] = np.cumsum(~overlapping | kept, axis=1)
     passing = np.searchsorted(-scores[order], -THRESHOLDS, side="right")

@@ -24,7 +24,7 @@ class Source:
     name: Path
 
 
-def find_pictures(inputs: Iterable[str | Path]) -> list[Source]:
+def find_pictures(inputs: Iterable[str | Path], results: Path | None = None) -> list[Source]:
     """List the pictures that `inputs` mean, in their order and each once.
 
     A file is taken whatever its suffix, and even if it does not exist: reading it tells. A folder
@@ -32,13 +32,18 @@ def find_pictures(inputs: Iterable[str | Path]) -> list[Source]:
     those in folders that match, both sorted and without hidden ones. Of a file the name is the
     file's own, below a folder or a glob it keeps the folders; where two names are equal but for
     the letter case, the later one gets a number. A folder or glob without pictures, and a folder
-    that cannot be listed, stand for themselves, so that reading them tells too.
+    that cannot be listed, stand for themselves, so that reading them tells too. Where
+    `results` lies below a folder or glob, what an earlier run left there is no input.
     """
+    left_out = None if results is None else results.resolve()
     names: dict[Path, Path] = {}
     paths: dict[Path, Path] = {}
     taken: set[str] = set()
     for base, path in (found for item in inputs for found in _expand(Path(item))):
         file = path.absolute()
+        below = left_out is not None and base.resolve() in left_out.parents
+        if below and left_out in file.resolve().parents:
+            continue
         if file not in names:
             names[file] = _unique(path.relative_to(base), taken)
             paths[file] = path

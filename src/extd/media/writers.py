@@ -13,6 +13,7 @@ from typing import TextIO
 import cv2
 
 from extd.faces import Faces
+from extd.files import whole_file
 from extd.images import Image
 
 WRITTEN_AS_READ = frozenset({".jpg", ".jpeg", ".png", ".webp"})
@@ -53,7 +54,10 @@ def open_text(path: Path) -> Iterator[TextIO]:
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; give a file in it")
     if path.exists() and not path.is_file():
-        with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
+        with (
+            _named(path),
+            path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
+        ):
             yield stream
         return
     # A link keeps its place, and its target is replaced.
@@ -62,7 +66,10 @@ def open_text(path: Path) -> Iterator[TextIO]:
     partial = path.with_name(path.name + ".partial")
     try:
         # File names need not be UTF-8; their bytes go into CSV as they are.
-        with partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
+        with (
+            _named(path),
+            partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
+        ):
             yield stream
     except KeyboardInterrupt:
         partial.replace(path)
@@ -71,6 +78,17 @@ def open_text(path: Path) -> Iterator[TextIO]:
         partial.unlink(missing_ok=True)
         raise
     partial.replace(path)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Give an error of writing, as on a full disk, the name of the file."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def picture_name(name: Path) -> Path:
@@ -95,10 +113,5 @@ def write_picture(path: Path, image: Image) -> None:
     if not encoded[0]:
         height, width = image.shape[:2]
         raise ValueError(f"{path}: this format cannot hold {width} x {height} px")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
+    with whole_file(path) as partial:
         partial.write_bytes(encoded[1].tobytes())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

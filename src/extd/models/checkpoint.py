@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from extd.files import whole_file
 from extd.models.config import WIDTHS, ExtdConfig, parse_name
 from extd.models.extd import Extd
 
@@ -20,10 +21,9 @@ from extd.models.extd import Extd
 def save_network(network: Extd, path: Path, notes: dict[str, object] | None = None) -> None:
     """Write the weights with the model's name and `notes` (training data, AP...) as metadata."""
     metadata = {"model": network.config.name, "notes": json.dumps(notes or {})}
-    partial = path.with_name(path.name + ".partial")
     state = {key: tensor.cpu().contiguous() for key, tensor in network.state_dict().items()}
-    partial.write_bytes(save(state, metadata))
-    partial.replace(path)
+    with whole_file(path) as partial:
+        partial.write_bytes(save(state, metadata))
 
 
 def load_network(path: Path) -> tuple[Extd, dict[str, object]]:
@@ -94,7 +94,10 @@ def load_torch_file(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except broken as error:
-        raise ValueError(f"{path} is not a PyTorch checkpoint: {error}") from error
+        # PyTorch's message is a page on how to run code from a file.
+        raise ValueError(
+            f"{path} is not a PyTorch checkpoint, or holds more than tensors"
+        ) from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} is not a PyTorch checkpoint: it holds a {type(content).__name__}")
     return content

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from extd.files import whole_file
 from extd.models.anchors import decode, map_anchors
 from extd.models.checkpoint import load_network
 from extd.models.config import ANCHOR_SIZES, MEAN, STRIDES
@@ -113,9 +114,8 @@ def export_onnx(network: Extd, path: Path, notes: dict[str, object] | None = Non
         text = value if isinstance(value, str) else json.dumps(value)
         model.metadata_props.add(key=f"extd.{key}", value=text)
     onnx.checker.check_model(model, full_check=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(model.SerializeToString())
-    partial.replace(path)
+    with whole_file(path) as partial:
+        partial.write_bytes(model.SerializeToString())
 
 
 def export_file(source: Path, target: Path) -> None:

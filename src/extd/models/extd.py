@@ -192,7 +192,10 @@ class Extd(nn.Module):
 
     def features(self, images: Tensor) -> list[Tensor]:
         """The maps that the heads read, finest first; `images` as in `forward`."""
-        maps: list[Tensor] = self.backbone(images - self.mean)
+        return self.pyramid(self.backbone(images - self.mean))
+
+    def pyramid(self, maps: list[Tensor]) -> list[Tensor]:
+        """The backbone's maps through the neck: as they are (SSD), or upsampled and added (FPN)."""
         if not self.upsampling:
             return maps
         pyramid = [maps[-1]]
@@ -213,11 +216,18 @@ def initialize(network: Extd) -> None:
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-    for head in (*network.heads.regression, *network.heads.classification):
+    initialize_heads(network.heads)
+
+
+def initialize_heads(heads: Heads) -> None:
+    """He initialisation, with classes that begin with few faces."""
+    for head in (*heads.regression, *heads.classification):
         assert isinstance(head, nn.Conv2d)
+        assert head.bias is not None
         # The heads are linear: a gain of one keeps a fresh net's outputs small.
         nn.init.kaiming_normal_(head.weight, nonlinearity="linear")
-    for head in network.heads.classification:
+        nn.init.zeros_(head.bias)
+    for head in heads.classification:
         assert isinstance(head, nn.Conv2d)
         assert head.bias is not None
         nn.init.constant_(head.bias[-1:], -math.log((1 - FACE_PRIOR) / FACE_PRIOR))

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import errno
+import resource
+import signal
+from pathlib import Path
+
+import pytest
+
+from extd.files import whole_file
+
+
+def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "a.jpg"
+    with whole_file(target) as partial:
+        partial.write_text("half")
+        assert partial.suffix == ".jpg"
+        assert not target.exists()
+    assert target.read_text() == "half"
+    assert [p.name for p in target.parent.iterdir()] == ["a.jpg"]
+
+
+def test_an_error_keeps_what_was_there(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    target.write_text("before")
+
+    def write_half(path: Path) -> None:
+        with whole_file(path) as partial:
+            partial.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_half(target)
+    assert target.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_full_disk_keeps_what_was_there(tmp_path: Path) -> None:
+    """A limit on the size of files fails in the middle of a write, as a full disk does."""
+    target = tmp_path / "a.bin"
+    target.write_bytes(b"before")
+
+    def write(path: Path) -> None:
+        with whole_file(path) as partial:
+            partial.write_bytes(bytes(100_000))
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="large") as caught:
+            write(target)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert caught.value.errno == errno.EFBIG
+    assert target.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [target]
