@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -56,15 +57,15 @@ class Options:
         Raises:
             ValueError: a value is out of range; the message names it.
         """
-        scales = (self.scales,) if isinstance(self.scales, Real) else self.scales
-        object.__setattr__(self, "scales", tuple(scales))
+        scales: Any = self.scales
+        scales = (scales,) if isinstance(scales, Real) else tuple(scales)
+        object.__setattr__(self, "scales", scales)
+        if not all(isinstance(scale, Real) for scale in scales):
+            raise ValueError(f"scales are {scales!r}; give numbers, as in (0.5, 1, 2)")
         for name in ("threshold", "nms_iou", "top_k", "max_faces", "min_face", *OPTIONAL):
             value = getattr(self, name)
             if not isinstance(value, Real) and not (name in OPTIONAL and value is None):
                 raise ValueError(f"{name} is {value!r}; give a number")
-        for scale in self.scales:
-            if not isinstance(scale, Real):
-                raise ValueError(f"scales are {self.scales!r}; give numbers, as in (0.5, 1, 2)")
         max_face = math.inf if self.max_face is None else self.max_face
         longest = 1 if self.longest is None else self.longest
         for name, value, right, range_ in (
@@ -201,7 +202,8 @@ class Detector:
                     f"{width} x {height} px cannot be resized by {factor:g}: {error.err}"
                 ) from error
         boxes, scores = (batch[0] for batch in self.network.run(image[None]))
-        likely = np.flatnonzero(scores > options.threshold)
+        # The exponential of an untrained network's size can overflow.
+        likely = np.flatnonzero((scores > options.threshold) & np.isfinite(boxes).all(1))
         best = likely[np.argsort(-scores[likely], kind="stable")[: options.top_k]]
         return boxes[best] / np.float32(factor), scores[best]
 

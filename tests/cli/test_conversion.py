@@ -59,20 +59,8 @@ def test_a_target_with_another_suffix_is_refused(
     [
         ["convert", "missing.pth", "model.safetensors"],
         ["export", "missing.safetensors", "model.onnx"],
-        ["train", "missing.yaml", "--out", "run"],
     ],
 )
 def test_a_missing_file_is_named(arguments: list[str], capsys: Captured) -> None:
     assert main(arguments) == 1
     assert arguments[1] in capsys.readouterr().err
-
-
-def test_a_wrong_key_in_a_recipe_is_named_with_the_nearest(
-    tmp_path: Path, capsys: Captured
-) -> None:
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text("model: extd-fpn-32-prelu\niteration: 5\n")
-    assert main(["train", str(recipe), "--out", str(tmp_path / "run")]) == 1
-    err = capsys.readouterr().err
-    assert "recipe.yaml" in err
-    assert "did you mean iterations?" in err

@@ -91,3 +91,17 @@ def test_missing_ground_truth_is_named(benchmark: list[str], capsys: Captured) -
     Path("truth/wider_hard_val.mat").unlink()
     assert main(benchmark) == 1
     assert "wider_hard_val.mat" in capsys.readouterr().err
+
+
+def test_ones_own_labels_are_measured_by_size(draw: Draw, toy: str, capsys: Captured) -> None:
+    draw("a.png", 255)
+    faces = [[6, 22, 18, 34], [30, 2, 34, 6]]
+    entry = {"image": "a.png", "width": 64, "height": 48, "boxes": faces}
+    Path("labels.jsonl").write_text(json.dumps(entry) + "\n")
+    assert main(["eval", "labels", "labels.jsonl", "--model", toy, "--json", "ap.json"]) == 0
+    report = json.loads(Path("ap.json").read_text())
+    assert report["faces"] == {"all": 2, "small": 2, "medium": 0, "large": 0}
+    assert report["ap"] == {"all": 0.5, "small": 0.5, "medium": None, "large": None}
+    assert "AP small   0.5000        2 faces" in capsys.readouterr().out
+    assert main(["eval", "labels", "none.jsonl", "--model", toy]) == 1
+    assert "none.jsonl" in capsys.readouterr().err

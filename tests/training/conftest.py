@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from extd.training.recipe import Augmentation, Data, Optimizer, Recipe
+from extd.training.recipe import Augmentation, Compute, Data, DataSet, Optimizer, Recipe
 
 
 @pytest.fixture
@@ -33,12 +33,12 @@ def recipe(labels: Path) -> Recipe:
     """A run of a few seconds."""
     return Recipe(
         model="extd-fpn-32-relu",
-        data=Data(str(labels)),
+        data=Data((DataSet(str(labels)),)),
         iterations=6,
         batch=4,
         ema=0.9,
-        precision="fp32",
+        compute=Compute(precision="fp32"),
         save_every=3,
-        augmentation=Augmentation(crop=128),
+        augmentation=Augmentation(crops=(128,)),
         optimizer=Optimizer("adamw", rate=1e-3, schedule="cosine", warmup=2, clip=10.0),
     )

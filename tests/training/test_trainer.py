@@ -1,24 +1,27 @@
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
+import json
 import os
+import shutil
 import signal
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
-from torch import nn
+import yaml
 
 from extd.models.checkpoint import load_network
-from extd.models.config import parse_name
-from extd.models.extd import Extd
 from extd.training import trainer
-from extd.training.recipe import Data, Optimizer, Recipe, load_recipe
-from extd.training.state import State, new_state, rate_at, set_modes, settle_norms
+from extd.training.journal import read_columns
+from extd.training.recipe import Compute, Optimizer, Recipe, Validation
+from extd.training.recipefile import dump_recipe, load_recipe
+from extd.training.state import State
 from extd.training.trainer import train
 
 
@@ -31,12 +34,20 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 
 def losses(run: Path) -> list[float]:
-    with (run / "log.csv").open() as file:
-        return [float(row["loss"]) for row in csv.DictReader(file)]
+    return read_columns(run / "log.csv")["loss"]
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(recipe: Recipe, tmp_path: Path) -> None:
-    recipe = dataclasses.replace(recipe, freeze_norms=5)
+def saved_step(run: Path) -> int:
+    return int(torch.load(run / "checkpoint.pt", weights_only=True)["step"])
+
+
+@pytest.mark.parametrize("kind", ["adamw", "sgd"])
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    recipe: Recipe, tmp_path: Path, kind: str
+) -> None:
+    """Weights, averages, momenta, schedule, sampler and augmentation go on as they were."""
+    optimizer = dataclasses.replace(recipe.optimizer, kind=kind)
+    recipe = dataclasses.replace(recipe, freeze_norms=5, optimizer=optimizer)
     cache = tmp_path / "cache"
     train(recipe, tmp_path / "whole", device="cpu", threads=1, cache=cache)
 
@@ -53,19 +64,27 @@ def test_a_resumed_run_equals_an_uninterrupted_one(recipe: Recipe, tmp_path: Pat
         patch.setattr(trainer, "update_average", stop_at_four)
         with pytest.raises(StopError):
             train(recipe, tmp_path / "halved", device="cpu", threads=1, cache=cache)
+    assert saved_step(tmp_path / "halved") == 3
     train(recipe, tmp_path / "halved", resume=True, device="cpu", threads=1, cache=cache)
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "halved"))
     assert losses(tmp_path / "whole") == losses(tmp_path / "halved")
     assert len(losses(tmp_path / "whole")) == recipe.iterations
+    ends = [torch.load(tmp_path / run / "checkpoint.pt") for run in ("whole", "halved")]
+    moments = [
+        [value for state in end["optimizer"]["state"].values() for value in state.values()]
+        for end in ends
+    ]
+    assert len(moments[0]) > 0
+    assert all(torch.equal(a, b) for a, b in zip(*moments, strict=True))
 
 
 def test_a_resumed_run_keeps_the_precision_that_was_timed(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    timed = dataclasses.replace(recipe, precision="auto", iterations=1)
+    timed = dataclasses.replace(recipe, compute=Compute(precision="auto"), iterations=1)
     train(timed, tmp_path / "run", device="cpu", cache=tmp_path)
     kept = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["precision"]
-    assert kept in trainer.PRECISIONS
+    assert kept in {"fp32", "bf16"}
 
     def fail(*_: object) -> str:
         raise AssertionError("timed again")
@@ -83,83 +102,134 @@ def test_the_loss_falls_on_a_task_that_can_be_learnt(recipe: Recipe, tmp_path: P
     assert np.mean(curve[-5:]) < 0.75 * np.mean(curve[:5])
 
 
-def test_the_run_folder_reproduces_the_run(recipe: Recipe, tmp_path: Path) -> None:
-    train(recipe, tmp_path / "a" / "run", device="cpu", cache=tmp_path)
-    again = load_recipe(tmp_path / "a" / "run" / "recipe.yaml")
-    assert again == recipe
-    assert "6 steps" in str(load_network(tmp_path / "a" / "run" / "weights.safetensors")[1])
-
-
-def test_a_run_is_not_overwritten_and_not_resumed_by_another_recipe(
-    recipe: Recipe, tmp_path: Path
+def test_the_run_folder_tells_all_about_the_run(
+    recipe: Recipe, labels: Path, tmp_path: Path
 ) -> None:
+    run = tmp_path / "a" / "run"
+    recipe = dataclasses.replace(recipe, validation=Validation(str(labels), every=4))
+    train(recipe, run, device="cpu", cache=tmp_path, profile=2)
+    assert load_recipe(run / "recipe.yaml") == recipe
+    notes = load_network(run / "weights.safetensors")[1]
+    assert "6 steps" in str(notes)
+    origin = json.loads((run / "origin.json").read_text(encoding="utf-8"))
+    assert origin["pictures"] == 6
+    assert origin["data"] == notes["data_fingerprint"]
+    assert origin["git"] is None or len(origin["git"].rstrip("+")) == 40
+    assert read_columns(run / "validation.csv")["step"] == [4, 6]
+    log = read_columns(run / "log.csv")
+    assert log["seconds"] == sorted(log["seconds"])
+    assert all(0 <= w <= s for w, s in zip(log["waited"], log["seconds"], strict=True))
+    assert (run / "curves.png").stat().st_size > 10_000
+    assert json.loads((run / "profile.json").read_text(encoding="utf-8"))["traceEvents"]
+    assert any((run / "events").iterdir())
+    assert not [path.name for path in run.rglob("*partial*")]
+
+
+def test_a_run_is_not_overwritten(recipe: Recipe, tmp_path: Path) -> None:
     recipe = dataclasses.replace(recipe, iterations=1)
     train(recipe, tmp_path / "run", device="cpu", cache=tmp_path)
     with pytest.raises(FileExistsError, match="--resume"):
         train(recipe, tmp_path / "run", device="cpu", cache=tmp_path)
-    sources = Data(recipe.data.labels, {"odd": 1.0})
-    for other, message in (
-        (dataclasses.replace(recipe, batch=2), "made with batch 4, the recipe says 2"),
-        (dataclasses.replace(recipe, data=sources), r"made with data.sources \{\}"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            train(other, tmp_path / "run", resume=True, device="cpu", cache=tmp_path)
-    (tmp_path / "run" / "checkpoint.pt").write_bytes(b"junk")
-    with pytest.raises(ValueError, match=r"checkpoint\.pt is not a PyTorch checkpoint"):
-        train(recipe, tmp_path / "run", resume=True, device="cpu", cache=tmp_path)
 
 
-def test_a_loss_that_is_not_finite_stops_with_the_pictures(recipe: Recipe, tmp_path: Path) -> None:
-    hot = dataclasses.replace(recipe, optimizer=Optimizer("sgd", rate=1e30), iterations=20)
+def test_a_loss_that_is_not_finite_stops_with_the_pictures_and_keeps_the_checkpoint(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    good = dataclasses.replace(recipe, optimizer=Optimizer("sgd", rate=1e-3), iterations=3)
+    train(good, tmp_path / "run", device="cpu", cache=tmp_path)
+    kept = (tmp_path / "run" / "checkpoint.pt").read_bytes()
+    end = torch.load(tmp_path / "run" / "checkpoint.pt")
+    hot = Optimizer("sgd", rate=1e30)
+    end["recipe"]["optimizer"] = dataclasses.asdict(hot)
+    torch.save(end, tmp_path / "run" / "checkpoint.pt")
+    kept = (tmp_path / "run" / "checkpoint.pt").read_bytes()
+    longer = dataclasses.replace(recipe, optimizer=hot, iterations=20, save_every=20)
     with pytest.raises(ValueError, match=r"the loss of step \d+ is .*\.png"):
-        train(hot, tmp_path / "run", device="cpu", cache=tmp_path)
+        train(longer, tmp_path / "run", resume=True, device="cpu", cache=tmp_path)
+    assert (tmp_path / "run" / "checkpoint.pt").read_bytes() == kept
 
 
-def test_a_signal_ends_the_run_with_a_checkpoint(recipe: Recipe, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_run_with_a_checkpoint(
+    recipe: Recipe, tmp_path: Path, number: signal.Signals
+) -> None:
     recipe = dataclasses.replace(recipe, iterations=100, save_every=100)
     update = trainer.update_average
 
     def signal_at_three(state: State, decay: float) -> None:
         update(state, decay)
         if state.step == 3:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainer, "update_average", signal_at_three)
         train(recipe, tmp_path / "run", device="cpu", cache=tmp_path)
-    steps = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["step"]
-    assert steps == 4
-    assert len(losses(tmp_path / "run")) == steps
+    assert saved_step(tmp_path / "run") in {4, 5}
+    assert len(losses(tmp_path / "run")) == saved_step(tmp_path / "run")
 
 
-def test_frozen_norms_use_running_statistics_and_still_learn(recipe: Recipe) -> None:
-    network = Extd(parse_name(recipe.model))
-    recipe = dataclasses.replace(recipe, freeze_norms=5)
-
-    def modes() -> set[bool]:
-        return {m.training for m in network.modules() if isinstance(m, nn.BatchNorm2d)}
-
-    set_modes(network, 4, recipe)
-    assert modes() == {True}
-    set_modes(network, 5, recipe)
-    assert modes() == {False}
-    assert network.training
-    before = network.backbone.stem[1].running_mean.clone()
-    network(torch.rand(2, 3, 128, 128) * 255).logits.sum().backward()
-    assert torch.equal(network.backbone.stem[1].running_mean, before)
-    assert network.backbone.stem[1].weight.grad.abs().sum() > 0
+def command(recipe: Recipe, folder: Path, *more: str) -> list[str]:
+    """Arguments of a process that trains `recipe`."""
+    folder.mkdir(exist_ok=True)
+    (folder / "recipe.yaml").write_text(dump_recipe(recipe), encoding="utf-8")
+    options = ("--device", "cpu", "--threads", "1", "--cache", str(folder / "cache"))
+    return ["-m", "extd", "train", str(folder / "recipe.yaml"), *options, *more]
 
 
-def test_norms_are_frozen_at_their_averages(recipe: Recipe) -> None:
-    state = new_state(recipe, torch.device("cpu"))
-    state.network.train()(torch.rand(2, 3, 128, 128) * 255)
-    network, average = state.network.backbone.stem[1], state.average.backbone.stem[1]
-    assert not torch.equal(network.running_mean, average.running_mean)
-    weight = network.weight.clone()
-    settle_norms(state)
-    assert torch.equal(network.running_mean, average.running_mean)
-    assert torch.equal(network.running_var, average.running_var)
-    assert torch.equal(network.weight, weight)
+def test_a_killed_run_goes_on_as_if_nothing_had_been(recipe: Recipe, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(recipe, iterations=40, save_every=1)
+    out, log = tmp_path / "run", tmp_path / "run" / "log.csv"
+    arguments = [sys.executable, *command(recipe, tmp_path / "r"), "--resume", "--out", str(out)]
+    for rows in (3, 8):
+        process = subprocess.Popen(arguments, stderr=subprocess.DEVNULL)
+        while process.poll() is None:
+            if log.exists() and log.read_text().count("\n") > rows:
+                process.kill()
+            time.sleep(0.01)
+        assert process.returncode == -signal.SIGKILL
+    subprocess.run(arguments, check=True, capture_output=True)
+    train(recipe, tmp_path / "whole", device="cpu", threads=1, cache=tmp_path / "r" / "cache")
+    assert same(weights(out), weights(tmp_path / "whole"))
+    assert losses(out) == losses(tmp_path / "whole")
+
+
+def test_two_processes_learn_as_one_does(recipe: Recipe, tmp_path: Path) -> None:
+    """From a step on at which norms are frozen: else each process sees half of a batch."""
+    recipe = dataclasses.replace(recipe, freeze_norms=1)
+    one, two, cache = tmp_path / "one", tmp_path / "two", tmp_path / "r" / "cache"
+    begun = dataclasses.replace(recipe, iterations=1)
+    train(begun, one, device="cpu", threads=1, cache=cache)
+    shutil.copytree(one, two)
+    halved = dataclasses.replace(recipe.compute, accumulate=2)
+    whole = dataclasses.replace(recipe, compute=halved)
+    train(whole, one, resume=True, device="cpu", threads=1, cache=cache)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    arguments = command(recipe, tmp_path / "r", "--resume", "--out", str(two))
+    group = [
+        subprocess.Popen(
+            [sys.executable, *arguments],
+            env={**os.environ, **address, "RANK": rank, "LOCAL_RANK": rank},
+            stderr=subprocess.PIPE,
+        )
+        for rank in ("0", "1")
+    ]
+    for process in group:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors.decode()
+    assert len(losses(two)) == recipe.iterations
+    assert losses(two) == pytest.approx(losses(one), rel=1e-4)
+
+
+def test_a_compiler_that_is_missing_is_named(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    compiled = dataclasses.replace(recipe, compute=Compute(compile=True))
+    with pytest.raises(ValueError, match="compile needs the C\\+\\+ compiler no-such-compiler"):
+        train(compiled, tmp_path / "b", device="cpu", cache=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -176,31 +246,7 @@ def test_a_machine_that_is_not_there_is_named(
         train(recipe, tmp_path / "run", cache=tmp_path, **change)
 
 
-@pytest.mark.parametrize(("step", "rate"), [(0, 0.1), (9, 1.0), (10, 1.0), (55, 0.5), (100, 0.0)])
-def test_cosine_with_warm_up(step: int, rate: float) -> None:
-    settings = Optimizer(rate=1.0, schedule="cosine", warmup=10)
-    assert rate_at(step, 100, settings) == pytest.approx(rate, abs=1e-9)
-
-
-def test_steps_divide_by_ten_at_each_milestone() -> None:
-    settings = Optimizer(rate=1.0, milestones=(10, 20))
-    rates = [rate_at(step, 30, settings) for step in (0, 9, 10, 19, 20, 29)]
-    assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
-
-
-def test_a_gap_between_the_modes_is_reported(recipe: Recipe, tmp_path: Path) -> None:
-    train(dataclasses.replace(recipe, iterations=1), tmp_path / "run", device="cpu", cache=tmp_path)
-    network, _ = load_network(tmp_path / "run" / "weights.safetensors")
-    norm = network.backbone.stem[1]
-    assert isinstance(norm.running_var, torch.Tensor)
-    norm.running_var.mul_(1e-4)
-    pictures = trainer.read_labels(Path(recipe.data.labels))
-    store = trainer.open_store(pictures, tmp_path)
-    batch = next(trainer.batches(0, recipe, store, trainer.sampling_shares(pictures, {})))
-    console = Console(record=True, file=io.StringIO())
-    anchors = trainer.anchor_boxes(128, 128)
-    before = norm.running_mean.clone()
-    trained, evaluated = trainer.compare_modes(network, batch, anchors, recipe, console)
-    assert evaluated > trainer.MODE_GAP * trained
-    assert "freeze_norms" in console.export_text()
-    assert torch.equal(norm.running_mean, before)  # comparing leaves no trace
+def test_the_recipe_in_the_folder_is_yaml(recipe: Recipe, tmp_path: Path) -> None:
+    train(dataclasses.replace(recipe, iterations=1), tmp_path, device="cpu", cache=tmp_path)
+    content = yaml.safe_load((tmp_path / "recipe.yaml").read_text(encoding="utf-8"))
+    assert content["data"]["sets"][0]["path"] == "labels.jsonl"

@@ -14,13 +14,15 @@ from rich.console import Console
 
 from extd import __version__
 from extd.cli.convert import convert
+from extd.cli.data import check, convert_data, pack, unpack
 from extd.cli.detect import detect
 from extd.cli.doctor import doctor
-from extd.cli.eval import wider
+from extd.cli.eval import labels, wider
 from extd.cli.export import export
 from extd.cli.models import models
 from extd.cli.terminal import STDOUT, UsageError, print_error, print_line
 from extd.cli.train import train
+from extd.cli.widerface import widerface
 from extd.media.sources import SUFFIXES
 
 DETECTION = Group("Find faces", sort_key=0)
@@ -38,9 +40,19 @@ app["--help"].group = app["--version"].group = (Group("This program", sort_key=2
 app.command(detect, group=DETECTION, sort_key=0, usage="Usage: extd detect [OPTIONS] PICTURES...")
 app.command(models, group=DETECTION, sort_key=1)
 app.command(doctor, group=DETECTION, sort_key=2)
-evaluation = App(name="eval", help="Measure a detector on a benchmark.", group=TRAINING, sort_key=0)
+evaluation = App(name="eval", help="Measure a detector.", group=TRAINING, sort_key=0)
 evaluation.command(wider)
+evaluation.command(labels)
 app.command(evaluation)
+datasets = App(
+    name="data", help="Check, convert, pack and fetch pictures.", group=TRAINING, sort_key=4
+)
+datasets.command(check, sort_key=0)
+datasets.command(convert_data, name="convert", sort_key=1)
+datasets.command(pack, sort_key=2)
+datasets.command(unpack, sort_key=3)
+datasets.command(widerface, sort_key=4)
+app.command(datasets)
 app.command(train, group=TRAINING, sort_key=1)
 app.command(convert, group=TRAINING, sort_key=2)
 app.command(export, group=TRAINING, sort_key=3)

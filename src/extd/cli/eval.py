@@ -1,10 +1,11 @@
-"""`extd eval wider`: average precision on WIDER FACE."""
+"""`extd eval`: average precision on WIDER FACE, or on any labelled pictures."""
 
 from __future__ import annotations
 
 import sys
 from functools import partial
 from json import dumps
+from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
@@ -95,4 +96,51 @@ def wider(
     print_line(table, f"AP on {result.images:,} of the {len(truth):,} pictures:")
     for difficulty, ap in result.ap.items():
         print_line(table, f"  {difficulty:7} {ap:.4f}")
+    return 0
+
+
+def labels(
+    pictures: Annotated[Path, Parameter(metavar="PATH")],
+    /,
+    *,
+    protocol: Literal["single", "paper", "multiscale"] = "single",
+    json: Target = None,
+    model: Model = DEFAULT_MODEL,
+    threads: Threads = 0,
+    provider: Provider = None,
+) -> int:
+    """Measure average precision on your own labelled pictures.
+
+    AP at IoU 0.5 is 0 to 1, for all faces and by size: small ones have less than 32 px (square
+    root of the area), large ones 96 and more. The metric is that of `extd eval wider`.
+
+        extd eval labels faces/labels.jsonl
+
+    Args:
+        pictures: Labelled pictures in any format that `extd data check` reads.
+        protocol: How the detector looks at a picture; see `extd eval wider`.
+        json: Write the result as JSON to a file; with - or nothing to the standard output.
+        model: A model that `extd models` lists, or an .onnx file.
+        threads: How many threads compute.
+        provider: Execution provider of ONNX Runtime; `extd doctor` tells which work here.
+    """
+    from extd.data.datasets import read_dataset
+    from extd.detector import Detector
+    from extd.measure.labelled import evaluate_labelled, report
+    from extd.measure.protocols import PROTOCOLS
+
+    with usage():
+        providers = None if provider is None else [provider]
+        detector = Detector(model, threads=threads, providers=providers)
+    quiet = json == STDOUT
+    with progress_bar("measuring", hidden=quiet and sys.stdout.isatty()) as bar:
+        detect = partial(PROTOCOLS[protocol], detector)
+        result = evaluate_labelled(detect, read_dataset(pictures), bar.track)
+    if json is not None:
+        with open_results(json) as stream:
+            stream.write(dumps(report(result, model, protocol)) + "\n")
+    table = Console(quiet=quiet)
+    print_line(table, f"{model}, {protocol}, {result.images:,} pictures")
+    for size, ap in result.ap.items():
+        print_line(table, f"  AP {size:7} {ap:.4f}   {result.faces[size]:6,} faces")
     return 0

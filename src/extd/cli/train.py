@@ -8,19 +8,26 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
-from extd.cli.terminal import Folder, print_line, train_extra
+from extd.cli.terminal import Folder, UsageError, print_line, train_extra, usage
 
 
 def train(
     recipe: Annotated[Path, Parameter(metavar="RECIPE.yaml")],
     /,
     *,
-    out: Folder,
-    labels: Annotated[Path | None, Parameter(show_default="as the recipe says")] = None,
+    out: Folder | None = None,
+    data: Annotated[
+        list[Path] | None, Parameter(metavar="PATH", show_default="as the recipe says")
+    ] = None,
+    model: Annotated[
+        str | None, Parameter(metavar="NAME", show_default="as the recipe says")
+    ] = None,
     resume: Annotated[bool, Parameter(show_default=False)] = False,
     device: Annotated[str | None, Parameter(show_default="cuda if there is one, else cpu")] = None,
     threads: Annotated[int | None, Parameter(show_default="one a core")] = None,
     cache: Annotated[Folder | None, Parameter(show_default="in the user's cache folder")] = None,
+    profile: Annotated[int, Parameter(metavar="STEPS", show_default=False)] = 0,
+    print_config: Annotated[bool, Parameter(show_default=False)] = False,
 ) -> int:
     """Train a detector.
 
@@ -28,30 +35,45 @@ def train(
     PyTorch, which the first of these commands installs.
 
         pip install "extd[train]"
-        extd train recipes/cpu.yaml --labels faces/labels.jsonl --out runs/first
+        extd train recipes/cpu.yaml --data faces/labels.jsonl --out runs/first
+
+    Several GPUs: torchrun --nproc-per-node 4 -m extd train RECIPE.yaml --out DIR
 
     Args:
         recipe: A YAML file: model, data, augmentation, loss, schedule. See the folder recipes.
-        out: Folder for checkpoint, weights and log.csv; made if need be.
-        labels: The pictures to learn from, a labels.jsonl; docs/training.md tells what is in it.
+        out: Folder for checkpoint, weights, logs and curves; made if need be.
+        data: The pictures to learn from, in any format of `extd data check`; once for each set
+            of the recipe.
+        model: The detector to train, any that `extd models` lists.
         resume: Go on where the run in that folder stopped.
         device: What computes, as cpu, cuda or cuda:1.
         threads: How many threads of the processor compute.
         cache: Folder for the decoded pictures, 3 bytes a pixel.
+        profile: Record the first STEPS steps in profile.json, for https://ui.perfetto.dev.
+        print_config: Print the recipe with every default, and train nothing.
     """
+    if out is None and not print_config:
+        raise UsageError("give --out DIR, the folder for checkpoint and weights")
     with train_extra("extd train"):
+        from extd.training.recipefile import dump_recipe, load_recipe
+
+        with usage():
+            chosen = load_recipe(recipe, data or (), model)
+        console = Console()
+        if out is None or print_config:
+            print_line(console, dump_recipe(chosen).rstrip())
+            return 0
         from extd.training import trainer
-        from extd.training.recipe import load_recipe
 
         weights = trainer.train(
-            load_recipe(recipe, labels),
+            chosen,
             out,
             resume=resume,
             device=device,
             threads=threads,
             cache=cache,
+            profile=profile,
         )
-    console = Console()
     print_line(console, f"written: {weights}")
     print_line(console, f"to detect with it: extd export {weights} {weights.with_suffix('.onnx')}")
     return 0

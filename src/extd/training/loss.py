@@ -1,4 +1,4 @@
-"""The multitask loss (section 3.4, equation 3) with hard negative mining."""
+"""The multitask loss (section 3.4, equation 3)."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from extd.models.anchors import encode
+from extd.models.anchors import corners
 from extd.models.extd import Predictions
-from extd.training.matching import Targets
+from extd.training.box_losses import box_loss, safe_decode
+from extd.training.class_losses import cross_entropy, focal, quality_focal
+from extd.training.matching import Targets, iou
 from extd.training.recipe import Loss
+from extd.training.simota import simota
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,14 +21,14 @@ class Losses:
     """The parts of the loss of a batch, scalars.
 
     Attributes:
-        classes: cross-entropy over positives and mined negatives, normalised.
-        boxes: smooth L1 over positives, normalised and weighted.
-        positives: how many anchors were positive.
+        classes: over positives and the negatives that count, normalised.
+        boxes: over positives, normalised and weighted.
+        positives: how many anchors were positive, int64.
     """
 
     classes: Tensor
     boxes: Tensor
-    positives: int
+    positives: Tensor
 
     @property
     def total(self) -> Tensor:
@@ -34,55 +36,83 @@ class Losses:
         return self.classes + self.boxes
 
 
+def count(targets: Targets, settings: Loss) -> Tensor:
+    """What the loss of a batch is divided by; counts of its parts add up to those of the whole.
+
+    N_reg and N_cls of equation 3: positives, and the same with kept negatives, or without them
+    where `settings` say so. SimOTA finds positives only during the loss, so there both are the
+    number of pictures.
+
+    Returns:
+        2 float32.
+    """
+    if settings.assignment == "simota":
+        return torch.full((2,), float(len(targets.face)), device=targets.face.device)
+    return _count(targets, settings)
+
+
+def _count(targets: Targets, settings: Loss) -> Tensor:
+    """Positives, and what the class loss is divided by, whatever the assignment."""
+    positive = targets.face >= 0
+    positives = positive.sum(1)
+    divisor = positives
+    if settings.classification == "cross_entropy" and settings.normalizer == "paper":
+        available = (~(positive | targets.ignored)).sum(1)
+        divisor = positives + torch.minimum(settings.negatives * positives, available)
+    return torch.stack([positives.sum(), divisor.sum()]).float()
+
+
 def multitask_loss(
     predictions: Predictions,
     anchors: Tensor,
-    targets: list[Targets],
-    faces: list[Tensor],
+    targets: Targets,
+    faces: Tensor,
+    real: Tensor,
     settings: Loss,
+    counts: Tensor,
 ) -> Losses:
     """L = 1/N_cls Σ l_c + λ/N_reg Σ r* l_r (equation 3).
 
-    N_cls counts positives and kept negatives, N_reg positives, over the batch.
+    Losses of the parts of a batch, each with the counts of the whole, add up to that of the whole.
+    With SimOTA each part is divided by its own positives and weighs its share of the pictures.
+    The host never waits for a device.
 
     Args:
         predictions: of B pictures with A anchors each.
-        anchors: A x 4 (cx, cy, w, h) px.
-        targets: B assignments.
-        faces: B tensors N_b x 4, xyxy px.
-        settings: weights and the negatives' ratio.
+        anchors: A x 4 (cx, cy, w, h) px, for which `targets` were assigned.
+        targets: of `assign`.
+        faces: B x N x 4, xyxy px.
+        real: B x N bool, which faces are no padding.
+        settings: kinds and weights.
+        counts: of `count`, over the whole batch.
     """
-    face = torch.stack([t.face for t in targets])
-    positive = face >= 0
-    negative = torch.stack([t.negative for t in targets])
-    logits = predictions.logits.float()
-    entropy = F.cross_entropy(logits.transpose(1, 2), positive.long(), reduction="none")
+    regression, logits = (_precise(part) for part in predictions)
+    if settings.assignment == "simota":
+        share = len(faces) / counts
+        targets = simota(Predictions(regression, logits), anchors, faces, real, targets)
+        counts = _count(targets, settings).clamp(min=1) / share
+    n_reg, n_cls = counts.clamp(min=1).unbind()
+    positive = targets.face >= 0
+    negative = ~(positive | targets.ignored)
 
-    kept = mine_negatives(entropy.detach(), negative, positive.sum(1) * settings.negatives)
-    count = positive.sum().clamp(min=1)
-    divisor = count + kept.sum() if settings.normalizer == "paper" else count
-    classes = entropy[positive | kept].sum() / divisor
+    # Other anchors are compared with themselves: what they predict cannot spoil the gradient.
+    chosen = positive[..., None]
+    index = targets.face.clamp(min=0)[..., None].expand(-1, -1, 4)
+    matched = torch.where(chosen, faces.gather(1, index), corners(anchors))
+    regression = torch.where(chosen, regression, 0)
 
-    picture, anchor = torch.nonzero(positive, as_tuple=True)
-    starts = torch.tensor([0, *(len(f) for f in faces[:-1])], device=face.device).cumsum(0)
-    matched = torch.cat(faces)[starts[picture] + face[picture, anchor]]
-    wanted = encode(matched, anchors[anchor])
-    regression = predictions.regression[picture, anchor].float()
-    boxes = F.smooth_l1_loss(regression, wanted, reduction="sum") / count
-    return Losses(classes, settings.box_weight * boxes, len(picture))
+    score = logits[..., 1] - logits[..., 0]
+    if settings.classification == "cross_entropy":
+        classes = cross_entropy(score, positive, negative, settings.negatives)
+    elif settings.classification == "focal":
+        classes = focal(score, positive, negative)
+    else:
+        quality = iou(safe_decode(regression.detach(), anchors), matched)
+        classes = quality_focal(score, quality, positive, negative)
+    boxes = box_loss(regression, matched, anchors, settings.regression).masked_fill(~positive, 0)
+    return Losses(classes.sum() / n_cls, settings.box_weight * boxes.sum() / n_reg, positive.sum())
 
 
-def mine_negatives(entropy: Tensor, negative: Tensor, keep: Tensor) -> Tensor:
-    """The hardest negatives of each picture (SSD, section 2.2).
-
-    Args:
-        entropy: B x A loss of each anchor.
-        negative: B x A bool, may be chosen.
-        keep: B, how many to choose at most.
-
-    Returns:
-        B x A bool.
-    """
-    hardness = entropy.masked_fill(~negative, -1)
-    rank = hardness.argsort(1, descending=True).argsort(1)
-    return (rank < keep[:, None]) & negative
+def _precise(values: Tensor) -> Tensor:
+    """Half precision of autocast as float32."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))

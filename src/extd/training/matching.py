@@ -1,98 +1,204 @@
-"""S3FD's anchor matching with scale compensation (section 3.4 of the paper)."""
+"""S3FD's anchor matching with scale compensation (section 3.4 of the paper), a batch at a time."""
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from extd.models.anchors import corners
 from extd.training.recipe import Loss
+
+CROWD = 2.5
+"""No box has more than this / t² anchors of an IoU of at least t: they stand a quarter of their
+side apart."""
+HIDDEN_IOU = 0.05
+HIDDEN_SHARE = 0.5
+"""An anchor is ignored above this IoU with an ignored region, or if more than this share of it
+lies inside."""
 
 
 class Targets(NamedTuple):
-    """What each of A anchors should say about one picture.
+    """What each of A anchors should say about each of B pictures.
 
     Attributes:
-        face: A int64, index of the matched face, or -1.
-        negative: A bool, may be mined as background; neither holds in an ignored region.
+        face: B x A int64, index of the matched face in its picture's row, or -1.
+        ignored: B x A bool, no face and no background either; the other anchors without a face
+            are background.
     """
 
     face: Tensor
-    negative: Tensor
+    ignored: Tensor
 
 
-def pairwise_iou(anchors: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """IoU, and share of the anchor that the box covers, of A x 4 and N x 4 xyxy: two A x N."""
-    low = torch.maximum(anchors[:, None, :2], boxes[None, :, :2])
-    high = torch.minimum(anchors[:, None, 2:], boxes[None, :, 2:])
-    shared = (high - low).clamp(min=0).prod(-1)
-    anchor_area = (anchors[:, 2:] - anchors[:, :2]).prod(-1)[:, None]
-    box_area = (boxes[:, 2:] - boxes[:, :2]).prod(-1)[None]
-    return shared / (anchor_area + box_area - shared), shared / anchor_area
+def area(boxes: Tensor) -> Tensor:
+    """Areas (...) of `boxes` (... x 4, xyxy)."""
+    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
 
 
-def match(anchors: Tensor, boxes: Tensor, ignore: Tensor, settings: Loss) -> Targets:
-    """Assign faces to anchors.
+def intersection(a: Tensor, b: Tensor) -> Tensor:
+    """Area shared by boxes (... x 4, xyxy) of shapes that broadcast."""
+    ax1, ay1, ax2, ay2 = a.unbind(-1)
+    bx1, by1, bx2, by2 = b.unbind(-1)
+    # In place, for fresh memory costs a CPU more than the arithmetic.
+    width = torch.minimum(ax2, bx2).sub_(torch.maximum(ax1, bx1)).clamp_(min=0)
+    height = torch.minimum(ay2, by2).sub_(torch.maximum(ay1, by1)).clamp_(min=0)
+    return width.mul_(height)
 
-    An anchor takes its best face at `match_iou`, and each face keeps its best anchor. Then faces
-    with fewer anchors than the mean take their next best ones above `compensate_iou`, up to that
-    mean, or the pooled rule of the authors' code holds.
+
+def iou(a: Tensor, b: Tensor) -> Tensor:
+    """Intersection over union of boxes (... x 4, xyxy) of shapes that broadcast."""
+    shared = intersection(a, b)
+    return shared.div_((area(a) + area(b)).sub_(shared))
+
+
+def pairwise(boxes: Tensor, real: Tensor, anchors: Tensor) -> tuple[Tensor, Tensor]:
+    """`boxes` and `anchors` such that functions of the two broadcast to B x N x A.
 
     Args:
-        anchors: A x 4 xyxy px.
-        boxes: N x 4 faces.
-        ignore: M x 4 regions in which anchors are neither face nor background.
+        boxes: B x N x 4, xyxy.
+        real: B x N bool; the other boxes become points, which overlap nothing.
+        anchors: A x 4 or B x A x 4, xyxy.
+    """
+    boxes = torch.where(real[..., None], boxes, 0)
+    # Coordinate by coordinate in memory: operations along A then read neighbours.
+    anchors = anchors.transpose(-1, -2).contiguous().transpose(-1, -2)
+    return boxes[:, :, None], anchors[..., None, :, :]
+
+
+def highest(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` highest of `values` (... x A, not negative), falling, and their indices.
+
+    Of equal ones the first comes first, on every device: small faces have the same IoU with every
+    anchor that contains them.
+    """
+    return _ranked(values, count, falling=True)
+
+
+def lowest(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The same for the lowest, rising."""
+    return _ranked(values, count, falling=False)
+
+
+def _ranked(values: Tensor, count: int, *, falling: bool) -> tuple[Tensor, Tensor]:
+    # In float64, steps far below the distance of two float32 numbers put equal ones in order.
+    step = 2.0**-40 * (-1 if falling else 1)
+    order = 1 + step * torch.arange(values.shape[-1], dtype=torch.float64, device=values.device)
+    index = (values * order).topk(count, largest=falling).indices
+    return values.gather(-1, index), index
+
+
+def award(index: Tensor, bids: Tensor, wanted: Tensor, count: int) -> Tensor:
+    """Which face gets each anchor: the one with the highest bid, and of equal ones the first.
+
+    Args:
+        index: B x N x K anchors for each of N faces.
+        bids: B x N x K float.
+        wanted: B x N x K bool; the others do not bid.
+        count: A.
+
+    Returns:
+        B x A int64, -1 where no face wants the anchor.
+    """
+    pictures, faces, _ = index.shape
+    anchors = index.flatten(1)
+    offers = bids.masked_fill(~wanted, -torch.inf).flatten(1)
+    top = offers.new_full((pictures, count), -torch.inf)
+    top.scatter_reduce_(1, anchors, offers, "amax")
+    won = wanted.flatten(1) & (offers == top.gather(1, anchors))
+    bidder = torch.arange(faces, device=index.device)[:, None].expand_as(index).flatten(1)
+    face = anchors.new_full((pictures, count), faces)
+    face.scatter_reduce_(1, anchors, bidder.masked_fill(~won, faces), "amin")
+    return face.masked_fill(face == faces, -1)
+
+
+def hidden(anchors: Tensor, ignore: Tensor, ignore_real: Tensor) -> Tensor:
+    """Anchors that lie in an ignored region of their picture: B x A bool.
+
+    Args:
+        anchors: A x 4 (cx, cy, w, h) px.
+        ignore: B x M x 4 regions, xyxy px.
+        ignore_real: B x M bool, which are no padding.
+    """
+    boxes = corners(anchors)
+    pairs = pairwise(ignore, ignore_real, boxes)
+    shared, size = intersection(*pairs), area(boxes)
+    inside = shared > HIDDEN_SHARE * size
+    overlap = shared.div_((area(pairs[0]) + size).sub_(shared))
+    # Anchors are 8 px and more: one on a tiny face has a small IoU, so a region's best anchor
+    # always counts.
+    best = overlap.amax(2, keepdim=True).clamp(min=torch.finfo(overlap.dtype).tiny)
+    return ((overlap > HIDDEN_IOU) | inside | (overlap >= best)).any(1)
+
+
+def match(anchors: Tensor, faces: Tensor, real: Tensor, settings: Loss) -> Tensor:
+    """Assign faces to anchors as S3FD does.
+
+    An anchor takes its best face at `match_iou`, and each face keeps its best anchor; of several
+    faces with the same one the last. Then faces with fewer anchors than the mean take their next
+    best ones above `compensate_iou`, up to that mean, or the pooled rule of the authors' code
+    holds. A face without area gets nothing.
+
+    Args:
+        anchors: A x 4 (cx, cy, w, h) px.
+        faces: B x N x 4, xyxy px; N is at least 1.
+        real: B x N bool, which are no padding.
         settings: thresholds and rule.
+
+    Returns:
+        B x A int64, index of the face or -1.
     """
-    count = len(anchors)
-    face = torch.full((count,), -1, dtype=torch.long, device=anchors.device)
-    negative = torch.ones(count, dtype=torch.bool, device=anchors.device)
-    if len(ignore):
-        overlap, covered = pairwise_iou(anchors, ignore)
-        # Anchors are 16 px and more: one on a 4 px face has an IoU of 1/16, on smaller ones less,
-        # so a region's best anchor always counts.
-        best = (overlap == overlap.amax(0)[None]) & (overlap > 0)
-        negative &= ~((overlap > 0.05) | (covered > 0.5) | best).any(1)
-    if len(boxes):
-        overlap, _ = pairwise_iou(anchors, boxes)
-        best, best_face = overlap.max(1)
-        face = torch.where(best >= settings.match_iou, best_face, face)
-        first = overlap.argmax(0)
-        face[first] = torch.arange(len(boxes), device=anchors.device)
-        if settings.compensation == "face":
-            _compensate(face, overlap, settings.compensate_iou)
-        else:
-            _compensate_pooled(face, overlap, settings)
-        negative &= face < 0
-    return Targets(face, negative)
-
-
-def _compensate(face: Tensor, overlap: Tensor, threshold: float) -> None:
-    """Give poor faces more anchors, in place (S3FD, section 3.3)."""
-    counts = torch.bincount(face[face >= 0], minlength=overlap.shape[1])
-    mean = int(counts.float().mean())
-    poor = torch.nonzero(counts < mean).flatten()
-    if not len(poor):
-        return
-    free = overlap[:, poor].masked_fill((face >= 0)[:, None], 0)
-    best, index = free.topk(min(mean, len(free)), dim=0)
-    rank = torch.arange(len(best), device=best.device)[:, None]
-    wanted = (best > threshold) & (rank < (mean - counts[poor])[None])
-    # An anchor that two poor faces want goes to the one that it overlaps more.
-    order = best[wanted].argsort()
-    face[index[wanted][order]] = poor.expand_as(best)[wanted][order]
-
-
-def _compensate_pooled(face: Tensor, overlap: Tensor, settings: Loss) -> None:
-    """Make the best free anchors of all faces positive, in place (the authors' released code).
-
-    How many: the mean of the faces whose best anchor reaches `match_iou` and IoU 0.5.
-    """
-    reached = overlap.amax(0)
-    count = int((reached >= settings.match_iou).sum() + (reached >= 0.5).sum()) // 2
+    overlap = iou(*pairwise(faces, real, corners(anchors)))
     best, best_face = overlap.max(1)
-    free = (face < 0) & (best > settings.compensate_iou) & (best < settings.match_iou)
-    values, index = best.masked_fill(~free, 0).topk(min(count, len(best)))
-    chosen = index[values > 0]
-    face[chosen] = best_face[chosen]
+    face = best_face.masked_fill(best < settings.match_iou, -1)
+    reached, first = overlap.max(2)
+    number = torch.arange(faces.shape[1], device=faces.device).expand_as(first)
+    number = number.masked_fill(reached <= 0, -1)
+    kept = torch.full_like(face, -1).scatter_reduce_(1, first, number, "amax")
+    face = torch.where(kept >= 0, kept, face)
+    if settings.compensation == "face":
+        return _compensate(face, overlap, real, settings)
+    best = best.masked_fill(face >= 0, 0)
+    gained = _pooled(best, reached, settings)
+    return torch.where(gained, best_face, face)
+
+
+def _compensate(face: Tensor, overlap: Tensor, real: Tensor, settings: Loss) -> Tensor:
+    """`face` after poor faces got more anchors (S3FD, section 3.3); overwrites `overlap`."""
+    anchors = overlap.shape[2]
+    counts = torch.zeros(len(face), 1 + overlap.shape[1], dtype=torch.int64, device=face.device)
+    counts = counts.scatter_add_(1, face + 1, torch.ones_like(face))[:, 1:]
+    mean = counts.sum(1, keepdim=True) // real.sum(1, keepdim=True).clamp(min=1)
+    free = overlap.masked_fill_((face >= 0)[:, None], 0)
+    # No mean is higher than this, so that a device need not be asked for it.
+    most = min(math.ceil(CROWD / settings.match_iou**2), anchors)
+    value, index = highest(free, most)
+    rank = torch.arange(most, device=face.device)
+    wanted = (value > settings.compensate_iou) & (rank < (mean - counts)[..., None])
+    # An anchor that two poor faces want goes to the one that it overlaps more.
+    return torch.maximum(face, award(index, value, wanted, anchors))
+
+
+def _pooled(best: Tensor, reached: Tensor, settings: Loss) -> Tensor:
+    """Which free anchors become positive by the rule of the authors' released code: B x A bool.
+
+    The best ones of all faces of a picture, as many as the mean of the faces whose best anchor
+    reaches `match_iou` and IoU 0.5.
+
+    Args:
+        best: B x A, highest IoU of each anchor with a face, 0 where it is taken.
+        reached: B x N, highest IoU of each face with an anchor.
+        settings: thresholds.
+    """
+    allowed = (best > settings.compensate_iou) & (best < settings.match_iou)
+    count = ((reached >= settings.match_iou).sum(1) + (reached >= 0.5).sum(1)) // 2
+    return leading(best, allowed, count)
+
+
+def leading(values: Tensor, allowed: Tensor, count: Tensor) -> Tensor:
+    """The `count` (B) highest allowed ones of `values` (B x A), of equal ones the first: B x A."""
+    order = values.masked_fill(~allowed, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    early = torch.arange(values.shape[1], device=values.device) < count[:, None]
+    return allowed & torch.zeros_like(allowed).scatter_(1, order, early)

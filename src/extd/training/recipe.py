@@ -1,17 +1,28 @@
-"""A training run as one value, read from a YAML file."""
+"""A training run as one value; `recipefile` reads and writes it as YAML."""
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import types
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
-
-import yaml
+from typing import Literal
 
 from extd.models.config import parse_name
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """One collection of labelled pictures.
+
+    Attributes:
+        path: what `extd data check` reads: a `labels.jsonl`, WIDER FACE's folder, COCO's JSON and
+            so on. A relative path is relative to the recipe's folder.
+        weight: how often one of its pictures is drawn, relative to the other sets.
+        sources: the same within the set, by the source of each picture; a source that is not
+            named is left out. Empty: all pictures alike.
+    """
+
+    path: str
+    weight: float = 1.0
+    sources: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,14 +30,25 @@ class Data:
     """Which pictures to learn from.
 
     Attributes:
-        labels: a `labels.jsonl`; picture paths in it are relative to its folder. A relative
-            path here is relative to the recipe's folder.
-        sources: how often a picture of each source is drawn, relative to the others; a source
-            that is not named is left out. Empty: all pictures alike.
+        sets: one or more, mixed by their weights.
+        max_unreadable: share of the pictures that may fail to open before the run stops.
     """
 
-    labels: str
-    sources: dict[str, float] = field(default_factory=dict)
+    sets: tuple[DataSet, ...]
+    max_unreadable: float = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """Which pictures to measure the averaged weights on while training.
+
+    Attributes:
+        path: labelled pictures, as for `DataSet`; empty for none.
+        every: iterations between measurements.
+    """
+
+    path: str = ""
+    every: int = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +56,8 @@ class Augmentation:
     """S3FD's augmentation, at any crop size.
 
     Attributes:
-        crop: side of the square crops, px; a multiple of 128 gives whole cells at every level.
+        crops: sides of the square crops, px; each step takes one of them by chance. Multiples of
+            128 give whole cells at every level.
         anchor_sampling: probability of data-anchor-sampling; the other crops are random squares.
         square: range of the random square's side, as shares of the picture's short side.
         whole: probability that a random square is the whole short side.
@@ -45,7 +68,7 @@ class Augmentation:
         min_face: faces whose shorter side is below this, in crop px, are ignored in the loss.
     """
 
-    crop: int = 640
+    crops: tuple[int, ...] = (640,)
     anchor_sampling: float = 0.5
     square: tuple[float, float] = (0.3, 1.0)
     whole: float = 0.2
@@ -57,25 +80,65 @@ class Augmentation:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Matching and loss (section 3.4, equation 3).
+    """Matching and loss (section 3.4, equation 3). The defaults are the paper's.
 
     Attributes:
-        match_iou: anchors of at least this IoU with a face are positive.
-        compensate_iou: a face with few anchors also takes its best ones above this IoU.
-        compensation: `face` brings each poor face to the mean count (S3FD); `pooled` takes the
+        assignment: which anchors are positive: `s3fd`, the paper's; `atss`, above the mean plus
+            standard deviation of the candidates' IoU (arXiv 1912.02424); `simota`, those that
+            predict a face best at the moment (YOLOX, arXiv 2107.08430).
+        match_iou: `s3fd`: anchors of at least this IoU with a face are positive. DSFD's improved
+            anchor matching is 0.4 (arXiv 1810.10220, section 3.4).
+        compensate_iou: `s3fd`: a face with few anchors also takes its best ones above this IoU.
+        compensation: `s3fd`: `face` brings each poor face to the mean count; `pooled` takes the
             best anchors of all faces together, as the authors' code does.
-        negatives: kept negatives for each positive, the hardest of each picture.
+        classification: `cross_entropy` with mined negatives; `focal` over all anchors (arXiv
+            1708.02002); `quality_focal`, whose target is the predicted box's IoU (arXiv
+            2006.04388).
+        negatives: `cross_entropy`: kept negatives for each positive, the hardest of each picture.
+        regression: `smooth_l1` on the coded offsets, or `giou`, `diou`, `eiou` on the boxes (arXiv
+            1902.09630, 1911.08287, 2101.08158).
         box_weight: the weight of the box loss (the paper's lambda).
         normalizer: `paper` divides the class loss by positives and kept negatives; `released`
             by positives alone, as the authors' code does.
+        progressive: weight of DSFD's progressive anchor loss: a second head, thrown away after
+            training, reads the maps before the neck with anchors of half the size; 0 for none.
     """
 
+    assignment: Literal["s3fd", "atss", "simota"] = "s3fd"
     match_iou: float = 0.35
     compensate_iou: float = 0.1
     compensation: Literal["face", "pooled"] = "face"
+    classification: Literal["cross_entropy", "focal", "quality_focal"] = "cross_entropy"
     negatives: int = 3
+    regression: Literal["smooth_l1", "giou", "diou", "eiou"] = "smooth_l1"
     box_weight: float = 4.0
     normalizer: Literal["paper", "released"] = "paper"
+    progressive: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Distillation:
+    """Learning from a teacher beside the labels (Hinton et al., arXiv 1503.02531).
+
+    Attributes:
+        teacher: weights (`.safetensors`) of a network with the same anchors, whose raw outputs
+            are imitated; or an ONNX detector, or the name of a model whose weights ship, of which
+            boxes and scores are. Empty for none. A relative path is relative to the recipe's
+            folder.
+        temperature: softens the class scores of both before they are compared.
+        class_weight: weight of the class term.
+        box_weight: weight of the box term, over anchors in which the teacher sees a face.
+        feature_weight: weight of imitating the maps that the teacher's heads read, through a 1x1
+            convolution; 0 for none.
+        threshold: teacher's scores from which an anchor or a box counts as a face.
+    """
+
+    teacher: str = ""
+    temperature: float = 2.0
+    class_weight: float = 1.0
+    box_weight: float = 1.0
+    feature_weight: float = 0.0
+    threshold: float = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,20 +167,42 @@ class Optimizer:
 
 
 @dataclass(frozen=True, slots=True)
+class Compute:
+    """How the arithmetic is done; it decides speed, and results only to rounding.
+
+    Attributes:
+        precision: `auto` times fp32 and bf16 autocast at the start and takes the faster; `fp16`
+            scales the loss and needs CUDA.
+        compile: use torch.compile; it pays on long runs.
+        channels_last: keep maps as rows of pixels of all channels, which CPUs and tensor cores
+            prefer.
+        accumulate: parts that a batch is computed in, one after the other, to save memory.
+        sync_norms: with several processes on CUDA, batch norms see the whole batch.
+        feed: `cpu` cuts crops with OpenCV in a thread; `device` keeps all pictures in the memory
+            of the device and cuts there; `auto` does so on CUDA.
+    """
+
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    compile: bool = False
+    channels_last: bool = True
+    accumulate: int = 1
+    sync_norms: bool = False
+    feed: Literal["auto", "cpu", "device"] = "auto"
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """Everything that decides the weights of a run.
 
     Attributes:
         model: a model name.
         iterations: optimiser steps.
-        batch: crops a step.
+        batch: crops a step, over all processes.
         seed: of the initial weights and of every crop.
         ema: decay of the moving average of the weights that is exported; 0 for none.
         freeze_norms: iteration from which batch norms use their running statistics, as they do
             after training; 0 for never. The passes through F share one set of statistics but
             differ in a training batch, and this makes training see what detection will do.
-        precision: `auto` times fp32 and bf16 autocast at the start and takes the faster.
-        compile: use torch.compile; it pays on long runs.
         save_every: iterations between checkpoints.
     """
 
@@ -128,119 +213,81 @@ class Recipe:
     seed: int = 0
     augmentation: Augmentation = Augmentation()
     loss: Loss = Loss()
+    distillation: Distillation = Distillation()
     optimizer: Optimizer = Optimizer()
     ema: float = 0.0
     freeze_norms: int = 0
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    compile: bool = False
+    validation: Validation = Validation()
+    compute: Compute = Compute()
     save_every: int = 1000
 
     def __post_init__(self) -> None:
         parse_name(self.model)
-        if self.iterations < 1 or self.batch < 1 or self.save_every < 1:
-            raise ValueError(
-                "iterations, batch and save_every must be 1 or more, not "
-                f"{self.iterations}, {self.batch}, {self.save_every}"
-            )
-        shapes, loss, optimizer = self.augmentation, self.loss, self.optimizer
-        for name, value, right, range_ in (
-            ("ema", self.ema, 0 <= self.ema < 1, "0 to below 1"),
-            ("freeze_norms", self.freeze_norms, self.freeze_norms >= 0, "0 or more"),
-            ("augmentation.crop", shapes.crop, shapes.crop >= 128, "128 px or more"),
+        crops, loss, optimizer = self.augmentation, self.loss, self.optimizer
+        learned, compute = self.distillation, self.compute
+        for right, name, value, wanted in (
+            (len(self.data.sets) > 0, "data.sets", "[]", "one set or more"),
+            *(
+                (dataset.weight > 0, f"data.sets.{i}.weight", dataset.weight, "above 0")
+                for i, dataset in enumerate(self.data.sets)
+            ),
+            _share("data.max_unreadable", self.data.max_unreadable),
+            *(
+                (getattr(self, key) >= 1, key, getattr(self, key), "1 or more")
+                for key in ("iterations", "batch", "save_every")
+            ),
+            (self.validation.every >= 1, "validation.every", self.validation.every, "1 or more"),
+            (0 <= self.ema < 1, "ema", self.ema, "0 to below 1"),
+            (self.freeze_norms >= 0, "freeze_norms", self.freeze_norms, "0 or more"),
             (
+                min(crops.crops, default=0) >= 128,
+                "augmentation.crops",
+                list(crops.crops),
+                "one or more sides of at least 128 px",
+            ),
+            (
+                0 < crops.square[0] <= crops.square[1] <= 1,
                 "augmentation.square",
-                shapes.square,
-                0 < shapes.square[0] <= shapes.square[1] <= 1,
+                crops.square,
                 "two shares of the short side, the smaller first",
             ),
             *(
-                (
-                    f"augmentation.{key}",
-                    getattr(shapes, key),
-                    0 <= getattr(shapes, key) <= 1,
-                    "0 to 1",
-                )
+                _share(f"augmentation.{key}", getattr(crops, key))
                 for key in ("anchor_sampling", "whole", "horizontal_flip", "vertical_flip")
             ),
-            ("loss.negatives", loss.negatives, loss.negatives >= 1, "1 or more"),
-            ("loss.match_iou", loss.match_iou, 0 < loss.match_iou < 1, "between 0 and 1"),
-            ("loss.box_weight", loss.box_weight, loss.box_weight >= 0, "0 or more"),
-            ("optimizer.rate", optimizer.rate, optimizer.rate > 0, "above 0"),
-            ("optimizer.warmup", optimizer.warmup, optimizer.warmup >= 0, "0 or more"),
-            ("optimizer.clip", optimizer.clip, optimizer.clip >= 0, "0 or more"),
+            (loss.negatives >= 1, "loss.negatives", loss.negatives, "1 or more"),
+            (0 < loss.match_iou < 1, "loss.match_iou", loss.match_iou, "between 0 and 1"),
+            (loss.box_weight >= 0, "loss.box_weight", loss.box_weight, "0 or more"),
+            (loss.progressive >= 0, "loss.progressive", loss.progressive, "0 or more"),
+            (learned.temperature > 0, "distillation.temperature", learned.temperature, "above 0"),
+            (
+                0 <= learned.threshold < 1,
+                "distillation.threshold",
+                learned.threshold,
+                "0 to below 1",
+            ),
+            *(
+                (
+                    getattr(learned, key) >= 0,
+                    f"distillation.{key}",
+                    getattr(learned, key),
+                    "0 or more",
+                )
+                for key in ("class_weight", "box_weight", "feature_weight")
+            ),
+            (optimizer.rate > 0, "optimizer.rate", optimizer.rate, "above 0"),
+            (optimizer.warmup >= 0, "optimizer.warmup", optimizer.warmup, "0 or more"),
+            (optimizer.clip >= 0, "optimizer.clip", optimizer.clip, "0 or more"),
+            (
+                compute.accumulate >= 1 and self.batch % compute.accumulate == 0,
+                "compute.accumulate",
+                compute.accumulate,
+                f"a divisor of the batch of {self.batch}",
+            ),
         ):
             if not right:
-                raise ValueError(f"{name} is {value}; give {range_}")
+                raise ValueError(f"{name} is {value}; give {wanted}")
 
 
-def load_recipe(path: Path, labels: Path | None = None) -> Recipe:
-    """Read a recipe; see the files in `recipes/`.
-
-    Args:
-        path: YAML file.
-        labels: label file to take instead of the recipe's.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: a key or value is wrong; the message names it, the file and the nearest key.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no recipe {path}")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {error}") from error
-    try:
-        recipe: Recipe = _build(Recipe, content, "")
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-    chosen = (labels or path.parent / recipe.data.labels).resolve()
-    return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, labels=str(chosen)))
-
-
-def _build(kind: Any, value: Any, where: str) -> Any:
-    """`value` from YAML as an instance of the annotated type `kind`."""
-    origin = get_origin(kind)
-    if dataclasses.is_dataclass(kind):
-        return _build_dataclass(kind, value, where)
-    if origin is Literal:
-        if value in get_args(kind):
-            return value
-        raise ValueError(f"{where} is {value!r}; choose one of {', '.join(get_args(kind))}")
-    if origin in (Union, types.UnionType):
-        return None if value is None else _build(get_args(kind)[0], value, where)
-    if origin is tuple and isinstance(value, list | tuple):
-        inner = get_args(kind)
-        if inner[-1] is not Ellipsis and len(value) != len(inner):
-            raise ValueError(f"{where} has {len(value)} values; it takes {len(inner)}")
-        return tuple(_build(inner[0], item, where) for item in value)
-    if origin is dict and isinstance(value, dict):
-        return {str(k): _build(get_args(kind)[1], v, f"{where}.{k}") for k, v in value.items()}
-    if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
-        try:
-            return float(value)  # YAML reads 1e-3, without a point, as text
-        except ValueError:
-            pass
-    if isinstance(kind, type) and type(value) is kind:
-        return value
-    raise ValueError(f"{where} is {value!r}, which is not a {getattr(kind, '__name__', kind)}")
-
-
-def _build_dataclass(kind: Any, value: Any, where: str) -> Any:
-    if not isinstance(value, dict):
-        raise ValueError(f"{where or 'the recipe'} must be a mapping, not {value!r}")
-    known = get_type_hints(kind)
-    required = [
-        f.name
-        for f in dataclasses.fields(kind)
-        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-    ]
-    dot = f"{where}." if where else ""
-    for key in value:
-        if key not in known:
-            nearest = difflib.get_close_matches(str(key), known, n=1, cutoff=0)[0]
-            raise ValueError(f"there is no key {dot}{key}; did you mean {dot}{nearest}?")
-    for key in required:
-        if key not in value:
-            raise ValueError(f"the key {dot}{key} is missing")
-    return kind(**{key: _build(known[key], item, dot + key) for key, item in value.items()})
+def _share(name: str, value: float) -> tuple[bool, str, float, str]:
+    return 0 <= value <= 1, name, value, "0 to 1"

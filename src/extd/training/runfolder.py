@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import csv
-import dataclasses
+import json
 import os
+import shlex
 import signal
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
-import yaml
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+import extd
+from extd.files import whole_file
 from extd.training.recipe import Recipe
-
-LOG_COLUMNS = ("step", "rate", "loss", "classes", "boxes", "positives", "gradient", "seconds")
+from extd.training.recipefile import dump_recipe
 
 
 def default_cache() -> Path:
@@ -30,51 +32,60 @@ def default_cache() -> Path:
 def write_recipe(recipe: Recipe, out: Path) -> None:
     """Keep the recipe, with every default written out, in the run folder.
 
-    `extd train OUT/recipe.yaml` reads it again: the label file is named relative to `out`.
+    `extd train OUT/recipe.yaml` reads it again: paths in it are relative to `out`.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    labels = os.path.relpath(recipe.data.labels, out)
-    recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, labels=labels))
-    content = yaml.safe_dump(_plain(dataclasses.asdict(recipe)), sort_keys=False)
-    partial = out / "recipe.yaml.partial"
-    partial.write_text(content, encoding="utf-8")
-    partial.replace(out / "recipe.yaml")
+    with whole_file(out / "recipe.yaml") as partial:
+        partial.write_text(dump_recipe(recipe, out.absolute()), encoding="utf-8")
 
 
-def _plain(value: Any) -> Any:
-    """Tuples as lists, which is how YAML writes sequences."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+def write_origin(out: Path, pictures: int, data: str, device: torch.device) -> None:
+    """Keep in `origin.json` what the weights came from: program, data, machine, command.
+
+    Args:
+        out: run folder.
+        pictures: how many there are.
+        data: their fingerprint.
+        device: where the run computes.
+    """
+    content = {
+        "extd": extd.__version__,
+        "git": git_revision(),
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+        "pictures": pictures,
+        "data": data,
+        "command": shlex.join(sys.argv),
+    }
+    with whole_file(out / "origin.json") as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def open_log(path: Path, step: int) -> None:
-    """Begin `log.csv`, or drop its rows after `step`, which a resumed run makes again."""
-    rows: list[list[str]] = []
-    if step and path.exists():
-        with path.open(newline="", encoding="utf-8") as file:
-            whole = [row for row in list(csv.reader(file))[1:] if len(row) == len(LOG_COLUMNS)]
-        rows = [row for row in whole if int(row[0]) <= step]
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([LOG_COLUMNS, *rows])
-    partial.replace(path)
+def git_revision() -> str | None:
+    """The commit of this program's checkout, with `+` if files differ; None outside of one."""
+    folder = Path(extd.__file__).parent
 
+    def git(*arguments: str) -> str | None:
+        command = ["git", "-C", str(folder), *arguments]
+        try:
+            result = subprocess.run(command, capture_output=True, text=True, check=False)
+        except OSError:
+            return None
+        return result.stdout.strip() if result.returncode == 0 else None
 
-def append_log(path: Path, rows: Sequence[Sequence[float]]) -> None:
-    """Add rows of `LOG_COLUMNS`."""
-    with path.open("a", newline="", encoding="utf-8") as file:
-        for step, *values in rows:
-            csv.writer(file).writerow([int(step), *(f"{value:.6g}" for value in values)])
+    # An installed copy may lie inside the checkout of another project.
+    if git("ls-files", "--error-unmatch", "__init__.py") is None:
+        return None
+    revision = git("rev-parse", "HEAD")
+    return revision and revision + ("+" if git("status", "--porcelain", ".") else "")
 
 
 def progress_bar(console: Console) -> Progress:
-    """A bar with steps, time left and the loss."""
+    """A bar with steps, time left, loss, crops a second and the share of time without data."""
     return Progress(
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("loss {task.fields[loss]:.3f}"),
+        TextColumn("loss {task.fields[loss]:.3f}, {task.fields[speed]}"),
         console=console,
     )
 

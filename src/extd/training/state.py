@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import hashlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
+from extd.files import whole_file
 from extd.models.checkpoint import load_torch_file, save_network
 from extd.models.config import parse_name
 from extd.models.extd import Extd
+from extd.training.objective import Objective
 from extd.training.recipe import Optimizer, Recipe
+from extd.training.teacher import Teacher
 
 STEP_FACTOR = 0.1
-FIXED = ("model", "seed", "batch", "augmentation", "loss", "optimizer", "ema", "freeze_norms")
+FIXED = (
+    *("model", "seed", "batch", "augmentation", "loss", "distillation"),
+    *("optimizer", "ema", "freeze_norms"),
+)
 """What a resumed run may not change. Iterations may, to make a run longer or shorter."""
 
 
@@ -26,44 +34,65 @@ class State:
     """A run between two steps.
 
     Attributes:
-        network: what the optimiser moves.
-        average: its moving average, the weights that are exported.
+        objective: what the optimiser moves: the network and what serves its training alone.
+        average: the network's moving average, the weights that are exported.
         optimizer: with its own momenta.
+        scaler: of the loss, for fp16.
+        data: fingerprint of the pictures.
+        feed: `cpu` or `device`, which makes the crops.
         step: how many steps were made.
-        precision: `fp32` or `bf16`, once it is decided.
+        precision: `fp32`, `bf16` or `fp16`, once it is decided.
     """
 
-    network: Extd
+    objective: Objective
     average: Extd
     optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    data: str
+    feed: str
     step: int = 0
     precision: str = ""
 
+    @property
+    def network(self) -> Extd:
+        """The network in training."""
+        return self.objective.network
 
-def new_state(recipe: Recipe, device: torch.device) -> State:
-    """A run before its first step."""
+
+def new_state(
+    recipe: Recipe,
+    device: torch.device,
+    data: str = "",
+    feed: str = "cpu",
+    teacher: Teacher | None = None,
+) -> State:
+    """A run before its first step; `data` and `feed` as of `State`."""
     torch.manual_seed(recipe.seed)
-    network = Extd(parse_name(recipe.model)).to(device)
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = copy.deepcopy(network).eval().requires_grad_(False)
-    return State(network, average, _optimizer(network, recipe.optimizer))
+    objective = Objective(Extd(parse_name(recipe.model)), recipe, teacher).to(device)
+    if recipe.compute.channels_last:
+        objective = objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = copy.deepcopy(objective.network).eval().requires_grad_(False)
+    optimizer = _optimizer(objective, recipe.optimizer, fused=device.type == "cuda")
+    scaler = torch.amp.GradScaler(device.type, enabled=recipe.compute.precision == "fp16")
+    return State(objective, average, optimizer, scaler, data, feed)
 
 
-def _optimizer(network: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
+def _optimizer(module: nn.Module, settings: Optimizer, *, fused: bool) -> torch.optim.Optimizer:
     if settings.kind == "sgd":
         return torch.optim.SGD(
-            network.parameters(),
+            module.parameters(),
             lr=settings.rate,
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
+            fused=fused,
         )
-    decayed = [p for p in network.parameters() if p.ndim > 1]
-    plain = [p for p in network.parameters() if p.ndim <= 1]
+    decayed = [p for p in module.parameters() if p.ndim > 1]
+    plain = [p for p in module.parameters() if p.ndim <= 1]
     groups = [
         {"params": decayed, "weight_decay": settings.weight_decay},
         {"params": plain, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=settings.rate)
+    return torch.optim.AdamW(groups, lr=settings.rate, fused=fused)
 
 
 def rate_at(step: int, iterations: int, settings: Optimizer) -> float:
@@ -76,11 +105,14 @@ def rate_at(step: int, iterations: int, settings: Optimizer) -> float:
     return settings.rate * STEP_FACTOR ** sum(step >= m for m in settings.milestones)
 
 
-def set_modes(network: Extd, step: int, recipe: Recipe) -> None:
+def set_modes(state: State, recipe: Recipe) -> None:
     """Training mode, with the batch norms' running statistics in force once they are frozen."""
-    network.train()
-    if recipe.freeze_norms and step >= recipe.freeze_norms:
-        for norm in _norms(network):
+    frozen = recipe.freeze_norms > 0 and state.step >= recipe.freeze_norms
+    if frozen and state.step == recipe.freeze_norms:
+        settle_norms(state)
+    state.objective.train()
+    if frozen:
+        for norm in _norms(state.objective):
             norm.eval()
 
 
@@ -93,43 +125,58 @@ def settle_norms(state: State) -> None:
         norm.load_state_dict({**norm.state_dict(), **dict(averaged.named_buffers())})
 
 
-def _norms(network: Extd) -> list[nn.BatchNorm2d]:
-    return [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+def _norms(module: nn.Module) -> list[nn.Module]:
+    # SyncBatchNorm, too, is a batch norm, though no BatchNorm2d.
+    return [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
 
 
 def update_average(state: State, decay: float) -> None:
     """Move the average towards the network; early on it follows faster."""
     decay = min(decay, (1 + state.step) / (10 + state.step))
+    averages = state.average.state_dict()
     with torch.no_grad():
-        for mean, value in zip(
-            state.average.state_dict().values(), state.network.state_dict().values(), strict=True
-        ):
-            if mean.is_floating_point():
-                mean.lerp_(value, 1 - decay)
+        for name, value in state.network.state_dict().items():
+            if averages[name].is_floating_point():
+                averages[name].lerp_(value, 1 - decay)
             else:
-                mean.copy_(value)
+                averages[name].copy_(value)
 
 
 def save(state: State, recipe: Recipe, out: Path) -> None:
     """Write `checkpoint.pt` and the average as `weights.safetensors`, each whole or not at all."""
     content = {
-        "recipe": {key: dataclasses.asdict(recipe)[key] for key in FIXED},
-        "sources": recipe.data.sources,
+        "recipe": _fixed(recipe),
+        "data": state.data,
+        "feed": state.feed,
         "step": state.step,
         "precision": state.precision,
-        "network": state.network.state_dict(),
+        "objective": state.objective.state_dict(),
         "average": state.average.state_dict(),
         "optimizer": state.optimizer.state_dict(),
+        "scaler": state.scaler.state_dict(),
     }
-    partial = out / "checkpoint.pt.partial"
-    torch.save(content, partial)
-    partial.replace(out / "checkpoint.pt")
+    with whole_file(out / "checkpoint.pt") as partial:
+        torch.save(content, partial)
     crops = state.step * recipe.batch
+    sides = ", ".join(map(str, recipe.augmentation.crops))
+    sources = [name for dataset in recipe.data.sets for name in dataset.sources]
     notes: dict[str, object] = {
-        "training_data": ", ".join(recipe.data.sources) or "all of the label file",
-        "training": f"{state.step} steps, {crops} crops of {recipe.augmentation.crop} px",
+        "training_data": ", ".join(sources)
+        or ", ".join(Path(s.path).name for s in recipe.data.sets),
+        "training": f"{state.step} steps, {crops} crops of {sides} px",
+        "data_fingerprint": state.data,
     }
     save_network(state.average, out / "weights.safetensors", notes)
+
+
+def _fixed(recipe: Recipe) -> dict[str, Any]:
+    """The part of the recipe that a resumed run may not change."""
+    values = dataclasses.asdict(recipe)
+    teacher = Path(recipe.distillation.teacher)
+    if teacher.is_file():
+        values["distillation"]["teacher"] = hashlib.sha256(teacher.read_bytes()).hexdigest()
+    mixture = [(dataset.weight, dataset.sources) for dataset in recipe.data.sets]
+    return {**{key: values[key] for key in FIXED}, "data.sets": mixture}
 
 
 def restore(state: State, path: Path, recipe: Recipe) -> None:
@@ -140,17 +187,22 @@ def restore(state: State, path: Path, recipe: Recipe) -> None:
             that matters.
     """
     content = load_torch_file(path)
-    if not {"recipe", "sources", "step", "precision"} <= content.keys():
+    if not {"recipe", "data", "feed", "step", "precision"} <= content.keys():
         raise ValueError(f"{path} is no checkpoint of extd train; it holds {sorted(content)}")
-    found = {**content["recipe"], "data.sources": content["sources"]}
-    wanted = {**dataclasses.asdict(recipe), "data.sources": recipe.data.sources}
+    wanted = {**_fixed(recipe), "pictures of fingerprint": state.data, "feed": state.feed}
+    found = {
+        **content["recipe"],
+        "pictures of fingerprint": content["data"],
+        "feed": content["feed"],
+    }
     for key, value in found.items():
-        if wanted[key] != value:
+        if wanted.get(key) != value:
             raise ValueError(
-                f"{path} was made with {key} {value}, the recipe says {wanted[key]}; "
+                f"{path} was made with {key} {value}, now it is {wanted.get(key)}; "
                 "resume with the recipe.yaml beside the checkpoint"
             )
-    state.network.load_state_dict(content["network"], strict=True)
+    state.objective.load_state_dict(content["objective"], strict=True)
     state.average.load_state_dict(content["average"], strict=True)
     state.optimizer.load_state_dict(content["optimizer"])
+    state.scaler.load_state_dict(content["scaler"])
     state.step, state.precision = content["step"], content["precision"]

@@ -1,0 +1,1 @@
+"""Labelled pictures: formats, checks and packing. Nothing here needs torch."""

@@ -1,0 +1,85 @@
+"""`labels.jsonl`, the label format of this project: a JSON object a line.
+
+    {"image": "images/a.jpg", "width": 640, "height": 480, "boxes": [[10, 20, 42, 64]],
+     "ignore": [], "source": "street"}
+
+`image` is relative to the label file, `boxes` and `ignore` are x1, y1, x2, y2 in px. `ignore` and
+`source` may be left out; other keys are passed over.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from extd.data.entries import (
+    at,
+    from_corners,
+    read_text,
+    relative_name,
+    to_corners,
+    to_name,
+    to_size,
+)
+from extd.data.picture import Picture
+from extd.data.pixels import is_file
+from extd.files import whole_file
+
+NAME = "labels.jsonl"
+
+
+def find_labels(path: Path) -> Path | None:
+    """The label file that a path means: itself, or `labels.jsonl` in a folder or zip archive."""
+    if path.suffix.lower() == ".jsonl" and is_file(path):
+        return path
+    return path / NAME if is_file(path / NAME) else None
+
+
+def read_labels(path: Path, images: Path | None = None) -> list[Picture]:
+    """The pictures of a `labels.jsonl` file.
+
+    Args:
+        path: the file; it may lie in a zip archive.
+        images: folder that pictures are relative to, instead of the file's own.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a line cannot be understood; the message gives its number.
+    """
+    folder = path.parent if images is None else images
+    pictures = []
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        if not line.strip():
+            continue
+        with at(path, f"line {number}"):
+            entry = json.loads(line)
+            if not isinstance(entry, dict):
+                raise ValueError("it is no JSON object")
+            # Some older files of this format have the longer name.
+            ignore = entry.get("ignore", entry.get("ignore_boxes", []))
+            picture = Picture(
+                folder / to_name(entry["image"]),
+                to_size(entry["width"]),
+                to_size(entry["height"]),
+                from_corners(entry["boxes"]),
+                from_corners(ignore),
+                str(entry.get("source") or ""),
+            )
+        pictures.append(picture)
+    return pictures
+
+
+def write_labels(pictures: Iterable[Picture], path: Path) -> None:
+    """Write a `labels.jsonl` file, which holds everything of a `Picture` exactly."""
+    with whole_file(path) as partial, partial.open("w", encoding="utf-8") as file:
+        for picture in pictures:
+            entry = {
+                "image": relative_name(picture.path, path.parent),
+                "width": picture.width,
+                "height": picture.height,
+                "boxes": to_corners(picture.boxes),
+                "ignore": to_corners(picture.ignore),
+                "source": picture.source,
+            }
+            file.write(json.dumps(entry, separators=(",", ":")) + "\n")

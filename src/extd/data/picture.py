@@ -1,0 +1,29 @@
+"""A labelled picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """One labelled picture, as a label file describes it.
+
+    Attributes:
+        path: the picture file.
+        width, height: its size, px.
+        boxes: N x 4 float32 faces, xyxy px; they may reach beyond the picture or have no area.
+        ignore: M x 4 float32 regions that count neither as face nor as background.
+        source: the collection that it comes from.
+    """
+
+    path: Path
+    width: int
+    height: int
+    boxes: NDArray[np.float32]
+    ignore: NDArray[np.float32]
+    source: str = ""

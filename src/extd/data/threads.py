@@ -1,0 +1,39 @@
+"""Work on many pictures at once: decoding and encoding leave the interpreter to other threads."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def in_threads(
+    work: Callable[[Item], Result], items: Iterable[Item], threads: int = 0
+) -> Iterator[Result]:
+    """The results of `work` for every item, in the items' order.
+
+    Few items are taken ahead, so that memory does not grow with their number, and the first error
+    ends it.
+
+    Args:
+        work: what is done, in any thread.
+        items: what it is done with.
+        threads: how many at once; 0 for one a core.
+    """
+    threads = threads or os.cpu_count() or 1
+    pool = ThreadPoolExecutor(threads)
+    waiting: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > 2 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

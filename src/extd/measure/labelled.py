@@ -1,0 +1,90 @@
+"""A detector measured on any labelled pictures, with the metric of WIDER FACE."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from extd.data.picture import Picture
+from extd.data.pixels import read_pixels
+from extd.images import Image
+from extd.measure import wider
+from extd.measure.predictions import Prediction
+
+SIZES = {"all": (0.0, math.inf), "small": (0.0, 32.0), "medium": (32.0, 96.0), "large": (96.0, 1e9)}
+"""Difficulties: faces whose square root of area lies in this range of px, as COCO bins them."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledEvaluation:
+    """How well faces were found.
+
+    Attributes:
+        images: how many pictures were read.
+        faces: how many faces count, by the name of their size (`SIZES`).
+        curves: precision over recall, by size.
+    """
+
+    images: int
+    faces: dict[str, int]
+    curves: dict[str, wider.Curve]
+
+    @property
+    def ap(self) -> dict[str, float]:
+        """Average precision at IoU 0.5 by size, 0 to 1; nan where there is no such face."""
+        return {size: curve.ap for size, curve in self.curves.items()}
+
+
+def evaluate_labelled(
+    detect: Callable[[Image], Prediction],
+    pictures: Sequence[Picture],
+    progress: Callable[[Sequence[Picture]], Iterable[Picture]] = iter,
+) -> LabelledEvaluation:
+    """Detect in every picture and score the result; ignored regions neither help nor harm.
+
+    Args:
+        detect: a protocol with its detector, as in `partial(single, Detector())`.
+        pictures: with at least one face among them.
+        progress: wraps the pictures as they are worked through, to show a bar.
+
+    Raises:
+        FileNotFoundError: a picture is missing.
+        ValueError: a picture is broken, or none has a face.
+    """
+    if not any(len(picture.boxes) for picture in pictures):
+        raise ValueError("no picture has a labelled face; there is nothing to measure")
+    truth = [_ground_truth(picture) for picture in pictures]
+    found = {
+        wanted.key: detect(read_pixels(picture.path))
+        for wanted, picture in zip(truth, progress(pictures), strict=True)
+    }
+    counts = np.sum([wanted.keep.sum(1) for wanted in truth], 0).tolist()
+    curves = wider.curves(found, truth)
+    return LabelledEvaluation(
+        len(pictures),
+        dict(zip(SIZES, counts, strict=True)),
+        dict(zip(SIZES, curves, strict=True)),
+    )
+
+
+def _ground_truth(picture: Picture) -> wider.Picture:
+    boxes = np.concatenate([picture.boxes, picture.ignore]).astype(np.float64)
+    boxes[:, 2:] -= boxes[:, :2]
+    side = np.sqrt(np.maximum(boxes[:, 2:], 0).prod(1))
+    labelled = np.arange(len(boxes)) < len(picture.boxes)
+    keep = np.array([labelled & (low <= side) & (side < high) for low, high in SIZES.values()])
+    return wider.Picture("", str(picture.path), boxes, keep)
+
+
+def report(evaluation: LabelledEvaluation, model: str, protocol: str) -> dict[str, object]:
+    """The evaluation for JSON: images, model, protocol, faces and AP by size, null without any."""
+    return {
+        "images": evaluation.images,
+        "model": model,
+        "protocol": protocol,
+        "faces": evaluation.faces,
+        "ap": wider.rounded(evaluation.ap),
+    }

@@ -1,0 +1,52 @@
+"""The network together with what serves its training alone, and the loss of both."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from extd.models.extd import Extd, Heads, Predictions, initialize_heads
+from extd.training.distillation import FeatureAdapter, feature_adapter
+from extd.training.recipe import Recipe
+from extd.training.teacher import Teacher
+
+
+class Outputs(NamedTuple):
+    """What the losses compare.
+
+    Attributes:
+        predictions: of the heads.
+        first_shot: of the second heads, which read the maps before the neck; None without them.
+        maps: what the heads read, finest first, brought to a teacher's width if there is one.
+    """
+
+    predictions: Predictions
+    first_shot: Predictions | None
+    maps: list[Tensor]
+
+
+class Objective(nn.Module):
+    """A network and the parts that are thrown away after training."""
+
+    def __init__(self, network: Extd, recipe: Recipe, teacher: Teacher | None = None) -> None:
+        super().__init__()
+        self.network = network
+        self.adapter: FeatureAdapter | None = None
+        if teacher is not None:
+            width = network.config.width
+            self.adapter = feature_adapter(width, teacher, recipe.distillation)
+        # DSFD's progressive anchor loss (arXiv 1810.10220, section 3.3).
+        self.first_shot: Heads | None = None
+        if recipe.loss.progressive:
+            self.first_shot = Heads(network.config.width)
+            initialize_heads(self.first_shot)
+
+    def forward(self, images: Tensor) -> Outputs:
+        """B x 3 x S x S, RGB of 0 to 255 in float."""
+        network = self.network
+        raw: list[Tensor] = network.backbone(images - network.mean)
+        maps = network.pyramid(raw)
+        first_shot = None if self.first_shot is None else self.first_shot(raw)
+        predictions = network.heads(maps)
+        return Outputs(predictions, first_shot, self.adapter(maps) if self.adapter else maps)

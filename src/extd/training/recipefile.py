@@ -1,0 +1,145 @@
+"""Recipes as YAML: read, checked, and written out in full."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import yaml
+
+from extd.training.recipe import Recipe
+
+
+def load_recipe(path: Path, data: Sequence[Path] = (), model: str | None = None) -> Recipe:
+    """Read a recipe; see the files in `recipes/`.
+
+    Args:
+        path: YAML file.
+        data: labelled pictures to take instead of the recipe's sets, one for each.
+        model: model to train instead of the recipe's.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a key or value is wrong; the message names it, the file and the nearest key.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no recipe {path}")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not YAML: {error}") from error
+    try:
+        recipe: Recipe = _build(Recipe, content, "")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    sets = recipe.data.sets
+    if data:
+        if len(data) != len(sets):
+            raise ValueError(
+                f"{path} mixes {len(sets)} sets of pictures; give as many, not {len(data)}"
+            )
+        sets = tuple(
+            dataclasses.replace(old, path=str(new.absolute()))
+            for old, new in zip(sets, data, strict=True)
+        )
+    recipe = dataclasses.replace(
+        recipe, data=dataclasses.replace(recipe.data, sets=sets), model=model or recipe.model
+    )
+    return _with_paths(recipe, lambda value: os.path.normpath(path.parent.absolute() / value))
+
+
+def dump_recipe(recipe: Recipe, folder: Path | None = None) -> str:
+    """The recipe as YAML with every default written out.
+
+    Args:
+        recipe: with absolute paths.
+        folder: where the text will be kept; paths are written relative to it.
+    """
+    if folder is not None:
+        recipe = _with_paths(recipe, lambda value: os.path.relpath(value, folder))
+    return yaml.safe_dump(_plain(dataclasses.asdict(recipe)), sort_keys=False)
+
+
+def _with_paths(recipe: Recipe, convert: Callable[[str], str]) -> Recipe:
+    """The recipe with every path that it names converted."""
+
+    def changed(value: Any, field: str) -> Any:
+        old = getattr(value, field)
+        return dataclasses.replace(value, **{field: convert(old)}) if old else value
+
+    # A teacher without a suffix is the name of a model.
+    named = not Path(recipe.distillation.teacher).suffix
+    sets = tuple(changed(dataset, "path") for dataset in recipe.data.sets)
+    return dataclasses.replace(
+        recipe,
+        data=dataclasses.replace(recipe.data, sets=sets),
+        validation=changed(recipe.validation, "path"),
+        distillation=recipe.distillation if named else changed(recipe.distillation, "teacher"),
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, which is how YAML writes sequences."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _build(kind: Any, value: Any, where: str) -> Any:
+    """`value` from YAML as an instance of the annotated type `kind`."""
+    origin = get_origin(kind)
+    if dataclasses.is_dataclass(kind):
+        return _build_dataclass(kind, value, where)
+    if origin is Literal:
+        if value in get_args(kind):
+            return value
+        raise ValueError(f"{where} is {value!r}; choose one of {', '.join(get_args(kind))}")
+    if origin is tuple and isinstance(value, list | tuple):
+        inner = get_args(kind)
+        if inner[-1] is not Ellipsis and len(value) != len(inner):
+            raise ValueError(f"{where} has {len(value)} values; it takes {len(inner)}")
+        return tuple(_build(inner[0], item, f"{where}.{i}") for i, item in enumerate(value))
+    if origin is dict and isinstance(value, dict):
+        return {str(k): _build(get_args(kind)[1], v, f"{where}.{k}") for k, v in value.items()}
+    if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
+        try:
+            return float(value)  # YAML reads 1e-3, without a point, as text
+        except ValueError:
+            pass
+    if isinstance(kind, type) and type(value) is kind:
+        return value
+    raise ValueError(f"{where} is {value!r}; it takes {_NOUNS.get(origin or kind, str(kind))}")
+
+
+_NOUNS = {
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    bool: "true or false",
+    tuple: "a list",
+    dict: "a mapping",
+}
+
+
+def _build_dataclass(kind: Any, value: Any, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise ValueError(f"{where or 'the recipe'} must be a mapping, not {value!r}")
+    known = get_type_hints(kind)
+    required = [
+        f.name
+        for f in dataclasses.fields(kind)
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
+    dot = f"{where}." if where else ""
+    for key in value:
+        if key not in known:
+            nearest = difflib.get_close_matches(str(key), known, n=1, cutoff=0)[0]
+            raise ValueError(f"there is no key {dot}{key}; did you mean {dot}{nearest}?")
+    for key in required:
+        if key not in value:
+            raise ValueError(f"the key {dot}{key} is missing")
+    return kind(**{key: _build(known[key], item, dot + key) for key, item in value.items()})

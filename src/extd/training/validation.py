@@ -1,0 +1,30 @@
+"""AP of a network in training, measured by the detector that people will run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from extd.data.picture import Picture
+from extd.detector import Detector
+from extd.measure.labelled import evaluate_labelled
+from extd.measure.protocols import single
+from extd.models.export import export_onnx
+from extd.models.extd import Extd
+
+
+def average_precision(network: Extd, pictures: Sequence[Picture], threads: int) -> dict[str, float]:
+    """AP by the size of faces (`extd.measure.labelled.SIZES`), protocol `single`.
+
+    Args:
+        network: in evaluation mode, on any device; it is left as it is.
+        pictures: labelled, with a face among them.
+        threads: of ONNX Runtime.
+    """
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "network.onnx"
+        export_onnx(network, path)
+        detector = Detector(path, threads=threads)
+        return evaluate_labelled(partial(single, detector), pictures).ap

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from extd.cli.app import main
+
+Captured = pytest.CaptureFixture[str]
+
+SMALL = """
+model: extd-fpn-32-relu
+data: {sets: [{path: labels.jsonl}]}
+iterations: 2
+batch: 2
+augmentation: {crops: [128]}
+compute: {precision: fp32}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(SMALL, encoding="utf-8")
+    return path
+
+
+def test_the_printed_recipe_is_complete_and_makes_the_same_run(
+    recipe: Path, capsys: Captured
+) -> None:
+    command = ["train", str(recipe), "--print-config", "--model", "EXTD-ssd-64-relu"]
+    assert main([*command, "--data", "/data/faces.csv"]) == 0
+    printed = capsys.readouterr().out
+    content = yaml.safe_load(printed)
+    assert content["model"] == "EXTD-ssd-64-relu"
+    assert content["data"]["sets"][0]["path"] == "/data/faces.csv"
+    assert content["optimizer"]["momentum"] == 0.9
+    recipe.write_text(printed, encoding="utf-8")
+    assert main(["train", str(recipe), "--print-config"]) == 0
+    assert capsys.readouterr().out == printed
+
+
+def test_a_run_folder_is_asked_for(recipe: Path, capsys: Captured) -> None:
+    assert main(["train", str(recipe)]) == 2
+    assert "give --out DIR" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("iterations", "iteration"), "did you mean iterations?"),
+        (("extd-fpn-32-relu", "extd-fpn-32-rule"), "did you mean 'extd-fpn-32-relu'?"),
+    ],
+)
+def test_a_wrong_recipe_is_explained_in_one_line(
+    recipe: Path, capsys: Captured, change: tuple[str, str], message: str
+) -> None:
+    recipe.write_text(SMALL.replace(*change), encoding="utf-8")
+    assert main(["train", str(recipe), "--out", "run"]) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_missing_pictures_are_named(recipe: Path, capsys: Captured) -> None:
+    assert main(["train", str(recipe), "--out", str(recipe.parent / "run")]) == 1
+    err = capsys.readouterr().err
+    assert "labels.jsonl" in err
+    assert "Traceback" not in err
+
+
+def test_a_missing_recipe_is_named(capsys: Captured) -> None:
+    assert main(["train", "missing.yaml", "--out", "run"]) == 2
+    assert "missing.yaml" in capsys.readouterr().err

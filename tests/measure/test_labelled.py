@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from extd.data.picture import Picture
+from extd.images import Image
+from extd.measure.labelled import evaluate_labelled, report
+from extd.measure.predictions import Prediction
+
+SMALL, LARGE, IGNORED = (10.0, 10, 30, 30), (50.0, 20, 170, 140), (5.0, 100, 45, 140)
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Picture:
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), np.zeros((150, 200, 3), np.uint8))
+    faces = np.array([SMALL, LARGE], np.float32)
+    return Picture(path, 200, 150, faces, np.array([IGNORED], np.float32))
+
+
+def found(*boxes: tuple[float, ...]) -> Prediction:
+    rows = np.array(boxes, float).reshape(-1, 4)
+    rows[:, 2:] -= rows[:, :2]
+    return Prediction(rows, np.linspace(0.9, 0.1, len(rows)))
+
+
+def test_faces_count_by_their_size(picture: Picture) -> None:
+    result = evaluate_labelled(lambda _: found(LARGE), [picture])
+    assert (result.images, result.faces) == (1, {"all": 2, "small": 1, "medium": 0, "large": 1})
+    assert result.ap["all"] == pytest.approx(0.5)
+    assert result.ap["small"] == 0
+    assert result.ap["large"] == 1
+    assert math.isnan(result.ap["medium"])
+    assert report(result, "m", "single")["ap"] == {
+        "all": 0.5,
+        "small": 0.0,
+        "medium": None,
+        "large": 1.0,
+    }
+
+
+def test_ignored_regions_neither_help_nor_harm(picture: Picture) -> None:
+    wrong = (120.0, 100, 140, 120)
+    for extra, ap in ((IGNORED, 1.0), (wrong, 5 / 6)):
+        result = evaluate_labelled(lambda _, e=extra: found(SMALL, e, LARGE), [picture])
+        assert result.ap["all"] == pytest.approx(ap, abs=2e-3), extra
+
+
+def test_each_picture_is_read_once_and_in_order(picture: Picture) -> None:
+    seen: list[Image] = []
+
+    def detect(image: Image) -> Prediction:
+        seen.append(image)
+        return found(SMALL, LARGE)
+
+    assert evaluate_labelled(detect, [picture, picture]).ap["all"] == 1
+    assert [image.shape for image in seen] == [(150, 200, 3)] * 2
+
+
+def test_nothing_labelled_is_an_error(picture: Picture) -> None:
+    none = np.zeros((0, 4), np.float32)
+    with pytest.raises(ValueError, match="no picture has a labelled face"):
+        evaluate_labelled(lambda _: found(), [Picture(picture.path, 200, 150, none, none)])

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from extd.models.config import PAPER_CONFIGS
+from extd.training.recipe import Recipe
+from extd.training.recipefile import dump_recipe, load_recipe
+
+RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_the_recipes_that_ship_load(path: Path) -> None:
+    recipe = load_recipe(path)
+    assert all(Path(dataset.path).is_absolute() for dataset in recipe.data.sets)
+    head = path.read_text(encoding="utf-8").splitlines()[:6]
+    for part in ("# Result:", "# Cost:", "# Command:"):
+        assert any(line.startswith(part) for line in head), part
+
+
+@pytest.mark.parametrize(("name", "thousands"), [("paper-240k", 240), ("paper-480k", 480)])
+@pytest.mark.parametrize("model", [config.name for config in PAPER_CONFIGS])
+def test_the_papers_recipes_are_appendix_a(name: str, thousands: int, model: str) -> None:
+    (path,) = (p for p in RECIPES if p.stem == name)
+    recipe = load_recipe(path, model=model)
+    assert recipe.model == model
+    assert recipe.iterations == thousands * 1000
+    assert (recipe.batch, recipe.augmentation.crops) == (16, (640,))
+    optimizer = recipe.optimizer
+    assert (optimizer.kind, optimizer.rate, optimizer.momentum) == ("sgd", 1e-3, 0.9)
+    assert (optimizer.weight_decay, optimizer.schedule) == (5e-4, "step")
+    assert optimizer.milestones == (thousands * 500, thousands * 750)
+    assert (optimizer.warmup, recipe.ema) == (0, 0.0)
+    loss = recipe.loss
+    assert (loss.assignment, loss.classification, loss.regression) == (
+        "s3fd",
+        "cross_entropy",
+        "smooth_l1",
+    )
+    assert (loss.normalizer, loss.box_weight, loss.negatives) == ("paper", 4.0, 3)
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "r.yaml"
+    path.write_text("model: extd-ssd-32-relu\niterations: 5\n" + text, encoding="utf-8")
+    return path
+
+
+def test_values_are_read_with_their_types(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        "data: {sets: [{path: a/labels.jsonl, sources: {wider: 2}}, {path: /b, weight: 3}]}\n"
+        "augmentation: {square: [0.5, 1], crops: [256, 320]}\n"
+        "distillation: {teacher: t.safetensors}\n"
+        "optimizer: {rate: 1e-3, milestones: [2, 4]}\n",
+    )
+    recipe = load_recipe(path)
+    first, second = recipe.data.sets
+    assert first.path == str(tmp_path / "a" / "labels.jsonl")
+    assert (first.weight, first.sources) == (1.0, {"wider": 2.0})
+    assert (second.path, second.weight) == ("/b", 3.0)
+    assert recipe.distillation.teacher == str(tmp_path / "t.safetensors")
+    assert recipe.validation.path == ""
+    assert recipe.augmentation.square == (0.5, 1.0)
+    assert recipe.augmentation.crops == (256, 320)
+    assert recipe.optimizer.rate == 1e-3
+    assert recipe.optimizer.milestones == (2, 4)
+
+
+def test_a_teacher_may_be_the_name_of_a_model(tmp_path: Path) -> None:
+    path = written(
+        tmp_path, "data: {sets: [{path: a}]}\ndistillation: {teacher: extd-fpn-32-prelu}"
+    )
+    assert load_recipe(path).distillation.teacher == "extd-fpn-32-prelu"
+
+
+def test_sets_are_replaced_in_their_order(tmp_path: Path) -> None:
+    path = written(tmp_path, "data: {sets: [{path: a, weight: 2}, {path: b}]}\n")
+    recipe = load_recipe(path, [Path("x"), Path("/y")])
+    assert [dataset.path for dataset in recipe.data.sets] == [str(Path.cwd() / "x"), "/y"]
+    assert recipe.data.sets[0].weight == 2.0
+    with pytest.raises(ValueError, match="mixes 2 sets of pictures; give as many, not 1"):
+        load_recipe(path, [Path("x")])
+
+
+def test_what_is_written_reads_back_the_same(recipe: Recipe, tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "recipe.yaml"
+    path.parent.mkdir()
+    path.write_text(dump_recipe(recipe, path.parent), encoding="utf-8")
+    assert load_recipe(path) == recipe
+    assert str(tmp_path) not in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("data: {set: a}", r"r.yaml: there is no key data.set; did you mean data.sets\?"),
+        ("data: {sets: [{paht: a}]}", r"no key data.sets.0.paht; did you mean data.sets.0.path\?"),
+        ("data: {sets: [{path: a}]}\nbach: 3", r"no key bach; did you mean batch\?"),
+        ("data: {}", r"the key data.sets is missing"),
+        ("data: {sets: [{path: a}]}\nbatch: many", r"batch is 'many'; it takes a whole number"),
+        ("data: {sets: a}", r"data.sets is 'a'; it takes a list"),
+        ("data: {sets: [{path: a}]}\ncompute: {precision: fp8}", r"is 'fp8'; choose one of auto"),
+        ("data: {sets: [{path: a}]}\naugmentation: {square: [1]}", r"1 values; it takes 2"),
+        ("data: {sets: [{path: a}]}\nbatch: 0", r"batch is 0; give 1 or more"),
+        ("data: [", r"r.yaml is not YAML"),
+        ("data: 3", r"data must be a mapping, not 3"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        load_recipe(written(tmp_path, text))
+
+
+def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"none\.yaml"):
+        load_recipe(tmp_path / "none.yaml")

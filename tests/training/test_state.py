@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import dataclasses
+import resource
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from extd.training.recipe import Data, DataSet, Distillation, Loss, Optimizer, Recipe
+from extd.training.state import (
+    State,
+    new_state,
+    rate_at,
+    restore,
+    save,
+    set_modes,
+    settle_norms,
+    update_average,
+)
+
+CPU = torch.device("cpu")
+
+
+def norm_modes(state: State) -> set[bool]:
+    return {m.training for m in state.network.modules() if isinstance(m, nn.BatchNorm2d)}
+
+
+def test_frozen_norms_use_running_statistics_and_still_learn(recipe: Recipe) -> None:
+    recipe = dataclasses.replace(recipe, freeze_norms=5)
+    state = new_state(recipe, CPU)
+    state.step = 4
+    set_modes(state, recipe)
+    assert norm_modes(state) == {True}
+    state.step = 5
+    set_modes(state, recipe)
+    assert norm_modes(state) == {False}
+    assert state.network.training
+    before = state.network.backbone.stem[1].running_mean.clone()
+    state.network(torch.rand(2, 3, 128, 128) * 255).logits.sum().backward()
+    assert torch.equal(state.network.backbone.stem[1].running_mean, before)
+    assert state.network.backbone.stem[1].weight.grad.abs().sum() > 0
+
+
+def test_norms_are_frozen_at_their_averages(recipe: Recipe) -> None:
+    state = new_state(recipe, CPU)
+    state.network.train()(torch.rand(2, 3, 128, 128) * 255)
+    network, average = state.network.backbone.stem[1], state.average.backbone.stem[1]
+    assert not torch.equal(network.running_mean, average.running_mean)
+    weight = network.weight.clone()
+    settle_norms(state)
+    assert torch.equal(network.running_mean, average.running_mean)
+    assert torch.equal(network.running_var, average.running_var)
+    assert torch.equal(network.weight, weight)
+
+
+def test_the_average_follows_the_network(recipe: Recipe) -> None:
+    state = new_state(recipe, CPU)
+    weight = state.average.heads.regression[0].weight
+    with torch.no_grad():
+        state.network.heads.regression[0].weight.fill_(1.0)
+        weight.fill_(0.0)
+    state.step = 1000
+    update_average(state, 0.9)
+    assert weight.mean().item() == pytest.approx(0.1)
+    update_average(state, 0.0)
+    assert torch.equal(weight, torch.ones_like(weight))
+
+
+@pytest.mark.parametrize(("step", "rate"), [(0, 0.1), (9, 1.0), (10, 1.0), (55, 0.5), (100, 0.0)])
+def test_cosine_with_warm_up(step: int, rate: float) -> None:
+    settings = Optimizer(rate=1.0, schedule="cosine", warmup=10)
+    assert rate_at(step, 100, settings) == pytest.approx(rate, abs=1e-9)
+
+
+def test_steps_divide_by_ten_at_each_milestone() -> None:
+    settings = Optimizer(rate=1.0, milestones=(10, 20))
+    rates = [rate_at(step, 30, settings) for step in (0, 9, 10, 19, 20, 29)]
+    assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+def test_a_saved_state_is_restored_whole(recipe: Recipe, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(recipe, loss=Loss(progressive=0.5))
+    state = new_state(recipe, CPU, "data", "cpu")
+    state.network(torch.rand(2, 3, 128, 128)).logits.sum().backward()
+    state.optimizer.step()
+    state.step, state.precision = 7, "fp32"
+    save(state, recipe, tmp_path)
+    again = new_state(dataclasses.replace(recipe, seed=0), CPU, "data", "cpu")
+    restore(again, tmp_path / "checkpoint.pt", recipe)
+    assert (again.step, again.precision) == (7, "fp32")
+    for name, value in state.objective.state_dict().items():
+        assert torch.equal(value, again.objective.state_dict()[name]), name
+    assert len(again.optimizer.state) == len(state.optimizer.state) > 0
+
+
+def test_what_a_resumed_run_may_not_change_is_named(recipe: Recipe, tmp_path: Path) -> None:
+    save(new_state(recipe, CPU, "1234", "cpu"), recipe, tmp_path)
+    path = tmp_path / "checkpoint.pt"
+    (dataset,) = recipe.data.sets
+    moved = DataSet("elsewhere/labels.jsonl")
+    weighted = dataclasses.replace(dataset, weight=2.0)
+    for change, data, feed, message in (
+        ({"batch": 2}, "1234", "cpu", "made with batch 4, now it is 2"),
+        ({"data": Data((weighted,))}, "1234", "cpu", "made with data.sets"),
+        ({"loss": Loss(negatives=2)}, "1234", "cpu", "made with loss"),
+        ({"distillation": Distillation("t")}, "1234", "cpu", "made with distillation"),
+        ({}, "abcd", "cpu", "pictures of fingerprint 1234, now it is abcd"),
+        ({}, "1234", "device", "made with feed cpu, now it is device"),
+    ):
+        other = dataclasses.replace(recipe, **change)
+        with pytest.raises(ValueError, match=message):
+            restore(new_state(other, CPU, data, feed), path, other)
+    allowed = dataclasses.replace(recipe, iterations=50, data=Data((moved,)), save_every=9)
+    restore(new_state(allowed, CPU, "1234", "cpu"), path, allowed)
+    path.write_bytes(b"junk")
+    with pytest.raises(ValueError, match=r"checkpoint\.pt is not a PyTorch checkpoint"):
+        restore(new_state(recipe, CPU), path, recipe)
+    torch.save({"step": 1}, path)
+    with pytest.raises(ValueError, match=r"no checkpoint of extd train; it holds \['step'\]"):
+        restore(new_state(recipe, CPU), path, recipe)
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(recipe: Recipe, tmp_path: Path) -> None:
+    """A limit on the size of files fails in the middle of a write, as a full disk does."""
+    state = new_state(recipe, CPU)
+    save(state, recipe, tmp_path)
+    state.step = 3
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises((OSError, RuntimeError)):
+            save(state, recipe, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    restore(new_state(recipe, CPU), tmp_path / "checkpoint.pt", recipe)
+    names = {path.name for path in tmp_path.iterdir() if "partial" in path.name}
+    assert not names

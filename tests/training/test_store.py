@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import errno
+import os
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from extd.data.picture import Picture
+from extd.images import read_image
+from extd.training import store as module
+from extd.training.store import open_store, sampling_shares, sift
+
+NONE = np.zeros((0, 4), np.float32)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[Picture]:
+    """Six noisy pictures of different sizes with a box each; the last one is in an archive."""
+    rng = np.random.default_rng(0)
+    found = []
+    for i in range(6):
+        path = tmp_path / f"{i}.png"
+        cv2.imwrite(str(path), rng.integers(0, 256, (30 + i, 40, 3), np.uint8))
+        found.append(Picture(path, 40, 30 + i, np.float32([[2, 3, 20, 25]]), NONE))
+    with zipfile.ZipFile(tmp_path / "more.zip", "w") as archive:
+        archive.write(found[-1].path, "deep/5.png")
+    inside = tmp_path / "more.zip" / "deep" / "5.png"
+    return [*found[:-1], Picture(inside, 40, 35, found[-1].boxes, NONE)]
+
+
+def test_the_store_holds_every_pixel_and_is_reused(pictures: list[Picture], tmp_path: Path) -> None:
+    store = open_store(pictures, tmp_path / "cache")
+    for index in range(6):
+        assert np.array_equal(store.pixels(index), read_image(tmp_path / f"{index}.png"))
+    made = {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").iterdir()}
+    again = open_store(pictures, tmp_path / "cache")
+    assert np.array_equal(again.bytes, store.bytes)
+    assert made == {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").iterdir()}
+
+
+def test_a_replaced_picture_is_decoded_again(pictures: list[Picture], tmp_path: Path) -> None:
+    open_store(pictures, tmp_path / "cache")
+    cv2.imwrite(str(pictures[0].path), np.full((30, 40, 3), 7, np.uint8))
+    assert (open_store(pictures, tmp_path / "cache").pixels(0) == 7).all()
+    cv2.imwrite(str(tmp_path / "5.png"), np.full((35, 40, 3), 8, np.uint8))
+    with zipfile.ZipFile(tmp_path / "more.zip", "w") as archive:
+        archive.write(tmp_path / "5.png", "deep/5.png")
+    assert (open_store(pictures, tmp_path / "cache").pixels(5) == 8).all()
+
+
+def test_unreadable_pictures_are_told_left_out_and_remembered(
+    pictures: list[Picture], tmp_path: Path
+) -> None:
+    pictures[1].path.write_bytes(b"no picture")
+    pictures[2].path.unlink()
+    wide = Picture(pictures[4].path, 41, 34, pictures[4].boxes, NONE)
+    members = [*pictures[:4], wide, pictures[5]]
+    for _ in range(2):
+        store = open_store(members, tmp_path / "cache", 0.5)
+        assert store.pictures == [members[0], members[3], members[5]]
+        for index, number in enumerate((0, 3, 5)):
+            assert np.array_equal(store.pixels(index), read_image(tmp_path / f"{number}.png"))
+        assert len(store.unreadable) == 3
+        assert "1.png is broken" in store.unreadable[0]
+        assert "2.png" in store.unreadable[1]
+        assert "4.png is 40x34 px; its label says 41x34" in store.unreadable[2]
+    with pytest.raises(ValueError, match=r"3 of 6 pictures .* share of 0.4 .*1\.png is broken"):
+        open_store(members, tmp_path / "cache", 0.4)
+
+
+def test_too_many_unreadable_pictures_leave_nothing_behind(
+    pictures: list[Picture], tmp_path: Path
+) -> None:
+    for picture in pictures[:5]:
+        picture.path.write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"5 of 6 pictures .*0\.png.*4\.png"):
+        open_store(pictures, tmp_path / "cache", 0.5)
+    assert list((tmp_path / "cache").iterdir()) == []
+    with pytest.raises(ValueError, match="no picture to learn from"):
+        open_store(pictures[:5], tmp_path / "cache", 1.0)
+
+
+@pytest.mark.parametrize("damage", ["short", "long", "note", "unnoted"])
+def test_a_damaged_cache_is_made_again(
+    pictures: list[Picture], tmp_path: Path, damage: str
+) -> None:
+    expected = np.array(open_store(pictures, tmp_path / "cache").bytes)
+    (pixels,) = (tmp_path / "cache").glob("*.rgb")
+    (note,) = (tmp_path / "cache").glob("*.json")
+    if damage == "short":
+        os.truncate(pixels, 1000)
+    elif damage == "long":
+        pixels.write_bytes(pixels.read_bytes() + b"more")
+    elif damage == "note":
+        note.write_text("{")
+    else:
+        note.unlink()
+        os.truncate(pixels, 1000)
+    assert np.array_equal(open_store(pictures, tmp_path / "cache").bytes, expected)
+
+
+def test_a_full_disk_is_told_and_leaves_nothing_behind(
+    pictures: list[Picture], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class FullDisk:
+        data = property(lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "no space left")))
+
+    read = module._read
+    monkeypatch.setattr(module, "_read", lambda p: FullDisk() if p is pictures[4] else read(p))
+    with pytest.raises(OSError, match=r"cannot be written: .*no space left; choose .* --cache"):
+        open_store(pictures, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=5))
+    with pytest.raises(OSError, match=r"has 5 bytes free and the pictures take 23,\d\d0"):
+        open_store(pictures, tmp_path / "cache")
+
+
+def test_boxes_to_learn_nothing_from_are_taken_out_by_name() -> None:
+    bad = [[5, 5, 5, 9], [5, 9, 8, 8], [np.nan, 1, 2, 3], [1, 1, np.inf, 3], [50, 1, 60, 9]]
+    good = [[-5, -5, 5, 5], [30, 20, 45, 40]]
+    mixed = Picture(Path("a.jpg"), 40, 30, np.float32([bad[0], *good, *bad[1:]]), NONE)
+    ignored = Picture(Path("b.jpg"), 40, 30, np.float32(good), np.float32([bad[4], good[0]]))
+    empty = Picture(Path("c.jpg"), 40, 30, NONE, NONE, "source")
+    unsized = Picture(Path("d.jpg"), 0, 0, np.float32(good), NONE)
+    usable, dropped = sift([mixed, ignored, empty, unsized])
+    assert [picture.path.name for picture in usable] == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
+    assert usable[0].boxes.tolist() == good
+    assert usable[1].boxes.tolist() == good
+    assert usable[1].ignore.tolist() == [good[0]]
+    assert usable[2].boxes.shape == (0, 4)
+    assert usable[2].source == "source"
+    assert usable[3].boxes.tolist() == good
+    assert dropped == [
+        "a.jpg: box [5.0, 5.0, 5.0, 9.0] has no area",
+        "a.jpg: box [5.0, 9.0, 8.0, 8.0] has no area",
+        "a.jpg: box [nan, 1.0, 2.0, 3.0] is not finite",
+        "a.jpg: box [1.0, 1.0, inf, 3.0] is not finite",
+        "a.jpg: box [50.0, 1.0, 60.0, 9.0] lies outside the picture of 40x30 px",
+        "b.jpg: box [50.0, 1.0, 60.0, 9.0] lies outside the picture of 40x30 px",
+    ]
+
+
+def test_pictures_are_drawn_by_their_weight(pictures: list[Picture]) -> None:
+    faceless = Picture(Path("no.png"), 40, 30, NONE, NONE)
+    weights = [3.0, 1.0, 1.0, 0.0, 1.0, 2.0, 9.0]
+    shares = np.diff(sampling_shares([*pictures, faceless], weights), prepend=0)
+    assert shares == pytest.approx(np.array([3, 1, 1, 0, 1, 2, 0]) / 8)
+    with pytest.raises(ValueError, match="positive weight"):
+        sampling_shares(pictures, [0.0] * 6)
+    with pytest.raises(ValueError, match="positive weight"):
+        sampling_shares([faceless], [1.0])
