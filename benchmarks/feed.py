@@ -97,8 +97,11 @@ def main() -> None:
         print(f"{len(store.pictures)} pictures, {faces:,} faces, crops of {arguments.crop} px")
         print("| what | crops a second |\n|---|---|")
         print(f"| planning alone | {plan_rate(recipe, store, shares):,.0f} |", flush=True)
-        for feed, name in (("cpu", "cut by OpenCV"), ("device", f"cut on {device}")):
-            chosen = dataclasses.replace(recipe, compute=Compute(feed=feed))
+        for compute, name in (
+            (Compute(feed="cpu"), "cut by OpenCV"),
+            (Compute(feed="device"), f"cut on {device}"),
+        ):
+            chosen = dataclasses.replace(recipe, compute=compute)
             speed = feed_rate(chosen, store, shares, device)
             print(f"| {name}, with targets | {speed:,.0f} |", flush=True)
 

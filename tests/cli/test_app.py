@@ -17,7 +17,10 @@ COMMANDS = {
     "doctor": "--model",
     "eval wider": "--images --ground-truth --predictions --protocol --save-predictions --json "
     "--model",
-    "train": "--out --resume --device --threads",
+    "eval labels": "--protocol --json --model --threads --provider",
+    "data check": "--format --images --out --labels-only",
+    "data convert": "--to --out --from --images",
+    "train": "--out --data --model --resume --device --threads --profile --print-config",
     "convert": "SOURCE TARGET",
     "export": "SOURCE TARGET",
 }

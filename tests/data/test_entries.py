@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from extd.data.entries import (
     at,
-    face_class,
+    face_classes,
     from_corner_and_size,
     from_corners,
     plain,
@@ -83,10 +83,10 @@ def test_errors_get_their_place() -> None:
 
 
 def test_the_class_of_faces_is_found_by_its_name_or_alone() -> None:
-    assert face_class(["car", "Face"]) == "Face"
-    assert face_class(["head"]) == "head"
+    assert face_classes(["car", "Face", "face"]) == {"Face", "face"}
+    assert face_classes(["head"]) == {"head"}
     with pytest.raises(ValueError, match=r"none of its classes is called 'face'.*'car', 'head'"):
-        face_class(["car", "head"])
+        face_classes(["head", "car"])
 
 
 def test_names_lead_from_a_folder_that_is_a_link(tmp_path: Path) -> None:

@@ -181,6 +181,13 @@ def test_a_picture_that_fails_is_named_and_the_rest_is_packed(tmp_path: Path) ->
     assert not (tmp_path / "none").exists()
 
 
+def test_a_picture_that_the_format_cannot_hold_is_named(tmp_path: Path) -> None:
+    pictures = [photo(tmp_path / "wide.png", 17000, 8), photo(tmp_path / "a.png", 64, 48)]
+    done = pack(pictures, tmp_path / "out", Packing("webp"))
+    assert done.pictures == 1
+    assert done.failures[0].startswith(f"{tmp_path / 'wide.png'}: webp cannot ")
+
+
 def test_a_folder_with_something_in_it_is_refused(tmp_path: Path) -> None:
     picture = photo(tmp_path / "a.png", 64, 48)
     with pytest.raises(FileExistsError, match="is not empty; give a new folder"):

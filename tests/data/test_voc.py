@@ -79,6 +79,9 @@ def test_a_file_may_say_little(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("<annotation>", "it is no XML: no element found"),
+        ('<?xml version="1.0" encoding="none"?><annotation/>', "it is no XML: "),
+        ("<svg><object/></svg>", "it holds <svg>, not <annotation>"),
+        (annotation("<object/>"), "object 1: it has no name"),
         (annotation(item("1 1 5")), "object 1: its bndbox has no ymax"),
         (annotation(item("1 1 5 5") + item("1 1 5 x")), "object 2: could not convert .*'x'"),
         (annotation(item("1 1 nan 5")), ".*nan.* is no box"),

@@ -142,6 +142,13 @@ def test_of_several_splits_one_is_to_be_named(form: str, tmp_path: Path) -> None
     assert [one.path.name for one in read_yolo(found)] == ["valid.jpg"]
 
 
+def test_pictures_alone_are_no_labels(tmp_path: Path) -> None:
+    for folder in ("images", "train/images", "images/train", "images/val"):
+        picture(tmp_path / folder / "a.jpg")
+        assert find_yolo(tmp_path) is None
+        assert find_yolo(tmp_path / folder) is None
+
+
 def test_what_is_written_is_yolo(tmp_path: Path) -> None:
     boxes = np.array([[16, 12, 48, 36], [-16, 12, 16, 12]], np.float32)
     names = ("a.jpg", "deep/b.c.png")

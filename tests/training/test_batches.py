@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from extd.training.assignment import assign
 from numpy.typing import NDArray
 
 from extd.data.picture import Picture
 from extd.models.anchors import anchor_boxes
 from extd.training import batches as module
+from extd.training.assignment import assign
 from extd.training.augmentation import Labels, label
 from extd.training.batches import Batch, group, open_feed
 from extd.training.plan import Plan, draw

@@ -54,17 +54,19 @@ def train(
     """
     if out is None and not print_config:
         raise UsageError("give --out DIR, the folder for checkpoint and weights")
+    console = Console()
     with train_extra("extd train"):
         from extd.training.recipefile import dump_recipe, load_recipe
 
-        with usage():
-            chosen = load_recipe(recipe, data or (), model)
-        console = Console()
         if out is None or print_config:
+            with usage():
+                chosen = load_recipe(recipe, data or (), model)
             print_line(console, dump_recipe(chosen).rstrip())
             return 0
         from extd.training import trainer
 
+        with usage():
+            chosen = load_recipe(recipe, data or (), model)
         weights = trainer.train(
             chosen,
             out,

@@ -15,7 +15,7 @@ from extd.boxes import area
 from extd.data.entries import (
     FACE,
     at,
-    face_class,
+    face_classes,
     from_corner_and_size,
     read_text,
     relative_name,
@@ -71,7 +71,7 @@ def read_coco(
         if not isinstance(entries, list) or not isinstance(annotations, list):
             raise ValueError("images and annotations are to be lists")
         categories = {one["id"]: str(one["name"]) for one in content["categories"]}
-        face = face_class(set(categories.values()))
+        faces = face_classes(categories.values())
     names: dict[object, str] = {}
     rows: dict[object, tuple[list[Any], list[Any]]] = {}
     for number, entry in enumerate(entries):
@@ -85,7 +85,7 @@ def read_coco(
             image, category = annotation["image_id"], annotation["category_id"]
             if image not in rows or category not in categories:
                 raise ValueError(f"there is no image of id {image!r} or no category {category!r}")
-            if categories[category] == face:
+            if categories[category] in faces:
                 box = annotation["bbox"]
                 from_corner_and_size([box])
                 rows[image][1 if annotation.get("iscrowd") else 0].append(box)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -122,15 +122,15 @@ def relative_name(path: Path, folder: Path) -> str:
     return Path(os.path.relpath(whole, folder.resolve())).as_posix()
 
 
-def face_class(names: Collection[str]) -> str:
-    """The class of faces among all classes: `face` in any letter case, or the only one.
+def face_classes(names: Iterable[str]) -> frozenset[str]:
+    """The classes of faces among all classes: `face` in any letter case, or the only one.
 
     Raises:
         ValueError: there are several and none is called so.
     """
-    for name in names:
-        if name.strip().casefold() == FACE or len(names) == 1:
-            return name
-    raise ValueError(
-        f"none of its classes is called {FACE!r}, there are {', '.join(map(repr, names)) or 'none'}"
-    )
+    every = frozenset(names)
+    faces = frozenset(name for name in every if name.strip().casefold() == FACE)
+    if not faces and len(every) != 1:
+        known = ", ".join(map(repr, sorted(every))) or "none"
+        raise ValueError(f"none of its classes is called {FACE!r}, there are {known}")
+    return faces or every

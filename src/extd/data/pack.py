@@ -175,26 +175,27 @@ def _make_small(picture: Picture, stem: str, folder: Path, packing: Packing) -> 
     try:
         data = read_bytes(picture.path)
         pixels = read_image(data)
+        height, width = pixels.shape[:2]
+        if (width, height) != (picture.width, picture.height):
+            raise ValueError(
+                f"it has {width} x {height} px, but its labels say "
+                f"{picture.width} x {picture.height}"
+            )
+        size = small_size(picture, packing)
+        shrunk = size != (width, height)
+        suffix = picture.path.suffix.lower()
+        encoded = data
+        if shrunk or suffix not in SUFFIXES[packing.format]:
+            if shrunk:
+                smaller = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+                pixels = np.asarray(smaller, np.uint8)
+            encoded = _encode(pixels, packing)
     except (ValueError, OSError, MemoryError) as error:
         reason = str(error).replace("the picture in memory", str(picture.path))
         return reason if str(picture.path) in reason else f"{picture.path}: {reason}"
-    height, width = pixels.shape[:2]
-    if (width, height) != (picture.width, picture.height):
-        return (
-            f"{picture.path} has {width} x {height} px, but its labels say "
-            f"{picture.width} x {picture.height}"
-        )
-    size = small_size(picture, packing)
-    shrunk = size != (width, height)
-    suffix = picture.path.suffix.lower()
-    encoded = data
-    if shrunk or suffix not in SUFFIXES[packing.format]:
-        if shrunk:
-            smaller = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-            pixels = np.asarray(smaller, np.uint8)
-        encoded = _encode(pixels, packing)
-        suffix = SUFFIXES[packing.format][0] if shrunk or len(encoded) < len(data) else suffix
     copied = not shrunk and len(encoded) >= len(data)
+    if not copied:
+        suffix = SUFFIXES[packing.format][0]
     target = folder / "images" / f"{stem}{suffix}"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(data if copied else encoded)
@@ -224,14 +225,25 @@ def small_size(picture: Picture, packing: Packing) -> tuple[int, int]:
 
 
 def _encode(pixels: Image, packing: Packing) -> bytes:
-    """RGB pixels as a file."""
+    """RGB pixels as a file.
+
+    Raises:
+        ValueError: the format cannot hold them, as WebP more than 16383 px a side.
+    """
     parameters = {
         "avif": [cv2.IMWRITE_AVIF_QUALITY, packing.quality, cv2.IMWRITE_AVIF_SPEED, 6],
         "webp": [cv2.IMWRITE_WEBP_QUALITY, packing.quality],
         "jpg": [cv2.IMWRITE_JPEG_QUALITY, packing.quality],
     }[packing.format]
     bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
-    return cv2.imencode(SUFFIXES[packing.format][0], bgr, parameters)[1].tobytes()
+    try:
+        fine, data = cv2.imencode(SUFFIXES[packing.format][0], bgr, parameters)
+    except cv2.error as error:
+        raise ValueError(f"{packing.format} cannot encode it: {error}") from error
+    if not fine:
+        height, width = pixels.shape[:2]
+        raise ValueError(f"{packing.format} cannot hold {width} x {height} px")
+    return data.tobytes()
 
 
 def write_parts(whole: Path, parts: Path, max_mib: float) -> None:

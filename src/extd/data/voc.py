@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
-from extd.data.entries import FACE, at, face_class, from_corners, plain, to_corners, to_size
+from extd.data.entries import FACE, at, face_classes, from_corners, plain, to_corners, to_size
 from extd.data.picture import Picture
 from extd.data.pixels import Progress, read_bytes, with_sizes
 
@@ -61,8 +61,10 @@ def read_voc(
     roots = [_parse(file) for file in files]
     classes = {name.text or "" for root in roots for name in root.iterfind("object/name")}
     with at(folder):
-        face = face_class(classes) if classes else FACE
-    pictures = [_picture(file, root, face, images) for file, root in zip(files, roots, strict=True)]
+        faces = face_classes(classes) if classes else frozenset()
+    pictures = [
+        _picture(file, root, faces, images) for file, root in zip(files, roots, strict=True)
+    ]
     return with_sizes(pictures, folder, progress)
 
 
@@ -70,12 +72,15 @@ def _parse(file: Path) -> ElementTree.Element:
     data = read_bytes(file)
     with at(file):
         try:
-            return ElementTree.fromstring(data, ElementTree.XMLParser(target=_Builder()))
-        except ElementTree.ParseError as error:
+            root = ElementTree.fromstring(data, ElementTree.XMLParser(target=_Builder()))
+        except (ElementTree.ParseError, LookupError) as error:
             raise ValueError(f"it is no XML: {error}") from error
+        if root.tag != "annotation":
+            raise ValueError(f"it holds <{root.tag}>, not <annotation>")
+    return root
 
 
-def _picture(file: Path, root: ElementTree.Element, face: str, images: Path) -> Picture:
+def _picture(file: Path, root: ElementTree.Element, faces: frozenset[str], images: Path) -> Picture:
     """What one file says; the size is 0 where it does not tell it."""
     boxes: list[list[float]] = []
     ignore: list[list[float]] = []
@@ -86,15 +91,18 @@ def _picture(file: Path, root: ElementTree.Element, face: str, images: Path) -> 
         size = (to_size(float(width)), to_size(float(height))) if known else (0, 0)
         for number, item in enumerate(root.iterfind("object"), 1):
             with at(f"object {number}"):
-                if (item.findtext("name") or "") != face:
+                name = item.findtext("name")
+                if name is None:
+                    raise ValueError("it has no name")
+                if name not in faces:
                     continue
                 xmin, ymin, xmax, ymax = (_number(item, side) for side in SIDES)
                 difficult = float(item.findtext("difficult") or 0) != 0
                 own = ignore if difficult else boxes
                 own.append([xmin - FIRST, ymin - FIRST, xmax, ymax])
-        name = (root.findtext("filename") or "").strip() or f"{file.stem}.jpg"
+        path = images / ((root.findtext("filename") or "").strip() or f"{file.stem}.jpg")
         source = (root.findtext("source/database") or "").strip()
-        return Picture(images / name, *size, from_corners(boxes), from_corners(ignore), source)
+        return Picture(path, *size, from_corners(boxes), from_corners(ignore), source)
 
 
 def _number(item: ElementTree.Element, side: str) -> float:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from extd.boxes import Boxes
-from extd.data.entries import FACE, at, face_class, from_corners, plain, read_text
+from extd.data.entries import FACE, at, face_classes, from_corners, plain, read_text
 from extd.data.picture import Picture
 from extd.data.pixels import Progress, read_sizes
 from extd.media.sources import SUFFIXES
@@ -43,7 +43,9 @@ def find_yolo(path: Path) -> Path | None:
     below = [path / LABELS / split for split in SPLITS]
     within = [path / split / LABELS for split in SPLITS]
     for splits in (below, within):
-        there = [one for one in splits if _counterpart(one, LABELS, IMAGES).is_dir()]
+        there = [
+            one for one in splits if one.is_dir() and _counterpart(one, LABELS, IMAGES).is_dir()
+        ]
         if len(there) > 1:
             names = ", ".join(map(str, there))
             raise ValueError(f"{path} is divided; name one of {names}")
@@ -102,8 +104,8 @@ def read_yolo(
         if text.name not in NO_LABELS and name.with_suffix("") not in stems:
             names.add(name.with_suffix(".jpg"))
     ordered = sorted(names)
-    face = _face_number(folder)
-    shares = [_read_shares((folder / name).with_suffix(".txt"), face) for name in ordered]
+    faces = _face_numbers(folder)
+    shares = [_read_shares((folder / name).with_suffix(".txt"), faces) for name in ordered]
     paths = [images / name for name in ordered]
     sizes = read_sizes(paths, folder, progress)
     none = np.empty((0, 4), np.float32)
@@ -113,15 +115,15 @@ def read_yolo(
     ]
 
 
-def _face_number(folder: Path) -> int | None:
-    """The number of the class of faces, or None where nothing names the classes."""
+def _face_numbers(folder: Path) -> set[int] | None:
+    """The numbers of the classes of faces, or None where nothing names the classes."""
     for parent in (folder, *folder.parents[:2]):
         for file in sorted([*parent.glob("*.yaml"), *parent.glob("*.yml")]):
             with at(file):
                 names = _class_names(read_text(file))
                 if names is not None:
-                    face = face_class(set(names.values()))
-                    return next(number for number, name in names.items() if name == face)
+                    faces = face_classes(names.values())
+                    return {number for number, name in names.items() if name in faces}
     return None
 
 
@@ -153,7 +155,7 @@ def _class_names(text: str) -> dict[int, str] | None:
     return names
 
 
-def _read_shares(file: Path, face: int | None) -> list[list[float]]:
+def _read_shares(file: Path, faces: set[int] | None) -> list[list[float]]:
     """Rows of x1, y1, x2, y2 of the faces, as shares of width and height."""
     rows = []
     lines = read_text(file).split("\n") if file.is_file() else []
@@ -168,12 +170,12 @@ def _read_shares(file: Path, face: int | None) -> list[list[float]]:
                     "centre y, width, height"
                 )
             kind = int(words[0])
-            if face is None and kind != 0:
+            if faces is None and kind != 0:
                 raise ValueError(f"class {kind} has no name; add data.yaml with names: [...]")
             x, y, width, height = (float(word) for word in words[1:])
             row = [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
             from_corners([row])
-            if kind == (face or 0):
+            if faces is None or kind in faces:
                 rows.append(row)
     return rows
 

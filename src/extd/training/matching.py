@@ -11,7 +11,7 @@ from torch import Tensor
 from extd.models.anchors import corners
 from extd.training.recipe import Loss
 
-CROWD = 2.5
+CROWD = 3.0
 """No box has more than this / t² anchors of an IoU of at least t: they stand a quarter of their
 side apart."""
 HIDDEN_IOU = 0.05

@@ -14,7 +14,7 @@ from extd.training.matching import Targets, award, iou, lowest, pairwise
 CENTRE = 0.625
 """An anchor is near the centre of a face within this share of its side: 2.5 cells of a level."""
 BOX_WEIGHT = 3.0
-OUTSIDE = 1e4
+OUTSIDE = 1e3
 """Cost of an anchor that is not both inside a face and near its centre: more than any other."""
 MOST = 10
 """A face takes as many anchors as the sum of its this many highest IoUs says."""
