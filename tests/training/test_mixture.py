@@ -3,8 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from extd.data.labels import read_labels
 
+from extd.data.labels import read_labels
 from extd.training.mixture import fingerprint, read_mixture
 from extd.training.recipe import Data, DataSet
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from extd.data.labels import read_labels
 
+from extd.data.labels import read_labels
 from extd.models.config import parse_name
 from extd.models.extd import Extd
 from extd.training.validation import average_precision
