@@ -97,7 +97,7 @@ def test_the_surer_of_two_equal_anchors_is_taken() -> None:
     logits[0, near[2], 1] = 2.0
     predictions = Predictions(torch.zeros(1, COUNT, 4), logits)
     predictions.regression[0] = encode(face[0], ANCHORS)
-    predictions.regression[..., 2:] -= 8.0  # nested and small: no IoU of 1 / 10
+    predictions.regression[..., 2:] -= 8.0  # small boxes: IoUs that add up to less than one
     face_of = simota(predictions, ANCHORS, face, torch.ones(1, 1, dtype=torch.bool), nothing()).face
     assert (face_of[0] >= 0).nonzero().flatten().tolist() == [near[2]]
 

@@ -84,7 +84,7 @@ def lowest(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 def _ranked(values: Tensor, count: int, *, falling: bool) -> tuple[Tensor, Tensor]:
     # In float64, steps far below the distance of two float32 numbers put equal ones in order.
-    step = 2.0**-40 * (-1 if falling else 1)
+    step = 2.0**-45 * (-1 if falling else 1)
     order = 1 + step * torch.arange(values.shape[-1], dtype=torch.float64, device=values.device)
     index = (values * order).topk(count, largest=falling).indices
     return values.gather(-1, index), index
