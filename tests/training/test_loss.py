@@ -117,9 +117,12 @@ def test_the_loss_is_equation_3_by_hand() -> None:
     assert released.boxes.item() == pytest.approx(losses.boxes.item() / 4, rel=1e-5)
 
 
+@pytest.mark.parametrize("negatives", [3, 1000])
 @pytest.mark.parametrize("normalizer", ["paper", "released"])
-def test_the_paper_s_loss_is_that_of_a_slow_loop_over_pictures(normalizer: str) -> None:
-    scene = Scene(replace(Loss(), normalizer=normalizer), torch.float64)
+def test_the_paper_s_loss_is_that_of_a_slow_loop_over_pictures(
+    normalizer: str, negatives: int
+) -> None:
+    scene = Scene(replace(Loss(), normalizer=normalizer, negatives=negatives), torch.float64)
     regression, logits = (part.detach() for part in scene.predictions)
     classes = boxes = 0.0
     positives = kept = 0
@@ -131,7 +134,7 @@ def test_the_paper_s_loss_is_that_of_a_slow_loop_over_pictures(normalizer: str) 
         ]
         mine = [a for a in range(len(GRID)) if face[a] >= 0]
         others = [a for a in range(len(GRID)) if face[a] < 0 and not ignored[a]]
-        hardest = sorted((entropy[a] for a in others), reverse=True)[: 3 * len(mine)]
+        hardest = sorted((entropy[a] for a in others), reverse=True)[: negatives * len(mine)]
         classes += sum(entropy[a] for a in mine) + sum(hardest)
         positives, kept = positives + len(mine), kept + len(hardest)
         for a in mine:
@@ -204,6 +207,15 @@ def test_with_simota_parts_weigh_their_share_of_the_pictures() -> None:
     doubled = replace(settings, normalizer="released")
     released = Scene(doubled, torch.float64).losses(slice(0, 5), counts)
     assert released.classes.item() == pytest.approx(whole.classes.item() * kept / positives)
+
+
+def test_with_simota_a_picture_without_faces_weighs_its_share() -> None:
+    scene = Scene(Loss(assignment="simota", classification="focal"), torch.float64)
+    empty = slice(1, 2)
+    assert not scene.real[empty].any()
+    alone, shared = (scene.losses(empty, torch.tensor([n, n])) for n in (1.0, 4.0))
+    assert alone.total.item() > 0
+    assert shared.total.item() == pytest.approx(alone.total.item() / 4)
 
 
 def simota_counts(scene: Scene) -> tuple[list[int], list[int]]:

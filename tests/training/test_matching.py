@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
@@ -188,6 +188,7 @@ def test_a_small_face_between_anchors_is_compensated() -> None:
     st.tuples(*[st.floats(5, 500)] * 2),
     st.sampled_from([0.1, 0.2, 0.3, 0.35, 0.4, 0.5, 0.9]),
 )
+@example((528.0, 528.0), (256.0, 256.0), 0.25)  # the most that a search found: 44
 def test_few_anchors_overlap_one_face(
     centre: tuple[float, float], side: tuple[float, float], threshold: float
 ) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from extd.models.anchors import corners
 from extd.models.extd import Predictions
 from extd.training.box_losses import box_loss, safe_decode
 from extd.training.class_losses import cross_entropy, focal, quality_focal
@@ -95,11 +94,9 @@ def multitask_loss(
     positive = targets.face >= 0
     negative = ~(positive | targets.ignored)
 
-    # Other anchors are compared with themselves: what they predict cannot spoil the gradient.
-    chosen = positive[..., None]
-    index = targets.face.clamp(min=0)[..., None].expand(-1, -1, 4)
-    matched = torch.where(chosen, faces.gather(1, index), corners(anchors))
-    regression = torch.where(chosen, regression, 0)
+    # Other anchors are compared with any face, but what they predict cannot spoil the gradient.
+    matched = faces.gather(1, targets.face.clamp(min=0)[..., None].expand(-1, -1, 4))
+    regression = torch.where(positive[..., None], regression, 0)
 
     score = logits[..., 1] - logits[..., 0]
     if settings.classification == "cross_entropy":

@@ -129,8 +129,8 @@ def hidden(anchors: Tensor, ignore: Tensor, ignore_real: Tensor) -> Tensor:
     overlap = shared.div_((area(pairs[0]) + size).sub_(shared))
     # Anchors are 8 px and more: one on a tiny face has a small IoU, so a region's best anchor
     # always counts.
-    best = overlap.amax(2, keepdim=True).clamp(min=torch.finfo(overlap.dtype).tiny)
-    return ((overlap > HIDDEN_IOU) | inside | (overlap >= best)).any(1)
+    best = (overlap == overlap.amax(2, keepdim=True)) & (overlap > 0)
+    return ((overlap > HIDDEN_IOU) | inside | best).any(1)
 
 
 def match(anchors: Tensor, faces: Tensor, real: Tensor, settings: Loss) -> Tensor:

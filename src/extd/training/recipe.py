@@ -257,6 +257,7 @@ class Recipe:
             ),
             (loss.negatives >= 1, "loss.negatives", loss.negatives, "1 or more"),
             (0 < loss.match_iou < 1, "loss.match_iou", loss.match_iou, "between 0 and 1"),
+            (loss.compensate_iou >= 0, "loss.compensate_iou", loss.compensate_iou, "0 or more"),
             (loss.box_weight >= 0, "loss.box_weight", loss.box_weight, "0 or more"),
             (loss.progressive >= 0, "loss.progressive", loss.progressive, "0 or more"),
             (learned.temperature > 0, "distillation.temperature", learned.temperature, "above 0"),

@@ -164,7 +164,7 @@ class Stepper:
         )
         first_shot = taught = torch.zeros((), device=device)
         if outputs.first_shot is not None and batch.first_shot is not None:
-            halved = anchors * anchors.new_tensor([1, 1, 0.5, 0.5])
+            halved = torch.cat([anchors[:, :2], anchors[:, 2:] / 2], 1)
             early = _moved(batch.first_shot, device)
             shot = multitask_loss(
                 outputs.first_shot, halved, early, faces, real, settings, counts[1]
