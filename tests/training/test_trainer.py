@@ -212,13 +212,15 @@ def test_two_processes_learn_as_one_does(recipe: Recipe, tmp_path: Path) -> None
         subprocess.Popen(
             [sys.executable, *arguments],
             env={**os.environ, **address, "RANK": rank, "LOCAL_RANK": rank},
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
         for rank in ("0", "1")
     ]
-    for process in group:
-        _, errors = process.communicate(timeout=300)
+    for process, talks in zip(group, (True, False), strict=True):
+        told, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors.decode()
+        assert (b"written" in told) == talks
     assert len(losses(two)) == recipe.iterations
     assert losses(two) == pytest.approx(losses(one), rel=1e-4)
 

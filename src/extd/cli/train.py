@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -76,6 +77,9 @@ def train(
             cache=cache,
             profile=profile,
         )
+    # Of the processes of torchrun one talks.
+    if os.environ.get("RANK", "0") != "0":
+        return 0
     print_line(console, f"written: {weights}")
     print_line(console, f"to detect with it: extd export {weights} {weights.with_suffix('.onnx')}")
     return 0
