@@ -90,7 +90,7 @@ def random_batch(size: int, crop: int, recipe: Recipe) -> Batch:
     real = torch.ones(size, FACES, dtype=torch.bool)
     none = torch.zeros(size, 1, 4)
     targets = assign(
-        anchor_boxes(crop, crop),
+        anchor_boxes(recipe.config, crop, crop),
         faces,
         real,
         none,

@@ -12,9 +12,17 @@ from extd.models.config import ExtdConfig
 from extd.models.extd import Extd
 
 
-@pytest.mark.parametrize("norm_per_pass", [False, True])
-def test_a_saved_network_comes_back_with_its_notes(tmp_path: Path, norm_per_pass: bool) -> None:
-    network = Extd(ExtdConfig("ssd", 48, "leakyrelu", norm_per_pass)).eval()
+@pytest.mark.parametrize(
+    "config",
+    [
+        ExtdConfig("ssd", 48, "leakyrelu"),
+        ExtdConfig("ssd", 48, "leakyrelu", norm_per_pass=True),
+        ExtdConfig("ssd", 16, "relu", expansions=(2, 1), stem=(8,)),
+    ],
+    ids=lambda config: config.name,
+)
+def test_a_saved_network_comes_back_with_its_notes(tmp_path: Path, config: ExtdConfig) -> None:
+    network = Extd(config).eval()
     save_network(network, tmp_path / "a.safetensors", {"ap": {"easy": 0.5}})
     loaded, notes = load_network(tmp_path / "a.safetensors")
     assert loaded.config == network.config
@@ -61,7 +69,7 @@ def test_the_authors_checkpoints_give_the_authors_outputs(shared: Path, width: i
 def test_our_anchors_are_the_authors(shared: Path) -> None:
     priors = np.load(shared / "official" / "raw_outputs.npz")["priors"]
     size = np.array([150, 101, 150, 101])
-    np.testing.assert_allclose(anchor_boxes(101, 150), priors * size, atol=1e-3)
+    np.testing.assert_allclose(anchor_boxes(ExtdConfig(), 101, 150), priors * size, atol=1e-3)
 
 
 @pytest.mark.shared

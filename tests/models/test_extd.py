@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,8 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from extd.models.anchors import anchor_boxes
-from extd.models.config import PAPER_CONFIGS, STRIDES, ExtdConfig
-from extd.models.extd import FACE_PRIOR, Extd
+from extd.models.config import LITE_CONFIGS, PAPER_CONFIGS, ExtdConfig
+from extd.models.extd import FACE_PRIOR, Extd, Heads, JointHeads
 from extd.models.profile import count_macs, count_parameters
 
 
@@ -23,29 +25,59 @@ def test_multiply_adds_at_640x480(width: int, millions: int) -> None:
     assert macs / 1e6 == pytest.approx(millions, abs=1)
 
 
-@pytest.mark.parametrize("config", PAPER_CONFIGS, ids=lambda config: config.name)
+@pytest.mark.parametrize(
+    ("name", "parameters"), [("extd-lite", 114_489), ("extd-lite-nano", 56_009)]
+)
+def test_parameters_of_the_lite_nets(name: str, parameters: int) -> None:
+    assert count_parameters(Extd(LITE_CONFIGS[name])) == parameters
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        *PAPER_CONFIGS,
+        *LITE_CONFIGS.values(),
+        ExtdConfig("ssd", 24, "relu", expansions=(2, 1), first_stride=8, stem=(8, 16)),
+        ExtdConfig(
+            "fpn",
+            32,
+            block="conv",
+            expansions=(1,) * 3,
+            stride_first=True,
+            depths=(1, 3, 3, 3, 2, 1),
+            stem=(),
+        ),
+    ],
+    ids=lambda config: config.name,
+)
 def test_every_model_runs_trains_and_begins_with_few_faces(config: ExtdConfig) -> None:
     network = Extd(config)
     images = torch.rand(2, 3, 96, 130) * 255
     predictions = network(images)
-    count = len(anchor_boxes(96, 130))
+    count = len(anchor_boxes(config, 96, 130))
     assert predictions.regression.shape == (2, count, 4)
-    assert predictions.logits.shape == (2, count, 2)
-    assert predictions.logits.softmax(-1)[..., 1].median() < 5 * FACE_PRIOR
+    assert predictions.log_odds.shape == (2, count)
+    assert predictions.log_odds.sigmoid().median() < 5 * FACE_PRIOR
     (predictions.regression.square().mean() + predictions.logits.square().mean()).backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in network.parameters())
 
 
 @settings(max_examples=15)
-@given(st.integers(1, 300), st.integers(1, 300))
-def test_any_input_size_has_one_prediction_an_anchor(height: int, width: int) -> None:
-    network = Extd(ExtdConfig()).eval()
+@given(
+    st.sampled_from([ExtdConfig(), LITE_CONFIGS["extd-lite-nano"]]),
+    st.integers(1, 300),
+    st.integers(1, 300),
+)
+def test_any_input_size_has_one_prediction_an_anchor(
+    config: ExtdConfig, height: int, width: int
+) -> None:
+    network = Extd(config).eval()
     with torch.no_grad():
         maps = network.features(torch.zeros(1, 3, height, width))
         predictions = network.heads(maps)
-    shapes = [(-(-height // s), -(-width // s)) for s in STRIDES]
+    shapes = [(-(-height // s), -(-width // s)) for s in config.strides]
     assert [tuple(m.shape[-2:]) for m in maps] == shapes
-    assert predictions.logits.shape[1] == len(anchor_boxes(height, width))
+    assert predictions.logits.shape[1] == len(anchor_boxes(config, height, width))
 
 
 def test_the_six_passes_share_weights_and_by_default_statistics() -> None:
@@ -77,6 +109,7 @@ def test_norms_of_their_own_agree_between_training_and_evaluation() -> None:
 
 def test_max_out_takes_the_largest_of_three_backgrounds() -> None:
     network = Extd(ExtdConfig("ssd")).eval()
+    assert isinstance(network.heads, Heads)
     head = network.heads.classification[0]
     assert isinstance(head, nn.Conv2d)
     assert head.bias is not None
@@ -85,3 +118,28 @@ def test_max_out_takes_the_largest_of_three_backgrounds() -> None:
         head.bias.copy_(torch.tensor([1.0, 3.0, 2.0, 0.5]))
         logits = network(torch.zeros(1, 3, 64, 64)).logits
     assert logits[0, 0].tolist() == [3.0, 0.5]
+
+
+def test_a_pass_runs_the_blocks_that_its_depth_says() -> None:
+    config = dataclasses.replace(LITE_CONFIGS["extd-lite-nano"], depths=(1, 4, 4, 4, 2))
+    network = Extd(config).eval()
+    calls = []
+    for index, block in enumerate(network.backbone.blocks):
+        block.register_forward_hook(lambda *_, index=index: calls.append(index))  # type: ignore[misc]
+    network(torch.zeros(1, 3, 64, 64))
+    assert calls == [0, *(0, 1, 2, 3) * 3, 0, 1]
+
+
+def test_joint_heads_give_a_box_and_the_log_odds_of_each_cell() -> None:
+    network = Extd(LITE_CONFIGS["extd-lite-nano"]).eval()
+    assert isinstance(network.heads, JointHeads)
+    with torch.no_grad():
+        for level, head in enumerate(network.heads.levels):
+            assert isinstance(head, nn.Conv2d)
+            assert head.bias is not None
+            head.weight.zero_()
+            head.bias.copy_(torch.tensor([0.0, 1, 2, 3, level]))
+        predictions = network(torch.zeros(1, 3, 256, 256))
+    assert predictions.regression[0].unique(dim=0).tolist() == [[0, 5, 10, 15]]
+    counts = torch.bincount(predictions.log_odds[0].long())
+    assert counts.tolist() == [32**2, 16**2, 8**2, 4**2, 2**2]

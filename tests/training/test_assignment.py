@@ -5,10 +5,11 @@ import torch
 from torch import Tensor
 
 from extd.models.anchors import anchor_boxes
+from extd.models.config import ExtdConfig
 from extd.training.assignment import assign
 from extd.training.recipe import Loss
 
-ANCHORS = anchor_boxes(128, 128)
+ANCHORS = anchor_boxes(ExtdConfig(), 128, 128)
 RULES = [Loss(), Loss(compensation="pooled"), Loss(assignment="atss"), Loss(assignment="simota")]
 
 

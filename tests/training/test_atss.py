@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from extd.models.anchors import anchor_boxes, corners
+from extd.models.config import ExtdConfig
 from extd.training.atss import CANDIDATES, atss, candidates
 from extd.training.matching import iou
 
-ANCHORS = anchor_boxes(128, 128)
+ANCHORS = anchor_boxes(ExtdConfig(), 128, 128)
 SIDES = (16, 32, 64, 128, 256, 512)
 
 

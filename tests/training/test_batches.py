@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from extd.data.picture import Picture
 from extd.models.anchors import anchor_boxes
+from extd.models.config import ExtdConfig
 from extd.training import batches as module
 from extd.training.assignment import assign
 from extd.training.augmentation import Labels, label
@@ -95,7 +96,7 @@ def test_both_feeds_give_the_same_crops(recipe: Recipe, data: Data) -> None:
 def test_a_batch_has_what_the_trainer_reads(recipe: Recipe, data: Data) -> None:
     recipe = dataclasses.replace(recipe, batch=24, loss=Loss(progressive=0.5))
     batch = next(open_feed(recipe, *data, CPU))
-    count = len(anchor_boxes(128, 128))
+    count = len(anchor_boxes(ExtdConfig(), 128, 128))
     assert batch.images.shape == (24, 3, 128, 128)
     assert batch.images.dtype == torch.uint8
     assert batch.images.is_contiguous()
@@ -124,7 +125,7 @@ def test_targets_do_not_depend_on_the_crops_beside_them(recipe: Recipe, data: Da
         rng = np.random.default_rng((recipe.seed, 0, place))
         plan = draw(store.pictures, shares, 128, chance, rng)
         alone = [torch.from_numpy(part) for part in label([plan], store.pictures, chance.min_face)]
-        targets = assign(anchor_boxes(128, 128), *alone, recipe.loss)
+        targets = assign(anchor_boxes(ExtdConfig(), 128, 128), *alone, recipe.loss)
         assert torch.equal(targets.face[0], batch.targets.face[place])
         assert torch.equal(targets.ignored[0], batch.targets.ignored[place])
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from extd.models.anchors import anchor_boxes, decode, encode
+from extd.models.config import ExtdConfig
 from extd.training.box_losses import box_loss, diou_loss, eiou_loss, giou_loss, safe_decode
 
 Kind = Literal["smooth_l1", "giou", "diou", "eiou"]
@@ -17,7 +18,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 Box = tuple[float, float, float, float]
 IOU_LOSSES = {"giou": giou_loss, "diou": diou_loss, "eiou": eiou_loss}
 
-ANCHORS = anchor_boxes(128, 128)[100:1300:170].double()
+ANCHORS = anchor_boxes(ExtdConfig(), 128, 128)[100:1300:170].double()
 
 
 @st.composite
@@ -109,7 +110,7 @@ def test_boxes_apart_are_drawn_together(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("value", [0.0, 50.0, -50.0, 1e4, -1e4, 1e30, -1e30])
 def test_degenerate_predictions_have_finite_gradients(kind: Kind, value: float) -> None:
-    anchors = anchor_boxes(640, 640)[::997]
+    anchors = anchor_boxes(ExtdConfig(), 640, 640)[::997]
     faces = decode(torch.full((len(anchors), 4), -1.0), anchors)
     for where in ([0, 1], [2, 3], [0, 1, 2, 3], [2]):
         regression = torch.zeros(len(anchors), 4)
@@ -123,7 +124,7 @@ def test_degenerate_predictions_have_finite_gradients(kind: Kind, value: float) 
 
 
 def test_decoding_is_that_of_detection_except_for_absurd_numbers() -> None:
-    anchors = anchor_boxes(128, 128)
+    anchors = anchor_boxes(ExtdConfig(), 128, 128)
     regression = 7 * torch.randn(len(anchors), 4, generator=torch.Generator().manual_seed(5))
     assert torch.allclose(safe_decode(regression, anchors), decode(regression, anchors))
     absurd = safe_decode(torch.full((len(anchors), 4), torch.inf), anchors)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from extd.models.anchors import anchor_boxes, corners, encode
+from extd.models.config import ExtdConfig
 from extd.models.extd import Predictions
 from extd.training.assignment import assign
 from extd.training.loss import Losses, count, multitask_loss
@@ -19,7 +20,7 @@ from extd.training.simota import simota
 
 ROW = torch.tensor([[8.0 * i, 8, 16, 16] for i in range(10)])
 """Ten anchors in a row."""
-GRID = anchor_boxes(64, 64)
+GRID = anchor_boxes(ExtdConfig(), 64, 64)
 KINDS = [
     Loss(classification=classification, regression=regression)
     for classification, regression in product(
@@ -220,7 +221,7 @@ def test_with_simota_a_picture_without_faces_weighs_its_share() -> None:
 
 def simota_counts(scene: Scene) -> tuple[list[int], list[int]]:
     """Positives and ignored anchors of each picture."""
-    found = simota(scene.predictions, scene.anchors, scene.faces, scene.real, scene.targets)
+    found = simota(scene.predictions, scene.anchors, scene.faces, scene.real, scene.targets, 0.625)
     return (found.face >= 0).sum(1).tolist(), found.ignored.sum(1).tolist()
 
 

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from extd.models.anchors import anchor_boxes, corners
+from extd.models.config import ExtdConfig
 from extd.training.matching import CROWD, award, hidden, highest, iou, leading, lowest, match
 from extd.training.recipe import Loss
 
 SIZE = 128
-ANCHORS = anchor_boxes(SIZE, SIZE)
+ANCHORS = anchor_boxes(ExtdConfig(), SIZE, SIZE)
 BOXES = corners(ANCHORS)
 MATRIX = NDArray[np.float32]
 RULES = [
@@ -196,7 +197,7 @@ def test_few_anchors_overlap_one_face(
     x, y = centre
     width, height = side
     face = torch.tensor([x - width / 2, y - height / 2, x + width / 2, y + height / 2])
-    overlap = iou(corners(anchor_boxes(1024, 1024)), face)
+    overlap = iou(corners(anchor_boxes(ExtdConfig(), 1024, 1024)), face)
     assert (overlap >= threshold).sum() <= CROWD / threshold**2
 
 

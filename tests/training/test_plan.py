@@ -17,6 +17,8 @@ from extd.training.plan import (
     crop_size,
     draw,
     random_square,
+    size_sampled_square,
+    zoomed_out_square,
 )
 from extd.training.recipe import Augmentation, Recipe
 
@@ -84,6 +86,48 @@ def test_anchor_sampling_keeps_the_face_and_aims_at_an_anchor(box: list[int], se
     assert 8 * 0.95 <= size <= 512 * 2 * 1.1
     if max(width, height) <= square.side:
         assert holds(square, box)
+
+
+@given(boxes, st.integers(0, 2**32), st.sampled_from([192, 640]))
+def test_size_sampling_keeps_the_face_between_its_sizes(
+    box: list[int], seed: int, crop: int
+) -> None:
+    square = size_sampled_square(np.float32([box]), crop, (10.0, 0.8), np.random.default_rng(seed))
+    width, height = box[2] - box[0], box[3] - box[1]
+    scale = crop / square.side
+    assert scale <= 2.02
+    assert (width * height) ** 0.5 * scale <= 0.81 * crop
+    assert (width * height) ** 0.5 * scale >= 9.9
+    if max(width, height) <= square.side:
+        assert holds(square, box)
+
+
+def test_sampled_sizes_are_spread_over_orders_of_magnitude() -> None:
+    rng = np.random.default_rng(0)
+    face = np.float32([[0, 0, 1000, 1000]])
+    sides = [size_sampled_square(face, 640, (8.0, 1.0), rng).side for _ in range(2000)]
+    sizes = np.log2(640 * 1000 / np.array(sides))
+    assert np.histogram(sizes, bins=4, range=(3, np.log2(640)))[0] == pytest.approx(500, rel=0.15)
+
+
+@given(st.integers(1, 5000), st.integers(1, 5000), st.integers(0, 2**32))
+def test_a_zoomed_out_square_holds_the_picture(width: int, height: int, seed: int) -> None:
+    square = zoomed_out_square(width, height, np.random.default_rng(seed))
+    assert holds(square, [0, 0, width, height])
+    assert square.side <= 2 * max(width, height) + 1
+
+
+def test_the_kinds_of_crops_come_as_often_as_the_settings_say() -> None:
+    settings = Augmentation(
+        anchor_sampling=0, size_sampling=0.3, zoom_out=0.4, face_sizes=(200.0, 0.8)
+    )
+    rng = np.random.default_rng(0)
+    picture = [Picture(Path("wide.jpg"), 900, 100, np.float32([[400, 20, 440, 60]]), NONE)]
+    squares = [draw(picture, np.ones(1), 640, settings, rng).square for _ in range(4000)]
+    assert np.mean([s.side >= 900 for s in squares]) == pytest.approx(0.4, abs=0.03)
+    assert np.mean([s.side == 320 for s in squares]) == pytest.approx(0.3, abs=0.03)
+    inside = [s.side <= 100 and 0 <= s.top <= 100 - s.side for s in squares]
+    assert np.mean(inside) == pytest.approx(0.3, abs=0.03)
 
 
 @given(boxes, st.integers(0, 2**32))

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
-from extd.models.config import PAPER_CONFIGS
+from extd.models.config import PAPER_CONFIGS, ExtdConfig
 from extd.training.recipe import Recipe
 from extd.training.recipefile import dump_recipe, load_recipe
 
@@ -69,6 +70,24 @@ def test_values_are_read_with_their_types(tmp_path: Path) -> None:
     assert recipe.optimizer.milestones == (2, 4)
 
 
+def test_a_network_is_told_by_how_it_differs_from_a_model(tmp_path: Path) -> None:
+    path = written(
+        tmp_path, "data: {sets: [{path: a}]}\nnetwork: {width: 24, expansions: [2, 3]}\n"
+    )
+    recipe = load_recipe(path)
+    assert recipe.config == ExtdConfig("ssd", 24, "relu", expansions=(2, 3))
+    assert load_recipe(path, model="extd-fpn-48-relu").config.neck == "fpn"
+    plain = written(tmp_path, "data: {sets: [{path: a}]}\nnetwork: {}\n")
+    assert load_recipe(plain).config.name == "extd-ssd-32-relu"
+
+
+def test_a_network_of_its_own_reads_back_the_same(recipe: Recipe, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(recipe, network=ExtdConfig("ssd", 24, "relu", expansions=(2, 3)))
+    path = tmp_path / "recipe.yaml"
+    path.write_text(dump_recipe(recipe, tmp_path), encoding="utf-8")
+    assert load_recipe(path) == recipe
+
+
 def test_a_teacher_may_be_the_name_of_a_model(tmp_path: Path) -> None:
     path = written(
         tmp_path, "data: {sets: [{path: a}]}\ndistillation: {teacher: extd-fpn-32-prelu}"
@@ -105,6 +124,12 @@ def test_what_is_written_reads_back_the_same(recipe: Recipe, tmp_path: Path) -> 
         ("data: {sets: [{path: a}]}\ncompute: {precision: fp8}", r"is 'fp8'; choose one of auto"),
         ("data: {sets: [{path: a}]}\naugmentation: {square: [1]}", r"1 values; it takes 2"),
         ("data: {sets: [{path: a}]}\nbatch: 0", r"batch is 0; give 1 or more"),
+        (
+            "data: {sets: [{path: a}]}\nnetwork: {widht: 3}",
+            r"no key network.widht; .*network.width",
+        ),
+        ("data: {sets: [{path: a}]}\nnetwork: {width: 3}", r"width is 3; choose one of"),
+        ("data: {sets: [{path: a}]}\nnetwork: 3", r"network must be a mapping, not 3"),
         ("data: [", r"r.yaml is not YAML"),
         ("data: 3", r"data must be a mapping, not 3"),
     ],

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from extd.models.anchors import anchor_boxes, corners, decode, encode
+from extd.models.config import ExtdConfig
 from extd.models.extd import Predictions
 from extd.training.matching import Targets, iou
 from extd.training.simota import simota
 
-ANCHORS = anchor_boxes(128, 128)
+ANCHORS = anchor_boxes(ExtdConfig(), 128, 128)
 COUNT = len(ANCHORS)
 
 
@@ -69,7 +70,7 @@ def test_it_is_what_a_slow_loop_over_faces_gives(seed: int) -> None:
     right = torch.rand(COUNT, generator=torch.Generator().manual_seed(seed)) < 0.5
     predictions.regression[0, right] *= 0.2
     predictions.regression[0, right] += encode(faces[0, :1], ANCHORS[right])
-    face = simota(predictions, ANCHORS, faces, real, nothing(4)).face
+    face = simota(predictions, ANCHORS, faces, real, nothing(4), 0.625).face
     for i, count in enumerate(counts):
         alone = Predictions(predictions.regression[i], predictions.logits[i])
         assert face[i].tolist() == slow_simota(alone, faces[i, :count])
@@ -82,8 +83,8 @@ def test_a_face_takes_more_anchors_as_predictions_get_better() -> None:
     real = torch.ones(1, 1, dtype=torch.bool)
     bad = Predictions(torch.full((1, COUNT, 4), -9.0), torch.zeros(1, COUNT, 2))
     good = bad._replace(regression=encode(face[0], ANCHORS)[None])
-    assert (simota(bad, ANCHORS, face, real, nothing()).face == 0).sum() == 1
-    targets = simota(good, ANCHORS, face, real, nothing())
+    assert (simota(bad, ANCHORS, face, real, nothing(), 0.625).face == 0).sum() == 1
+    targets = simota(good, ANCHORS, face, real, nothing(), 0.625)
     assert (targets.face == 0).sum() == 10
     x, y = ANCHORS[targets.face[0] == 0, :2].unbind(1)
     assert ((x > 40) & (x < 72) & (y > 40) & (y < 72)).all()
@@ -115,12 +116,12 @@ def test_ignored_anchors_stay_ignored_unless_a_face_takes_them() -> None:
 def test_faces_get_anchors_whatever_is_predicted(value: float) -> None:
     faces, real = some_faces(0, 3)[None], torch.ones(1, 3, dtype=torch.bool)
     broken = Predictions(torch.full((1, COUNT, 4), value), torch.full((1, COUNT, 2), value))
-    assert (simota(broken, ANCHORS, faces, real, nothing()).face >= 0).any()
+    assert (simota(broken, ANCHORS, faces, real, nothing(), 0.625).face >= 0).any()
 
 
 def test_no_gradient_flows_through_the_choice() -> None:
     predictions = Predictions(*(part.requires_grad_() for part in guesses(0)))
     faces, real = some_faces(0, 3)[None], torch.ones(1, 3, dtype=torch.bool)
-    targets = simota(predictions, ANCHORS, faces, real, nothing())
+    targets = simota(predictions, ANCHORS, faces, real, nothing(), 0.625)
     assert not targets.face.requires_grad
     assert not any(part.requires_grad for part in targets)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from extd.models.checkpoint import load_network
 from extd.training.recipe import Data, DataSet, Distillation, Loss, Optimizer, Recipe
 from extd.training.state import (
     State,
@@ -140,3 +141,24 @@ def test_a_full_disk_keeps_the_last_checkpoint(recipe: Recipe, tmp_path: Path) -
     restore(new_state(recipe, CPU), tmp_path / "checkpoint.pt", recipe)
     names = {path.name for path in tmp_path.iterdir() if "partial" in path.name}
     assert not names
+
+
+def test_a_run_begins_with_the_weights_that_the_recipe_names(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    save(new_state(dataclasses.replace(recipe, seed=1), CPU), recipe, tmp_path)
+    wanted = load_network(tmp_path / "weights.safetensors")[0].state_dict()
+    recipe = dataclasses.replace(recipe, init=str(tmp_path / "weights.safetensors"))
+    state = new_state(recipe, CPU)
+    for network in (state.network, state.average):
+        assert all(torch.equal(network.state_dict()[key], wanted[key]) for key in wanted)
+    other = dataclasses.replace(recipe, model="extd-ssd-32-relu")
+    with pytest.raises(ValueError, match="is extd-fpn-32-relu, the recipe trains extd-ssd-32-relu"):
+        new_state(other, CPU)
+
+
+def test_a_run_begins_with_packaged_weights(recipe: Recipe) -> None:
+    recipe = dataclasses.replace(recipe, model="extd-fpn-32-prelu", init="extd-fpn-32-prelu")
+    fresh = new_state(dataclasses.replace(recipe, init=""), CPU)
+    begun = new_state(recipe, CPU)
+    assert not torch.equal(*(s.network.heads.regression[0].weight for s in (fresh, begun)))

@@ -93,7 +93,7 @@ def test_a_teacher_and_a_first_shot_add_their_loss(
         loss=Loss(progressive=1.0),
         distillation=Distillation(str(weights), feature_weight=1.0),
     )
-    teacher = load_teacher(weights, CPU)
+    teacher = load_teacher(weights, recipe.config, CPU)
     state = new_state(recipe, CPU, teacher=teacher)
     state.precision = "fp32"
     set_modes(state, recipe)

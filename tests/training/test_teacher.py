@@ -26,7 +26,7 @@ from extd.training.teacher import (
 
 CPU = torch.device("cpu")
 SIDE = 128
-ANCHORS = anchor_boxes(SIDE, SIDE)
+ANCHORS = anchor_boxes(ExtdConfig(), SIDE, SIDE)
 
 
 def crop(path: Path, left: int, top: int) -> Tensor:
@@ -39,7 +39,7 @@ def test_weights_of_any_architecture_teach_their_raw_outputs(tmp_path: Path) -> 
     torch.manual_seed(0)
     network = Extd(ExtdConfig("ssd", 48, "leakyrelu"))
     save_network(network.train(), tmp_path / "teacher.safetensors")
-    teacher = load_teacher(tmp_path / "teacher.safetensors", CPU)
+    teacher = load_teacher(tmp_path / "teacher.safetensors", ExtdConfig(), CPU)
     assert isinstance(teacher, NetworkTeacher)
     assert not any(module.training for module in teacher.network.modules())
     assert not any(p.requires_grad for p in teacher.network.parameters())
@@ -57,7 +57,7 @@ def test_weights_of_any_architecture_teach_their_raw_outputs(tmp_path: Path) -> 
 
 
 def test_boxes_of_other_anchors_land_on_the_matching_ones(toy: str) -> None:
-    teacher = load_teacher(toy, CPU)
+    teacher = load_teacher(toy, ExtdConfig(), CPU)
     images = torch.zeros(2, 3, SIDE, SIDE)
     # Score 0.8 and half a side of 20 px in the cell around (60, 44).
     images[1, 0, 44, 60], images[1, 1, 44, 60] = 204, 20
@@ -95,7 +95,7 @@ def test_padding_and_boxes_without_area_give_finite_targets() -> None:
 
 
 def test_the_packaged_weights_teach_by_name(examples: Path) -> None:
-    teacher = load_teacher("extd-fpn-32-prelu", CPU, threads=1)
+    teacher = load_teacher("extd-fpn-32-prelu", ExtdConfig(), CPU, threads=1)
     assert isinstance(teacher, DetectorTeacher)
     images = torch.cat([torch.zeros(1, 3, SIDE, SIDE), crop(examples / "astronaut.jpg", 160, 50)])
     boxes, scores, real = detected_faces(teacher.detector, images, 0.3)
@@ -116,7 +116,7 @@ def test_an_exported_network_of_another_architecture_teaches(tmp_path: Path) -> 
     for level in network.heads.classification:
         torch.nn.init.zeros_(level.bias)  # half of the anchors see a face
     export_onnx(network.eval(), tmp_path / "teacher.onnx")
-    teacher = load_teacher(tmp_path / "teacher.onnx", CPU, threads=1)
+    teacher = load_teacher(tmp_path / "teacher.onnx", ExtdConfig(), CPU, threads=1)
     images = (torch.rand(2, 3, SIDE, SIDE) * 255).round()
     taught = soft_targets(teacher, images, ANCHORS, 0.3)
     detector = Detector(tmp_path / "teacher.onnx", threads=1)
@@ -130,17 +130,17 @@ def test_what_cannot_teach_is_named_with_the_fix(tmp_path: Path) -> None:
     official = tmp_path / "EXTD_64.pth"
     torch.save({}, official)
     with pytest.raises(ValueError, match=r"teacher: .*EXTD_64\.pth .*extd convert .*EXTD_64\.pth"):
-        load_teacher(official, CPU)
+        load_teacher(official, ExtdConfig(), CPU)
     with pytest.raises(FileNotFoundError, match=r"absent\.safetensors"):
-        load_teacher(tmp_path / "absent.safetensors", CPU)
+        load_teacher(tmp_path / "absent.safetensors", ExtdConfig(), CPU)
     with pytest.raises(FileNotFoundError, match=r"absent\.onnx"):
-        load_teacher(tmp_path / "absent.onnx", CPU)
+        load_teacher(tmp_path / "absent.onnx", ExtdConfig(), CPU)
     with pytest.raises(ValueError, match="teacher: no weights ship for 'extd-ssd-64-relu'"):
-        load_teacher("extd-ssd-64-relu", CPU)
+        load_teacher("extd-ssd-64-relu", ExtdConfig(), CPU)
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"no network")
     with pytest.raises(ValueError, match=r"teacher: .*broken\.onnx"):
-        load_teacher(broken, CPU)
+        load_teacher(broken, ExtdConfig(), CPU)
 
 
 @pytest.mark.skipif(
@@ -149,4 +149,4 @@ def test_what_cannot_teach_is_named_with_the_fix(tmp_path: Path) -> None:
 )
 def test_a_detector_that_stays_on_the_cpu_is_no_secret(toy: str) -> None:
     with pytest.warns(UserWarning, match="install onnxruntime-gpu"):
-        load_teacher(toy, torch.device("cuda"))
+        load_teacher(toy, ExtdConfig(), torch.device("cuda"))

@@ -13,6 +13,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from rich.console import Console
 
 from extd import __version__
+from extd.cli.ablate import ablate
 from extd.cli.convert import convert
 from extd.cli.data import check, convert_data, pack, unpack
 from extd.cli.detect import detect
@@ -45,7 +46,7 @@ evaluation.command(wider)
 evaluation.command(labels)
 app.command(evaluation)
 datasets = App(
-    name="data", help="Check, convert, pack and fetch pictures.", group=TRAINING, sort_key=4
+    name="data", help="Check, convert, pack and fetch pictures.", group=TRAINING, sort_key=5
 )
 datasets.command(check, sort_key=0)
 datasets.command(convert_data, name="convert", sort_key=1)
@@ -54,8 +55,9 @@ datasets.command(unpack, sort_key=3)
 datasets.command(widerface, sort_key=4)
 app.command(datasets)
 app.command(train, group=TRAINING, sort_key=1)
-app.command(convert, group=TRAINING, sort_key=2)
-app.command(export, group=TRAINING, sort_key=3)
+app.command(ablate, group=TRAINING, sort_key=2)
+app.command(convert, group=TRAINING, sort_key=3)
+app.command(export, group=TRAINING, sort_key=4)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -5,27 +5,31 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from extd.models.config import ANCHOR_SIZES, STRIDES, VARIANCES
+from extd.models.config import VARIANCES, ExtdConfig
 
 
-def anchor_boxes(height: int, width: int, device: torch.device | None = None) -> Tensor:
+def anchor_boxes(
+    config: ExtdConfig, height: int, width: int, device: torch.device | None = None
+) -> Tensor:
     """The anchors of an input of `height` x `width` px (section 3.4).
 
     Returns:
         A x 4 float32 (cx, cy, w, h) in px, finest level first, row by row, not clipped.
     """
-    shapes = [(-(-height // stride), -(-width // stride)) for stride in STRIDES]
-    return map_anchors(shapes, device)
+    shapes = [(-(-height // stride), -(-width // stride)) for stride in config.strides]
+    return map_anchors(config, shapes, device)
 
 
-def map_anchors(shapes: list[tuple[int, int]], device: torch.device | None = None) -> Tensor:
+def map_anchors(
+    config: ExtdConfig, shapes: list[tuple[int, int]], device: torch.device | None = None
+) -> Tensor:
     """The same for feature maps of these (rows, columns), finest first."""
     levels = []
-    for (rows, columns), stride, size in zip(shapes, STRIDES, ANCHOR_SIZES, strict=True):
+    for (rows, columns), stride in zip(shapes, config.strides, strict=True):
         cy = (torch.arange(rows, dtype=torch.float32, device=device) + 0.5) * stride
         cx = (torch.arange(columns, dtype=torch.float32, device=device) + 0.5) * stride
         grid_y, grid_x = torch.meshgrid(cy, cx, indexing="ij")
-        side = torch.full_like(grid_x, size)
+        side = torch.full_like(grid_x, stride * config.anchor_scale)
         levels.append(torch.stack([grid_x, grid_y, side, side], -1).reshape(-1, 4))
     return torch.cat(levels)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pickle
 import struct
@@ -20,7 +21,12 @@ from extd.models.extd import Extd
 
 def save_network(network: Extd, path: Path, notes: dict[str, object] | None = None) -> None:
     """Write the weights with the model's name and `notes` (training data, AP...) as metadata."""
-    metadata = {"model": network.config.name, "notes": json.dumps(notes or {})}
+    config = json.dumps(dataclasses.asdict(network.config))
+    metadata = {
+        "model": network.config.name,
+        "network": config,
+        "notes": json.dumps(notes or {}),
+    }
     state = {key: tensor.cpu().contiguous() for key, tensor in network.state_dict().items()}
     with whole_file(path) as partial:
         partial.write_bytes(save(state, metadata))
@@ -47,13 +53,24 @@ def load_network(path: Path) -> tuple[Extd, dict[str, object]]:
         raise ValueError(f"{path} is not a safetensors file: {error}") from error
     if "model" not in metadata:
         raise ValueError(f"{path} does not name its model; write it with extd convert or train")
-    network = Extd(parse_name(metadata["model"]))
+    network = Extd(_config(metadata))
     try:
         network.load_state_dict(state, strict=True)
     except RuntimeError as error:
         raise ValueError(f"{path} does not fit {metadata['model']}: {error}") from error
     notes: dict[str, object] = json.loads(metadata.get("notes", "{}"))
     return network.eval(), notes
+
+
+def _config(metadata: dict[str, str]) -> ExtdConfig:
+    """The configuration that a file's metadata tells in full, or by its name."""
+    if "network" not in metadata:
+        return parse_name(metadata["model"])
+    fields: Any = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in json.loads(metadata["network"]).items()
+    }
+    return ExtdConfig(**fields)
 
 
 def convert_official(path: Path) -> Extd:
@@ -115,7 +132,7 @@ def official_keys(config: ExtdConfig) -> dict[str, str]:
         prefixes[f"upsampling.{i}.pointwise."] = f"upfeat.{i}.1."
         prefixes[f"upsampling.{i}.norm."] = f"upfeat.{i}.2."
     blocks = ["backbone.stem_block."]
-    blocks += [f"backbone.blocks.{i}." for i in range(len(config.expansions))]
+    blocks += [f"backbone.blocks.{i}." for i in range(len(config.block_expansions))]
     for i, block in enumerate(blocks):
         stages = ["depthwise", "project"] if i == 0 else ["expand", "depthwise", "project"]
         for s, stage in enumerate(stages):

@@ -1,67 +1,156 @@
-"""The 18 detectors of the paper as values (section 3, Table 1). No torch here."""
+"""The detectors as values: the paper's 18 (section 3, Table 1) and EXTD-Lite. No torch here."""
 
 from __future__ import annotations
 
 import difflib
+import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast, get_args
 
 Neck = Literal["fpn", "ssd"]
 Activation = Literal["prelu", "leakyrelu", "relu"]
+Block = Literal["inverted", "conv"]
+Head = Literal["maxout", "joint"]
 
 WIDTHS = (32, 48, 64)
+"""The paper's."""
 MEAN = (123.0, 117.0, 104.0)
 """RGB mean subtracted from pictures of 0 to 255; there is no further scaling."""
 
-STRIDES = (4, 8, 16, 32, 64, 128)
+LAST_STRIDE = 128
 ANCHOR_SIZES = (16, 32, 64, 128, 256, 512)
-"""One square anchor a cell, four strides wide (S3FD, table 1)."""
+"""Sides of S3FD's anchors (table 1), four strides each: also what its augmentation aims at."""
 VARIANCES = (0.1, 0.2)
 """Scale of the regressed centre and log size (SSD)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExtdConfig:
-    """One network of the family.
+    """One network of the family. The defaults, from `norm_per_pass` on, are the paper's.
 
     Attributes:
         neck: `fpn` upsamples and adds the maps before the heads (figure 2b); `ssd` reads them
             directly (figure 2a).
-        width: channels C of every feature map: 32, 48 or 64.
+        width: channels C of every feature map; the paper has 32, 48 and 64.
         activation: `prelu` (one learned slope a layer), `leakyrelu` (slope 0.25) or `relu`.
-        norm_per_pass: give each of the six passes through F its own batch norm while the
-            convolutions stay shared. The paper's nets share one set of statistics.
+        norm_per_pass: give each pass through F its own batch norm while the convolutions stay
+            shared. The paper's nets share one set of statistics.
+        block: what F is made of: inverted residuals (figure 3), or one 3x3 convolution each.
+        expansions: of each block of F, 1 for `conv`; empty for the paper's (section 3.2).
+        stride_first: the stride of F is in its first block, not in its last.
+        depths: how many blocks of F, from the first, each pass runs; empty for all.
+        stem: channels of the 3x3 convolutions of stride 2 that the image meets first.
+        first_stride: stride of the finest map; each pass doubles it, up to 128.
+        head: `maxout`, the paper's two convolutions a level; `joint`, one that gives a box and
+            the log odds of a face.
+        anchor_scale: side of a level's anchor, in its strides.
     """
 
     neck: Neck = "fpn"
     width: int = 32
     activation: Activation = "prelu"
     norm_per_pass: bool = False
+    block: Block = "inverted"
+    expansions: tuple[int, ...] = ()
+    stride_first: bool = False
+    depths: tuple[int, ...] = ()
+    stem: tuple[int, ...] = (64,)
+    first_stride: int = 4
+    head: Head = "maxout"
+    anchor_scale: float = 4.0
 
     def __post_init__(self) -> None:
-        for field, value, allowed in (
+        choices: tuple[tuple[str, object, tuple[object, ...]], ...] = (
             ("neck", self.neck, get_args(Neck)),
-            ("width", self.width, WIDTHS),
             ("activation", self.activation, get_args(Activation)),
+            ("block", self.block, get_args(Block)),
+            ("first_stride", self.first_stride, (4, 8)),
+            ("head", self.head, get_args(Head)),
+        )
+        for field, choice, allowed in choices:
+            if choice not in allowed:
+                raise ValueError(f"{field} is {choice!r}; choose one of {allowed}")
+        if not self.expansions and self.width not in WIDTHS:
+            raise ValueError(f"width is {self.width!r}; choose one of {WIDTHS}, or give expansions")
+        depth = len(self.block_expansions)
+        for right, field, value, wanted in (
+            (self.width >= 1, "width", self.width, "1 or more"),
+            (min(self.stem, default=1) >= 1, "stem", self.stem, "1 or more channels each"),
+            (
+                min(self.expansions, default=1) >= 1
+                and (self.block != "conv" or set(self.block_expansions) == {1}),
+                "expansions",
+                self.expansions,
+                "1 for each 3x3 convolution" if self.block == "conv" else "1 or more each",
+            ),
+            (
+                self.stem_stride in (1, 2),
+                "stem",
+                self.stem,
+                f"{int(math.log2(self.first_stride)) - 1} convolutions, or one less",
+            ),
+            (
+                not self.depths
+                or (
+                    len(self.depths) == len(self.strides)
+                    and 1 <= min(self.depths) <= max(self.depths) <= depth
+                    and (self.stride_first or set(self.depths) == {depth})
+                ),
+                "depths",
+                self.depths,
+                f"{len(self.strides)} numbers of 1 to {depth}, with stride_first",
+            ),
+            (self.anchor_scale > 0, "anchor_scale", self.anchor_scale, "above 0"),
         ):
-            if value not in allowed:
-                raise ValueError(f"{field} is {value!r}; choose one of {allowed}")
+            if not right:
+                raise ValueError(f"{field} is {value}; give {wanted}")
 
     @property
     def name(self) -> str:
-        """The paper's name, as in `extd-fpn-32-prelu`; `-passnorm` marks a batch norm a pass."""
+        """As in `extd-fpn-32-prelu`, with `-passnorm` for a batch norm a pass, or `extd-lite`.
+
+        A network of no name is `extd-custom`.
+        """
+        for name, config in LITE_CONFIGS.items():
+            if config == self:
+                return name
+        if replace(self, norm_per_pass=False) not in PAPER_CONFIGS:
+            return "extd-custom"
         suffix = "-passnorm" if self.norm_per_pass else ""
         return f"extd-{self.neck}-{self.width}-{self.activation}{suffix}"
 
     @property
-    def expansions(self) -> tuple[int, ...]:
-        """Expansion of each inverted residual block of F (section 3.2); the last has stride 2."""
+    def strides(self) -> tuple[int, ...]:
+        """Of the maps, finest first."""
+        first, last = int(math.log2(self.first_stride)), int(math.log2(LAST_STRIDE))
+        return tuple(2**power for power in range(first, last + 1))
+
+    @property
+    def anchor_sizes(self) -> tuple[float, ...]:
+        """Sides of the one square anchor a cell of each level, px."""
+        return tuple(stride * self.anchor_scale for stride in self.strides)
+
+    @property
+    def block_expansions(self) -> tuple[int, ...]:
+        """Expansion of each block of F (section 3.2)."""
+        if self.expansions:
+            return self.expansions
         return (2, 2, 4, 4, 2, 2) if self.width == 32 else (2, 2, 4, 4)
 
     @property
+    def pass_depths(self) -> tuple[int, ...]:
+        """How many blocks of F each pass runs."""
+        return self.depths or (len(self.block_expansions),) * len(self.strides)
+
+    @property
+    def stem_stride(self) -> int:
+        """Stride of the block between the stem's convolutions and F."""
+        return self.first_stride // (2 << len(self.stem))
+
+    @property
     def activated_projection(self) -> bool:
-        """Whether a block also activates its linear projection: width 32 alone does."""
+        """Whether an inverted residual also activates its projection: the paper's width 32 does."""
         return self.width == 32
 
 
@@ -74,17 +163,38 @@ PAPER_CONFIGS = tuple(
 """Every detector of Table 1."""
 
 
+def _lite(width: int) -> ExtdConfig:
+    return ExtdConfig(
+        "fpn",
+        width,
+        "leakyrelu",
+        norm_per_pass=True,
+        block="conv",
+        expansions=(1, 1, 1, 1),
+        stride_first=True,
+        stem=(16,),
+        first_stride=8,
+        head="joint",
+    )
+
+
+LITE_CONFIGS = {"extd-lite": _lite(48), "extd-lite-nano": _lite(32)}
+"""The same idea made for CPUs: docs/lite.md tells why each choice was made."""
+
+
 def parse_name(name: str) -> ExtdConfig:
     """The configuration that a model name stands for, in any letter case.
 
     Raises:
         ValueError: the name is not of the family; the message gives the nearest one that is.
     """
+    if name.lower() in LITE_CONFIGS:
+        return LITE_CONFIGS[name.lower()]
     match = re.fullmatch(
         r"extd-(fpn|ssd)-(32|48|64)-(prelu|leakyrelu|relu)(-passnorm)?", name.lower()
     )
     if match is None:
-        names = [config.name for config in PAPER_CONFIGS]
+        names = [*LITE_CONFIGS, *(config.name for config in PAPER_CONFIGS)]
         nearest = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0)
         raise ValueError(f"there is no model {name!r}; did you mean {nearest[0]!r}?")
     neck, width, activation = match.group(1, 2, 3)

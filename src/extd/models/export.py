@@ -23,8 +23,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from extd.files import whole_file
 from extd.models.anchors import decode, map_anchors
 from extd.models.checkpoint import load_network
-from extd.models.config import ANCHOR_SIZES, MEAN, STRIDES
-from extd.models.extd import Extd, InvertedResidual, PassNorm, UpsamplingBlock
+from extd.models.config import MEAN
+from extd.models.extd import ConvBlock, Extd, InvertedResidual, PassNorm, UpsamplingBlock
 
 OPSET = 18
 
@@ -40,10 +40,9 @@ class DecodedExtd(nn.Module):
         """`images` to `boxes` and `scores`, as described above."""
         maps = self.network.features(images)
         predictions = self.network.heads(maps)
-        anchors = map_anchors([(m.shape[-2], m.shape[-1]) for m in maps], images.device)
-        background, face = predictions.logits.unbind(-1)
-        # Over two classes softmax is the logistic function of the difference.
-        return decode(predictions.regression, anchors), torch.sigmoid(face - background)
+        shapes = [(m.shape[-2], m.shape[-1]) for m in maps]
+        anchors = map_anchors(self.network.config, shapes, images.device)
+        return decode(predictions.regression, anchors), torch.sigmoid(predictions.log_odds)
 
 
 def simplified(network: Extd) -> Extd:
@@ -54,13 +53,17 @@ def simplified(network: Extd) -> Extd:
     """
     network = copy.deepcopy(network).eval()
     stem = list(network.backbone.stem)
-    network.backbone.stem = nn.Sequential(*_folded(stem))
+    network.backbone.stem = nn.Sequential(
+        *(layer for i in range(0, len(stem), 3) for layer in _folded(stem[i : i + 3]))
+    )
     for module in network.modules():
         if isinstance(module, InvertedResidual):
             module.depthwise = nn.ModuleList(_folded(list(module.depthwise)))
             module.project = nn.ModuleList(_folded(list(module.project)))
             if module.expand is not None:
                 module.expand = nn.ModuleList(_folded(list(module.expand)))
+        elif isinstance(module, ConvBlock):
+            module.conv = nn.ModuleList(_folded(list(module.conv)))
         elif isinstance(module, UpsamplingBlock):
             assert isinstance(module.norm, nn.BatchNorm2d)
             module.pointwise = fuse_conv_bn_eval(module.pointwise, module.norm)
@@ -106,7 +109,7 @@ def export_onnx(network: Extd, path: Path, notes: dict[str, object] | None = Non
     metadata = {
         **(notes or {}),
         "model": network.config.name,
-        "anchors": {"strides": STRIDES, "sizes": ANCHOR_SIZES},
+        "anchors": {"strides": network.config.strides, "sizes": network.config.anchor_sizes},
         "mean": MEAN,
         "sha256": hashlib.sha256(weights).hexdigest(),
     }

@@ -7,16 +7,17 @@ has ceil(H / 4) rows, so any input size works.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from extd.models.config import MEAN, STRIDES, Activation, ExtdConfig
+from extd.models.config import MEAN, Activation, ExtdConfig
 
-STEM_CHANNELS = 64
 LEAKY_SLOPE = 0.25
+OFFSET_GAIN = 5.0
 FACE_PRIOR = 0.01
 """Probability that a fresh net gives each anchor of being a face."""
 
@@ -26,11 +27,18 @@ class Predictions(NamedTuple):
 
     Attributes:
         regression: B x A x 4, offsets to the anchors (dx, dy, dw, dh), scaled by the variances.
-        logits: B x A x 2, background and face.
+        logits: B x A x 2, background and face; or B x A x 1, log odds of a face.
     """
 
     regression: Tensor
     logits: Tensor
+
+    @property
+    def log_odds(self) -> Tensor:
+        """B x A, whose logistic function is the probability of a face."""
+        # Over two classes softmax is the logistic function of the difference.
+        face = self.logits[..., -1]
+        return face - self.logits[..., 0] if self.logits.shape[-1] == 2 else face
 
 
 def activation_layer(activation: Activation) -> nn.Module:
@@ -99,34 +107,74 @@ class InvertedResidual(nn.Module):
         return x + out if self.has_skip else out
 
 
+class ConvBlock(nn.Module):
+    """EXTD-Lite's block: a 3x3 convolution, norm, activation, and a skip.
+
+    It has more weights than an inverted residual of its width, but its arithmetic is dense, of
+    which a CPU does several times more in a second. The skip exists as there.
+    """
+
+    def __init__(self, config: ExtdConfig, c_in: int, c_out: int, stride: int, passes: int) -> None:
+        super().__init__()
+        self.conv = nn.ModuleList(
+            [
+                nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False),
+                PassNorm(c_out, passes),
+                activation_layer(config.activation),
+            ]
+        )
+        self.has_skip = stride == 1 and c_in == c_out
+
+    def forward(self, x: Tensor, index: int) -> Tensor:
+        """B x C_in x H x W to B x C_out x H/stride x W/stride, in pass `index`."""
+        out = x
+        for layer in self.conv:
+            out = layer(out, index) if isinstance(layer, PassNorm) else layer(out)
+        return x + out if self.has_skip else out
+
+
+def feature_block(
+    config: ExtdConfig, c_in: int, expansion: int, stride: int, passes: int
+) -> InvertedResidual | ConvBlock:
+    """A block from `c_in` channels to the configured width."""
+    if config.block == "conv":
+        return ConvBlock(config, c_in, config.width, stride, passes)
+    return InvertedResidual(config, c_in, config.width, expansion, stride, passes)
+
+
 class Backbone(nn.Module):
     """The stem E and the repeated block F (sections 3.1 and 3.2, equation 1).
 
-    f_0 = E(x), f_i = F(f_{i-1}) for i = 1..6, with the same weights in every pass.
+    f_0 = E(x), f_i = F(f_{i-1}) for i = 1..6, with the same weights in every pass. EXTD-Lite has
+    its stride in the first block of F, and five passes from a stem of stride 4.
     """
 
     def __init__(self, config: ExtdConfig) -> None:
         super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, STEM_CHANNELS, 3, 2, 1, bias=False),
-            nn.BatchNorm2d(STEM_CHANNELS),
-            activation_layer(config.activation),
-        )
-        width = config.width
-        self.stem_block = InvertedResidual(config, STEM_CHANNELS, width, 1, 1, passes=1)
-        passes = len(STRIDES) if config.norm_per_pass else 1
-        last = len(config.expansions) - 1
+        layers: list[nn.Module] = []
+        for c_in, c_out in pairwise((3, *config.stem)):
+            layers += [
+                nn.Conv2d(c_in, c_out, 3, 2, 1, bias=False),
+                nn.BatchNorm2d(c_out),
+                activation_layer(config.activation),
+            ]
+        self.stem = nn.Sequential(*layers)
+        channels = config.stem[-1] if config.stem else 3
+        self.stem_block = feature_block(config, channels, 1, config.stem_stride, passes=1)
+        passes = len(config.strides) if config.norm_per_pass else 1
+        strided = 0 if config.stride_first else len(config.block_expansions) - 1
         self.blocks = nn.ModuleList(
-            InvertedResidual(config, width, width, expansion, 2 if i == last else 1, passes)
-            for i, expansion in enumerate(config.expansions)
+            feature_block(config, config.width, expansion, 2 if i == strided else 1, passes)
+            for i, expansion in enumerate(config.block_expansions)
         )
+        self.depths = config.pass_depths
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """B x 3 x H x W to six maps B x C x H/4.. H/128."""
+        """B x 3 x H x W to a map B x C x H/stride x W/stride a pass, finest first."""
         out = self.stem_block(self.stem(x), 0)
         maps = []
-        for index in range(len(STRIDES)):
-            for block in self.blocks:
+        for index, depth in enumerate(self.depths):
+            for block in self.blocks[:depth]:
                 out = block(out, index)
             maps.append(out)
         return maps
@@ -155,15 +203,16 @@ class Heads(nn.Module):
     background label against its many false positives.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, config: ExtdConfig) -> None:
         super().__init__()
-        self.regression = nn.ModuleList(nn.Conv2d(width, 4, 3, 1, 1) for _ in STRIDES)
+        width, levels = config.width, len(config.strides)
+        self.regression = nn.ModuleList(nn.Conv2d(width, 4, 3, 1, 1) for _ in range(levels))
         self.classification = nn.ModuleList(
-            nn.Conv2d(width, 4 if level == 0 else 2, 3, 1, 1) for level in range(len(STRIDES))
+            nn.Conv2d(width, 4 if level == 0 else 2, 3, 1, 1) for level in range(levels)
         )
 
     def forward(self, maps: list[Tensor]) -> Predictions:
-        """Six maps to the predictions of their A = sum(H_i · W_i) anchors."""
+        """The maps to the predictions of their A = sum(H_i · W_i) anchors."""
         regression, logits = [], []
         for x, regress, classify in zip(maps, self.regression, self.classification, strict=True):
             scores = classify(x)
@@ -173,6 +222,43 @@ class Heads(nn.Module):
             regression.append(regress(x).flatten(2).transpose(1, 2))
             logits.append(scores.flatten(2).transpose(1, 2))
         return Predictions(torch.cat(regression, 1), torch.cat(logits, 1))
+
+
+class JointHeads(nn.Module):
+    """EXTD-Lite's heads: one 3x3 convolution a level for the box and the log odds of a face.
+
+    Offsets are scaled such that one unit moves a box by half its anchor, or grows it e-fold: losses
+    of decoded boxes then learn as fast as that of the scores.
+    """
+
+    def __init__(self, config: ExtdConfig) -> None:
+        super().__init__()
+        self.levels = nn.ModuleList(nn.Conv2d(config.width, 5, 3, 1, 1) for _ in config.strides)
+
+    def forward(self, maps: list[Tensor]) -> Predictions:
+        """As of `Heads`."""
+        outputs = [level(x).flatten(2) for level, x in zip(self.levels, maps, strict=True)]
+        whole = torch.cat(outputs, 2).transpose(1, 2)
+        return Predictions(whole[..., :4] * OFFSET_GAIN, whole[..., 4:])
+
+
+def build_heads(config: ExtdConfig) -> Heads | JointHeads:
+    """Fresh heads, which begin with few faces."""
+    heads = Heads(config) if config.head == "maxout" else JointHeads(config)
+    for layer in heads.modules():
+        if isinstance(layer, nn.Conv2d):
+            assert layer.bias is not None
+            # The heads are linear: a gain of one keeps a fresh net's outputs small.
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
+            nn.init.zeros_(layer.bias)
+    faces = heads.classification if isinstance(heads, Heads) else heads.levels
+    for layer in faces:
+        assert isinstance(layer, nn.Conv2d)
+        if isinstance(heads, JointHeads):
+            nn.init.normal_(layer.weight, std=0.01)
+        assert layer.bias is not None
+        nn.init.constant_(layer.bias[-1:], -math.log((1 - FACE_PRIOR) / FACE_PRIOR))
+    return heads
 
 
 class Extd(nn.Module):
@@ -185,10 +271,14 @@ class Extd(nn.Module):
         self.config = config
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.backbone = Backbone(config)
-        upsamplings = len(STRIDES) - 1 if config.neck == "fpn" else 0
+        upsamplings = len(config.strides) - 1 if config.neck == "fpn" else 0
         self.upsampling = nn.ModuleList(UpsamplingBlock(config.width) for _ in range(upsamplings))
-        self.heads = Heads(config.width)
-        initialize(self)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):  # He initialisation (Appendix A)
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        self.heads = build_heads(config)
 
     def features(self, images: Tensor) -> list[Tensor]:
         """The maps that the heads read, finest first; `images` as in `forward`."""
@@ -207,27 +297,3 @@ class Extd(nn.Module):
         """Detect in B x 3 x H x W, RGB of 0 to 255 in float."""
         predictions: Predictions = self.heads(self.features(images))
         return predictions
-
-
-def initialize(network: Extd) -> None:
-    """He initialisation (Appendix A), and class biases that begin with few faces."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-    initialize_heads(network.heads)
-
-
-def initialize_heads(heads: Heads) -> None:
-    """He initialisation, with classes that begin with few faces."""
-    for head in (*heads.regression, *heads.classification):
-        assert isinstance(head, nn.Conv2d)
-        assert head.bias is not None
-        # The heads are linear: a gain of one keeps a fresh net's outputs small.
-        nn.init.kaiming_normal_(head.weight, nonlinearity="linear")
-        nn.init.zeros_(head.bias)
-    for head in heads.classification:
-        assert isinstance(head, nn.Conv2d)
-        assert head.bias is not None
-        nn.init.constant_(head.bias[-1:], -math.log((1 - FACE_PRIOR) / FACE_PRIOR))

@@ -114,7 +114,7 @@ def make_batch(
     labels = label(plans, pictures, settings.min_face)
     boxes = [send(part, device) for part in labels]
     groups = [(send(rows, device), width) for rows, width in group(labels)]
-    anchors = anchor_boxes(size, size, device)
+    anchors = anchor_boxes(recipe.config, size, size, device)
     first_shot = None
     if recipe.loss.progressive:
         halved = torch.cat([anchors[:, :2], anchors[:, 2:] / 2], 1)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from extd.models.config import STRIDES
+from extd.models.config import ExtdConfig
 from extd.models.extd import Predictions
 from extd.training.recipe import Distillation
 from extd.training.teacher import DetectorTeacher, SoftTargets, Teacher, soft_targets
@@ -49,9 +49,11 @@ class FeatureAdapter(nn.Module):
     They begin by passing the channels on, and are thrown away after training.
     """
 
-    def __init__(self, width: int, teacher_width: int) -> None:
+    def __init__(self, config: ExtdConfig, teacher_width: int) -> None:
         super().__init__()
-        self.levels = nn.ModuleList(nn.Conv2d(width, teacher_width, 1) for _ in STRIDES)
+        self.levels = nn.ModuleList(
+            nn.Conv2d(config.width, teacher_width, 1) for _ in config.strides
+        )
         for level in self.levels:
             assert isinstance(level, nn.Conv2d)
             assert level.bias is not None
@@ -63,8 +65,10 @@ class FeatureAdapter(nn.Module):
         return [level(x) for level, x in zip(self.levels, maps, strict=True)]
 
 
-def feature_adapter(width: int, teacher: Teacher, settings: Distillation) -> FeatureAdapter | None:
-    """What brings maps of `width` channels to the teacher's; None without a feature term.
+def feature_adapter(
+    config: ExtdConfig, teacher: Teacher, settings: Distillation
+) -> FeatureAdapter | None:
+    """What brings the maps of a network of `config` to the teacher's; None without a feature term.
 
     Raises:
         ValueError: a feature term is wanted of a teacher that shows only boxes and scores.
@@ -76,7 +80,7 @@ def feature_adapter(width: int, teacher: Teacher, settings: Distillation) -> Fea
             f"distillation.feature_weight is {settings.feature_weight}, but the teacher "
             f"{teacher.detector.network.path} shows no maps; give 0, or .safetensors weights"
         )
-    return FeatureAdapter(width, teacher.network.config.width)
+    return FeatureAdapter(config, teacher.network.config.width)
 
 
 def distillation_loss(
@@ -103,13 +107,13 @@ def distillation_loss(
     if settings.feature_weight:
         features = feature_term(maps, taught.maps)
     return DistillationLosses(
-        settings.class_weight * class_term(predictions.logits, taught, settings.temperature),
+        settings.class_weight * class_term(predictions.log_odds, taught, settings.temperature),
         settings.box_weight * box_term(predictions.regression, taught),
         settings.feature_weight * features,
     )
 
 
-def class_term(logits: Tensor, taught: SoftTargets, temperature: float) -> Tensor:
+def class_term(student: Tensor, taught: SoftTargets, temperature: float) -> Tensor:
     """Mean divergence over the anchors in which teacher or student sees a face.
 
     An anchor weighs the square of the teacher's face probability; where the student's is greater,
@@ -118,12 +122,11 @@ def class_term(logits: Tensor, taught: SoftTargets, temperature: float) -> Tenso
     probability would drown the faces.
 
     Args:
-        logits: B x A x 2, the student's.
+        student: B x A, its log odds of a face.
         taught: the teacher's word.
         temperature: above 0.
     """
-    background, face = logits.float().unbind(-1)
-    student = face - background
+    student = student.float()
     faces = taught.trust * taught.log_odds.sigmoid().square()
     alarms = (taught.trust * student.detach().sigmoid().square() - faces).clamp(min=0)
     limit = faces.sum(1, keepdim=True).clamp(min=1)

@@ -85,10 +85,11 @@ def multitask_loss(
         settings: kinds and weights.
         counts: of `count`, over the whole batch.
     """
-    regression, logits = (_precise(part) for part in predictions)
+    predictions = Predictions(*(_precise(part) for part in predictions))
+    regression, score = predictions.regression, predictions.log_odds
     if settings.assignment == "simota":
         share = len(faces) / counts
-        targets = simota(Predictions(regression, logits), anchors, faces, real, targets)
+        targets = simota(predictions, anchors, faces, real, targets, settings.centre)
         counts = _count(targets, settings).clamp(min=1) / share
     n_reg, n_cls = counts.clamp(min=1).unbind()
     positive = targets.face >= 0
@@ -98,7 +99,6 @@ def multitask_loss(
     matched = faces.gather(1, targets.face.clamp(min=0)[..., None].expand(-1, -1, 4))
     regression = torch.where(positive[..., None], regression, 0)
 
-    score = logits[..., 1] - logits[..., 0]
     if settings.classification == "cross_entropy":
         classes = cross_entropy(score, positive, negative, settings.negatives)
     elif settings.classification == "focal":

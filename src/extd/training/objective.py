@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from extd.models.extd import Extd, Heads, Predictions, initialize_heads
+from extd.models.extd import Extd, Heads, JointHeads, Predictions, build_heads
 from extd.training.distillation import FeatureAdapter, feature_adapter
 from extd.training.recipe import Recipe
 from extd.training.teacher import Teacher
@@ -34,13 +34,11 @@ class Objective(nn.Module):
         self.network = network
         self.adapter: FeatureAdapter | None = None
         if teacher is not None:
-            width = network.config.width
-            self.adapter = feature_adapter(width, teacher, recipe.distillation)
+            self.adapter = feature_adapter(network.config, teacher, recipe.distillation)
         # DSFD's progressive anchor loss (arXiv 1810.10220, section 3.3).
-        self.first_shot: Heads | None = None
+        self.first_shot: Heads | JointHeads | None = None
         if recipe.loss.progressive:
-            self.first_shot = Heads(network.config.width)
-            initialize_heads(self.first_shot)
+            self.first_shot = build_heads(network.config)
 
     def forward(self, images: Tensor) -> Outputs:
         """B x 3 x S x S, RGB of 0 to 255 in float."""

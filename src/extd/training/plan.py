@@ -18,6 +18,8 @@ from extd.training.recipe import Augmentation, Recipe
 Interpolation = Literal["nearest", "linear", "cubic", "area", "lanczos"]
 INTERPOLATIONS: tuple[Interpolation, ...] = ("nearest", "linear", "cubic", "area", "lanczos")
 
+MOST_ENLARGED = 2.0
+"""Size sampling enlarges no picture more than this."""
 TRIES = (5, 45)
 """Random squares tried together: mostly one of the first five holds a face."""
 
@@ -102,8 +104,14 @@ def draw(
     """
     index = int(shares.searchsorted(rng.random(), "right"))
     picture = pictures[index]
-    if rng.random() < settings.anchor_sampling:
+    kind = rng.random()
+    sized = settings.anchor_sampling + settings.size_sampling
+    if kind < settings.anchor_sampling:
         square = anchor_sampled_square(picture.boxes, size, rng)
+    elif kind < sized:
+        square = size_sampled_square(picture.boxes, size, settings.face_sizes, rng)
+    elif kind < sized + settings.zoom_out:
+        square = zoomed_out_square(picture.width, picture.height, rng)
     else:
         square = random_square(picture.boxes, picture.width, picture.height, settings, rng)
     return Plan(
@@ -128,14 +136,48 @@ def anchor_sampled_square(boxes: NDArray[np.float32], size: int, rng: Generator)
         size: side of the crop, px; larger anchors are not aimed at.
         rng: source of chance.
     """
-    x1, y1, x2, y2 = boxes[int(rng.random() * len(boxes))].tolist()
-    face = math.sqrt((x2 - x1) * (y2 - y1))
+    box = boxes[int(rng.random() * len(boxes))]
+    face = _size(box)
     anchors = [anchor for anchor in ANCHOR_SIZES if anchor <= size]
     distances = [abs(math.log(anchor / face)) for anchor in anchors]
     choices = min(distances.index(min(distances)) + 2, len(anchors))
     target = anchors[int(rng.random() * choices)] * 2 ** (2 * rng.random() - 1)
-    side = max(round(size * face / target), 1)
-    return Square(_place(x1, x2, side, rng), _place(y1, y2, side, rng), side)
+    return _square_around(box, size * face / target, rng)
+
+
+def size_sampled_square(
+    boxes: NDArray[np.float32], size: int, face_sizes: tuple[float, float], rng: Generator
+) -> Square:
+    """Give a random face a size of any order of magnitude, in a square placed at random.
+
+    Args:
+        boxes: N x 4 float32 faces, xyxy px, N > 0.
+        size: side of the crop, px.
+        face_sizes: the least size aimed at, crop px; the largest, as a share of the crop.
+        rng: source of chance.
+    """
+    box = boxes[int(rng.random() * len(boxes))]
+    least, most = face_sizes[0], face_sizes[1] * size
+    target = least * (most / least) ** rng.random()
+    return _square_around(box, max(size * _size(box) / target, size / MOST_ENLARGED), rng)
+
+
+def zoomed_out_square(width: int, height: int, rng: Generator) -> Square:
+    """A square that holds a picture of `width` x `height` px, up to twice as long."""
+    side = math.ceil(max(width, height) * (1 + rng.random()))
+    return Square(_place(0, width, side, rng), _place(0, height, side, rng), side)
+
+
+def _size(box: NDArray[np.float32]) -> float:
+    x1, y1, x2, y2 = box.tolist()
+    return math.sqrt((x2 - x1) * (y2 - y1))
+
+
+def _square_around(box: NDArray[np.float32], side: float, rng: Generator) -> Square:
+    """A square of about that side that holds `box`, or lies inside it if smaller."""
+    x1, y1, x2, y2 = box.tolist()
+    whole = max(round(side), 1)
+    return Square(_place(x1, x2, whole, rng), _place(y1, y2, whole, rng), whole)
 
 
 def _place(low: float, high: float, side: int, rng: Generator) -> int:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from extd.models.config import parse_name
+from extd.models.config import ExtdConfig, parse_name
+
+SAMPLINGS = ("anchor_sampling", "size_sampling", "zoom_out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,13 @@ class Augmentation:
     Attributes:
         crops: sides of the square crops, px; each step takes one of them by chance. Multiples of
             128 give whole cells at every level.
-        anchor_sampling: probability of data-anchor-sampling; the other crops are random squares.
+        anchor_sampling: probability of data-anchor-sampling; crops of none of the three kinds are
+            random squares inside the picture.
+        size_sampling: probability that a random face is brought to a size drawn evenly from the
+            logarithms of `face_sizes`, but not enlarged more than twice.
+        zoom_out: probability that the crop shows the whole picture, with up to as much again
+            around it.
+        face_sizes: the least size aimed at, crop px, and the largest, as a share of the crop.
         square: range of the random square's side, as shares of the picture's short side.
         whole: probability that a random square is the whole short side.
         color: distort brightness, contrast, saturation and hue, each with probability 0.5.
@@ -70,6 +78,9 @@ class Augmentation:
 
     crops: tuple[int, ...] = (640,)
     anchor_sampling: float = 0.5
+    size_sampling: float = 0.0
+    zoom_out: float = 0.0
+    face_sizes: tuple[float, float] = (10.0, 0.8)
     square: tuple[float, float] = (0.3, 1.0)
     whole: float = 0.2
     color: bool = True
@@ -94,6 +105,8 @@ class Loss:
         classification: `cross_entropy` with mined negatives; `focal` over all anchors (arXiv
             1708.02002); `quality_focal`, whose target is the predicted box's IoU (arXiv
             2006.04388).
+        centre: `simota`: how far from the centre of a face its anchors may lie, in their sides;
+            YOLOX's 2.5 cells where anchors are four cells wide.
         negatives: `cross_entropy`: kept negatives for each positive, the hardest of each picture.
         regression: `smooth_l1` on the coded offsets, or `giou`, `diou`, `eiou` on the boxes (arXiv
             1902.09630, 1911.08287, 2101.08158).
@@ -109,6 +122,7 @@ class Loss:
     compensate_iou: float = 0.1
     compensation: Literal["face", "pooled"] = "face"
     classification: Literal["cross_entropy", "focal", "quality_focal"] = "cross_entropy"
+    centre: float = 0.625
     negatives: int = 3
     regression: Literal["smooth_l1", "giou", "diou", "eiou"] = "smooth_l1"
     box_weight: float = 4.0
@@ -196,6 +210,10 @@ class Recipe:
 
     Attributes:
         model: a model name.
+        init: weights to begin with: a `.safetensors` file of that network, or the name of a model
+            whose weights ship; empty for random ones. A relative path is relative to the recipe's
+            folder.
+        network: another configuration than that model's; in a file, the fields that differ.
         iterations: optimiser steps.
         batch: crops a step, over all processes.
         seed: of the initial weights and of every crop.
@@ -209,6 +227,8 @@ class Recipe:
     model: str
     data: Data
     iterations: int
+    network: ExtdConfig | None = None
+    init: str = ""
     batch: int = 16
     seed: int = 0
     augmentation: Augmentation = Augmentation()
@@ -220,6 +240,11 @@ class Recipe:
     validation: Validation = Validation()
     compute: Compute = Compute()
     save_every: int = 1000
+
+    @property
+    def config(self) -> ExtdConfig:
+        """The network to train."""
+        return self.network or parse_name(self.model)
 
     def __post_init__(self) -> None:
         parse_name(self.model)
@@ -253,10 +278,21 @@ class Recipe:
             ),
             *(
                 _share(f"augmentation.{key}", getattr(crops, key))
-                for key in ("anchor_sampling", "whole", "horizontal_flip", "vertical_flip")
+                for key in (*SAMPLINGS, "whole", "horizontal_flip", "vertical_flip")
+            ),
+            _share(
+                f"the sum of augmentation's {', '.join(SAMPLINGS)}",
+                crops.anchor_sampling + crops.size_sampling + crops.zoom_out,
+            ),
+            (
+                0 < crops.face_sizes[0] <= crops.face_sizes[1] * min(crops.crops, default=0),
+                "augmentation.face_sizes",
+                crops.face_sizes,
+                "a size in px and a larger one as a share of the crop",
             ),
             (loss.negatives >= 1, "loss.negatives", loss.negatives, "1 or more"),
             (0 < loss.match_iou < 1, "loss.match_iou", loss.match_iou, "between 0 and 1"),
+            (loss.centre > 0, "loss.centre", loss.centre, "above 0"),
             (loss.compensate_iou >= 0, "loss.compensate_iou", loss.compensate_iou, "0 or more"),
             (loss.box_weight >= 0, "loss.box_weight", loss.box_weight, "0 or more"),
             (loss.progressive >= 0, "loss.progressive", loss.progressive, "0 or more"),

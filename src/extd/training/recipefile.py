@@ -5,22 +5,30 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 
+from extd.models.config import parse_name
 from extd.training.recipe import Recipe
 
 
-def load_recipe(path: Path, data: Sequence[Path] = (), model: str | None = None) -> Recipe:
+def load_recipe(
+    path: Path,
+    data: Sequence[Path] = (),
+    model: str | None = None,
+    changes: Mapping[str, object] | None = None,
+) -> Recipe:
     """Read a recipe; see the files in `recipes/`.
 
     Args:
         path: YAML file.
         data: labelled pictures to take instead of the recipe's sets, one for each.
         model: model to train instead of the recipe's.
+        changes: values to take instead of the recipe's, by keys as `loss.regression`.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -33,7 +41,9 @@ def load_recipe(path: Path, data: Sequence[Path] = (), model: str | None = None)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not YAML: {error}") from error
     try:
-        recipe: Recipe = _build(Recipe, content, "")
+        for key, value in (changes or {}).items():
+            _change(content, key, value)
+        recipe: Recipe = _build(Recipe, _with_network(content, model), "")
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     sets = recipe.data.sets
@@ -46,9 +56,7 @@ def load_recipe(path: Path, data: Sequence[Path] = (), model: str | None = None)
             dataclasses.replace(old, path=str(new.absolute()))
             for old, new in zip(sets, data, strict=True)
         )
-    recipe = dataclasses.replace(
-        recipe, data=dataclasses.replace(recipe.data, sets=sets), model=model or recipe.model
-    )
+    recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, sets=sets))
     return _with_paths(recipe, lambda value: os.path.normpath(path.parent.absolute() / value))
 
 
@@ -64,6 +72,31 @@ def dump_recipe(recipe: Recipe, folder: Path | None = None) -> str:
     return yaml.safe_dump(_plain(dataclasses.asdict(recipe)), sort_keys=False)
 
 
+def _change(content: Any, key: str, value: object) -> None:
+    """Set a key as `loss.regression` in what a YAML file says."""
+    *parents, last = key.split(".")
+    for parent in parents:
+        inner = content.get(parent) if isinstance(content, dict) else None
+        if inner is None and isinstance(content, dict):
+            inner = content[parent] = {}
+        content = inner
+    if not isinstance(content, dict):
+        raise ValueError(f"{key} cannot be changed: {'.'.join(parents)} holds no keys")
+    content[last] = value
+
+
+def _with_network(content: Any, model: str | None) -> Any:
+    """The recipe's content with the whole network where it tells how that differs from a model."""
+    if not isinstance(content, dict):
+        return content
+    content = content | ({"model": model} if model else {})
+    network = content.get("network") or {}
+    if isinstance(network, dict) and isinstance(content.get("model"), str):
+        whole = dataclasses.asdict(parse_name(content["model"])) | network
+        content["network"] = whole if network else None
+    return content
+
+
 def _with_paths(recipe: Recipe, convert: Callable[[str], str]) -> Recipe:
     """The recipe with every path that it names converted."""
 
@@ -71,14 +104,17 @@ def _with_paths(recipe: Recipe, convert: Callable[[str], str]) -> Recipe:
         old = getattr(value, field)
         return dataclasses.replace(value, **{field: convert(old)}) if old else value
 
-    # A teacher without a suffix is the name of a model.
-    named = not Path(recipe.distillation.teacher).suffix
+    def moved(value: Any, field: str) -> Any:
+        # Weights without a suffix are the name of a model.
+        return changed(value, field) if Path(getattr(value, field)).suffix else value
+
     sets = tuple(changed(dataset, "path") for dataset in recipe.data.sets)
+    begun: Recipe = moved(recipe, "init")
     return dataclasses.replace(
-        recipe,
+        begun,
         data=dataclasses.replace(recipe.data, sets=sets),
         validation=changed(recipe.validation, "path"),
-        distillation=recipe.distillation if named else changed(recipe.distillation, "teacher"),
+        distillation=moved(recipe.distillation, "teacher"),
     )
 
 
@@ -91,6 +127,8 @@ def _plain(value: Any) -> Any:
 
 def _build(kind: Any, value: Any, where: str) -> Any:
     """`value` from YAML as an instance of the annotated type `kind`."""
+    if isinstance(kind, UnionType):  # of something and None
+        return None if value is None else _build(get_args(kind)[0], value, where)
     origin = get_origin(kind)
     if dataclasses.is_dataclass(kind):
         return _build_dataclass(kind, value, where)

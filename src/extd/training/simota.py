@@ -11,8 +11,6 @@ from extd.training.atss import inside
 from extd.training.box_losses import safe_decode
 from extd.training.matching import Targets, award, iou, lowest, pairwise
 
-CENTRE = 0.625
-"""An anchor is near the centre of a face within this share of its side: 2.5 cells of a level."""
 BOX_WEIGHT = 3.0
 OUTSIDE = 1e3
 """Cost of an anchor that is not both inside a face and near its centre: more than any other."""
@@ -23,7 +21,12 @@ TINY = 1e-8
 
 @torch.no_grad()
 def simota(
-    predictions: Predictions, anchors: Tensor, faces: Tensor, real: Tensor, targets: Targets
+    predictions: Predictions,
+    anchors: Tensor,
+    faces: Tensor,
+    real: Tensor,
+    targets: Targets,
+    centre: float,
 ) -> Targets:
     """Give each face the anchors that predict it at the lowest cost.
 
@@ -36,14 +39,14 @@ def simota(
         faces: B x N x 4, xyxy px.
         real: B x N bool, which are no padding.
         targets: of `assign`; what is ignored there and takes no face stays ignored.
+        centre: how far from the centre of a face an anchor may lie, in sides of the anchor.
     """
     # NaN is to be met in the loss, not to keep faces from anchors.
-    background, face = predictions.logits.float().unbind(-1)
-    surprise = F.softplus((background - face).nan_to_num())
+    surprise = F.softplus(-predictions.log_odds.float().nan_to_num())
     decoded = safe_decode(predictions.regression.float().nan_to_num(), anchors)
     boxes, guesses = pairwise(faces, real, decoded)
     _, places = pairwise(faces, real, anchors)
-    within, central = inside(places, boxes), near(places, boxes)
+    within, central = inside(places, boxes), near(places, boxes, centre)
     possible = (within | central) & real[..., None]
     overlap = iou(boxes, guesses).masked_fill(~possible, 0)
     cost = surprise[:, None] - BOX_WEIGHT * overlap.clamp(min=TINY).log()
@@ -58,10 +61,13 @@ def simota(
     return Targets(taken, targets.ignored & (taken < 0))
 
 
-def near(anchors: Tensor, faces: Tensor) -> Tensor:
-    """Whether anchors (cx, cy, w, h) lie near the centres of faces (xyxy): shapes broadcast."""
+def near(anchors: Tensor, faces: Tensor, centre: float) -> Tensor:
+    """Whether anchors (cx, cy, w, h) lie within `centre` of their sides of the centres of faces.
+
+    Faces are xyxy; shapes broadcast.
+    """
     away = [
         (anchors[..., axis] - (faces[..., axis] + faces[..., axis + 2]) / 2).abs()
         for axis in (0, 1)
     ]
-    return torch.maximum(*away) < CENTRE * anchors[..., 2]
+    return torch.maximum(*away) < centre * anchors[..., 2]

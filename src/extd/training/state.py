@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from extd.catalog import find_weights, load_catalog
 from extd.files import whole_file
-from extd.models.checkpoint import load_torch_file, save_network
-from extd.models.config import parse_name
+from extd.models.checkpoint import load_network, load_torch_file, save_network
 from extd.models.extd import Extd
 from extd.training.objective import Objective
 from extd.training.recipe import Optimizer, Recipe
@@ -23,7 +23,7 @@ from extd.training.teacher import Teacher
 
 STEP_FACTOR = 0.1
 FIXED = (
-    *("model", "seed", "batch", "augmentation", "loss", "distillation"),
+    *("model", "network", "seed", "batch", "augmentation", "loss", "distillation"),
     *("optimizer", "ema", "freeze_norms"),
 )
 """What a resumed run may not change. Iterations may, to make a run longer or shorter."""
@@ -68,13 +68,34 @@ def new_state(
 ) -> State:
     """A run before its first step; `data` and `feed` as of `State`."""
     torch.manual_seed(recipe.seed)
-    objective = Objective(Extd(parse_name(recipe.model)), recipe, teacher).to(device)
+    network = Extd(recipe.config)
+    if recipe.init:
+        begin_with(network, recipe.init)
+    objective = Objective(network, recipe, teacher).to(device)
     if recipe.compute.channels_last:
         objective = objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(objective.network).eval().requires_grad_(False)
     optimizer = _optimizer(objective, recipe.optimizer, fused=device.type == "cuda")
     scaler = torch.amp.GradScaler(device.type, enabled=recipe.compute.precision == "fp16")
     return State(objective, average, optimizer, scaler, data, feed)
+
+
+def begin_with(network: Extd, weights: str) -> None:
+    """Load `weights`, as of `Recipe.init`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: they are of another network.
+    """
+    path = Path(weights)
+    if not path.suffix:
+        path = find_weights(weights, load_catalog()).with_suffix(".safetensors")
+    found, _ = load_network(path)
+    if found.config != network.config:
+        raise ValueError(
+            f"init: {weights} is {found.config.name}, the recipe trains {network.config.name}"
+        )
+    network.load_state_dict(found.state_dict())
 
 
 def _optimizer(module: nn.Module, settings: Optimizer, *, fused: bool) -> torch.optim.Optimizer:

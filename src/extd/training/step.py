@@ -156,7 +156,7 @@ class Stepper:
         mixed = torch.autocast(device.type, PRECISIONS[precision], enabled=precision != "fp32")
         with mixed:
             outputs = run(images)
-        anchors = anchor_boxes(images.shape[2], images.shape[3], device)
+        anchors = anchor_boxes(self.recipe.config, images.shape[2], images.shape[3], device)
         faces, real = batch.faces.to(device), batch.real.to(device)
         targets = _moved(batch.targets, device)
         own = multitask_loss(

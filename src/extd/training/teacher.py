@@ -15,6 +15,7 @@ from torch import Tensor
 from extd.detector import Detector, Options
 from extd.models.anchors import corners, encode
 from extd.models.checkpoint import load_network
+from extd.models.config import ExtdConfig
 from extd.models.extd import Extd
 from extd.training.assignment import assign
 from extd.training.recipe import Loss
@@ -71,13 +72,16 @@ class SoftTargets(NamedTuple):
     maps: list[Tensor]
 
 
-def load_teacher(model: str | Path, device: torch.device, *, threads: int = 0) -> Teacher:
+def load_teacher(
+    model: str | Path, student: ExtdConfig, device: torch.device, *, threads: int = 0
+) -> Teacher:
     """The teacher that `model` names.
 
     Args:
         model: weights (`.safetensors`) of a network of the family, whose raw outputs and maps are
             imitated; an `.onnx` detector or the name of a model whose weights ship, whose boxes
             and scores are.
+        student: who is taught.
         device: where the student trains. A detector runs there if ONNX Runtime can, with a
             warning if it cannot.
         threads: of ONNX Runtime; 0 is one for each core.
@@ -93,6 +97,11 @@ def load_teacher(model: str | Path, device: torch.device, *, threads: int = 0) -
             network, _ = load_network(Path(model))
         except ValueError as error:
             raise ValueError(f"teacher: {error}") from error
+        if network.config.anchor_sizes != student.anchor_sizes:
+            raise ValueError(
+                f"teacher: {model} has other anchors than {student.name}; "
+                f"run: extd export {model} teacher.onnx, and give that file"
+            )
         return NetworkTeacher(network.to(device).eval().requires_grad_(False))
     providers = None
     if device.type == "cuda":
@@ -131,8 +140,7 @@ def _raw_outputs(network: Extd, images: Tensor, threshold: float) -> SoftTargets
     """What a network with the student's anchors says of each of them."""
     maps = network.features(images)
     predictions = network.heads(maps)
-    background, face = predictions.logits.float().unbind(-1)
-    log_odds = face - background
+    log_odds = predictions.log_odds.float()
     scores = log_odds.sigmoid()
     return SoftTargets(
         log_odds,

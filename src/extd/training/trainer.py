@@ -85,7 +85,7 @@ def train(
         validation = read_dataset(Path(recipe.validation.path)) if recipe.validation.path else []
         teacher = None
         if recipe.distillation.teacher:
-            teacher = load_teacher(recipe.distillation.teacher, here.device)
+            teacher = load_teacher(recipe.distillation.teacher, recipe.config, here.device)
         state = open_state(recipe, out, store, here, teacher)
         if here.leads:
             write_recipe(recipe, out)
