@@ -15,7 +15,7 @@ from extd.catalog import (
     find_weights,
     load_catalog,
 )
-from extd.models.config import PAPER_CONFIGS
+from extd.models.config import LITE_CONFIGS, PAPER_CONFIGS
 
 FILE = b"a network"
 
@@ -111,7 +111,10 @@ def test_a_model_without_weights_names_those_that_have_some(tmp_path: Path) -> N
 
 def test_the_package_ships_what_its_catalog_promises() -> None:
     models = load_catalog(CATALOG)
-    assert {model.name for model in models} >= {config.name for config in PAPER_CONFIGS}
+    assert {model.name for model in models} >= {
+        *LITE_CONFIGS,
+        *(config.name for config in PAPER_CONFIGS),
+    }
     shipped = [model for model in models if model.weights is not None]
     assert "extd-fpn-32-prelu" in {model.name for model in shipped}
     for model in shipped:

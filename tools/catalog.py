@@ -16,7 +16,7 @@ from pathlib import Path
 from extd.catalog import CATALOG, WEIGHTS
 from extd.files import whole_file
 from extd.models.checkpoint import load_network, save_network
-from extd.models.config import PAPER_CONFIGS, parse_name
+from extd.models.config import LITE_CONFIGS, PAPER_CONFIGS, parse_name
 from extd.models.export import export_onnx
 from extd.models.extd import Extd
 from extd.models.profile import count_macs, count_parameters
@@ -25,8 +25,8 @@ LICENSE = "MIT; trained on photographs released for research"
 
 
 def counted(records: dict[str, dict[str, object]]) -> dict[str, dict[str, object]]:
-    """A record for each model of the paper and of `records`, with the weights of the latter."""
-    names = dict.fromkeys([*(config.name for config in PAPER_CONFIGS), *records])
+    """A record for each named model and those of `records`, with the weights of the latter."""
+    names = dict.fromkeys([*LITE_CONFIGS, *(config.name for config in PAPER_CONFIGS), *records])
     counted = {}
     for name in names:
         network = Extd(parse_name(name)).eval()

@@ -48,7 +48,7 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """One model of the paper.
+    """A model.
 
     Attributes:
         name: as in `extd-fpn-32-prelu`.

@@ -180,6 +180,13 @@ def test_a_face_that_no_square_holds_gets_the_whole_short_side() -> None:
     assert square == (40, 0, 200)
 
 
+def test_growing_crops_take_one_size_after_the_other(recipe: Recipe) -> None:
+    crops = Augmentation(crops=(128, 256, 256, 384), crop_order="growing")
+    recipe = dataclasses.replace(recipe, iterations=10, augmentation=crops)
+    sizes = [crop_size(recipe, step) for step in range(10)]
+    assert sizes == [128] * 3 + [256] * 5 + [384] * 2
+
+
 def test_sizes_of_crops_come_equally_often_and_go_with_the_step(recipe: Recipe) -> None:
     sizes = (128, 256, 384)
     recipe = dataclasses.replace(recipe, augmentation=Augmentation(crops=sizes))

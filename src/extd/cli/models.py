@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def models(*, json: Target = None) -> int:
-    """List the models of the paper.
+    """List the models: EXTD-Lite and those of the paper.
 
     Multiply-adds are those of the convolutions at 640 x 480 pixels. AP is the average precision
     on WIDER FACE's validation set at one scale, for its easy, medium and hard faces. A model

@@ -81,6 +81,8 @@ def crop_size(recipe: Recipe, step: int) -> int:
     sizes = recipe.augmentation.crops
     if len(sizes) == 1:
         return sizes[0]
+    if recipe.augmentation.crop_order == "growing":
+        return sizes[step * len(sizes) // recipe.iterations]
     # A place of its own after the crops': (seed, step) alone would repeat the crop at place 0.
     rng = np.random.default_rng((recipe.seed, step, recipe.batch))
     return sizes[int(rng.random() * len(sizes))]

@@ -58,8 +58,9 @@ class Augmentation:
     """S3FD's augmentation, at any crop size.
 
     Attributes:
-        crops: sides of the square crops, px; each step takes one of them by chance. Multiples of
-            128 give whole cells at every level.
+        crops: sides of the square crops, px. Multiples of 128 give whole cells at every level.
+        crop_order: `random`: each step takes one of the sides by chance; `growing`: the run is
+            divided into as many equal parts, which take one side after the other.
         anchor_sampling: probability of data-anchor-sampling; crops of none of the three kinds are
             random squares inside the picture.
         size_sampling: probability that a random face is brought to a size drawn evenly from the
@@ -77,6 +78,7 @@ class Augmentation:
     """
 
     crops: tuple[int, ...] = (640,)
+    crop_order: Literal["random", "growing"] = "random"
     anchor_sampling: float = 0.5
     size_sampling: float = 0.0
     zoom_out: float = 0.0

@@ -151,8 +151,6 @@ class Stepper:
         """
         settings, device = self.recipe.loss, self.here.device
         images = batch.images.to(device, non_blocking=True).float()
-        if self.recipe.compute.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
         mixed = torch.autocast(device.type, PRECISIONS[precision], enabled=precision != "fp32")
         with mixed:
             outputs = run(images)
@@ -242,8 +240,6 @@ def choose_precision(recipe: Recipe, objective: Objective, device: torch.device)
     seconds = {}
     crop = recipe.augmentation.crops[0]
     images = torch.zeros(4, 3, crop, crop, device=device)
-    if recipe.compute.channels_last:
-        images = images.contiguous(memory_format=torch.channels_last)
     for name in ("fp32", "bf16"):
         probe = copy.deepcopy(objective).train()
         for _ in range(3):  # the last of three counts: the first ones warm up
