@@ -76,6 +76,8 @@ def read_image(source: ImageSource) -> Image:
             # A path has one slash where the address has two.
             web = str(source).startswith(("http:/", "https:/"))
             hint = "; it is an address: download it first" if web else ""
+            if set("*?[") & set(str(source)):
+                hint = ", and no picture matches it as a pattern"
             raise FileNotFoundError(f"there is no file {source}{hint}")
         return _decode(path.read_bytes(), str(path))
     if isinstance(source, Buffer):

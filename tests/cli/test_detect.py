@@ -219,11 +219,14 @@ def test_ctrl_c_ends_at_once_and_keeps_the_lines_so_far(
     assert [json.loads(line)["path"] for line in lines] == ["a.png", "b.png"]
 
 
-def test_a_reader_that_leaves_ends_the_command_quietly(draw: Draw, toy: str) -> None:
+@pytest.mark.parametrize("options", [["--json"], []], ids=["json", "table"])
+def test_a_reader_that_leaves_ends_the_command_quietly(
+    draw: Draw, toy: str, options: list[str]
+) -> None:
     draw("a.png", 255)
     reading, writing = os.pipe()
     os.close(reading)
-    command = [sys.executable, "-m", "extd", "detect", "a.png", "--model", toy, "--json"]
+    command = [sys.executable, "-m", "extd", "detect", "a.png", "--model", toy, *options]
     try:
         result = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False)
     finally:

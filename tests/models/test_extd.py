@@ -46,6 +46,7 @@ def test_parameters_of_the_lite_nets(name: str, parameters: int) -> None:
             stride_first=True,
             depths=(1, 3, 3, 3, 2, 1),
             stem=(),
+            tower=1,
         ),
     ],
     ids=lambda config: config.name,

@@ -81,8 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (CycloptsError, UsageError) as error:
         print_error(str(error))
         return 2
-    except BrokenPipeError:
-        # Without this, Python complains when it flushes the pipe at exit.
+    except (BrokenPipeError, SystemExit):
+        # Rich makes a SystemExit of it. Without this, Python complains of the pipe at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except KeyboardInterrupt:

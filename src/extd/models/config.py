@@ -42,6 +42,8 @@ class ExtdConfig:
         depths: how many blocks of F, from the first, each pass runs; empty for all.
         stem: channels of the 3x3 convolutions of stride 2 that the image meets first.
         first_stride: stride of the finest map; each pass doubles it, up to 128.
+        tower: how many blocks, 3x3 convolutions that all levels share, refine the maps before the
+            heads.
         head: `maxout`, the paper's two convolutions a level; `joint`, one that gives a box and
             the log odds of a face.
         anchor_scale: side of a level's anchor, in its strides.
@@ -57,6 +59,7 @@ class ExtdConfig:
     depths: tuple[int, ...] = ()
     stem: tuple[int, ...] = (64,)
     first_stride: int = 4
+    tower: int = 0
     head: Head = "maxout"
     anchor_scale: float = 4.0
 
@@ -101,6 +104,7 @@ class ExtdConfig:
                 self.depths,
                 f"{len(self.strides)} numbers of 1 to {depth}, with stride_first",
             ),
+            (self.tower >= 0, "tower", self.tower, "0 or more"),
             (self.anchor_scale > 0, "anchor_scale", self.anchor_scale, "above 0"),
         ):
             if not right:

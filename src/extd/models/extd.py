@@ -273,6 +273,10 @@ class Extd(nn.Module):
         self.backbone = Backbone(config)
         upsamplings = len(config.strides) - 1 if config.neck == "fpn" else 0
         self.upsampling = nn.ModuleList(UpsamplingBlock(config.width) for _ in range(upsamplings))
+        levels = len(config.strides) if config.norm_per_pass else 1
+        self.tower = nn.ModuleList(
+            ConvBlock(config, config.width, config.width, 1, levels) for _ in range(config.tower)
+        )
         for module in self.modules():
             if isinstance(module, nn.Conv2d):  # He initialisation (Appendix A)
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
@@ -286,11 +290,11 @@ class Extd(nn.Module):
 
     def pyramid(self, maps: list[Tensor]) -> list[Tensor]:
         """The backbone's maps through the neck: as they are (SSD), or upsampled and added (FPN)."""
-        if not self.upsampling:
-            return maps
-        pyramid = [maps[-1]]
-        for block, skip in zip(self.upsampling, reversed(maps[:-1]), strict=True):
+        pyramid = [maps[-1]] if self.upsampling else maps
+        for block, skip in zip(self.upsampling, reversed(maps[:-1]), strict=False):
             pyramid.insert(0, block(pyramid[0], skip))
+        for block in self.tower:
+            pyramid = [block(x, level) for level, x in enumerate(pyramid)]
         return pyramid
 
     def forward(self, images: Tensor) -> Predictions:
