@@ -86,7 +86,7 @@ def test_a_saved_state_is_restored_whole(recipe: Recipe, tmp_path: Path) -> None
     recipe = dataclasses.replace(recipe, loss=Loss(progressive=0.5))
     state = new_state(recipe, CPU, "data", "cpu")
     state.network(torch.rand(2, 3, 128, 128)).logits.sum().backward()
-    state.optimizer.step()
+    state.optimizers[0].step()
     state.step, state.precision = 7, "fp32"
     save(state, recipe, tmp_path)
     again = new_state(dataclasses.replace(recipe, seed=0), CPU, "data", "cpu")
@@ -94,7 +94,7 @@ def test_a_saved_state_is_restored_whole(recipe: Recipe, tmp_path: Path) -> None
     assert (again.step, again.precision) == (7, "fp32")
     for name, value in state.objective.state_dict().items():
         assert torch.equal(value, again.objective.state_dict()[name]), name
-    assert len(again.optimizer.state) == len(state.optimizer.state) > 0
+    assert len(again.optimizers[0].state) == len(state.optimizers[0].state) > 0
 
 
 def test_what_a_resumed_run_may_not_change_is_named(recipe: Recipe, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def saved_step(run: Path) -> int:
     return int(torch.load(run / "checkpoint.pt", weights_only=True)["step"])
 
 
-@pytest.mark.parametrize("kind", ["adamw", "sgd"])
+@pytest.mark.parametrize("kind", ["adamw", "muon", "sgd"])
 def test_a_resumed_run_equals_an_uninterrupted_one(
     recipe: Recipe, tmp_path: Path, kind: str
 ) -> None:
@@ -71,7 +71,12 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     assert len(losses(tmp_path / "whole")) == recipe.iterations
     ends = [torch.load(tmp_path / run / "checkpoint.pt") for run in ("whole", "halved")]
     moments = [
-        [value for state in end["optimizer"]["state"].values() for value in state.values()]
+        [
+            value
+            for optimizer in end["optimizers"]
+            for state in optimizer["state"].values()
+            for value in state.values()
+        ]
         for end in ends
     ]
     assert len(moments[0]) > 0

@@ -162,9 +162,10 @@ class Optimizer:
     """How weights move.
 
     Attributes:
-        kind: `sgd` (the paper) or `adamw`.
+        kind: `sgd` (the paper), `adamw`, or `muon`: Muon for the kernels between features and
+            AdamW for all else (arXiv 2502.16982).
         rate: peak learning rate.
-        momentum: of SGD.
+        momentum: of SGD and Muon.
         weight_decay: L2 for SGD, decoupled for AdamW; biases, norms and slopes have none in AdamW.
         schedule: `step` divides the rate by 10 at each milestone, `cosine` takes it to zero.
         milestones: iterations at which `step` divides.
@@ -172,7 +173,7 @@ class Optimizer:
         clip: largest norm of the gradient; 0 for none.
     """
 
-    kind: Literal["sgd", "adamw"] = "sgd"
+    kind: Literal["sgd", "adamw", "muon"] = "sgd"
     rate: float = 1e-3
     momentum: float = 0.9
     weight_decay: float = 5e-4
@@ -315,6 +316,12 @@ class Recipe:
                 for key in ("class_weight", "box_weight", "feature_weight")
             ),
             (optimizer.rate > 0, "optimizer.rate", optimizer.rate, "above 0"),
+            (
+                optimizer.kind != "muon" or compute.precision != "fp16",
+                "compute.precision",
+                "fp16",
+                "bf16 or fp32 with muon",
+            ),
             (optimizer.warmup >= 0, "optimizer.warmup", optimizer.warmup, "0 or more"),
             (optimizer.clip >= 0, "optimizer.clip", optimizer.clip, "0 or more"),
             (

@@ -18,12 +18,11 @@ from extd.files import whole_file
 from extd.models.checkpoint import load_network, load_torch_file, save_network
 from extd.models.extd import Extd
 from extd.training.objective import Objective
+from extd.training.optimizers import build_optimizers
 from extd.training.recipe import Optimizer, Recipe
 from extd.training.teacher import Teacher
 
 STEP_FACTOR = 0.1
-FUSED = ("cpu", "cuda")
-"""Devices on which PyTorch moves all weights in one go."""
 FIXED = (
     *("model", "network", "seed", "batch", "augmentation", "loss", "distillation"),
     *("optimizer", "ema", "freeze_norms"),
@@ -38,7 +37,7 @@ class State:
     Attributes:
         objective: what the optimiser moves: the network and what serves its training alone.
         average: the network's moving average, the weights that are exported.
-        optimizer: with its own momenta.
+        optimizers: with their momenta; each moves its share of the weights.
         scaler: of the loss, for fp16.
         data: fingerprint of the pictures.
         feed: `cpu` or `device`, which makes the crops.
@@ -48,7 +47,7 @@ class State:
 
     objective: Objective
     average: Extd
-    optimizer: torch.optim.Optimizer
+    optimizers: list[torch.optim.Optimizer]
     scaler: torch.amp.GradScaler
     data: str
     feed: str
@@ -77,9 +76,9 @@ def new_state(
     if recipe.compute.channels_last:
         objective = objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(objective.network).eval().requires_grad_(False)
-    optimizer = _optimizer(objective, recipe.optimizer, fused=device.type in FUSED)
+    optimizers = build_optimizers(objective, recipe.optimizer, device)
     scaler = torch.amp.GradScaler(device.type, enabled=recipe.compute.precision == "fp16")
-    return State(objective, average, optimizer, scaler, data, feed)
+    return State(objective, average, optimizers, scaler, data, feed)
 
 
 def begin_with(network: Extd, weights: str) -> None:
@@ -98,24 +97,6 @@ def begin_with(network: Extd, weights: str) -> None:
             f"init: {weights} is {found.config.name}, the recipe trains {network.config.name}"
         )
     network.load_state_dict(found.state_dict())
-
-
-def _optimizer(module: nn.Module, settings: Optimizer, *, fused: bool) -> torch.optim.Optimizer:
-    if settings.kind == "sgd":
-        return torch.optim.SGD(
-            module.parameters(),
-            lr=settings.rate,
-            momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
-            fused=fused,
-        )
-    decayed = [p for p in module.parameters() if p.ndim > 1]
-    plain = [p for p in module.parameters() if p.ndim <= 1]
-    groups = [
-        {"params": decayed, "weight_decay": settings.weight_decay},
-        {"params": plain, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=settings.rate, fused=fused)
 
 
 def rate_at(step: int, iterations: int, settings: Optimizer) -> float:
@@ -176,7 +157,7 @@ def save(state: State, recipe: Recipe, out: Path) -> None:
         "precision": state.precision,
         "objective": state.objective.state_dict(),
         "average": state.average.state_dict(),
-        "optimizer": state.optimizer.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in state.optimizers],
         "scaler": state.scaler.state_dict(),
     }
     with whole_file(out / "checkpoint.pt") as partial:
@@ -227,6 +208,7 @@ def restore(state: State, path: Path, recipe: Recipe) -> None:
             )
     state.objective.load_state_dict(content["objective"], strict=True)
     state.average.load_state_dict(content["average"], strict=True)
-    state.optimizer.load_state_dict(content["optimizer"])
+    for optimizer, saved in zip(state.optimizers, content["optimizers"], strict=True):
+        optimizer.load_state_dict(saved)
     state.scaler.load_state_dict(content["scaler"])
     state.step, state.precision = content["step"], content["precision"]

@@ -90,9 +90,10 @@ class Stepper:
             ValueError: the loss is not finite; the message names the pictures.
         """
         state, here, parts = self.state, self.here, self.recipe.compute.accumulate
-        for group in state.optimizer.param_groups:
-            group["lr"] = rate
-        state.optimizer.zero_grad()
+        for optimizer in state.optimizers:
+            optimizer.zero_grad()
+            for group in optimizer.param_groups:
+                group["lr"] = rate
         counts = here.total(self._counts(batch))
         sums = torch.zeros(5, device=here.device)
         size = len(batch.paths) // parts
@@ -106,7 +107,8 @@ class Stepper:
                 total = state.scaler.scale(losses[:4].sum() * here.world)
                 total.backward()  # type: ignore[no-untyped-call]
             sums += losses.detach()
-        state.scaler.unscale_(state.optimizer)
+        for optimizer in state.optimizers:
+            state.scaler.unscale_(optimizer)
         limit = self.recipe.optimizer.clip or math.inf
         norm = nn.utils.clip_grad_norm_(state.objective.parameters(), limit)
         asked = torch.tensor([float(stop)], device=here.device)
@@ -120,7 +122,8 @@ class Stepper:
                 f"the loss of step {state.step} is {loss}, its gradient {gradient}; the last good "
                 f"checkpoint is kept. Pictures of the batch: {', '.join(batch.paths)}"
             )
-        state.scaler.step(state.optimizer)
+        for optimizer in state.optimizers:
+            state.scaler.step(optimizer)
         state.scaler.update()
         return Report(
             loss, classes, boxes, first_shot, taught, positives, gradient, stop=stopped > 0
