@@ -2,7 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-from extd.models.config import ANCHOR_SIZES, LITE_CONFIGS, PAPER_CONFIGS, ExtdConfig, parse_name
+from extd.models.config import (
+    ANCHOR_SIZES,
+    BASELINE_CONFIGS,
+    LITE_CONFIGS,
+    PAPER_CONFIGS,
+    ExtdConfig,
+    NetworkConfig,
+    S3fdConfig,
+    parse_name,
+)
 
 
 def test_the_paper_has_eighteen_models_of_distinct_names() -> None:
@@ -10,9 +19,11 @@ def test_the_paper_has_eighteen_models_of_distinct_names() -> None:
 
 
 @pytest.mark.parametrize(
-    "config", [*PAPER_CONFIGS, *LITE_CONFIGS.values()], ids=lambda config: config.name
+    "config",
+    [*PAPER_CONFIGS, *LITE_CONFIGS.values(), *BASELINE_CONFIGS],
+    ids=lambda config: config.name,
 )
-def test_names_stand_for_their_configuration_in_any_case(config: ExtdConfig) -> None:
+def test_names_stand_for_their_configuration_in_any_case(config: NetworkConfig) -> None:
     assert parse_name(config.name) == config
     assert parse_name(config.name.upper()) == config
 
@@ -34,6 +45,11 @@ def test_a_misspelt_name_gets_the_nearest() -> None:
 def test_a_wrong_field_is_named_with_the_choices(field: str, value: object) -> None:
     with pytest.raises(ValueError, match=f"{field} is .*{value}.*choose one of"):
         ExtdConfig(**{field: value})  # type: ignore[arg-type]
+
+
+def test_an_unknown_backbone_is_named_with_the_choices() -> None:
+    with pytest.raises(ValueError, match=r"backbone is 'resnet'; choose one of .*vgg16"):
+        S3fdConfig("resnet")  # type: ignore[arg-type]
 
 
 def test_the_papers_anchors_are_those_of_s3fd() -> None:

@@ -29,7 +29,7 @@ def trained_looking(config: ExtdConfig) -> Extd:
             nn.init.normal_(module.bias, 0, 0.1)
             module.momentum = None  # plain average over passes and batches
         elif isinstance(module, nn.PReLU):
-            nn.init.uniform_(module.weight, -0.8, 1.9)
+            nn.init.uniform_(module.weight, -0.4, 1.3)
     with torch.no_grad():
         for _ in range(3):
             network.train()(torch.rand(2, 3, 256, 256) * 255)

@@ -74,6 +74,10 @@ def soft(log_odds: list[float], face: list[float] | None = None) -> SoftTargets:
     return SoftTargets(odds, seen, torch.zeros(*odds.shape, 4), torch.ones_like(odds), [])
 
 
+def adapter_of_32() -> FeatureAdapter:
+    return FeatureAdapter(ExtdConfig(), (32,) * 6)
+
+
 def guessed(log_odds: list[float]) -> Tensor:
     face = torch.tensor([log_odds])
     return face.requires_grad_()
@@ -86,12 +90,15 @@ def images() -> Tensor:
 
 def test_a_student_that_equals_its_teacher_has_nothing_to_learn(images: Tensor) -> None:
     student = network(ExtdConfig("fpn", 32, "relu"))
-    found = losses(student, FeatureAdapter(ExtdConfig(), 32), teaching(student), images)
+    found = losses(student, adapter_of_32(), teaching(student), images)
     assert found.classes.item() == 0
     assert found.boxes.item() == 0
     assert found.features.item() == pytest.approx(0, abs=1e-6)
     other = losses(
-        network(student.config, 1), FeatureAdapter(ExtdConfig(), 32), teaching(student), images
+        network(student.config, 1),
+        adapter_of_32(),
+        teaching(student),
+        images,
     )
     assert min(other.classes.item(), other.boxes.item(), other.features.item()) > 0.01
 
@@ -123,7 +130,10 @@ def test_a_few_steps_bring_the_student_nearer_and_leave_the_teacher(images: Tens
 
 def test_parts_of_a_batch_give_the_loss_of_the_whole(images: Tensor) -> None:
     teacher = teaching(network(ExtdConfig("fpn", 32, "relu")))
-    student, adapter = network(ExtdConfig("ssd", 32, "relu"), 1), FeatureAdapter(ExtdConfig(), 32)
+    student, adapter = (
+        network(ExtdConfig("ssd", 32, "relu"), 1),
+        adapter_of_32(),
+    )
     whole = losses(student, adapter, teacher, images)
     crops = [losses(student, adapter, teacher, part) for part in images.split(1)]
     for name in ("classes", "boxes", "features"):
@@ -133,7 +143,10 @@ def test_parts_of_a_batch_give_the_loss_of_the_whole(images: Tensor) -> None:
 
 def test_the_weights_scale_their_terms(images: Tensor) -> None:
     teacher = teaching(network(ExtdConfig("fpn", 32, "relu")))
-    student, adapter = network(ExtdConfig("ssd", 32, "relu"), 1), FeatureAdapter(ExtdConfig(), 32)
+    student, adapter = (
+        network(ExtdConfig("ssd", 32, "relu"), 1),
+        adapter_of_32(),
+    )
     one = losses(student, adapter, teacher, images[:1])
     settings = Distillation(class_weight=2.0, box_weight=3.0, feature_weight=0.0)
     other = losses(student, adapter, teacher, images[:1], settings)
@@ -149,7 +162,7 @@ def test_nothing_waits_for_a_value() -> None:
     meta = torch.device("meta")
     teacher = NetworkTeacher(Extd(ExtdConfig("fpn", 48, "relu")).to(meta).requires_grad_(False))
     student = Extd(ExtdConfig("ssd", 32, "relu")).to(meta)
-    adapter = FeatureAdapter(ExtdConfig(), 48).to(meta)
+    adapter = FeatureAdapter(ExtdConfig(), (48,) * 6).to(meta)
     pictures = torch.zeros(2, 3, SIDE, SIDE, device=meta)
     total = losses(student, adapter, teacher, pictures).total
     total.backward()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from extd.models.config import VARIANCES, ExtdConfig
+from extd.models.config import VARIANCES, NetworkConfig
 
 
 def anchor_boxes(
-    config: ExtdConfig, height: int, width: int, device: torch.device | None = None
+    config: NetworkConfig, height: int, width: int, device: torch.device | None = None
 ) -> Tensor:
     """The anchors of an input of `height` x `width` px (section 3.4).
 
@@ -21,15 +21,17 @@ def anchor_boxes(
 
 
 def map_anchors(
-    config: ExtdConfig, shapes: list[tuple[int, int]], device: torch.device | None = None
+    config: NetworkConfig, shapes: list[tuple[int, int]], device: torch.device | None = None
 ) -> Tensor:
     """The same for feature maps of these (rows, columns), finest first."""
     levels = []
-    for (rows, columns), stride in zip(shapes, config.strides, strict=True):
+    for (rows, columns), stride, size in zip(
+        shapes, config.strides, config.anchor_sizes, strict=True
+    ):
         cy = (torch.arange(rows, dtype=torch.float32, device=device) + 0.5) * stride
         cx = (torch.arange(columns, dtype=torch.float32, device=device) + 0.5) * stride
         grid_y, grid_x = torch.meshgrid(cy, cx, indexing="ij")
-        side = torch.full_like(grid_x, stride * config.anchor_scale)
+        side = torch.full_like(grid_x, size)
         levels.append(torch.stack([grid_x, grid_y, side, side], -1).reshape(-1, 4))
     return torch.cat(levels)
 

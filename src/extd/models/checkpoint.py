@@ -15,11 +15,12 @@ from safetensors.torch import save
 from torch import Tensor
 
 from extd.files import whole_file
-from extd.models.config import WIDTHS, ExtdConfig, parse_name
+from extd.models.config import WIDTHS, ExtdConfig, NetworkConfig, S3fdConfig, parse_name
 from extd.models.extd import Extd
+from extd.models.network import TorchNetwork, build_network
 
 
-def save_network(network: Extd, path: Path, notes: dict[str, object] | None = None) -> None:
+def save_network(network: TorchNetwork, path: Path, notes: dict[str, object] | None = None) -> None:
     """Write the weights with the model's name and `notes` (training data, AP...) as metadata."""
     config = json.dumps(dataclasses.asdict(network.config))
     metadata = {
@@ -32,7 +33,7 @@ def save_network(network: Extd, path: Path, notes: dict[str, object] | None = No
         partial.write_bytes(save(state, metadata))
 
 
-def load_network(path: Path) -> tuple[Extd, dict[str, object]]:
+def load_network(path: Path) -> tuple[TorchNetwork, dict[str, object]]:
     """The network in evaluation mode, and its notes, from a file of `save_network`.
 
     Raises:
@@ -53,7 +54,7 @@ def load_network(path: Path) -> tuple[Extd, dict[str, object]]:
         raise ValueError(f"{path} is not a safetensors file: {error}") from error
     if "model" not in metadata:
         raise ValueError(f"{path} does not name its model; write it with extd convert or train")
-    network = Extd(_config(metadata))
+    network = build_network(_config(metadata))
     try:
         network.load_state_dict(state, strict=True)
     except RuntimeError as error:
@@ -62,7 +63,7 @@ def load_network(path: Path) -> tuple[Extd, dict[str, object]]:
     return network.eval(), notes
 
 
-def _config(metadata: dict[str, str]) -> ExtdConfig:
+def _config(metadata: dict[str, str]) -> NetworkConfig:
     """The configuration that a file's metadata tells in full, or by its name."""
     if "network" not in metadata:
         return parse_name(metadata["model"])
@@ -70,7 +71,7 @@ def _config(metadata: dict[str, str]) -> ExtdConfig:
         key: tuple(value) if isinstance(value, list) else value
         for key, value in json.loads(metadata["network"]).items()
     }
-    return ExtdConfig(**fields)
+    return S3fdConfig(**fields) if "backbone" in fields else ExtdConfig(**fields)
 
 
 def convert_official(path: Path) -> Extd:

@@ -12,6 +12,7 @@ Neck = Literal["fpn", "ssd"]
 Activation = Literal["prelu", "leakyrelu", "relu"]
 Block = Literal["inverted", "conv"]
 Head = Literal["maxout", "joint"]
+Backbone = Literal["vgg16", "mobilefacenet"]
 
 WIDTHS = (32, 48, 64)
 """The paper's."""
@@ -136,6 +137,11 @@ class ExtdConfig:
         return tuple(stride * self.anchor_scale for stride in self.strides)
 
     @property
+    def channels(self) -> tuple[int, ...]:
+        """Of the maps that the heads read, finest first."""
+        return (self.width,) * len(self.strides)
+
+    @property
     def block_expansions(self) -> tuple[int, ...]:
         """Expansion of each block of F (section 3.2)."""
         if self.expansions:
@@ -157,6 +163,53 @@ class ExtdConfig:
         """Whether an inverted residual also activates its projection: the paper's width 32 does."""
         return self.width == 32
 
+
+@dataclass(frozen=True, slots=True)
+class S3fdConfig:
+    """A baseline of the paper: S3FD, whose anchors and heads EXTD takes.
+
+    Attributes:
+        backbone: `vgg16`, as in S3FD; `mobilefacenet`, the paper's S3FD+M.
+    """
+
+    backbone: Backbone = "vgg16"
+
+    def __post_init__(self) -> None:
+        if self.backbone not in get_args(Backbone):
+            raise ValueError(f"backbone is {self.backbone!r}; choose one of {get_args(Backbone)}")
+
+    @property
+    def name(self) -> str:
+        """As in `s3fd-vgg16`."""
+        return f"s3fd-{self.backbone}"
+
+    @property
+    def head(self) -> Head:
+        """The kind of heads, as of `ExtdConfig`."""
+        return "maxout"
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Of the maps, finest first."""
+        return (4, 8, 16, 32, 64, 128)
+
+    @property
+    def anchor_sizes(self) -> tuple[float, ...]:
+        """Sides of the one square anchor a cell of each level, px."""
+        return tuple(map(float, ANCHOR_SIZES))
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Of the maps that the heads read, finest first."""
+        if self.backbone == "vgg16":
+            return (256, 512, 512, 1024, 512, 256)
+        return (64, 128, 512, 512, 256, 256)
+
+
+NetworkConfig = ExtdConfig | S3fdConfig
+
+BASELINE_CONFIGS = tuple(S3fdConfig(backbone) for backbone in get_args(Backbone))
+"""What the paper compares with."""
 
 PAPER_CONFIGS = tuple(
     ExtdConfig(neck, width, activation)
@@ -186,19 +239,20 @@ LITE_CONFIGS = {"extd-lite": _lite(48), "extd-lite-nano": _lite(32)}
 """The same idea made for CPUs: docs/lite.md tells why each choice was made."""
 
 
-def parse_name(name: str) -> ExtdConfig:
+def parse_name(name: str) -> NetworkConfig:
     """The configuration that a model name stands for, in any letter case.
 
     Raises:
         ValueError: the name is not of the family; the message gives the nearest one that is.
     """
-    if name.lower() in LITE_CONFIGS:
-        return LITE_CONFIGS[name.lower()]
+    others = LITE_CONFIGS | {config.name: config for config in BASELINE_CONFIGS}
+    if name.lower() in others:
+        return others[name.lower()]
     match = re.fullmatch(
         r"extd-(fpn|ssd)-(32|48|64)-(prelu|leakyrelu|relu)(-passnorm)?", name.lower()
     )
     if match is None:
-        names = [*LITE_CONFIGS, *(config.name for config in PAPER_CONFIGS)]
+        names = [*others, *(config.name for config in PAPER_CONFIGS)]
         nearest = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0)
         raise ValueError(f"there is no model {name!r}; did you mean {nearest[0]!r}?")
     neck, width, activation = match.group(1, 2, 3)

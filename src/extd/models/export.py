@@ -24,7 +24,8 @@ from extd.files import whole_file
 from extd.models.anchors import decode, map_anchors
 from extd.models.checkpoint import load_network
 from extd.models.config import MEAN
-from extd.models.extd import ConvBlock, Extd, InvertedResidual, PassNorm, UpsamplingBlock
+from extd.models.extd import PassNorm, UpsamplingBlock
+from extd.models.network import TorchNetwork
 
 OPSET = 18
 
@@ -32,7 +33,7 @@ OPSET = 18
 class DecodedExtd(nn.Module):
     """The network followed by softmax and box decoding: what the ONNX file computes."""
 
-    def __init__(self, network: Extd) -> None:
+    def __init__(self, network: TorchNetwork) -> None:
         super().__init__()
         self.network = network
 
@@ -45,49 +46,39 @@ class DecodedExtd(nn.Module):
         return decode(predictions.regression, anchors), torch.sigmoid(predictions.log_odds)
 
 
-def simplified(network: Extd) -> Extd:
-    """A copy for inference: norms folded into convolutions, PReLU as LeakyReLU.
+def simplified(network: TorchNetwork) -> TorchNetwork:
+    """A copy for inference: norms folded into convolutions, PReLU of one slope as LeakyReLU.
 
     ONNX Runtime fuses LeakyRelu into the convolution before it, which it does not do with PRelu.
     A batch norm a pass stays: folding it would copy the shared weights six times.
     """
     network = copy.deepcopy(network).eval()
-    stem = list(network.backbone.stem)
-    network.backbone.stem = nn.Sequential(
-        *(layer for i in range(0, len(stem), 3) for layer in _folded(stem[i : i + 3]))
-    )
-    for module in network.modules():
-        if isinstance(module, InvertedResidual):
-            module.depthwise = nn.ModuleList(_folded(list(module.depthwise)))
-            module.project = nn.ModuleList(_folded(list(module.project)))
-            if module.expand is not None:
-                module.expand = nn.ModuleList(_folded(list(module.expand)))
-        elif isinstance(module, ConvBlock):
-            module.conv = nn.ModuleList(_folded(list(module.conv)))
+    for module in list(network.modules()):
+        if isinstance(module, nn.Sequential | nn.ModuleList):
+            _fold_norms(module)
         elif isinstance(module, UpsamplingBlock):
             assert isinstance(module.norm, nn.BatchNorm2d)
             module.pointwise = fuse_conv_bn_eval(module.pointwise, module.norm)
             module.norm = nn.Identity()
     for module in list(network.modules()):
         for name, child in module.named_children():
-            if isinstance(child, nn.PReLU):
+            if isinstance(child, nn.PReLU) and child.num_parameters == 1:
                 setattr(module, name, nn.LeakyReLU(child.weight.item()))
     return network
 
 
-def _folded(layers: list[nn.Module]) -> list[nn.Module]:
-    """[convolution, norm, ...] with the norm folded in, unless it differs from pass to pass."""
-    conv, norm, *rest = layers
-    if isinstance(norm, PassNorm):
-        if len(norm.norms) > 1:
-            return layers
-        norm = norm.norms[0]
-    assert isinstance(conv, nn.Conv2d)
-    assert isinstance(norm, nn.BatchNorm2d)
-    return [fuse_conv_bn_eval(conv, norm), *rest]
+def _fold_norms(layers: nn.Sequential | nn.ModuleList) -> None:
+    """Fold each norm into the convolution before it, unless it differs from pass to pass."""
+    for index in reversed(range(1, len(layers))):
+        conv, norm = layers[index - 1], layers[index]
+        if isinstance(norm, PassNorm) and len(norm.norms) == 1:
+            norm = norm.norms[0]
+        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            layers[index - 1] = fuse_conv_bn_eval(conv, norm)
+            del layers[index]
 
 
-def export_onnx(network: Extd, path: Path, notes: dict[str, object] | None = None) -> None:
+def export_onnx(network: TorchNetwork, path: Path, notes: dict[str, object] | None = None) -> None:
     """Write `network` as an ONNX file with `notes` (training data, AP, licence) in its metadata."""
     graph = DecodedExtd(simplified(network)).eval()
     dynamic = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)

@@ -7,6 +7,7 @@ has ceil(H / 4) rows, so any input size works.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from extd.models.config import MEAN, Activation, ExtdConfig
+from extd.models.config import MEAN, Activation, ExtdConfig, NetworkConfig
 
 LEAKY_SLOPE = 0.25
 OFFSET_GAIN = 5.0
@@ -203,12 +204,12 @@ class Heads(nn.Module):
     background label against its many false positives.
     """
 
-    def __init__(self, config: ExtdConfig) -> None:
+    def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
-        width, levels = config.width, len(config.strides)
-        self.regression = nn.ModuleList(nn.Conv2d(width, 4, 3, 1, 1) for _ in range(levels))
+        self.regression = nn.ModuleList(nn.Conv2d(width, 4, 3, 1, 1) for width in channels)
         self.classification = nn.ModuleList(
-            nn.Conv2d(width, 4 if level == 0 else 2, 3, 1, 1) for level in range(levels)
+            nn.Conv2d(width, 4 if level == 0 else 2, 3, 1, 1)
+            for level, width in enumerate(channels)
         )
 
     def forward(self, maps: list[Tensor]) -> Predictions:
@@ -231,9 +232,9 @@ class JointHeads(nn.Module):
     of decoded boxes then learn as fast as that of the scores.
     """
 
-    def __init__(self, config: ExtdConfig) -> None:
+    def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
-        self.levels = nn.ModuleList(nn.Conv2d(config.width, 5, 3, 1, 1) for _ in config.strides)
+        self.levels = nn.ModuleList(nn.Conv2d(width, 5, 3, 1, 1) for width in channels)
 
     def forward(self, maps: list[Tensor]) -> Predictions:
         """As of `Heads`."""
@@ -242,9 +243,9 @@ class JointHeads(nn.Module):
         return Predictions(whole[..., :4] * OFFSET_GAIN, whole[..., 4:])
 
 
-def build_heads(config: ExtdConfig) -> Heads | JointHeads:
+def build_heads(config: NetworkConfig) -> Heads | JointHeads:
     """Fresh heads, which begin with few faces."""
-    heads = Heads(config) if config.head == "maxout" else JointHeads(config)
+    heads = (Heads if config.head == "maxout" else JointHeads)(config.channels)
     for layer in heads.modules():
         if isinstance(layer, nn.Conv2d):
             assert layer.bias is not None

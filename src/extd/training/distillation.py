@@ -6,13 +6,14 @@ whether it is computed whole or in equal parts.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from extd.models.config import ExtdConfig
+from extd.models.config import NetworkConfig
 from extd.models.extd import Predictions
 from extd.training.recipe import Distillation
 from extd.training.teacher import DetectorTeacher, SoftTargets, Teacher, soft_targets
@@ -49,10 +50,10 @@ class FeatureAdapter(nn.Module):
     They begin by passing the channels on, and are thrown away after training.
     """
 
-    def __init__(self, config: ExtdConfig, teacher_width: int) -> None:
+    def __init__(self, config: NetworkConfig, teacher_channels: Sequence[int]) -> None:
         super().__init__()
         self.levels = nn.ModuleList(
-            nn.Conv2d(config.width, teacher_width, 1) for _ in config.strides
+            nn.Conv2d(*widths, 1) for widths in zip(config.channels, teacher_channels, strict=True)
         )
         for level in self.levels:
             assert isinstance(level, nn.Conv2d)
@@ -66,7 +67,7 @@ class FeatureAdapter(nn.Module):
 
 
 def feature_adapter(
-    config: ExtdConfig, teacher: Teacher, settings: Distillation
+    config: NetworkConfig, teacher: Teacher, settings: Distillation
 ) -> FeatureAdapter | None:
     """What brings the maps of a network of `config` to the teacher's; None without a feature term.
 
@@ -80,7 +81,7 @@ def feature_adapter(
             f"distillation.feature_weight is {settings.feature_weight}, but the teacher "
             f"{teacher.detector.network.path} shows no maps; give 0, or .safetensors weights"
         )
-    return FeatureAdapter(config, teacher.network.config.width)
+    return FeatureAdapter(config, teacher.network.config.channels)
 
 
 def distillation_loss(

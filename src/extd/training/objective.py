@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from extd.models.extd import Extd, Heads, JointHeads, Predictions, build_heads
+from extd.models.extd import Heads, JointHeads, Predictions, build_heads
+from extd.models.network import TorchNetwork
 from extd.training.distillation import FeatureAdapter, feature_adapter
 from extd.training.recipe import Recipe
 from extd.training.teacher import Teacher
@@ -29,7 +30,9 @@ class Outputs(NamedTuple):
 class Objective(nn.Module):
     """A network and the parts that are thrown away after training."""
 
-    def __init__(self, network: Extd, recipe: Recipe, teacher: Teacher | None = None) -> None:
+    def __init__(
+        self, network: TorchNetwork, recipe: Recipe, teacher: Teacher | None = None
+    ) -> None:
         super().__init__()
         self.network = network
         self.adapter: FeatureAdapter | None = None

@@ -99,11 +99,11 @@ def build_optimizers(
 def _kernels(objective: Objective) -> list[nn.Parameter]:
     """Kernels between features: not of the image, not depthwise, not of the heads."""
     network = objective.network
-    modules = (network.backbone, network.upsampling, network.tower)
+    parts = [part for name, part in network.named_children() if name != "heads"]
     wanted = {
         id(layer.weight)
-        for module in modules
-        for layer in module.modules()
+        for part in parts
+        for layer in part.modules()
         if isinstance(layer, nn.Conv2d) and layer.groups == 1 and layer.in_channels > IMAGE_CHANNELS
     }
     return [p for p in network.parameters() if id(p) in wanted]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from extd.models.config import ExtdConfig, parse_name
+from extd.models.config import ExtdConfig, NetworkConfig, parse_name
 
 SAMPLINGS = ("anchor_sampling", "size_sampling", "zoom_out")
 
@@ -245,7 +245,7 @@ class Recipe:
     save_every: int = 1000
 
     @property
-    def config(self) -> ExtdConfig:
+    def config(self) -> NetworkConfig:
         """The network to train."""
         return self.network or parse_name(self.model)
 

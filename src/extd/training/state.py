@@ -16,7 +16,7 @@ from torch import nn
 from extd.catalog import find_weights, load_catalog
 from extd.files import whole_file
 from extd.models.checkpoint import load_network, load_torch_file, save_network
-from extd.models.extd import Extd
+from extd.models.network import TorchNetwork, build_network
 from extd.training.objective import Objective
 from extd.training.optimizers import build_optimizers
 from extd.training.recipe import Optimizer, Recipe
@@ -46,7 +46,7 @@ class State:
     """
 
     objective: Objective
-    average: Extd
+    average: TorchNetwork
     optimizers: list[torch.optim.Optimizer]
     scaler: torch.amp.GradScaler
     data: str
@@ -55,7 +55,7 @@ class State:
     precision: str = ""
 
     @property
-    def network(self) -> Extd:
+    def network(self) -> TorchNetwork:
         """The network in training."""
         return self.objective.network
 
@@ -69,7 +69,7 @@ def new_state(
 ) -> State:
     """A run before its first step; `data` and `feed` as of `State`."""
     torch.manual_seed(recipe.seed)
-    network = Extd(recipe.config)
+    network = build_network(recipe.config)
     if recipe.init:
         begin_with(network, recipe.init)
     objective = Objective(network, recipe, teacher).to(device)
@@ -81,7 +81,7 @@ def new_state(
     return State(objective, average, optimizers, scaler, data, feed)
 
 
-def begin_with(network: Extd, weights: str) -> None:
+def begin_with(network: TorchNetwork, weights: str) -> None:
     """Load `weights`, as of `Recipe.init`.
 
     Raises:

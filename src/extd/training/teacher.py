@@ -15,8 +15,8 @@ from torch import Tensor
 from extd.detector import Detector, Options
 from extd.models.anchors import corners, encode
 from extd.models.checkpoint import load_network
-from extd.models.config import ExtdConfig
-from extd.models.extd import Extd
+from extd.models.config import NetworkConfig
+from extd.models.network import TorchNetwork
 from extd.training.assignment import assign
 from extd.training.recipe import Loss
 
@@ -35,7 +35,7 @@ class NetworkTeacher:
         network: frozen, in evaluation mode. No module holds it, so training leaves its mode alone.
     """
 
-    network: Extd
+    network: TorchNetwork
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class SoftTargets(NamedTuple):
 
 
 def load_teacher(
-    model: str | Path, student: ExtdConfig, device: torch.device, *, threads: int = 0
+    model: str | Path, student: NetworkConfig, device: torch.device, *, threads: int = 0
 ) -> Teacher:
     """The teacher that `model` names.
 
@@ -136,7 +136,7 @@ def soft_targets(
     return matched_boxes(*detected_faces(teacher.detector, images, threshold), anchors)
 
 
-def _raw_outputs(network: Extd, images: Tensor, threshold: float) -> SoftTargets:
+def _raw_outputs(network: TorchNetwork, images: Tensor, threshold: float) -> SoftTargets:
     """What a network with the student's anchors says of each of them."""
     maps = network.features(images)
     predictions = network.heads(maps)

@@ -12,10 +12,12 @@ from extd.detector import Detector
 from extd.measure.labelled import evaluate_labelled
 from extd.measure.protocols import single
 from extd.models.export import export_onnx
-from extd.models.extd import Extd
+from extd.models.network import TorchNetwork
 
 
-def average_precision(network: Extd, pictures: Sequence[Picture], threads: int) -> dict[str, float]:
+def average_precision(
+    network: TorchNetwork, pictures: Sequence[Picture], threads: int
+) -> dict[str, float]:
     """AP by the size of faces (`extd.measure.labelled.SIZES`), protocol `single`.
 
     Args:
