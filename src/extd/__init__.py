@@ -13,16 +13,32 @@ if typing.TYPE_CHECKING:
     from extd.faces import Face, Faces
     from extd.images import read_image
     from extd.media.annotate import annotate
+    from extd.media.anonymize import Covering, anonymize
+    from extd.media.crops import crops
 
 __version__ = "0.1.0"
-__all__ = ["Detector", "Face", "Faces", "Options", "__version__", "annotate", "read_image"]
+__all__ = [
+    "Covering",
+    "Detector",
+    "Face",
+    "Faces",
+    "Options",
+    "__version__",
+    "annotate",
+    "anonymize",
+    "crops",
+    "read_image",
+]
 
 _HOMES = {
+    "Covering": "extd.media.anonymize",
     "Detector": "extd.detector",
     "Face": "extd.faces",
     "Faces": "extd.faces",
     "Options": "extd.detector",
     "annotate": "extd.media.annotate",
+    "anonymize": "extd.media.anonymize",
+    "crops": "extd.media.crops",
     "read_image": "extd.images",
 }
 

@@ -13,6 +13,9 @@ Captured = pytest.CaptureFixture[str]
 COMMANDS = {
     "detect": "--out --json --csv --threshold --min-face --max-faces --longest --scales --flip "
     "--model --threads --provider",
+    "blur": "--method --image --shape --margin --strength --keep --out --in-place "
+    "--keep-metadata --check --threshold --longest --scales --flip --model --threads --provider",
+    "crop": "--out --margin --square --min-face --threshold --longest --scales --flip --model",
     "models": "--json",
     "doctor": "--model",
     "eval wider": "--images --ground-truth --predictions --protocol --save-predictions --json "
@@ -20,6 +23,9 @@ COMMANDS = {
     "eval labels": "--protocol --json --model --threads --provider",
     "data check": "--format --images --out --labels-only",
     "data convert": "--to --out --from --images",
+    "bench": "--out --peers --sizes --rounds --batch --picture --images --ground-truth --threads "
+    "--device",
+    "ablate": "--out --images --ground-truth --labels --data --only --device --threads --cache",
     "train": "--out --data --model --resume --device --threads --profile --print-config",
     "convert": "SOURCE TARGET",
     "export": "SOURCE TARGET",

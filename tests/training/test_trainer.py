@@ -168,7 +168,8 @@ def test_a_signal_ends_the_run_with_a_checkpoint(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainer, "update_average", signal_at_three)
-        train(recipe, tmp_path / "run", device="cpu", cache=tmp_path)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, tmp_path / "run", device="cpu", cache=tmp_path)
     assert saved_step(tmp_path / "run") in {4, 5}
     assert len(losses(tmp_path / "run")) == saved_step(tmp_path / "run")
 

@@ -14,7 +14,10 @@ from rich.console import Console
 
 from extd import __version__
 from extd.cli.ablate import ablate
+from extd.cli.bench import bench
+from extd.cli.blur import blur
 from extd.cli.convert import convert
+from extd.cli.crop import crop
 from extd.cli.data import check, convert_data, pack, unpack
 from extd.cli.detect import detect
 from extd.cli.doctor import doctor
@@ -39,14 +42,16 @@ app = App(
 )
 app["--help"].group = app["--version"].group = (Group("This program", sort_key=2),)
 app.command(detect, group=DETECTION, sort_key=0, usage="Usage: extd detect [OPTIONS] PICTURES...")
-app.command(models, group=DETECTION, sort_key=1)
-app.command(doctor, group=DETECTION, sort_key=2)
+app.command(blur, group=DETECTION, sort_key=1, usage="Usage: extd blur [OPTIONS] PICTURES...")
+app.command(crop, group=DETECTION, sort_key=2, usage="Usage: extd crop [OPTIONS] PICTURES...")
+app.command(models, group=DETECTION, sort_key=3)
+app.command(doctor, group=DETECTION, sort_key=4)
 evaluation = App(name="eval", help="Measure a detector.", group=TRAINING, sort_key=0)
 evaluation.command(wider)
 evaluation.command(labels)
 app.command(evaluation)
 datasets = App(
-    name="data", help="Check, convert, pack and fetch pictures.", group=TRAINING, sort_key=5
+    name="data", help="Check, convert, pack and fetch pictures.", group=TRAINING, sort_key=6
 )
 datasets.command(check, sort_key=0)
 datasets.command(convert_data, name="convert", sort_key=1)
@@ -54,10 +59,16 @@ datasets.command(pack, sort_key=2)
 datasets.command(unpack, sort_key=3)
 datasets.command(widerface, sort_key=4)
 app.command(datasets)
-app.command(train, group=TRAINING, sort_key=1)
-app.command(ablate, group=TRAINING, sort_key=2)
-app.command(convert, group=TRAINING, sort_key=3)
-app.command(export, group=TRAINING, sort_key=4)
+app.command(
+    bench,
+    group=TRAINING,
+    sort_key=1,
+    usage="Usage: extd bench --out DIR [OPTIONS] [MODEL|FILE...]",
+)
+app.command(train, group=TRAINING, sort_key=2)
+app.command(ablate, group=TRAINING, sort_key=3)
+app.command(convert, group=TRAINING, sort_key=4)
+app.command(export, group=TRAINING, sort_key=5)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

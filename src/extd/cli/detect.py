@@ -8,10 +8,20 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import Group, Parameter, Token
+from cyclopts import Group, Parameter
 from rich.console import Console
 
 from extd.catalog import DEFAULT_MODEL
+from extd.cli.pictures import (
+    SEARCH,
+    Flip,
+    Longest,
+    Scales,
+    Threshold,
+    check_folder,
+    protect_originals,
+    with_picture,
+)
 from extd.cli.terminal import (
     STDOUT,
     Folder,
@@ -30,24 +40,10 @@ from extd.cli.terminal import (
 if TYPE_CHECKING:
     from extd.detector import Detector
     from extd.faces import Faces
+    from extd.images import Image
     from extd.media.sources import Source
 
 RESULTS = Group("Results", sort_key=1)
-SEARCH = Group("What to look for", sort_key=2)
-
-
-def read_scales(_: object, tokens: Sequence[Token]) -> tuple[float, ...]:
-    """The factors of one or several `--scales`, each like `0.5,1,2`."""
-    words = [word for token in tokens for word in token.value.split(",")]
-    try:
-        return tuple(map(float, words))
-    except ValueError:
-        raise UsageError(f"--scales are {','.join(words)}; give factors like 0.5,1,2") from None
-
-
-SCALES = Parameter(
-    group=SEARCH, metavar="FACTORS", converter=read_scales, n_tokens=1, show_default="1"
-)
 
 
 def detect(
@@ -55,12 +51,12 @@ def detect(
     out: Annotated[Folder | None, Parameter(group=RESULTS)] = None,
     json: Annotated[Target, Parameter(group=RESULTS)] = None,
     csv: Annotated[Target, Parameter(group=RESULTS)] = None,
-    threshold: Annotated[float, Parameter(group=SEARCH)] = 0.5,
+    threshold: Threshold = 0.5,
     min_face: Annotated[float, Parameter(group=SEARCH, metavar="PX")] = 0,
     max_faces: Annotated[int, Parameter(group=SEARCH)] = 750,
-    longest: Annotated[int | None, Parameter(group=SEARCH, metavar="PX")] = None,
-    scales: Annotated[tuple[float, ...], SCALES] = (1.0,),
-    flip: Annotated[bool, Parameter(group=SEARCH, show_default=False)] = False,
+    longest: Longest = None,
+    scales: Scales = (1.0,),
+    flip: Flip = False,
     model: Model = DEFAULT_MODEL,
     threads: Threads = 0,
     provider: Provider = None,
@@ -96,8 +92,8 @@ def detect(
     from extd.media.sources import find_pictures
     from extd.media.writers import CSV_HEADER, csv_lines, json_line
 
-    if out is not None and out.exists() and not out.is_dir():
-        raise UsageError(f"--out {out} is a file; give a folder")
+    if out is not None:
+        check_folder(out)
     sources = find_pictures(pictures, out)
     protect_pictures(sources, out, json, csv)
     with usage():
@@ -171,34 +167,21 @@ def protect_pictures(
             f"--json and --csv both go to {files[0]}; choose two files, or one of them"
         )
     if out is not None:
-        originals = {source.path.resolve() for source in sources}
-        for source in sources:
-            picture = out / picture_name(source.name)
-            if picture.resolve() in originals:
-                raise UsageError(f"--out {out} would replace the picture {picture}; choose another")
+        protect_originals(sources, out, (picture_name(source.name) for source in sources))
 
 
 def detect_one(detector: Detector, source: Source, out: Path | None) -> Faces | Exception:
     """The faces of a picture, which is saved annotated in `out`, or why that failed."""
-    from extd.images import read_image
     from extd.media.annotate import annotate
     from extd.media.writers import picture_name, write_picture
 
-    try:
-        image = read_image(source.path)
-    except (ValueError, OSError) as error:
-        return error
-    except MemoryError:
-        return ValueError(f"{source.path} is too large for the memory of this machine")
-    try:
+    def find(image: Image) -> Faces:
         faces = detector.detect(image)
         if out is not None:
             write_picture(out / picture_name(source.name), annotate(image, faces))
-    except (ValueError, OSError) as error:
-        return ValueError(f"{source.path}: {error}")
-    except MemoryError:
-        return ValueError(f"{source.path} is too large for the memory of this machine")
-    return faces
+        return faces
+
+    return with_picture(source, find)
 
 
 def picture_row(source: Source, faces: Faces) -> str:

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TextIO
 
 import cv2
+import numpy as np
 
 from extd.faces import Faces
 from extd.files import whole_file
 from extd.images import Image
+from extd.media.metadata import NO_METADATA, Metadata
 
 WRITTEN_AS_READ = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 """Formats in which annotated pictures keep their suffix; the others become PNG."""
@@ -98,20 +100,42 @@ def picture_name(name: Path) -> Path:
     return name.with_name(name.name + ".png")
 
 
-def write_picture(path: Path, image: Image) -> None:
+def write_picture(path: Path, image: Image, metadata: Metadata = NO_METADATA) -> None:
     """Write an RGB image [H, W, 3] as the JPEG, PNG or WebP that the suffix says.
 
-    It appears whole, replacing what was there. Folders are made.
+    It appears whole, replacing what was there, and tells nothing but the pixels and `metadata`.
+    Folders are made.
 
     Raises:
-        ValueError: the format cannot hold the image, as WebP more than 16383 px a side.
+        ValueError: the format cannot hold the image, as WebP more than 16383 px a side, or the
+            metadata, as JPEG more than 64 kB of either kind.
     """
+    chunks = {
+        cv2.IMAGE_METADATA_EXIF: metadata.exif,
+        cv2.IMAGE_METADATA_ICCP: metadata.profile,
+    }
+    kinds = [kind for kind, chunk in chunks.items() if chunk]
+    parts = [np.frombuffer(chunks[kind], np.uint8) for kind in kinds]
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     try:
-        encoded = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        encoded = cv2.imencodeWithMetadata(path.suffix, bgr, kinds, parts)
     except cv2.error as error:
         raise ValueError(f"{path} cannot be encoded: {error}") from error
     if not encoded[0]:
         height, width = image.shape[:2]
-        raise ValueError(f"{path}: this format cannot hold {width} x {height} px")
+        also = " with this metadata" if kinds else ""
+        raise ValueError(f"{path}: this format cannot hold {width} x {height} px{also}")
     with whole_file(path) as partial:
         partial.write_bytes(encoded[1].tobytes())
+
+
+def check_replaceable(path: Path) -> None:
+    """Refuse to replace a picture by one that has less in it.
+
+    Raises:
+        ValueError: its format is not written, or it has several frames or pages.
+    """
+    if path.suffix.lower() not in WRITTEN_AS_READ:
+        raise ValueError(f"{path} cannot be replaced: this format is not written")
+    if (frames := cv2.imcount(str(path))) > 1:
+        raise ValueError(f"{path} cannot be replaced: it has {frames} frames, one would stay")

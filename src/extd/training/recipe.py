@@ -264,6 +264,7 @@ class Recipe:
                 (getattr(self, key) >= 1, key, getattr(self, key), "1 or more")
                 for key in ("iterations", "batch", "save_every")
             ),
+            (self.seed >= 0, "seed", self.seed, "0 or more"),
             (self.validation.every >= 1, "validation.every", self.validation.every, "1 or more"),
             (0 <= self.ema < 1, "ema", self.ema, "0 to below 1"),
             (self.freeze_norms >= 0, "freeze_norms", self.freeze_norms, "0 or more"),

@@ -69,6 +69,7 @@ def train(
         FileExistsError: `out` holds a run and `resume` is not set.
         FileNotFoundError: labelled pictures or the teacher are missing.
         ValueError: data, recipe or checkpoint do not fit, or the loss is not finite.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint was saved.
     """
     if (out / CHECKPOINT).exists() and not resume:
         raise FileExistsError(f"{out} holds a run already; add --resume or choose another folder")
@@ -85,7 +86,12 @@ def train(
         validation = read_dataset(Path(recipe.validation.path)) if recipe.validation.path else []
         teacher = None
         if recipe.distillation.teacher:
-            teacher = load_teacher(recipe.distillation.teacher, recipe.config, here.device)
+            teacher = load_teacher(
+                recipe.distillation.teacher,
+                recipe.config,
+                here.device,
+                threads=torch.get_num_threads(),
+            )
         state = open_state(recipe, out, store, here, teacher)
         if here.leads:
             write_recipe(recipe, out)
@@ -197,7 +203,7 @@ def _loop(
                     ap = average_precision(state.average, validation, torch.get_num_threads())
                     journal.measured(state.step, ap)
                     console.print(f"step {state.step}: AP {ap['all']:.4f} on validation pictures")
-            if report.stop:
+            if report.stop and state.step < recipe.iterations:
                 console.print(f"stopped after step {state.step}; go on with --resume")
-                break
+                raise KeyboardInterrupt
     console.print(told)

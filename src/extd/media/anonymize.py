@@ -1,0 +1,206 @@
+"""Faces covered so that nobody is recognised."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from extd.boxes import Boxes, area, longer_side
+from extd.faces import Faces
+from extd.images import Image
+from extd.media.regions import around, check_size
+
+Method = Literal["blur", "pixelate", "solid", "image"]
+Shape = Literal["ellipse", "box"]
+Region = tuple[float, float, float, float]
+"""x1, y1, x2, y2 in pixels."""
+
+BLUR = 1 / 6
+"""Standard deviation of the Gaussian at strength 1, as a share of the face's longer side."""
+CELLS = 4
+"""Cells along the face's longer side at strength 1."""
+LEAST_BLUR, LEAST_CELL = 2.0, 4.0
+"""Pixels below which the standard deviation and a cell never are, so that tiny faces go too."""
+SMALL_BLUR = 4.0
+"""Standard deviation in pixels that a patch is shrunk to, where the Gaussian is cheap."""
+POINTS = 16
+"""Points a side at which it is looked up how much of a face is covered."""
+COVERED = 0.5
+"""Share of a box under covers from which its face counts as covered."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Covering:
+    """How faces are covered, and which are not.
+
+    No face can be made out in a result of the defaults. Software that knows the candidates can
+    still tell many blurred or pixelated faces apart; nothing is left of those under `solid` and
+    `image`.
+
+    Attributes:
+        method: `blur` is a Gaussian with a standard deviation of 1/6 of the face's longer side;
+            `pixelate` leaves 4 cells along that side; `solid` is black; `image` is `picture`,
+            stretched.
+        shape: `ellipse` or `box`.
+        margin: how far the cover reaches over the box on each side, as a share of the box's
+            own. An ellipse holds the whole box from 0.21.
+        strength: 2 blurs twice as far, or leaves half the cells; for `solid` and `image` nothing.
+        picture: uint8 [H, W, 3], RGB, for the method `image`.
+        keep: regions to leave alone: a face whose centre is in one is not covered. A cover of
+            another face may reach into them.
+    """
+
+    method: Method = "blur"
+    shape: Shape = "ellipse"
+    margin: float = 0.25
+    strength: float = 1.0
+    picture: Image | None = None
+    keep: tuple[Region, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            ValueError: a value is out of range; the message names it.
+        """
+        for name, kinds in (("method", get_args(Method)), ("shape", get_args(Shape))):
+            if getattr(self, name) not in kinds:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; give {', '.join(kinds)}")
+        if not 0 <= self.margin < math.inf:
+            raise ValueError(f"margin is {self.margin}; give 0 or more, as a share of the face")
+        if not 0 < self.strength < math.inf:
+            raise ValueError(f"strength is {self.strength}; give a factor above 0")
+        if (self.method == "image") != (self.picture is not None):
+            raise ValueError("the method image needs a picture, and no other method takes one")
+        for x1, y1, x2, y2 in self.keep:
+            # Written so that NaN fails too.
+            if not (x1 < x2 and y1 < y2):
+                raise ValueError(f"the region {x1:g},{y1:g},{x2:g},{y2:g} needs x1 < x2, y1 < y2")
+
+
+DEFAULT = Covering()
+
+
+def anonymize(image: Image, faces: Faces, covering: Covering = DEFAULT) -> Image:
+    """Cover every face.
+
+    Args:
+        image: uint8 [H, W, 3], RGB; it is not changed.
+        faces: those of this image.
+        covering: how, and which not.
+
+    Returns:
+        A new image of the same size.
+
+    Raises:
+        ValueError: `faces` are of a picture of another size.
+    """
+    check_size(image, faces)
+    hidden = _not_kept(faces, covering.keep)
+    covers = around(hidden, covering.margin)
+    sides = longer_side(hidden.boxes).tolist()
+    canvas = image.copy()
+    # Each cover is made of the canvas, not of the image: a lesser blur on a greater one would
+    # bring the face back.
+    for index in np.argsort(-area(covers), kind="stable").tolist():
+        _cover(canvas, covers[index], sides[index], covering)
+    return canvas
+
+
+def uncovered(found: Faces, hidden: Faces, covering: Covering = DEFAULT) -> Faces:
+    """Of the faces `found` in an anonymized picture, those that were not covered.
+
+    A detector that looks again, at a low threshold, also finds covers. A face is uncovered if
+    less than half of its box lies under the covers of the faces `hidden`, and it is not kept.
+    """
+    covers = around(_not_kept(hidden, covering.keep), covering.margin)
+    candidates = _not_kept(found, covering.keep)
+    shares = [_covered_share(box, covers, covering.shape) for box in candidates.boxes]
+    return candidates[np.array(shares, np.float64) < COVERED]
+
+
+def _not_kept(faces: Faces, keep: tuple[Region, ...]) -> Faces:
+    """The faces whose centres are in no region."""
+    x, y = ((faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2).T
+    kept = np.zeros(len(faces), np.bool_)
+    for x1, y1, x2, y2 in keep:
+        kept |= (x1 <= x) & (x <= x2) & (y1 <= y) & (y <= y2)
+    return faces[~kept]
+
+
+def _covered_share(box: NDArray[np.float32], covers: Boxes, shape: Shape) -> float:
+    """Share of a box [4] that lies under covers [M, 4], 0 to 1."""
+    steps = (np.arange(POINTS, dtype=np.float32) + 0.5) / POINTS
+    across, down = np.meshgrid(*(box[:2] + steps[:, None] * (box[2:] - box[:2])).T)
+    points = np.stack([across, down], axis=-1).reshape(-1, 1, 2)
+    off = np.abs(points - (covers[:, :2] + covers[:, 2:]) / 2) / _radii(covers)
+    distance = np.hypot(off[..., 0], off[..., 1]) if shape == "ellipse" else off.max(axis=2)
+    return float((distance <= 1).any(axis=1).mean())
+
+
+def _radii(covers: Boxes) -> NDArray[np.float32]:
+    """Half of the width and height of each cover, [N, 2], at least half a pixel."""
+    return np.maximum((covers[:, 2:] - covers[:, :2]) / 2, np.float32(0.5))
+
+
+def _cover(canvas: Image, cover: NDArray[np.float32], side: float, covering: Covering) -> None:
+    """Cover what lies in `cover` [4] for a face of that longer side in pixels."""
+    height, width = canvas.shape[:2]
+    # A pixel more, for the soft edge of the ellipse.
+    x1, y1 = np.maximum(np.floor(cover[:2]) - 1, 0).astype(int).tolist()
+    x2, y2 = np.minimum(np.ceil(cover[2:]) + 1, [width, height]).astype(int).tolist()
+    if x1 >= x2 or y1 >= y2:
+        return
+    patch = canvas[y1:y2, x1:x2]
+    weights = _weights(cover, covering.shape, x1, y1, x2, y2)
+    canvas[y1:y2, x1:x2] = cv2.blendLinear(
+        _replacement(patch, side, covering), np.ascontiguousarray(patch), weights, 1 - weights
+    )
+
+
+def _weights(
+    cover: NDArray[np.float32], shape: Shape, x1: int, y1: int, x2: int, y2: int
+) -> NDArray[np.float32]:
+    """How much of each pixel is covered: 1 in the shape, and 0 from a pixel outside of it."""
+    radius_x, radius_y = _radii(cover[None])[0]
+    centre_x, centre_y = (cover[:2] + cover[2:]) / 2
+    x = np.abs(np.arange(x1, x2, dtype=np.float32) + 0.5 - centre_x)
+    y = np.abs(np.arange(y1, y2, dtype=np.float32) + 0.5 - centre_y)[:, None]
+    if shape == "box":
+        # Whole pixels: any that the box touches.
+        inside = (x < radius_x + 0.5) & (y < radius_y + 0.5)
+        return np.asarray(inside, np.float32)
+    distance = np.hypot(x / radius_x, y / radius_y)
+    outside = (distance - 1) * min(radius_x, radius_y)
+    return np.asarray(np.clip(1 - outside, 0, 1), np.float32)
+
+
+def _replacement(patch: Image, side: float, covering: Covering) -> Image:
+    """What is seen in place of a patch [h, w, 3], of the same size."""
+    size = patch.shape[1::-1]
+    if covering.method == "blur":
+        deviation = max(covering.strength * side * BLUR, LEAST_BLUR)
+        factor = max(1.0, deviation / SMALL_BLUR)
+        small = _shrink(patch, factor)
+        blurred = cv2.GaussianBlur(small, (0, 0), deviation / factor)
+        return np.asarray(cv2.resize(blurred, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+    if covering.method == "pixelate":
+        cell = max(side / max(1, round(CELLS / covering.strength)), LEAST_CELL)
+        cells = _shrink(patch, cell)
+        return np.asarray(cv2.resize(cells, size, interpolation=cv2.INTER_NEAREST), np.uint8)
+    if covering.picture is not None:
+        picture = cv2.resize(covering.picture, size, interpolation=cv2.INTER_AREA)
+        return np.asarray(picture, np.uint8)
+    return np.zeros_like(patch)
+
+
+def _shrink(patch: Image, factor: float) -> Image:
+    """The patch with about `factor` times fewer pixels a side, at least one, as their means."""
+    height, width = patch.shape[:2]
+    size = max(1, round(width / factor)), max(1, round(height / factor))
+    return np.asarray(cv2.resize(patch, size, interpolation=cv2.INTER_AREA), np.uint8)

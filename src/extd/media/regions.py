@@ -1,0 +1,40 @@
+"""Regions of a picture around its faces."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from extd.boxes import Boxes
+from extd.faces import Faces
+from extd.images import Image
+
+
+def around(faces: Faces, margin: float) -> Boxes:
+    """The boxes of the faces, each wider by `margin` of its own sides on all four of them.
+
+    Returns:
+        float32 [N, 4] of x1, y1, x2, y2 in pixels; they may reach over the picture's border.
+
+    Raises:
+        ValueError: the margin is negative or not finite.
+    """
+    if not 0 <= margin < math.inf:
+        raise ValueError(f"margin is {margin}; give 0 or more, as a share of the face")
+    more = (faces.boxes[:, 2:] - faces.boxes[:, :2]) * np.float32(margin)
+    return np.concatenate([faces.boxes[:, :2] - more, faces.boxes[:, 2:] + more], axis=1)
+
+
+def check_size(image: Image, faces: Faces) -> None:
+    """Refuse faces of another picture.
+
+    Raises:
+        ValueError: `faces` are of a picture of another size.
+    """
+    height, width = image.shape[:2]
+    if (faces.width, faces.height) != (width, height):
+        raise ValueError(
+            f"the faces are of a picture of {faces.width} x {faces.height} px, "
+            f"but the image has {width} x {height}"
+        )

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from cyclopts import App, CycloptsError, Parameter
+from PIL import Image as Pillow
+
+from extd.cli.blur import blur
+from extd.cli.terminal import UsageError
+from extd.images import read_image
+
+Draw = Callable[..., Path]
+Captured = pytest.CaptureFixture[str]
+
+app = App(default_parameter=Parameter(negative=()))
+app.command(blur)
+
+
+def run(*arguments: str) -> int:
+    code = app(
+        ["blur", *arguments], exit_on_error=False, print_error=False, result_action="return_value"
+    )
+    assert isinstance(code, int)
+    return code
+
+
+def faces_of(path: Path | str) -> list[bool]:
+    """Whether each of the two cells of a drawn face is still red."""
+    image = read_image(path).astype(int)
+    return [bool(image[28, 12 + 24 * index, 0] > 100) for index in range(2)]
+
+
+def test_a_folder_gives_the_same_tree_with_faces_covered(
+    draw: Draw, toy: str, capsys: Captured
+) -> None:
+    inputs = [draw("album/a.png", 255), draw("album/trip/b.png", 255, 204), draw("album/c.bmp")]
+    before = [path.read_bytes() for path in inputs]
+    Path("album/notes.txt").write_text("left alone")
+    Path("album/.hidden").write_text("not counted")
+    command = ["album", "--out", "new", "--model", toy, "--method", "solid"]
+    for _ in range(2):
+        assert run(*command) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.splitlines()[-5:] == [
+        "    1  album/a.png",
+        "    0  album/c.bmp",
+        "    2  album/trip/b.png",
+        "3 faces in 3 pictures; 1 other file left alone",
+        "written: new",
+    ]
+    written = sorted(path.relative_to("new").as_posix() for path in Path("new").rglob("*.*"))
+    assert written == ["a.png", "c.bmp.png", "trip/b.png"]
+    assert [path.read_bytes() for path in inputs] == before
+    assert faces_of("album/trip/b.png") == [True, True]
+    assert faces_of("new/trip/b.png") == [False, False]
+    # The face is 12 px around the cell's centre.
+    assert not read_image("new/a.png")[22:34, 6:18].any()
+
+
+def test_a_bad_picture_is_reported_and_the_rest_goes_on(
+    draw: Draw, toy: str, capsys: Captured
+) -> None:
+    draw("album/b.png", 255)
+    Path("album/a.jpg").write_text("text")
+    assert run("album", "missing.png", "--out", "new", "--model", toy) == 1
+    out, err = capsys.readouterr()
+    assert [line.split()[1] for line in err.splitlines()] == ["album/a.jpg", "there"]
+    assert "missing.png" in err
+    assert "1 face in 1 picture, 2 failed" in out
+    assert [path.name for path in Path("new").iterdir()] == ["b.png"]
+
+
+def test_in_place_replaces_the_picture_and_what_a_link_means(draw: Draw, toy: str) -> None:
+    draw("album/a.png", 255).chmod(0o600)
+    original = draw("elsewhere/b.png", 255)
+    Path("album/link.png").symlink_to(original.absolute())
+    assert run("album", "--in-place", "--model", toy, "--method", "solid") == 0
+    assert faces_of("album/a.png") == faces_of(original) == [False, False]
+    assert Path("album/link.png").is_symlink()
+    assert Path("album/a.png").stat().st_mode & 0o777 == 0o600
+
+
+def test_in_place_never_loses_frames(draw: Draw, toy: str, capsys: Captured) -> None:
+    draw("album/a.bmp", 255)
+    frames = [Pillow.new("RGB", (64, 48), color) for color in ("red", "blue")]
+    frames[0].save("album/b.webp", save_all=True, append_images=frames[1:])
+    before = [Path(name).read_bytes() for name in ("album/a.bmp", "album/b.webp")]
+    assert run("album", "--in-place", "--model", toy) == 1
+    assert [Path(name).read_bytes() for name in ("album/a.bmp", "album/b.webp")] == before
+    assert sorted(path.name for path in Path("album").iterdir()) == ["a.bmp", "b.webp"]
+    assert "2 frames" in capsys.readouterr().err
+
+
+def test_check_reports_what_stays_uncovered(draw: Draw, toy: str, capsys: Captured) -> None:
+    draw("a.png", 255, 64)
+    command = ["a.png", "--out", "new", "--model", toy, "--method", "solid"]
+    assert run(*command) == 0
+    assert run(*command, "--check") == 1
+    out, err = capsys.readouterr()
+    assert err == "error: a.png: not covered: 0.25 at 30,22,42,34\n"
+    assert "1 with a face not covered" in out
+    assert faces_of("new/a.png") == [False, False]
+    assert run(*command, "--check", "--threshold", "0.2") == 0
+    assert run(*command, "--check", "--keep", "30,20,45,40") == 0
+
+
+def test_kept_regions_are_left_alone(draw: Draw, toy: str) -> None:
+    draw("a.png", 255, 255)
+    command = ["a.png", "--out", "new", "--model", toy, "--method", "solid"]
+    assert run(*command, "--keep", "30,20,45,40") == 0
+    assert faces_of("new/a.png") == [False, True]
+    assert run(*command, "--keep", "30,20,45,40", "--keep", "0,0,20,40") == 0
+    assert faces_of("new/a.png") == [True, True]
+
+
+def test_a_picture_covers_faces(draw: Draw, toy: str) -> None:
+    draw("a.png", 255)
+    assert cv2.imwrite("smile.png", np.full((9, 9, 3), (255, 0, 0), np.uint8))
+    assert (
+        run("a.png", "--method", "image", "--image", "smile.png", "--out", "new", "--model", toy)
+        == 0
+    )
+    assert (read_image("new/a.png")[22:34, 6:18] == (0, 0, 255)).all()
+
+
+def test_metadata_goes_unless_it_is_kept(draw: Draw, toy: str) -> None:
+    exif = Pillow.Exif()
+    exif.get_ifd(0x8825)[1] = "N"
+    with Pillow.open(draw("a.png", 255)) as picture:
+        picture.save("taken.jpg", exif=exif, comment=b"me")
+    command = ["taken.jpg", "--model", toy]
+    assert run(*command, "--out", "bare") == 0
+    assert run(*command, "--out", "kept", "--keep-metadata") == 0
+    with Pillow.open("bare/taken.jpg") as bare, Pillow.open("kept/taken.jpg") as kept:
+        assert not bare.getexif()
+        assert "comment" not in bare.info
+        assert kept.getexif().get_ifd(0x8825) == {1: "N"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["album"], "either --out DIR or --in-place"),
+        (["album", "--out", "new", "--in-place"], "either --out DIR or --in-place"),
+        (["album", "--out", "album/a.png"], "is a file"),
+        (["album/a.png", "--out", "album"], "would replace the picture album/a.png"),
+        (["album", "--out", "new", "--keep", "1,2,3"], "--keep is 1,2,3"),
+        (["album", "--out", "new", "--keep", "3,2,1,5"], "3,2,1,5"),
+        (["album", "--out", "new", "--margin", "-1"], "margin is -1"),
+        (["album", "--out", "new", "--strength", "0"], "strength is 0"),
+        (["album", "--out", "new", "--method", "image"], "needs a picture"),
+        (["album", "--out", "new", "--image", "missing.png"], "missing.png"),
+        (["album", "--out", "new", "--method", "smear"], "smear"),
+    ],
+)
+def test_wrong_usage_is_explained(draw: Draw, toy: str, arguments: list[str], message: str) -> None:
+    picture = draw("album/a.png", 255)
+    before = picture.read_bytes()
+    with pytest.raises((UsageError, CycloptsError)) as caught:
+        run(*arguments, "--model", toy)
+    assert message in str(caught.value)
+    assert picture.read_bytes() == before
+    assert list(Path().rglob("*.*")) == [picture]

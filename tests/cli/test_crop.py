@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cyclopts import App, CycloptsError, Parameter
+
+from extd.cli.crop import crop
+from extd.cli.terminal import UsageError
+from extd.images import read_image
+
+Draw = Callable[..., Path]
+Captured = pytest.CaptureFixture[str]
+
+app = App(default_parameter=Parameter(negative=()))
+app.command(crop)
+
+
+def run(*arguments: str) -> int:
+    code = app(
+        ["crop", *arguments], exit_on_error=False, print_error=False, result_action="return_value"
+    )
+    assert isinstance(code, int)
+    return code
+
+
+def test_each_face_gets_a_file_that_tells_source_and_rank(
+    draw: Draw, toy: str, capsys: Captured
+) -> None:
+    draw("album/a.png", 153, 255)
+    draw("album/trip/b.bmp", 255)
+    draw("album/none.jpg")
+    for _ in range(2):
+        assert run("album", "--out", "album/faces", "--margin", "0", "--model", toy) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.splitlines()[-5:] == [
+        "    2  album/a.png",
+        "    0  album/none.jpg",
+        "    1  album/trip/b.bmp",
+        "3 faces of 3 pictures",
+        "written: album/faces",
+    ]
+    faces = Path("album/faces")
+    written = sorted(path.relative_to(faces).as_posix() for path in faces.rglob("*.*"))
+    assert written == ["a-001.png", "a-002.png", "trip/b.bmp-001.png"]
+    best = read_image(faces / "a-001.png")
+    assert best.shape == (12, 12, 3)
+    assert np.array_equal(best, read_image("album/a.png")[22:34, 30:42])
+
+
+def test_margin_and_size_are_those_asked_for(draw: Draw, toy: str) -> None:
+    draw("a.png", 255)
+    assert run("a.png", "--out", "wide", "--margin", "0.5", "--square", "--model", toy) == 0
+    assert read_image("wide/a-001.png").shape == (24, 24, 3)
+    assert run("a.png", "--out", "large", "--min-face", "12.5", "--model", toy) == 0
+    assert not Path("large").exists()
+
+
+def test_a_bad_picture_is_reported_and_the_rest_goes_on(
+    draw: Draw, toy: str, capsys: Captured
+) -> None:
+    draw("album/b.png", 255)
+    Path("album/a.jpg").write_bytes(b"")
+    assert run("album", "--out", "new", "--model", toy) == 1
+    out, err = capsys.readouterr()
+    assert err == "error: album/a.jpg is empty\n"
+    assert "1 face of 1 picture, 1 failed" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["album"], "--out"),
+        (["album", "one/b.png", "--out", "one"], "pictures to read in one"),
+        (["album/a.png", "--out", "album"], "pictures to read in album"),
+        (["album", "--out", "album/a.png"], "is a file"),
+        (["album", "--out", "new", "--margin", "-1"], "margin is -1"),
+        (["album", "--out", "new", "--min-face", "-1"], "min_face is -1"),
+    ],
+)
+def test_wrong_usage_is_explained(draw: Draw, toy: str, arguments: list[str], message: str) -> None:
+    pictures = {draw("album/a.png", 255), draw("one/b.png", 255)}
+    with pytest.raises((UsageError, CycloptsError)) as caught:
+        run(*arguments, "--model", toy)
+    assert message in str(caught.value)
+    assert set(Path().rglob("*.*")) == pictures

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import io
+import struct
+from contextlib import suppress
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image as Pillow
+from PIL import ImageCms
+
+from extd.images import read_image
+from extd.media.metadata import Metadata, read_metadata, upright_exif
+from extd.media.writers import check_replaceable, write_picture
+
+ORIENTATION, MAKE, EXIF, GPS = 0x0112, 0x010F, 0x8769, 0x8825
+WIDTH, HEIGHT, NOTES, COMMENT, TAKEN = 0xA002, 0xA003, 0x927C, 0x9286, 0x9003
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+THUMBNAIL = b"\xff\xd8the face as it was\xff\xd9"
+
+
+def source(orientation: int = 6) -> Pillow.Exif:
+    exif = Pillow.Exif()
+    exif[ORIENTATION] = orientation
+    exif[MAKE] = "Camera Works"
+    exif[0x8649] = bytes(600)
+    exif.get_ifd(EXIF).update({WIDTH: 60, HEIGHT: 40, TAKEN: "2024:05:06 07:08:09"})
+    exif.get_ifd(EXIF).update({NOTES: THUMBNAIL, COMMENT: b"short"})
+    exif.get_ifd(GPS).update({1: "N", 2: (48.0, 12.0, 30.5)})
+    return exif
+
+
+def with_thumbnail(exif: bytes) -> bytes:
+    """The structure followed by a second directory, of a thumbnail."""
+    order = "<" if exif[:2] == b"II" else ">"
+    (start,) = struct.unpack_from(order + "I", exif, 4)
+    (count,) = struct.unpack_from(order + "H", exif, start)
+    exif += b"\0" * (len(exif) % 2)
+    following = len(exif)
+    link = start + 2 + 12 * count
+    exif = exif[:link] + struct.pack(order + "I", following) + exif[link + 4 :]
+    after = following + 2 + 24 + 4
+    return (
+        exif
+        + struct.pack(order + "H", 2)
+        + struct.pack(order + "HHII", 0x0201, 4, 1, after)
+        + struct.pack(order + "HHII", 0x0202, 4, 1, len(THUMBNAIL))
+        + bytes(4)
+        + THUMBNAIL
+    )
+
+
+def save(path: Path, exif: bytes) -> Path:
+    image = Pillow.fromarray(np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8))
+    image.save(path, exif=exif, icc_profile=PROFILE)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_what_is_kept_fits_the_upright_pixels_and_shows_no_face(
+    tmp_path: Path, suffix: str
+) -> None:
+    taken = save(tmp_path / f"taken{suffix}", b"Exif\0\0" + with_thumbnail(source().tobytes()[6:]))
+    assert THUMBNAIL in taken.read_bytes()
+    kept = tmp_path / f"kept{suffix}"
+    write_picture(kept, read_image(taken), read_metadata(taken))
+    assert THUMBNAIL not in kept.read_bytes()
+    with Pillow.open(kept) as picture:
+        exif = picture.getexif()
+        assert picture.info["icc_profile"] == PROFILE
+        assert picture.size == (40, 60)
+    assert exif[ORIENTATION] == 1
+    assert exif[MAKE] == "Camera Works"
+    assert set(exif) == {ORIENTATION, MAKE, EXIF, GPS}
+    details = exif.get_ifd(EXIF)
+    assert details == {WIDTH: 40, HEIGHT: 60, TAKEN: "2024:05:06 07:08:09", COMMENT: b"short"}
+    assert exif.get_ifd(GPS) == {1: "N", 2: (48.0, 12.0, 30.5)}
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_nothing_is_kept_by_default(tmp_path: Path, suffix: str) -> None:
+    taken = save(tmp_path / f"taken{suffix}", source().tobytes())
+    bare = tmp_path / f"bare{suffix}"
+    write_picture(bare, read_image(taken))
+    with Pillow.open(bare) as picture:
+        assert not picture.getexif()
+        assert not {"exif", "icc_profile", "xmp", "comment"} & set(picture.info)
+    assert read_metadata(bare) == Metadata()
+
+
+def test_avif_gives_exif_and_other_formats_nothing(tmp_path: Path) -> None:
+    exif = read_metadata(save(tmp_path / "a.avif", source().tobytes())).exif
+    assert b"Camera Works" in exif
+    assert read_metadata(save(tmp_path / "a.tif", source().tobytes())) == Metadata()
+
+
+def test_a_profile_of_other_than_rgb_pixels_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    cmyk = PROFILE[:16] + b"CMYK" + PROFILE[20:]
+    Pillow.new("CMYK", (8, 8)).save(path, icc_profile=cmyk)
+    assert read_metadata(path) == Metadata()
+
+
+@pytest.mark.parametrize("order", [b"II", b"MM"])
+def test_both_byte_orders_are_read_and_a_second_time_nothing_changes(order: bytes) -> None:
+    exif = Pillow.Exif()
+    exif.endian = "<" if order == b"II" else ">"
+    exif[ORIENTATION], exif[MAKE] = 3, "Camera Works"
+    written = exif.tobytes()[6:]
+    assert written[:2] == order
+    clean = upright_exif(written)
+    assert clean[:2] == order
+    assert upright_exif(clean) == clean
+    again = Pillow.Exif()
+    again.load(b"Exif\0\0" + clean)
+    assert dict(again) == {ORIENTATION: 1, MAKE: "Camera Works"}
+
+
+@given(st.binary(max_size=60), st.integers(0, 300), st.integers(0, 255))
+def test_broken_exif_is_refused_or_read_but_never_crashes(
+    tail: bytes, place: int, value: int
+) -> None:
+    exif = bytearray(source().tobytes()[6:])
+    exif[place % len(exif)] = value
+    for broken in (b"MM\0*" + tail, bytes(exif), bytes(exif[:place])):
+        with suppress(ValueError):
+            upright_exif(broken)
+
+
+def test_an_error_names_the_picture(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    kinds, parts = [cv2.IMAGE_METADATA_EXIF], [np.frombuffer(b"MM\0*\0\0\0\x08\0\x09", np.uint8)]
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    done, data = cv2.imencodeWithMetadata(".jpg", pixels, kinds, parts)
+    assert done
+    path.write_bytes(data.tobytes())
+    with pytest.raises(ValueError, match=r"a\.jpg.*cut off"):
+        read_metadata(path)
+
+
+def test_metadata_that_does_not_fit_is_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    large = Metadata(exif=b"MM\0*" + bytes(70_000))
+    with pytest.raises(ValueError, match=r"a\.jpg.*metadata"):
+        write_picture(tmp_path / "a.jpg", np.zeros((8, 8, 3), np.uint8), large)
+    assert list(tmp_path.iterdir()) == []
+    capfd.readouterr()
+
+
+def test_animations_and_formats_that_are_not_written_are_not_replaced(tmp_path: Path) -> None:
+    frames = [Pillow.new("RGB", (8, 8), color) for color in ("red", "blue")]
+    for suffix in (".webp", ".png"):
+        path = tmp_path / f"moving{suffix}"
+        stream = io.BytesIO()
+        frames[0].save(stream, suffix[1:], save_all=True, append_images=frames[1:])
+        path.write_bytes(stream.getvalue())
+        with pytest.raises(ValueError, match="2 frames"):
+            check_replaceable(path)
+    frames[0].save(tmp_path / "still.jpg")
+    check_replaceable(tmp_path / "still.jpg")
+    with pytest.raises(ValueError, match="not written"):
+        check_replaceable(tmp_path / "a.tiff")
