@@ -99,7 +99,8 @@ def test_the_surer_of_two_equal_anchors_is_taken() -> None:
     predictions = Predictions(torch.zeros(1, COUNT, 4), logits)
     predictions.regression[0] = encode(face[0], ANCHORS)
     predictions.regression[..., 2:] -= 8.0  # small boxes: IoUs that add up to less than one
-    face_of = simota(predictions, ANCHORS, face, torch.ones(1, 1, dtype=torch.bool), nothing()).face
+    real = torch.ones(1, 1, dtype=torch.bool)
+    face_of = simota(predictions, ANCHORS, face, real, nothing(), 0.625).face
     assert (face_of[0] >= 0).nonzero().flatten().tolist() == [near[2]]
 
 
@@ -107,7 +108,7 @@ def test_ignored_anchors_stay_ignored_unless_a_face_takes_them() -> None:
     face = torch.tensor([[[40.0, 40, 72, 72]]])
     everywhere = nothing()._replace(ignored=torch.ones(1, COUNT, dtype=torch.bool))
     real = torch.ones(1, 1, dtype=torch.bool)
-    targets = simota(guesses(0), ANCHORS, face, real, everywhere)
+    targets = simota(guesses(0), ANCHORS, face, real, everywhere, 0.625)
     assert (targets.face == 0).any()
     assert torch.equal(targets.ignored, targets.face < 0)
 

@@ -228,7 +228,7 @@ def test_two_processes_learn_as_one_does(recipe: Recipe, tmp_path: Path) -> None
         assert process.returncode == 0, errors.decode()
         assert (b"written" in told) == talks
     assert len(losses(two)) == recipe.iterations
-    assert losses(two) == pytest.approx(losses(one), rel=1e-4)
+    assert losses(two) == pytest.approx(losses(one), rel=1e-3)
 
 
 def test_a_compiler_that_is_missing_is_named(
