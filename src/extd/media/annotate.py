@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from extd.faces import Faces
 from extd.images import Image
+from extd.media.regions import check_size
 
 LINE = (80, 255, 120)
 OUTLINE = (10, 30, 15)
@@ -49,12 +50,8 @@ def annotate(image: Image, faces: Faces) -> Image:
     Raises:
         ValueError: `faces` are of a picture of another size.
     """
+    check_size(image, faces)
     height, width = image.shape[:2]
-    if (faces.width, faces.height) != (width, height):
-        raise ValueError(
-            f"the faces are of a picture of {faces.width} x {faces.height} px, "
-            f"but the image has {width} x {height}"
-        )
     canvas = image.copy()
     frames = [_frame(box, max(height, width)) for box in faces.boxes]
     for frame in frames:

@@ -236,7 +236,7 @@ def _lite(width: int) -> ExtdConfig:
 
 
 LITE_CONFIGS = {"extd-lite": _lite(48), "extd-lite-nano": _lite(32)}
-"""The same idea made for CPUs: docs/lite.md tells why each choice was made."""
+"""The same idea made for CPUs: docs/lite.md sets it beside the paper."""
 
 
 def parse_name(name: str) -> NetworkConfig:

@@ -64,6 +64,13 @@ class PassNorm(nn.Module):
         return normalised
 
 
+def run_layers(layers: nn.ModuleList, x: Tensor, index: int) -> Tensor:
+    """B x C x H x W through `layers`, the norms among them in pass `index`."""
+    for layer in layers:
+        x = layer(x, index) if isinstance(layer, PassNorm) else layer(x)
+    return x
+
+
 class InvertedResidual(nn.Module):
     """Figure 3: point-wise expansion, depthwise 3x3, point-wise projection, and a skip.
 
@@ -103,8 +110,8 @@ class InvertedResidual(nn.Module):
         """B x C_in x H x W to B x C_out x H/stride x W/stride, in pass `index`."""
         out = x
         for stage in (self.expand, self.depthwise, self.project):
-            for layer in stage or ():
-                out = layer(out, index) if isinstance(layer, PassNorm) else layer(out)
+            if stage is not None:
+                out = run_layers(stage, out, index)
         return x + out if self.has_skip else out
 
 
@@ -128,9 +135,7 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: Tensor, index: int) -> Tensor:
         """B x C_in x H x W to B x C_out x H/stride x W/stride, in pass `index`."""
-        out = x
-        for layer in self.conv:
-            out = layer(out, index) if isinstance(layer, PassNorm) else layer(out)
+        out = run_layers(self.conv, x, index)
         return x + out if self.has_skip else out
 
 
@@ -243,6 +248,15 @@ class JointHeads(nn.Module):
         return Predictions(whole[..., :4] * OFFSET_GAIN, whole[..., 4:])
 
 
+def initialize(network: nn.Module) -> None:
+    """He initialisation (Appendix A)."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
 def build_heads(config: NetworkConfig) -> Heads | JointHeads:
     """Fresh heads, which begin with few faces."""
     heads = (Heads if config.head == "maxout" else JointHeads)(config.channels)
@@ -278,11 +292,7 @@ class Extd(nn.Module):
         self.tower = nn.ModuleList(
             ConvBlock(config, config.width, config.width, 1, levels) for _ in range(config.tower)
         )
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):  # He initialisation (Appendix A)
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        initialize(self)
         self.heads = build_heads(config)
 
     def features(self, images: Tensor) -> list[Tensor]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from extd.models.config import MEAN, S3fdConfig
-from extd.models.extd import Predictions, build_heads
+from extd.models.extd import Predictions, build_heads, initialize
 
 VGG16 = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 """Channels of the convolutions between VGG-16's poolings (arXiv 1409.1556, table 1, D)."""
@@ -149,11 +149,7 @@ class S3fd(nn.Module):
         self.config = config
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.backbone = Vgg() if config.backbone == "vgg16" else MobileFaceNet()
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        initialize(self)
         self.heads = build_heads(config)
 
     def features(self, images: Tensor) -> list[Tensor]:

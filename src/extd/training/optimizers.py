@@ -15,7 +15,7 @@ FUSED = ("cpu", "cuda")
 """Devices on which PyTorch moves all weights in one go."""
 IMAGE_CHANNELS = 3
 GAIN = 2.0
-"""How much farther Muon goes than AdamW at the same rate; measured in docs/lite.md."""
+"""How much farther Muon goes than AdamW at the same rate; 2 learned faster than 1."""
 
 
 class ConvolutionMuon(torch.optim.Muon):
