@@ -67,9 +67,9 @@ def test_variants_are_trained_once_measured_and_set_side_by_side(
     out = tmp_path / "out"
     for _ in range(2):
         for name in grid.variants:
-            run_variant(name, variant_recipe(grid, name), out, evaluate)
+            run_variant(name, variant_recipe(grid, name), out, evaluate, "a")
     assert asked == [out / "plain" / "network.onnx", out / "giou" / "network.onnx"]
-    results = finished(grid, out)
+    results = finished(grid, out, "a")
     assert [(r.variant, r.crops, r.images) for r in results] == [("plain", 4, 7), ("giou", 4, 7)]
     text = write_tables(results, out)
     assert "| 0.600 (-0.100) | - |" in text
@@ -82,18 +82,32 @@ def test_variants_are_trained_once_measured_and_set_side_by_side(
     ]
     other = variant_recipe(Grid(grid.recipe, {"iterations": 3}, grid.variants), "plain")
     with pytest.raises(ValueError, match="plain holds the result of another recipe"):
-        run_variant("plain", other, out, evaluate)
+        run_variant("plain", other, out, evaluate, "a")
+
+
+def test_on_other_pictures_a_variant_is_measured_again_but_not_trained(
+    grid: Grid, tmp_path: Path
+) -> None:
+    recipe = variant_recipe(grid, "plain")
+    run_variant("plain", recipe, tmp_path, lambda _: (7, {"easy": 0.5}), "a")
+    weights = tmp_path / "plain" / "weights.safetensors"
+    trained = weights.stat().st_mtime_ns
+    result = run_variant("plain", recipe, tmp_path, lambda _: (8, {"all": 0.25}), "b")
+    assert (result.images, result.ap) == (8, {"all": 0.25})
+    assert weights.stat().st_mtime_ns == trained
+    assert finished(grid, tmp_path, "a") == []
+    assert finished(grid, tmp_path, "b") == [result]
 
 
 def test_the_table_keeps_the_order_of_the_grid_and_leaves_out_what_is_not_done(
     grid: Grid, tmp_path: Path
 ) -> None:
-    assert finished(grid, tmp_path) == []
-    result = Result("giou", 1, 2, 3, 4, 5, {"all": 0.25})
+    assert finished(grid, tmp_path, "a") == []
+    result = Result("giou", 1, 2, 3, 4, 5, "a", {"all": 0.25})
     (tmp_path / "giou").mkdir()
     fields = {name: getattr(result, name) for name in Result.__slots__}
     (tmp_path / "giou" / RESULT).write_text(json.dumps(fields), encoding="utf-8")
-    assert finished(grid, tmp_path) == [result]
+    assert finished(grid, tmp_path, "a") == [result]
 
 
 @pytest.mark.parametrize(

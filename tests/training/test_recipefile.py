@@ -76,7 +76,6 @@ def test_a_network_is_told_by_how_it_differs_from_a_model(tmp_path: Path) -> Non
     )
     recipe = load_recipe(path)
     assert recipe.config == ExtdConfig("ssd", 24, "relu", expansions=(2, 3))
-    assert load_recipe(path, model="extd-fpn-48-relu").config.neck == "fpn"
     plain = written(tmp_path, "data: {sets: [{path: a}]}\nnetwork: {}\n")
     assert load_recipe(plain).config.name == "extd-ssd-32-relu"
 
@@ -104,6 +103,15 @@ def test_sets_are_replaced_in_their_order(tmp_path: Path) -> None:
         load_recipe(path, [Path("x")])
 
 
+def test_another_model_does_not_take_the_network_of_a_recipe(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(
+        "model: extd-lite\nnetwork: {width: 32}\ndata: {sets: [{path: a}]}", encoding="utf-8"
+    )
+    with pytest.raises(ValueError, match="differs from extd-lite, so it cannot train extd-fpn"):
+        load_recipe(path, model="extd-fpn-32-prelu")
+
+
 def test_what_is_written_reads_back_the_same(recipe: Recipe, tmp_path: Path) -> None:
     path = tmp_path / "deep" / "recipe.yaml"
     path.parent.mkdir()
@@ -118,6 +126,8 @@ def test_what_is_written_reads_back_the_same(recipe: Recipe, tmp_path: Path) -> 
         ("data: {set: a}", r"r.yaml: there is no key data.set; did you mean data.sets\?"),
         ("data: {sets: [{paht: a}]}", r"no key data.sets.0.paht; did you mean data.sets.0.path\?"),
         ("data: {sets: [{path: a}]}\nbach: 3", r"no key bach; did you mean batch\?"),
+        ("data: {set: a, xyz: 1}", r"no key data.set"),
+        ("data: {xyz: 1}", r"no key data.xyz; there are sets, max_unreadable"),
         ("data: {}", r"the key data.sets is missing"),
         ("data: {sets: [{path: a}]}\nbatch: many", r"batch is 'many'; it takes a whole number"),
         ("data: {sets: a}", r"data.sets is 'a'; it takes a list"),

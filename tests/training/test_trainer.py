@@ -97,6 +97,21 @@ def test_a_resumed_run_keeps_the_precision_that_was_timed(
     monkeypatch.setattr(trainer, "choose_precision", fail)
     longer = dataclasses.replace(timed, iterations=2)
     train(longer, tmp_path / "run", resume=True, device="cpu", cache=tmp_path)
+    origin = json.loads((tmp_path / "run" / "origin.json").read_text(encoding="utf-8"))
+    told = [(process["from_step"], process["precision"]) for process in origin["processes"]]
+    assert told == [(0, kept), (1, kept)]
+
+
+def test_a_finished_run_is_left_as_it_is(
+    recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = dataclasses.replace(recipe, iterations=1)
+    path = train(recipe, tmp_path / "run", device="cpu", cache=tmp_path)
+    kept = {file: file.read_bytes() for file in path.parent.glob("*.*")}
+    again = train(recipe, tmp_path / "run", resume=True, device="cpu", cache=tmp_path)
+    assert again == path
+    assert kept == {file: file.read_bytes() for file in path.parent.glob("*.*")}
+    assert "has made its 1 steps" in capsys.readouterr().err
 
 
 def test_the_loss_falls_on_a_task_that_can_be_learnt(recipe: Recipe, tmp_path: Path) -> None:
@@ -119,7 +134,9 @@ def test_the_run_folder_tells_all_about_the_run(
     origin = json.loads((run / "origin.json").read_text(encoding="utf-8"))
     assert origin["pictures"] == 6
     assert origin["data"] == notes["data_fingerprint"]
-    assert origin["git"] is None or len(origin["git"].rstrip("+")) == 40
+    (process,) = origin["processes"]
+    assert process["git"] is None or len(process["git"].rstrip("+")) == 40
+    assert (process["from_step"], process["precision"]) == (0, "fp32")
     assert read_columns(run / "validation.csv")["step"] == [4, 6]
     log = read_columns(run / "log.csv")
     assert log["seconds"] == sorted(log["seconds"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated
 
@@ -50,7 +51,7 @@ def ablate(
     """
     from extd.data.datasets import read_dataset
     from extd.detector import Detector
-    from extd.measure.evaluation import evaluate_folder
+    from extd.measure.evaluation import evaluate_folder, find_pictures
     from extd.measure.labelled import evaluate_labelled
     from extd.measure.protocols import single
     from extd.measure.wider import load_ground_truth, rounded
@@ -66,6 +67,7 @@ def ablate(
             variant_recipe,
             write_tables,
         )
+        from extd.training.mixture import fingerprint
 
         with usage():
             chosen = load_grid(grid)
@@ -73,6 +75,10 @@ def ablate(
             recipes = {name: variant_recipe(chosen, name, data or ()) for name in names}
             pictures = read_dataset(labels) if labels is not None else []
             truth = load_ground_truth(ground_truth) if ground_truth is not None else []
+            test = fingerprint(pictures)
+            if images is not None:
+                names = sorted(find_pictures(images, truth))
+                test = sha256("\n".join(names).encode()).hexdigest()[:16]
 
         def evaluate(path: Path) -> tuple[int, dict[str, float | None]]:
             detect = partial(single, Detector(path, threads=threads or 0))
@@ -85,8 +91,10 @@ def ablate(
         console, progress = Console(), Console(stderr=True)
         for name, recipe in recipes.items():
             print_line(progress, f"variant {name}")
-            run_variant(name, recipe, out, evaluate, device=device, threads=threads, cache=cache)
-            text = write_tables(finished(chosen, out), out)
+            run_variant(
+                name, recipe, out, evaluate, test, device=device, threads=threads, cache=cache
+            )
+            text = write_tables(finished(chosen, out, test), out)
     print_line(console, text.rstrip())
     print_line(console, f"written: {out / 'results.md'} and results.csv")
     return 0

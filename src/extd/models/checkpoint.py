@@ -44,7 +44,9 @@ def load_network(path: Path) -> tuple[TorchNetwork, dict[str, object]]:
         raise FileNotFoundError(f"there is no checkpoint {path}")
     if path.suffix.lower() in {".pth", ".pt"}:
         raise ValueError(
-            f"{path} is a PyTorch checkpoint; run: extd convert {path} out.safetensors"
+            f"{path} is a PyTorch checkpoint; a run's weights are in the weights.safetensors "
+            "beside it; for one of the paper's authors, run: "
+            f"extd convert {path} out.safetensors"
         )
     try:
         with safe_open(path, framework="pt") as file:

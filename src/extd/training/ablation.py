@@ -49,6 +49,7 @@ class Result:
         steps: how many were made.
         crops: how many crops it learned from.
         images: how many pictures it was measured on.
+        test: fingerprint of those.
         ap: average precision, 0 to 1, by difficulty or size of faces.
     """
 
@@ -58,6 +59,7 @@ class Result:
     steps: int
     crops: int
     images: int
+    test: str
     ap: dict[str, float | None]
 
 
@@ -109,6 +111,7 @@ def run_variant(
     recipe: Recipe,
     out: Path,
     evaluate: Callable[[Path], tuple[int, Mapping[str, float | None]]],
+    test: str,
     *,
     device: str | None = None,
     threads: int | None = None,
@@ -116,11 +119,14 @@ def run_variant(
 ) -> Result:
     """Train and measure a variant in its folder, or go on with it, or read its result.
 
+    A variant that was measured on other pictures is measured again, not trained again.
+
     Args:
         name: of the variant, and of the folder in `out`.
         recipe: of the variant.
         out: folder of all variants.
         evaluate: gives the number of pictures and the AP of an ONNX file.
+        test: fingerprint of the pictures that it measures on.
         device: as for `train`.
         threads: likewise.
         cache: likewise.
@@ -132,7 +138,9 @@ def run_variant(
     if (folder / RESULT).is_file():
         if (folder / "recipe.yaml").read_text(encoding="utf-8") != dump_recipe(recipe, folder):
             raise ValueError(f"{folder} holds the result of another recipe; choose another --out")
-        return Result(**json.loads((folder / RESULT).read_text(encoding="utf-8")))
+        before = _read(folder)
+        if before.test == test:
+            return before
     weights = train(recipe, folder, resume=True, device=device, threads=threads, cache=cache)
     network, notes = load_network(weights)
     export_onnx(network, folder / "network.onnx", notes)
@@ -144,6 +152,7 @@ def run_variant(
         recipe.iterations,
         recipe.iterations * recipe.batch,
         images,
+        test,
         dict(ap),
     )
     content = {field: getattr(result, field) for field in Result.__slots__}
@@ -152,11 +161,15 @@ def run_variant(
     return result
 
 
-def finished(grid: Grid, out: Path) -> list[Result]:
-    """The results that are in `out`, in the order of the grid."""
-    paths = [out / name / RESULT for name in grid.variants]
-    texts = [path.read_text(encoding="utf-8") for path in paths if path.is_file()]
-    return [Result(**json.loads(text)) for text in texts]
+def _read(folder: Path) -> Result:
+    return Result(**json.loads((folder / RESULT).read_text(encoding="utf-8")))
+
+
+def finished(grid: Grid, out: Path, test: str) -> list[Result]:
+    """The results in `out` on the pictures of fingerprint `test`, in the order of the grid."""
+    folders = [out / name for name in grid.variants]
+    results = [_read(folder) for folder in folders if (folder / RESULT).is_file()]
+    return [result for result in results if result.test == test]
 
 
 def write_tables(results: Sequence[Result], out: Path) -> str:
@@ -183,7 +196,7 @@ def write_tables(results: Sequence[Result], out: Path) -> str:
         partial.write_text(text, encoding="utf-8")
     stream = io.StringIO()
     table = csv.writer(stream, lineterminator="\n")
-    table.writerow(["variant", "parameters", "macs", "steps", "crops", "images", *kinds])
+    table.writerow(["variant", "parameters", "macs", "steps", "crops", "images", "test", *kinds])
     for result in results:
         *fields, ap = (getattr(result, field) for field in Result.__slots__)
         table.writerow([*fields, *ap.values()])

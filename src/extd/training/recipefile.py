@@ -89,8 +89,13 @@ def _with_network(content: Any, model: str | None) -> Any:
     """The recipe's content with the whole network where it tells how that differs from a model."""
     if not isinstance(content, dict):
         return content
-    content = content | ({"model": model} if model else {})
     network = content.get("network") or {}
+    if model and network:
+        raise ValueError(
+            f"its network differs from {content.get('model')}, so it cannot train {model}; "
+            "take a recipe without the key network"
+        )
+    content = content | ({"model": model} if model else {})
     if isinstance(network, dict) and isinstance(content.get("model"), str):
         whole = dataclasses.asdict(parse_name(content["model"])) | network
         content["network"] = whole if network else None
@@ -175,8 +180,9 @@ def _build_dataclass(kind: Any, value: Any, where: str) -> Any:
     dot = f"{where}." if where else ""
     for key in value:
         if key not in known:
-            nearest = difflib.get_close_matches(str(key), known, n=1, cutoff=0)[0]
-            raise ValueError(f"there is no key {dot}{key}; did you mean {dot}{nearest}?")
+            near = difflib.get_close_matches(str(key), known, n=1)
+            advice = f"did you mean {dot}{near[0]}?" if near else f"there are {', '.join(known)}"
+            raise ValueError(f"there is no key {dot}{key}; {advice}")
     for key in required:
         if key not in value:
             raise ValueError(f"the key {dot}{key} is missing")

@@ -22,6 +22,7 @@ import extd
 from extd.files import whole_file
 from extd.training.recipe import Recipe
 from extd.training.recipefile import dump_recipe
+from extd.training.state import State
 
 
 def default_cache() -> Path:
@@ -38,25 +39,35 @@ def write_recipe(recipe: Recipe, out: Path) -> None:
         partial.write_text(dump_recipe(recipe, out.absolute()), encoding="utf-8")
 
 
-def write_origin(out: Path, pictures: int, data: str, device: torch.device) -> None:
-    """Keep in `origin.json` what the weights came from: program, data, machine, command.
+def write_origin(out: Path, state: State, pictures: int, device: torch.device) -> None:
+    """Keep in `origin.json` what the weights came from: data, program, machine, command.
+
+    A run that goes on adds its program, machine and command to those from before.
 
     Args:
         out: run folder.
+        state: of the run, before its next step.
         pictures: how many there are.
-        data: their fingerprint.
         device: where the run computes.
     """
-    content = {
+    path = out / "origin.json"
+    earlier = json.loads(path.read_text("utf-8")) if state.step and path.exists() else {}
+    process = {
+        "from_step": state.step,
         "extd": extd.__version__,
         "git": git_revision(),
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
-        "pictures": pictures,
-        "data": data,
+        "precision": state.precision,
+        "threads": torch.get_num_threads(),
         "command": shlex.join(sys.argv),
     }
-    with whole_file(out / "origin.json") as partial:
+    content = {
+        "pictures": pictures,
+        "data": state.data,
+        "processes": [*earlier.get("processes", []), process],
+    }
+    with whole_file(path) as partial:
         partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 

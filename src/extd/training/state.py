@@ -160,8 +160,6 @@ def save(state: State, recipe: Recipe, out: Path) -> None:
         "optimizers": [optimizer.state_dict() for optimizer in state.optimizers],
         "scaler": state.scaler.state_dict(),
     }
-    with whole_file(out / "checkpoint.pt") as partial:
-        torch.save(content, partial)
     crops = state.step * recipe.batch
     sides = ", ".join(map(str, recipe.augmentation.crops))
     sources = [name for dataset in recipe.data.sets for name in dataset.sources]
@@ -172,6 +170,9 @@ def save(state: State, recipe: Recipe, out: Path) -> None:
         "data_fingerprint": state.data,
     }
     save_network(state.average, out / "weights.safetensors", notes)
+    # Last: a run killed in between makes its last steps, and these weights, again.
+    with whole_file(out / "checkpoint.pt") as partial:
+        torch.save(content, partial)
 
 
 def _fixed(recipe: Recipe) -> dict[str, Any]:

@@ -36,7 +36,7 @@ from extd.training.teacher import Teacher, load_teacher
 from extd.training.validation import average_precision
 
 CHECKPOINT = "checkpoint.pt"
-LOG_EVERY = 20
+LOG_SECONDS = 5.0
 
 
 def train(
@@ -93,9 +93,13 @@ def train(
                 threads=torch.get_num_threads(),
             )
         state = open_state(recipe, out, store, here, teacher)
+        if state.step >= recipe.iterations:
+            told = f"{out} has made its {recipe.iterations} steps: nothing is left to do"
+            console.print(told, markup=False, highlight=False, soft_wrap=True)
+            return out / "weights.safetensors"
         if here.leads:
             write_recipe(recipe, out)
-            write_origin(out, len(store.pictures), state.data, here.device)
+            write_origin(out, state, len(store.pictures), here.device)
         console.print(
             f"{recipe.model} on {here.device}, {state.precision}, {torch.get_num_threads()} "
             f"threads, {len(store.pictures)} pictures, from step {state.step} of "
@@ -165,7 +169,7 @@ def _loop(
 ) -> None:
     """Make the steps that are left."""
     state, recipe, here = stepper.state, stepper.recipe, stepper.here
-    first, began, waited, told = state.step, time.perf_counter(), 0.0, ""
+    first, began, waited, logged, told = state.step, time.perf_counter(), 0.0, 0.0, ""
     with ExitStack() as stack:
         interrupted = stack.enter_context(interruption())
         journal = stack.enter_context(open_journal(out, state.step)) if here.leads else None
@@ -195,8 +199,9 @@ def _loop(
                 due = last or state.step % recipe.save_every == 0
                 if state.step == min(recipe.save_every, recipe.iterations):
                     compare_modes(stepper, batch, console)
-                if due or state.step % LOG_EVERY == 0:
+                if due or seconds - logged > LOG_SECONDS:
                     journal.flush()
+                    logged = seconds
                 if due:
                     save(state, recipe, out)
                 if validation and (last or state.step % recipe.validation.every == 0):
