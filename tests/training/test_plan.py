@@ -18,6 +18,7 @@ from extd.training.plan import (
     draw,
     random_square,
     size_sampled_square,
+    unscaled_square,
     zoomed_out_square,
 )
 from extd.training.recipe import Augmentation, Recipe
@@ -117,15 +118,31 @@ def test_a_zoomed_out_square_holds_the_picture(width: int, height: int, seed: in
     assert square.side <= 2 * max(width, height) + 1
 
 
+@given(st.integers(1, 5000), st.integers(1, 5000), st.integers(0, 2**32))
+def test_an_unscaled_square_lies_inside_or_holds_the_picture(
+    width: int, height: int, seed: int
+) -> None:
+    square = unscaled_square(width, height, 512, np.random.default_rng(seed))
+    assert square.side == 512
+    for begin, length in ((square.left, width), (square.top, height)):
+        low, high = sorted((0, length - 512))
+        assert low <= begin <= high
+
+
 def test_the_kinds_of_crops_come_as_often_as_the_settings_say() -> None:
     settings = Augmentation(
-        anchor_sampling=0, size_sampling=0.3, zoom_out=0.4, face_sizes=(200.0, 0.8)
+        anchor_sampling=0,
+        size_sampling=0.2,
+        zoom_out=0.4,
+        unscaled=0.1,
+        face_sizes=(200.0, 0.8),
     )
     rng = np.random.default_rng(0)
     picture = [Picture(Path("wide.jpg"), 900, 100, np.float32([[400, 20, 440, 60]]), NONE)]
     squares = [draw(picture, np.ones(1), 640, settings, rng).square for _ in range(4000)]
     assert np.mean([s.side >= 900 for s in squares]) == pytest.approx(0.4, abs=0.03)
-    assert np.mean([s.side == 320 for s in squares]) == pytest.approx(0.3, abs=0.03)
+    assert np.mean([s.side == 320 for s in squares]) == pytest.approx(0.2, abs=0.03)
+    assert np.mean([s.side == 640 for s in squares]) == pytest.approx(0.1, abs=0.02)
     inside = [s.side <= 100 and 0 <= s.top <= 100 - s.side for s in squares]
     assert np.mean(inside) == pytest.approx(0.3, abs=0.03)
 

@@ -31,7 +31,7 @@ from extd.training.recipe import (
         ({"augmentation": Augmentation(whole=2.0)}, "augmentation.whole is 2.0; give 0 to 1"),
         (
             {"augmentation": Augmentation(zoom_out=0.6)},
-            "sum of augmentation's anchor_sampling, size_sampling, zoom_out is 1.1; give 0 to 1",
+            "anchor_sampling, size_sampling, zoom_out, unscaled is 1.1; give 0 to 1",
         ),
         ({"augmentation": Augmentation(face_sizes=(500.0, 0.5))}, "augmentation.face_sizes"),
         ({"loss": Loss(negatives=0)}, "loss.negatives is 0"),

@@ -124,6 +124,21 @@ def test_what_a_resumed_run_may_not_change_is_named(recipe: Recipe, tmp_path: Pa
         restore(new_state(recipe, CPU), path, recipe)
 
 
+def test_a_key_that_a_checkpoint_does_not_know_was_at_its_default(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    path = tmp_path / "checkpoint.pt"
+    save(new_state(recipe, CPU), recipe, tmp_path)
+    content = torch.load(path, weights_only=True)
+    del content["recipe"]["augmentation"]["unscaled"]
+    torch.save(content, path)
+    restore(new_state(recipe, CPU), path, recipe)
+    changed = dataclasses.replace(recipe.augmentation, unscaled=0.1)
+    other = dataclasses.replace(recipe, augmentation=changed)
+    with pytest.raises(ValueError, match="made with augmentation"):
+        restore(new_state(other, CPU), path, other)
+
+
 def test_a_full_disk_keeps_the_last_checkpoint(recipe: Recipe, tmp_path: Path) -> None:
     """A limit on the size of files fails in the middle of a write, as a full disk does."""
     state = new_state(recipe, CPU)

@@ -114,6 +114,8 @@ def draw(
         square = size_sampled_square(picture.boxes, size, settings.face_sizes, rng)
     elif kind < sized + settings.zoom_out:
         square = zoomed_out_square(picture.width, picture.height, rng)
+    elif kind < sized + settings.zoom_out + settings.unscaled:
+        square = unscaled_square(picture.width, picture.height, size, rng)
     else:
         square = random_square(picture.boxes, picture.width, picture.height, settings, rng)
     return Plan(
@@ -168,6 +170,11 @@ def zoomed_out_square(width: int, height: int, rng: Generator) -> Square:
     """A square that holds a picture of `width` x `height` px, up to twice as long."""
     side = math.ceil(max(width, height) * (1 + rng.random()))
     return Square(_place(0, width, side, rng), _place(0, height, side, rng), side)
+
+
+def unscaled_square(width: int, height: int, size: int, rng: Generator) -> Square:
+    """A square of `size` px in a picture of `width` x `height` px, or one that holds it."""
+    return Square(_place(0, width, size, rng), _place(0, height, size, rng), size)
 
 
 def _size(box: NDArray[np.float32]) -> float:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from extd.models.config import ExtdConfig, NetworkConfig, parse_name
 
-SAMPLINGS = ("anchor_sampling", "size_sampling", "zoom_out")
+SAMPLINGS = ("anchor_sampling", "size_sampling", "zoom_out", "unscaled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +61,14 @@ class Augmentation:
         crops: sides of the square crops, px. Multiples of 128 give whole cells at every level.
         crop_order: `random`: each step takes one of the sides by chance; `growing`: the run is
             divided into as many equal parts, which take one side after the other.
-        anchor_sampling: probability of data-anchor-sampling; crops of none of the three kinds are
-            random squares inside the picture.
+        anchor_sampling: probability of data-anchor-sampling; crops of none of the four kinds are
+            random squares with a face inside the picture.
         size_sampling: probability that a random face is brought to a size drawn evenly from the
             logarithms of `face_sizes`, but not enlarged more than twice.
         zoom_out: probability that the crop shows the whole picture, with up to as much again
             around it.
+        unscaled: probability that the crop is cut anywhere and not scaled, as a detector will see
+            the picture, with faces or without.
         face_sizes: the least size aimed at, crop px, and the largest, as a share of the crop.
         square: range of the random square's side, as shares of the picture's short side.
         whole: probability that a random square is the whole short side.
@@ -82,6 +84,7 @@ class Augmentation:
     anchor_sampling: float = 0.5
     size_sampling: float = 0.0
     zoom_out: float = 0.0
+    unscaled: float = 0.0
     face_sizes: tuple[float, float] = (10.0, 0.8)
     square: tuple[float, float] = (0.3, 1.0)
     whole: float = 0.2
@@ -286,7 +289,7 @@ class Recipe:
             ),
             _share(
                 f"the sum of augmentation's {', '.join(SAMPLINGS)}",
-                crops.anchor_sampling + crops.size_sampling + crops.zoom_out,
+                sum(getattr(crops, key) for key in SAMPLINGS),
             ),
             (
                 0 < crops.face_sizes[0] <= crops.face_sizes[1] * min(crops.crops, default=0),

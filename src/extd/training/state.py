@@ -19,7 +19,7 @@ from extd.models.checkpoint import load_network, load_torch_file, save_network
 from extd.models.network import TorchNetwork, build_network
 from extd.training.objective import Objective
 from extd.training.optimizers import build_optimizers
-from extd.training.recipe import Optimizer, Recipe
+from extd.training.recipe import Augmentation, Distillation, Loss, Optimizer, Recipe
 from extd.training.teacher import Teacher
 
 STEP_FACTOR = 0.1
@@ -28,6 +28,13 @@ FIXED = (
     *("optimizer", "ema", "freeze_norms"),
 )
 """What a resumed run may not change. Iterations may, to make a run longer or shorter."""
+SETTINGS = {
+    "augmentation": Augmentation,
+    "loss": Loss,
+    "distillation": Distillation,
+    "optimizer": Optimizer,
+}
+"""Those of them that have keys of their own."""
 
 
 @dataclass(slots=True)
@@ -196,8 +203,11 @@ def restore(state: State, path: Path, recipe: Recipe) -> None:
     if not {"recipe", "data", "feed", "step", "precision"} <= content.keys():
         raise ValueError(f"{path} is no checkpoint of extd train; it holds {sorted(content)}")
     wanted = {**_fixed(recipe), "pictures of fingerprint": state.data, "feed": state.feed}
+    # A key that was unknown when the run began had no effect: its default has none.
+    defaults = {key: dataclasses.asdict(settings()) for key, settings in SETTINGS.items()}
     found = {
         **content["recipe"],
+        **{key: values | content["recipe"][key] for key, values in defaults.items()},
         "pictures of fingerprint": content["data"],
         "feed": content["feed"],
     }
