@@ -27,7 +27,7 @@ def test_the_version_is_that_of_the_package() -> None:
 
 
 def test_importing_loads_none_of_the_optional_packages() -> None:
-    optional = {"torch", "onnx", "PIL", "scipy", "safetensors", "yaml", "cyclopts", "rich"}
+    optional = {"torch", "onnx", "av", "PIL", "scipy", "safetensors", "yaml", "cyclopts", "rich"}
     program = f"import sys, extd; print(*sorted({optional!r} & sys.modules.keys()))"
     result = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True

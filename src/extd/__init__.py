@@ -15,6 +15,10 @@ if typing.TYPE_CHECKING:
     from extd.media.annotate import annotate
     from extd.media.anonymize import Covering, anonymize
     from extd.media.crops import crops
+    from extd.media.frame import Fault, Frame
+    from extd.media.frames import open_source
+    from extd.media.video import Span
+    from extd.media.videowriter import write_video
 
 __version__ = "0.1.0"
 __all__ = [
@@ -22,12 +26,17 @@ __all__ = [
     "Detector",
     "Face",
     "Faces",
+    "Fault",
+    "Frame",
     "Options",
+    "Span",
     "__version__",
     "annotate",
     "anonymize",
     "crops",
+    "open_source",
     "read_image",
+    "write_video",
 ]
 
 _HOMES = {
@@ -35,11 +44,16 @@ _HOMES = {
     "Detector": "extd.detector",
     "Face": "extd.faces",
     "Faces": "extd.faces",
+    "Fault": "extd.media.frame",
+    "Frame": "extd.media.frame",
     "Options": "extd.detector",
+    "Span": "extd.media.video",
     "annotate": "extd.media.annotate",
     "anonymize": "extd.media.anonymize",
     "crops": "extd.media.crops",
+    "open_source": "extd.media.frames",
     "read_image": "extd.images",
+    "write_video": "extd.media.videowriter",
 }
 
 

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extd.media.sources import find_pictures
+from extd.media.sources import find_media, find_pictures, is_video, read_list
 
 NAMES = st.sampled_from(["a.jpg", "A.JPG", "a.png", "a-2.jpg", "a.jpg.png", "b.tiff", "b.tiff.png"])
 
@@ -113,3 +114,34 @@ def test_what_an_earlier_run_left_below_a_folder_is_no_input(album: Path) -> Non
     for results in ("album", ".", "other"):
         assert found("album", results) == everything
     assert found("album/trip/b.jpg", "album/trip") == ["album/trip/b.jpg"]
+
+
+def test_videos_count_where_they_are_asked_for(album: Path) -> None:
+    (album / "album" / "d.MP4").touch()
+    (album / "album" / "trip" / "e.mkv").touch()
+    found = find_media(["album"])
+    assert [str(source.name) for source in found if is_video(source.path)] == [
+        "d.MP4",
+        "trip/e.mkv",
+    ]
+    assert [source for source in found if not is_video(source.path)] == find_pictures(["album"])
+    assert [source.name for source in find_media(["album/*.MP4"])] == [Path("d.MP4")]
+
+
+def test_links_that_lead_to_themselves_end(album: Path) -> None:
+    (album / "album" / "again").symlink_to("..")
+    (album / "album" / "loop.jpg").symlink_to("loop.jpg")
+    found = find_pictures(["album", "album/**/*.jpg"], album / "album" / "trip")
+    assert [str(source.name) for source in found] == ["a.PNG", "b.jpg", "loop.jpg"]
+
+
+def test_a_list_takes_the_place_of_a_dash() -> None:
+    stream = io.StringIO("b c.jpg\n\n-\r\nd.jpg")
+    assert read_list(["a.jpg", "-", "e.jpg", "-"], stream) == [
+        "a.jpg",
+        "b c.jpg",
+        "-",
+        "d.jpg",
+        "e.jpg",
+    ]
+    assert read_list(["a.jpg"], iter(())) == ["a.jpg"]

@@ -27,7 +27,7 @@ from extd.cli.models import models
 from extd.cli.terminal import STDOUT, UsageError, print_error, print_line
 from extd.cli.train import train
 from extd.cli.widerface import widerface
-from extd.media.sources import SUFFIXES
+from extd.media.sources import LIST, SUFFIXES, VIDEO_SUFFIXES
 
 DETECTION = Group("Find faces", sort_key=0)
 TRAINING = Group("Measure and train", sort_key=1)
@@ -108,11 +108,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 def with_stdout(tokens: Sequence[str]) -> list[str]:
     """The arguments with the value `-`, standard output, for a bare `--json` or `--csv`.
 
-    Bare is one that ends the line or comes before another option or a picture.
+    Bare is one that ends the line or comes before another option or a picture. Any other `-`, the
+    list on standard input, goes to the end, behind the options, one of which it would pass for.
     """
-    explicit = []
+    explicit: list[str] = []
+    listed, previous = False, ""
     for token, following in pairwise([*tokens, "--"]):
         option = following.startswith("-") and following != STDOUT
-        bare = option or Path(following).suffix.lower() in SUFFIXES
-        explicit.append(f"{token}={STDOUT}" if token in {"--json", "--csv"} and bare else token)
+        bare = option or Path(following).suffix.lower() in SUFFIXES | VIDEO_SUFFIXES
+        if token == LIST and previous not in {"--json", "--csv"}:
+            listed = True
+        else:
+            explicit.append(f"{token}={STDOUT}" if token in {"--json", "--csv"} and bare else token)
+        previous = token
+    if listed:
+        explicit += [LIST] if "--" in explicit else ["--", LIST]
     return explicit

@@ -1,4 +1,4 @@
-"""`extd blur`: pictures in; the same pictures with their faces covered out."""
+"""`extd blur`: pictures and videos in; the same with their faces covered out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from cyclopts import Group, Parameter, Token
 from rich.console import Console
 
 from extd.catalog import DEFAULT_MODEL
-from extd.cli.detect import count
 from extd.cli.pictures import (
     Flip,
     Longest,
@@ -29,15 +28,23 @@ from extd.cli.terminal import (
     Provider,
     Threads,
     UsageError,
+    count,
     print_error,
     print_line,
-    progress_bar,
     usage,
 )
+from extd.cli.video import (
+    Hold,
+    Tally,
+    count_uncovered,
+    cover_video,
+    media_bar,
+    result_name,
+)
+from extd.media.sources import real_path
 
 if TYPE_CHECKING:
     from extd.detector import Detector
-    from extd.faces import Faces
     from extd.images import Image
     from extd.media.anonymize import Covering, Region
     from extd.media.sources import Source
@@ -86,6 +93,7 @@ def blur(
     margin: Annotated[float, Parameter(group=COVER)] = 0.25,
     strength: Annotated[float, Parameter(group=COVER)] = 1.0,
     keep: Annotated[tuple[tuple[float, float, float, float], ...], KEEP] = (),
+    hold: Hold = 5,
     threshold: Threshold = 0.3,
     longest: Longest = None,
     scales: Scales = (1.0,),
@@ -94,30 +102,39 @@ def blur(
     threads: Threads = 0,
     provider: Provider = None,
 ) -> int:
-    """Cover the faces in pictures, so that nobody is recognised.
+    """Cover the faces in pictures and videos, so that nobody is recognised.
 
-    PICTURES are files, folders (with the folders in them) and quoted globs. Other files in the
-    folders are left alone and counted. A picture that cannot be read is reported, the rest goes
-    on, and the exit code is 1. Of animations the first frame is taken.
+    PICTURES are files, folders (with the folders in them), quoted globs and -, for a list on the
+    standard input. Other files in the folders are left alone and counted. What cannot be read is
+    reported, the rest goes on, and the exit code is 1. Of animations the first frame is taken.
+
+    Videos need the extra `video`. Their audio stays as it is: voices are not disguised. Subtitles
+    and other tracks are left out. Of a broken video, or after Ctrl-C, what could be read is
+    written.
 
         extd blur album --out album-anonymous --check
+        extd blur party.mp4 --out blurred --hold 10
         extd blur photo.jpg --out blurred --method solid --shape box
 
     Args:
         pictures: What to anonymise.
-        out: Save the pictures in this folder, in the same tree: JPEG, PNG and WebP as they were,
-            others as PNG.
+        out: Save the results in this folder, in the same tree: JPEG, PNG and WebP as they were,
+            other pictures as PNG; MP4, MOV, MKV and WebM as they were, other videos as MKV.
         in_place: Replace the pictures instead; only JPEG, PNG and WebP.
         keep_metadata: Keep EXIF, with the place and time, and the colour profile of JPEG, PNG,
-            WebP and AVIF (EXIF alone). Thumbnails and makers' notes are never kept.
+            WebP and AVIF (EXIF alone), and what a video tells of place, time and camera.
+            Thumbnails and makers' notes are never kept.
         check: Look at the results again, for faces of a probability above 0.2, and report
-            pictures with one that is not covered; the exit code is 1. Many will be none.
+            pictures, and frames of videos, with one that is not covered; the exit code is 1. Many
+            will be none.
         method: blur, pixelate (4 cells a face), solid (black), or image.
         image: The picture for the method image.
         shape: What the cover looks like.
         margin: How far it reaches over the box on each side, as a share of the box's own.
         strength: 2 blurs twice as far, or leaves half the cells.
         keep: Leave faces alone whose centre is in this region, in pixels of the upright picture.
+        hold: For so many frames a face stays covered where it is missed, and before and after it
+            is seen. As many frames are held in memory.
         threshold: Least probability of a face, 0 to below 1. Lower covers more, also what is none.
         longest: Resize pictures to this longer side to look at them. Smaller is faster and finds
             less.
@@ -131,16 +148,23 @@ def blur(
     from extd.detector import Detector, Options
     from extd.images import read_image
     from extd.media.anonymize import Covering
-    from extd.media.sources import find_pictures
-    from extd.media.writers import picture_name
+    from extd.media.sources import find_media, find_pictures, is_video, read_list
+    from extd.media.video import pyav
 
     if (out is None) != in_place:
         raise UsageError("give either --out DIR or --in-place")
-    if out is not None:
+    if hold < 0:
+        raise UsageError(f"--hold is {hold}; give 0 or more frames")
+    inputs = read_list(pictures, sys.stdin)
+    if out is None:
+        sources = find_pictures(inputs)
+        for source in sources:
+            if is_video(source.path):
+                raise UsageError(f"{source.path}: videos are not replaced; give --out DIR")
+    else:
         check_folder(out)
-    sources = find_pictures(pictures, out)
-    if out is not None:
-        protect_originals(sources, out, (picture_name(source.name) for source in sources))
+        sources = find_media(inputs, out)
+        protect_originals(sources, out, (result_name(source) for source in sources))
     with usage():
         covering = Covering(
             method=method,
@@ -154,28 +178,51 @@ def blur(
         providers = None if provider is None else [provider]
         detector = Detector(model, options=options, threads=threads, providers=providers)
 
-    bar = progress_bar("covering", hidden=len(sources) == 1)
+    videos = sum(is_video(source.path) for source in sources)
+    if videos:
+        pyav()
+    bar = media_bar("covering", hidden=len(sources) == 1 and not videos)
     table = bar.console if sys.stdout.isatty() and not bar.disable else Console()
+    checked_from = min(CHECKED_FROM, threshold) if check else None
     found = failed = bare = 0
     print_line(table, "faces  picture")
     with bar:
-        for source in bar.track(sources):
-            target = source.path.resolve() if out is None else out / picture_name(source.name)
-            result = blur_one(
-                detector, source, target, covering, keep_metadata=keep_metadata, check=check
-            )
-            if isinstance(result, Exception):
-                failed += 1
-                print_error(str(result), bar.console)
-                continue
-            faces, left = result
-            found += len(faces)
-            print_line(table, f"{len(faces):5}  {source.path}")
-            if len(left):
-                bare += 1
-                print_error(f"{source.path}: not covered: {describe(left)}", bar.console)
-    done = f"{count(found, 'face')} in {count(len(sources) - failed, 'picture')}"
-    others = count_others(pictures, sources, out)
+        for source in bar.track(sources, description="covering"):
+            target = real_path(source.path) if out is None else out / result_name(source)
+            if is_video(source.path):
+                tally = cover_video(
+                    detector,
+                    source,
+                    target,
+                    covering,
+                    hold=hold,
+                    keep_metadata=keep_metadata,
+                    checked_from=checked_from,
+                    bar=bar,
+                )
+            else:
+                tally = cover_picture(
+                    detector,
+                    source,
+                    target,
+                    covering,
+                    keep_metadata=keep_metadata,
+                    checked_from=checked_from,
+                )
+            found += tally.faces
+            failed += tally.error is not None
+            bare += bool(tally.bare)
+            if tally.frames:
+                of = f", {count(tally.frames, 'frame')}" if is_video(source.path) else ""
+                print_line(table, f"{tally.faces:5}  {source.path}{of}")
+            if tally.error is not None:
+                print_error(str(tally.error), bar.console)
+            if tally.bare:
+                told = describe(tally, video=is_video(source.path))
+                print_error(f"{source.path}: {told}", bar.console)
+    kind = "picture" if not videos else "video" if videos == len(sources) else "file"
+    done = f"{count(found, 'face')} in {count(len(sources) - failed, kind)}"
+    others = count_others(inputs, sources, out)
     for number, what in ((failed, "failed"), (bare, "with a face not covered")):
         done += f", {number:,} {what}" if number else ""
     if others:
@@ -186,27 +233,32 @@ def blur(
     return 1 if failed or bare else 0
 
 
-def blur_one(
+def cover_picture(
     detector: Detector,
     source: Source,
     target: Path,
     covering: Covering,
     *,
     keep_metadata: bool,
-    check: bool,
-) -> tuple[Faces, Faces] | Exception:
-    """The faces of a picture, which is written with these covered, and those left uncovered.
+    checked_from: float | None,
+) -> Tally:
+    """Write a picture with its faces covered; nothing is written where that fails.
 
-    Or why that failed; then nothing is written.
+    Args:
+        detector: what looks.
+        source: the picture.
+        target: the file to write, named by `picture_name`, or the picture itself.
+        covering: how to cover.
+        keep_metadata: copy EXIF and colour profile.
+        checked_from: look at the result again, for faces of at least this probability.
     """
-    from extd.faces import Faces
     from extd.media.anonymize import anonymize, uncovered
     from extd.media.metadata import NO_METADATA, read_metadata
     from extd.media.writers import check_replaceable, write_picture
 
-    def cover(image: Image) -> tuple[Faces, Faces]:
+    def cover(image: Image) -> Tally:
         metadata = read_metadata(source.path) if keep_metadata else NO_METADATA
-        in_place = target == source.path.resolve()
+        in_place = target == real_path(source.path)
         if in_place:
             check_replaceable(target)
         mode = source.path.stat().st_mode
@@ -215,16 +267,18 @@ def blur_one(
         write_picture(target, covered, metadata)
         if in_place:
             target.chmod(mode)
-        if not check:
-            return faces, Faces.empty(faces.width, faces.height)
-        low = min(CHECKED_FROM, detector.options.threshold)
-        found = detector.detect(covered, replace(detector.options, threshold=low))
-        return faces, uncovered(found, faces, covering)
+        tally = Tally(frames=1, faces=len(faces))
+        if checked_from is not None:
+            again = detector.detect(covered, replace(detector.options, threshold=checked_from))
+            count_uncovered(tally, uncovered(again, faces, covering))
+        return tally
 
-    return with_picture(source, cover)
+    result = with_picture(source, cover)
+    return Tally(error=result) if isinstance(result, Exception) else result
 
 
-def describe(faces: Faces) -> str:
-    """As in `0.31 at 10,20,30,40`, the first three."""
-    shown = [f"{face.score:.2f} at " + ",".join(f"{v:.0f}" for v in face.box) for face in faces[:3]]
-    return "; ".join(shown) + (f" and {len(faces) - 3:,} more" if len(faces) > 3 else "")
+def describe(tally: Tally, *, video: bool) -> str:
+    """What was left uncovered."""
+    frames = f" in {count(tally.bare, 'frame')}" if video else ""
+    more = f" and {tally.left - len(tally.told):,} more" if tally.left > len(tally.told) else ""
+    return f"not covered{frames}: " + "; ".join(tally.told) + more

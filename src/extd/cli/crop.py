@@ -11,7 +11,6 @@ from cyclopts import Group, Parameter
 from rich.console import Console
 
 from extd.catalog import DEFAULT_MODEL
-from extd.cli.detect import count
 from extd.cli.pictures import Flip, Longest, Scales, Threshold, check_folder, with_picture
 from extd.cli.terminal import (
     Folder,
@@ -19,6 +18,7 @@ from extd.cli.terminal import (
     Provider,
     Threads,
     UsageError,
+    count,
     print_error,
     print_line,
     progress_bar,
@@ -77,11 +77,11 @@ def crop(
     """
     from extd.detector import Detector, Options
     from extd.media.crops import crops
-    from extd.media.sources import find_pictures
+    from extd.media.sources import find_pictures, read_list
     from extd.media.writers import write_picture
 
     check_folder(out)
-    sources = find_pictures(pictures, out)
+    sources = find_pictures(read_list(pictures, sys.stdin), out)
     protect_folders(sources, out)
     if not 0 <= margin <= 10:
         raise UsageError(f"--margin is {margin}; give 0 to 10, as a share of the face")

@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 from rich.console import Console
 
-from extd.cli.detect import count
-from extd.cli.terminal import Folder, UsageError, print_error, print_line, progress_bar, usage
+from extd.cli.terminal import (
+    Folder,
+    UsageError,
+    count,
+    print_error,
+    print_line,
+    progress_bar,
+    usage,
+)
 
 if TYPE_CHECKING:
     from extd.data.check import Finding, Tally

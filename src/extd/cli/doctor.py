@@ -24,7 +24,7 @@ FACE = (112.0, 57.0, 206.0, 173.0)
 """Where the face of `PICTURE` is: x1, y1, x2, y2 in pixels."""
 LEAST_IOU = 0.5
 
-EXTRAS = ("scipy", "torch", "safetensors", "pyyaml", "onnx", "onnxscript")
+EXTRAS = ("av", "scipy", "torch", "safetensors", "pyyaml", "onnx", "onnxscript")
 CPU_FEATURES = (
     *("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"),
     *("asimd", "asimddp", "i8mm", "bf16", "sve"),

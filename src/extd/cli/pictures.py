@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 from cyclopts import Group, Parameter, Token
 
 from extd.cli.terminal import UsageError
+from extd.media.sources import real_path
 
 if TYPE_CHECKING:
     from extd.images import Image
@@ -77,9 +78,9 @@ def protect_originals(sources: Sequence[Source], out: Path, written: Iterable[Pa
     Raises:
         UsageError: one of the names `written` in the folder `out` is a source; it is named.
     """
-    originals = {source.path.resolve() for source in sources}
+    originals = {real_path(source.path) for source in sources}
     for name in written:
-        if (out / name).resolve() in originals:
+        if real_path(out / name) in originals:
             raise UsageError(f"--out {out} would replace the picture {out / name}; choose another")
 
 
@@ -97,7 +98,7 @@ def count_others(
                 name
                 for name in folders
                 if not name.startswith(".")
-                and (results is None or Path(parent, name).resolve() != results.resolve())
+                and (results is None or real_path(Path(parent, name)) != real_path(results))
             ]
             files |= {Path(parent, name).absolute() for name in names if not name.startswith(".")}
     return len(files - {source.path.absolute() for source in sources})

@@ -115,3 +115,8 @@ def check_suffix(target: Path, suffix: str) -> None:
 def report_file(path: Path) -> None:
     """Name a file that was written, and its size."""
     print_line(Console(), f"written: {path}, {path.stat().st_size / 1e3:,.0f} kB")
+
+
+def count(number: int, noun: str) -> str:
+    """As in `1 face` and `2 faces`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -7,8 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
-from extd.cli.detect import count
-from extd.cli.terminal import Folder, print_error, print_line, usage
+from extd.cli.terminal import Folder, count, print_error, print_line, usage
 
 
 def widerface(

@@ -1,4 +1,4 @@
-"""Which pictures a list of files, folders and globs means."""
+"""Which pictures and videos a list of files, folders and globs means."""
 
 from __future__ import annotations
 
@@ -9,11 +9,18 @@ from pathlib import Path
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif"})
 """File names that count as pictures in folders and globs."""
+VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".wmv"}
+    | {".flv", ".3gp", ".ogv"}
+)
+"""File names that count as videos, in folders and globs and by themselves."""
+LIST = "-"
+"""An input that stands for paths on standard input, one a line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A picture to read.
+    """A picture or video to read.
 
     Attributes:
         path: the file, as the user would name it.
@@ -29,20 +36,47 @@ def find_pictures(inputs: Iterable[str | Path], results: Path | None = None) -> 
 
     A file is taken whatever its suffix, and even if it does not exist: reading it tells. A folder
     gives the pictures in it and below, a glob (`*`, `?`, `[...]`, `**`) those that match and
-    those in folders that match, both sorted and without hidden ones. Of a file the name is the
-    file's own, below a folder or a glob it keeps the folders; where two names are equal but for
-    the letter case, the later one gets a number. A folder or glob without pictures, and a folder
-    that cannot be listed, stand for themselves, so that reading them tells too. Where
-    `results` lies below a folder or glob, what an earlier run left there is no input.
+    those in folders that match, both sorted and without hidden ones; folders that are links are
+    not entered, so that none is in itself. Of a file the name is the file's own, below a folder or
+    a glob it keeps the folders; where two names are equal but for the letter case, the later one
+    gets a number. A folder or glob without pictures, and a folder that cannot be listed, stand for
+    themselves, so that reading them tells too. Where `results` lies below a folder or glob, what
+    an earlier run left there is no input.
     """
-    left_out = None if results is None else results.resolve()
+    return _find(inputs, results, SUFFIXES)
+
+
+def find_media(inputs: Iterable[str | Path], results: Path | None = None) -> list[Source]:
+    """List the pictures and videos that `inputs` mean, likewise."""
+    return _find(inputs, results, SUFFIXES | VIDEO_SUFFIXES)
+
+
+def is_video(path: Path) -> bool:
+    """Whether a file is a video, by its name."""
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def read_list(inputs: Iterable[str], stream: Iterable[str]) -> list[str]:
+    """The inputs, with the lines of a stream, as standard input, in place of `-`."""
+    listed: list[str] = []
+    for item in inputs:
+        lines = (line.rstrip("\r\n") for line in stream)
+        listed += filter(None, lines) if item == LIST else [item]
+    return listed
+
+
+def _find(
+    inputs: Iterable[str | Path], results: Path | None, suffixes: frozenset[str]
+) -> list[Source]:
+    """The files that `inputs` mean, of folders and globs those with the suffixes."""
+    left_out = None if results is None else real_path(results)
     names: dict[Path, Path] = {}
     paths: dict[Path, Path] = {}
     taken: set[str] = set()
-    for base, path in (found for item in inputs for found in _expand(Path(item))):
+    for base, path in (found for item in inputs for found in _expand(Path(item), suffixes)):
         file = path.absolute()
-        below = left_out is not None and base.resolve() in left_out.parents
-        if below and left_out in file.resolve().parents:
+        below = left_out is not None and real_path(base) in left_out.parents
+        if below and left_out in real_path(file).parents:
             continue
         if file not in names:
             names[file] = _unique(path.relative_to(base), taken)
@@ -51,46 +85,54 @@ def find_pictures(inputs: Iterable[str | Path], results: Path | None = None) -> 
     return [Source(paths[file], name) for file, name in names.items()]
 
 
-def _expand(item: Path) -> list[tuple[Path, Path]]:
-    """The pictures that one input means, each after the folder that its name starts below."""
+def real_path(path: Path) -> Path:
+    """The path without links; `Path.resolve` refuses links that lead to themselves."""
+    return Path(os.path.realpath(path))
+
+
+def _expand(item: Path, suffixes: frozenset[str]) -> list[tuple[Path, Path]]:
+    """The files that one input means, each after the folder that its name starts below."""
     if item.is_dir():
-        return [(item, path) for path in _walk(item)] or [(item.parent, item)]
+        return [(item, path) for path in _walk(item, suffixes)] or [(item.parent, item)]
     fixed = Path(item.anchor)
     if not os.path.lexists(item):
         for part in item.relative_to(item.anchor).parts:
             if set(part) & set("*?["):
                 pattern = str(item.relative_to(fixed))
-                return [(fixed, path) for path in _match(fixed, pattern)] or [(fixed, item)]
+                return [(fixed, path) for path in _match(fixed, pattern, suffixes)] or [
+                    (fixed, item)
+                ]
             fixed /= part
     return [(item.parent, item)]
 
 
-def _match(folder: Path, pattern: str) -> list[Path]:
-    """The pictures in `folder` that match the glob, and those below folders that match."""
-    pictures: list[Path] = []
+def _match(folder: Path, pattern: str, suffixes: frozenset[str]) -> list[Path]:
+    """The files in `folder` that match the glob, and those below folders that match."""
+    files: list[Path] = []
     for path in sorted(folder.glob(pattern)):
         if any(part.startswith(".") for part in path.relative_to(folder).parts):
             continue
         if path.is_dir():
-            pictures += _walk(path)
-        elif _is_picture(path):
-            pictures.append(path)
-    return pictures
+            files += _walk(path, suffixes)
+        elif _is_meant(path, suffixes):
+            files.append(path)
+    return files
 
 
-def _walk(folder: Path) -> list[Path]:
-    """The pictures in `folder` and below, sorted, and the folders that cannot be listed."""
-    pictures: list[Path] = []
+def _walk(folder: Path, suffixes: frozenset[str]) -> list[Path]:
+    """The files in `folder` and below, sorted, and the folders that cannot be listed."""
+    found: list[Path] = []
     faults: list[OSError] = []
     for parent, folders, files in os.walk(folder, onerror=faults.append):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        pictures += filter(_is_picture, (Path(parent, name) for name in files))
-    return sorted(pictures) + [Path(fault.filename) for fault in faults]
+        paths = (Path(parent, name) for name in files)
+        found += (path for path in paths if _is_meant(path, suffixes))
+    return sorted(found) + [Path(fault.filename) for fault in faults]
 
 
-def _is_picture(path: Path) -> bool:
+def _is_meant(path: Path, suffixes: frozenset[str]) -> bool:
     # macOS leaves a hidden "._photo.jpg", which is no picture, beside "photo.jpg" on foreign disks.
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    return path.suffix.lower() in suffixes and not path.name.startswith(".")
 
 
 def _unique(name: Path, taken: set[str]) -> Path:
@@ -103,5 +145,5 @@ def _unique(name: Path, taken: set[str]) -> Path:
 
 
 def _claims(name: Path) -> set[str]:
-    """What no other name may be: annotated, a picture may become PNG and get that suffix."""
-    return {str(name).casefold(), f"{name}.png".casefold()}
+    """What no other name may be: what is written may become PNG or MKV and get that suffix."""
+    return {f"{name}{suffix}".casefold() for suffix in ("", ".png", ".mkv")}

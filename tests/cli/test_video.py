@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import signal
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from extd.cli.app import main
+from extd.cli.video import (
+    FRAME_CSV_HEADER,
+    after_ctrl_c,
+    clock,
+    detect_video,
+    media_bar,
+)
+from extd.detector import Detector
+from extd.images import read_image
+from extd.media.frame import Fault, Frame
+from extd.media.sources import Source
+from extd.media.video import WHOLE, Span, read_video
+
+Captured = pytest.CaptureFixture[str]
+Film = Callable[..., Path]
+
+
+@pytest.fixture
+def film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Film:
+    """Writes a silent video of 25 frames a second into the working directory.
+
+    Its frames have a face of 12 px for the toy detector where a level of red is given for them.
+    """
+    monkeypatch.chdir(tmp_path)
+
+    def write(name: str, reds: Sequence[int]) -> Path:
+        path = Path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with av.open(name, "w") as output:
+            output.metadata["comment"] = "taken by me"
+            pictures = output.add_stream("libx264", rate=25, options={"crf": "1", "g": "1"})
+            pictures.width, pictures.height, pictures.pix_fmt = 64, 48, "yuv420p"
+            for index, red in enumerate(reds):
+                image = np.zeros((48, 64, 3), np.uint8)
+                image[24:32, 8:16] = red, 6 if red else 0, 0
+                frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+                frame.pts, frame.time_base = index, Fraction(1, 25)
+                output.mux(pictures.encode(frame))
+            output.mux(pictures.encode())
+        return path
+
+    return write
+
+
+def reds(path: Path | str) -> list[bool]:
+    """Whether the face is to be seen in each frame of a video."""
+    frames = [item for item in read_video(Path(path)) if isinstance(item, Frame)]
+    return [bool(frame.image[28, 12, 0] > 30) for frame in frames]
+
+
+def blur(*arguments: str, model: str) -> int:
+    return main(["blur", "--model", model, "--method", "solid", *arguments])
+
+
+def test_pictures_and_videos_of_a_tree_are_covered(film: Film, toy: str, capsys: Captured) -> None:
+    film("album/a.mp4", [255] * 4)
+    film("album/trip/b.avi", [255] * 3)
+    (Path("album") / "notes.txt").write_text("left alone")
+    assert blur("album", "--out", "new", model=toy) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.splitlines() == [
+        "faces  picture",
+        "    4  album/a.mp4, 4 frames",
+        "    3  album/trip/b.avi, 3 frames",
+        "7 faces in 2 videos; 1 other file left alone",
+        "written: new",
+    ]
+    assert not any(reds("new/a.mp4") + reds("new/trip/b.avi.mkv"))
+    assert b"taken by me" not in Path("new/a.mp4").read_bytes()
+    assert blur("album/a.mp4", "--out", "kept", "--keep-metadata", model=toy) == 0
+    assert b"taken by me" in Path("kept/a.mp4").read_bytes()
+
+
+def test_a_face_that_is_missed_stays_covered(film: Film, toy: str, capsys: Captured) -> None:
+    # A level of 64 is below the threshold, but to be seen: the detector misses it.
+    levels = [64, 64, 255, 64, 64, 255, 64, 64, 64]
+    film("a.mp4", levels)
+    assert blur("a.mp4", "--out", "new", "--hold", "2", model=toy) == 0
+    assert reds("new/a.mp4") == [False] * 8 + [True]
+    assert blur("a.mp4", "--out", "bare", "--hold", "0", "--check", model=toy) == 1
+    assert reds("bare/a.mp4") == [level == 64 for level in levels]
+    out, err = capsys.readouterr()
+    assert "a.mp4: not covered in 7 frames: 0:00.00: 0.2" in err
+    assert "and 4 more" in err
+    assert "2 faces in 1 video, 1 with a face not covered" in out
+
+
+def test_a_real_face_that_is_not_found_for_a_moment_stays_covered(
+    examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    photo = cv2.resize(read_image(examples / "astronaut.jpg"), (128, 128))
+    (face,) = Detector().detect(photo)
+    x1, y1, x2, y2 = map(round, face.box)
+    x, y = (x1 + x2) // 2, (y1 + y2) // 2
+    missed = photo.copy()
+    missed[y1:y2, x1:x2] = 128
+    with av.open("a.mp4", "w") as output:
+        pictures = output.add_stream("libx264", rate=25, options={"crf": "10"})
+        pictures.width, pictures.height, pictures.pix_fmt = 128, 128, "yuv420p"
+        for image in (photo, missed, missed, photo):
+            output.mux(pictures.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        output.mux(pictures.encode())
+    covered = {}
+    for hold in ("0", "2"):
+        assert main(["blur", "a.mp4", "--out", hold, "--hold", hold, "--method", "solid"]) == 0
+        frames = [item for item in read_video(Path(hold, "a.mp4")) if isinstance(item, Frame)]
+        covered[hold] = [bool(frame.image[y, x].max() < 30) for frame in frames]
+    assert covered == {"0": [True, False, False, True], "2": [True] * 4}
+
+
+def test_a_broken_video_is_kept_as_far_as_it_goes(film: Film, toy: str, capsys: Captured) -> None:
+    data = film("a.mkv", [255] * 50).read_bytes()
+    Path("a.mkv").write_bytes(data[: len(data) // 2])
+    Path("b.mp4").write_text("text")
+    assert blur("a.mkv", "b.mp4", "--out", "new", model=toy) == 1
+    out, err = capsys.readouterr()
+    assert [line.split(": ")[1] for line in err.splitlines()] == [
+        "a.mkv",
+        "b.mp4 is broken or no video",
+    ]
+    assert "ends after" in err
+    assert "0 videos, 2 failed" in out
+    assert [path.name for path in Path("new").iterdir()] == ["a.mkv"]
+    assert 10 < len(reds("new/a.mkv")) < 40
+    assert not any(reds("new/a.mkv"))
+
+
+def test_ctrl_c_finishes_the_video(
+    film: Film, toy: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    film("a.mp4", [255] * 30)
+    detect = Detector.detect
+    calls = []
+
+    def press_ctrl_c(self: Detector, *arguments: object) -> object:
+        calls.append(arguments)
+        if len(calls) == 10:
+            signal.raise_signal(signal.SIGINT)
+        return detect(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Detector, "detect", press_ctrl_c)
+    assert blur("a.mp4", "--out", "new", model=toy) == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert reds("new/a.mp4") == [False] * 10
+    assert not any(isinstance(item, Fault) for item in read_video(Path("new/a.mp4")))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_ctrl_c_interrupts() -> None:
+    with after_ctrl_c() as stopped:
+        signal.raise_signal(signal.SIGINT)
+        assert stopped.is_set()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_detected_faces_are_drawn_and_told_frame_by_frame(film: Film, toy: str) -> None:
+    path = film("a.mp4", [255, 0, 255, 255, 0])
+    lines, table = io.StringIO(), io.StringIO()
+    with media_bar("detecting", hidden=True) as bar:
+        tally = detect_video(
+            Detector(toy),
+            Source(path, path),
+            Span(every=2),
+            out=Path("boxed"),
+            json_stream=lines,
+            csv_stream=table,
+            bar=bar,
+        )
+    assert (tally.frames, tally.faces, tally.error) == (3, 2, None)
+    assert tally.best > 0.9
+    told = [json.loads(line) for line in lines.getvalue().splitlines()]
+    assert [(line["frame"], line["time"], len(line["faces"])) for line in told] == [
+        (0, 0, 1),
+        (2, 0.08, 1),
+        (4, 0.16, 0),
+    ]
+    assert {(line["path"], line["width"], line["height"]) for line in told} == {("a.mp4", 64, 48)}
+    rows = list(csv.DictReader(io.StringIO(FRAME_CSV_HEADER + table.getvalue())))
+    assert [row["frame"] for row in rows] == ["0", "2"]
+    assert [float(rows[0][side]) for side in ("x1", "y1", "x2", "y2")] == pytest.approx(
+        told[0]["faces"][0]["box"]
+    )
+    frames = list(read_video(Path("boxed/a.mp4")))
+    assert [frame.time for frame in frames] == [0, 0.08, 0.16]  # type: ignore[union-attr]
+    # The frame of a face is green.
+    greens = [frame.image[:, :24, 1].max() for frame in frames]  # type: ignore[union-attr]
+    assert [green > 150 for green in greens] == [True, True, False]
+
+
+def test_what_is_wrong_with_a_video_is_told_in_its_lines(film: Film, toy: str) -> None:
+    film("a.mp4", [0])
+    Path("a.mp4").write_text("text")
+    lines = io.StringIO()
+    with media_bar("detecting", hidden=True) as bar:
+        tally = detect_video(
+            Detector(toy),
+            Source(Path("a.mp4"), Path("a.mp4")),
+            WHOLE,
+            out=None,
+            json_stream=lines,
+            csv_stream=None,
+            bar=bar,
+        )
+    error = "a.mp4 is broken or no video"
+    assert str(tally.error) == error
+    assert json.loads(lines.getvalue()) == {"path": "a.mp4", "error": error}
+
+
+def test_a_list_of_paths_is_read_from_standard_input(
+    film: Film, toy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film("a b.mp4", [255])
+    monkeypatch.setattr("sys.stdin", io.StringIO("a b.mp4\n"))
+    assert blur("--out", "new", "--", "-", model=toy) == 0
+    assert Path("new/a b.mp4").exists()
+
+
+def test_videos_are_not_replaced(film: Film, toy: str, capsys: Captured) -> None:
+    before = film("a.mp4", [255]).read_bytes()
+    assert blur("a.mp4", "--in-place", model=toy) == 2
+    assert blur("a.mp4", "--out", ".", model=toy) == 2
+    assert blur("a.mp4", "--out", "new", "--hold", "-1", model=toy) == 2
+    err = capsys.readouterr().err
+    assert all(text in err for text in ("not replaced", "would replace", "--hold is -1"))
+    assert Path("a.mp4").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0, "0:00.00"), (59.999, "0:59.99"), (3723.456, "1:02:03.45")]
+)
+def test_times_are_told_as_clocks_do(seconds: float, shown: str) -> None:
+    assert clock(seconds) == shown
