@@ -1,5 +1,7 @@
 # make demo    install into .venv and find the faces of examples/
 # make test    everything a change must pass: lint, types, layers, tests, the base install
+# make report  the tables and figures of docs/results, as far as their data is named:
+#              make report WIDER=DIR OFFICIAL=DIR PEERS=DIR FDDB=DIR ABLATION=DIR ONLY=NAME
 # make clean   remove what the others made
 #
 # PYTHON=python3.12 chooses the interpreter, TORCH=torch the newest torch for the tests.
@@ -17,7 +19,7 @@ TEST_READY := $(VENV)/.ready-test-$(shell printf '%s' '$(TORCH)' | cksum | cut -
 BASE_READY := $(BASE)/.ready
 PACKAGE := pyproject.toml README.md LICENSE $(shell find src/extd -type f ! -name '*.pyc')
 
-.PHONY: demo test lint types layers unit base clean
+.PHONY: demo test lint types layers unit base report clean
 .NOTPARALLEL:
 
 demo: $(DEMO_READY)
@@ -43,6 +45,11 @@ unit: $(TEST_READY)
 base: $(BASE_READY)
 	$(BASE)/bin/python .ci/base_install.py
 	$(BASE)/bin/extd detect examples/astronaut.jpg --json - | grep '"score"'
+
+report: $(TEST_READY)
+	$(VENV)/bin/python tools/report.py \
+	  $(foreach name,WIDER OFFICIAL PEERS FDDB ABLATION ONLY,\
+	  $(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) '$($(name))'))
 
 clean:
 	rm -rf $(VENV) $(BASE) results/demo

@@ -21,10 +21,13 @@ from extd.cli.crop import crop
 from extd.cli.data import check, convert_data, pack, unpack
 from extd.cli.detect import detect
 from extd.cli.doctor import doctor
-from extd.cli.eval import labels, wider
+from extd.cli.eval import fddb, labels, voc, wider
 from extd.cli.export import export
 from extd.cli.models import models
+from extd.cli.plot import attributes, gallery, pr, recall
+from extd.cli.table import models as table_models
 from extd.cli.terminal import STDOUT, UsageError, print_error, print_line
+from extd.cli.tradeoff import tradeoff
 from extd.cli.train import train
 from extd.cli.widerface import widerface
 from extd.media.sources import LIST, SUFFIXES, VIDEO_SUFFIXES
@@ -49,9 +52,18 @@ app.command(doctor, group=DETECTION, sort_key=4)
 evaluation = App(name="eval", help="Measure a detector.", group=TRAINING, sort_key=0)
 evaluation.command(wider)
 evaluation.command(labels)
+evaluation.command(fddb)
+evaluation.command(voc)
 app.command(evaluation)
+plots = App(name="plot", help="Draw what detectors find.", group=TRAINING, sort_key=2)
+for drawing in (pr, recall, attributes, gallery, tradeoff):
+    plots.command(drawing)
+app.command(plots)
+tables = App(name="table", help="The paper's tables.", group=TRAINING, sort_key=1)
+tables.command(table_models, name="models")
+app.command(tables)
 datasets = App(
-    name="data", help="Check, convert, pack and fetch pictures.", group=TRAINING, sort_key=6
+    name="data", help="Check, convert, pack and fetch pictures.", group=TRAINING, sort_key=7
 )
 datasets.command(check, sort_key=0)
 datasets.command(convert_data, name="convert", sort_key=1)
@@ -65,10 +77,10 @@ app.command(
     sort_key=1,
     usage="Usage: extd bench --out DIR [OPTIONS] [MODEL|FILE...]",
 )
-app.command(train, group=TRAINING, sort_key=2)
-app.command(ablate, group=TRAINING, sort_key=3)
-app.command(convert, group=TRAINING, sort_key=4)
-app.command(export, group=TRAINING, sort_key=5)
+app.command(train, group=TRAINING, sort_key=3)
+app.command(ablate, group=TRAINING, sort_key=4)
+app.command(convert, group=TRAINING, sort_key=5)
+app.command(export, group=TRAINING, sort_key=6)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -103,7 +103,7 @@ def bench(
     """
     from extd.images import read_image
     from extd.measure.bench import measure_throughput, resized
-    from extd.measure.benchplots import import_figure, plot_ap, plot_latency
+    from extd.measure.benchplots import plot_ap, plot_latency
     from extd.measure.benchtables import (
         ap_row,
         ap_table,
@@ -113,6 +113,7 @@ def bench(
         throughput_table,
         write_csv,
     )
+    from extd.measure.figures import import_figure
     from extd.measure.peers import find_peers
     from extd.measure.wider import load_ground_truth
 

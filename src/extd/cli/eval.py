@@ -1,4 +1,4 @@
-"""`extd eval`: average precision on WIDER FACE, or on any labelled pictures."""
+"""`extd eval`: a detector measured on WIDER FACE, other test sets, or any labelled pictures."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from functools import partial
 from json import dumps
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -25,6 +25,12 @@ from extd.cli.terminal import (
     progress_bar,
     usage,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from extd.images import Image
+    from extd.measure.predictions import Prediction
 
 
 def wider(
@@ -62,10 +68,8 @@ def wider(
         threads: How many threads compute.
         provider: Execution provider of ONNX Runtime; `extd doctor` tells which work here.
     """
-    from extd.detector import Detector
     from extd.measure.evaluation import evaluate_folder, evaluate_saved, report
     from extd.measure.predictions import write_predictions
-    from extd.measure.protocols import PROTOCOLS
     from extd.measure.wider import load_ground_truth
 
     if predictions is not None and (model is not None or protocol is not None):
@@ -79,12 +83,9 @@ def wider(
         summary = report(result, str(predictions), "predictions")
     else:
         model, protocol = model or DEFAULT_MODEL, protocol or "single"
-        with usage():
-            providers = None if provider is None else [provider]
-            detector = Detector(model, threads=threads, providers=providers)
+        detect = load_protocol(model, protocol, threads, provider)
         truth = load_ground_truth(ground_truth)
         with progress_bar("measuring", hidden=quiet and sys.stdout.isatty()) as bar:
-            detect = partial(PROTOCOLS[protocol], detector)
             result, _ = evaluate_folder(detect, images, truth, bar.track, save_predictions)
         summary = report(result, model, protocol)
 
@@ -125,16 +126,11 @@ def labels(
         provider: Execution provider of ONNX Runtime; `extd doctor` tells which work here.
     """
     from extd.data.datasets import read_dataset
-    from extd.detector import Detector
     from extd.measure.labelled import evaluate_labelled, report
-    from extd.measure.protocols import PROTOCOLS
 
-    with usage():
-        providers = None if provider is None else [provider]
-        detector = Detector(model, threads=threads, providers=providers)
+    detect = load_protocol(model, protocol, threads, provider)
     quiet = json == STDOUT
     with progress_bar("measuring", hidden=quiet and sys.stdout.isatty()) as bar:
-        detect = partial(PROTOCOLS[protocol], detector)
         result = evaluate_labelled(detect, read_dataset(pictures), bar.track)
     if json is not None:
         with open_results(json) as stream:
@@ -144,3 +140,140 @@ def labels(
     for size, ap in result.ap.items():
         print_line(table, f"  AP {size:7} {ap:.4f}   {result.faces[size]:6,} faces")
     return 0
+
+
+def fddb(
+    *,
+    images: Folder,
+    annotations: Folder,
+    out: Folder | None = None,
+    protocol: Literal["single", "paper", "multiscale"] = "single",
+    json: Target = None,
+    model: Model = DEFAULT_MODEL,
+    threads: Threads = 0,
+    provider: Provider = None,
+) -> int:
+    """Measure true positives against false positives on FDDB, all its folds together.
+
+    As in FDDB's own evaluation, faces are ellipses, matched one to one with what was found. The
+    discrete rate counts matches of an IoU above 0.5, the continuous one each match by its IoU.
+    Boxes stay boxes: they are compared with the ellipses as they are.
+
+        extd eval fddb --images originalPics --annotations FDDB-folds --out results/fddb
+
+    Args:
+        images: Folder of the pictures, as 2002/07/19/big/img_130.jpg in it.
+        annotations: Folder of FDDB-fold-01-ellipseList.txt and so on; some of the folds will do.
+        out: Folder for the curve: roc.csv and roc.png.
+        protocol: How the detector looks at a picture; see `extd eval wider`.
+        json: Write the result as JSON to a file; with - or nothing to the standard output.
+        model: A model that `extd models` lists, or an .onnx file.
+        threads: How many threads compute.
+        provider: Execution provider of ONNX Runtime; `extd doctor` tells which work here.
+    """
+    from extd.measure.benchtables import write_csv
+    from extd.measure.fddb import (
+        STATED,
+        evaluate_fddb,
+        plot_roc,
+        read_annotations,
+        report,
+        roc_rows,
+    )
+
+    detect = load_protocol(model, protocol, threads, provider)
+    pictures = read_annotations(annotations)
+    quiet = json == STDOUT
+    with progress_bar("measuring", hidden=quiet and sys.stdout.isatty()) as bar:
+        roc = evaluate_fddb(detect, images, pictures, bar.track)
+    summary = report(roc, model, protocol)
+    table = Console(quiet=quiet)
+    print_line(table, f"{model}, {protocol}")
+    print_line(table, f"{roc.images:,} pictures of FDDB, {roc.faces:,} faces:")
+    for number in STATED:
+        discrete, continuous = roc.rates(number)
+        print_line(
+            table,
+            f"  at {number:5,} false positives   discrete {discrete:.4f}   "
+            f"continuous {continuous:.4f}",
+        )
+    if json is not None:
+        with open_results(json) as stream:
+            stream.write(dumps(summary) + "\n")
+    if out is not None:
+        write_csv(out / "roc.csv", roc_rows(roc))
+        plot_roc(roc, f"{model}, {protocol}: FDDB, {roc.images:,} pictures", out / "roc.png")
+        print_line(table, f"written: {out / 'roc.csv'} and roc.png")
+    return 0
+
+
+def voc(
+    *,
+    images: Folder,
+    annotations: Annotated[Path, Parameter(metavar="PATH")],
+    out: Folder | None = None,
+    smallest: int = 30,
+    protocol: Literal["single", "paper", "multiscale"] = "single",
+    json: Target = None,
+    model: Model = DEFAULT_MODEL,
+    threads: Threads = 0,
+    provider: Provider = None,
+) -> int:
+    """Measure average precision as PASCAL VOC does: for AFW and PASCAL faces.
+
+    IoU 0.5, area under the curve. As in the toolbox that these sets are measured with, smaller
+    faces are ignored; unlike it, boxes are not fitted to the style of the annotations first.
+
+        extd eval voc --images testimages --annotations new_annotations_AFW.mat
+
+    Args:
+        images: Folder of the pictures.
+        annotations: The toolbox's .mat file, or a folder of VOC's XML files.
+        out: Folder for the curve: precision_recall.csv and precision_recall.png.
+        smallest: Faces with a side of fewer pixels are ignored.
+        protocol: How the detector looks at a picture; see `extd eval wider`.
+        json: Write the result as JSON to a file; with - or nothing to the standard output.
+        model: A model that `extd models` lists, or an .onnx file.
+        threads: How many threads compute.
+        provider: Execution provider of ONNX Runtime; `extd doctor` tells which work here.
+    """
+    from extd.measure.benchtables import write_csv
+    from extd.measure.pascal import curve_rows, evaluate_voc, plot_curve, read_faces, report
+
+    if smallest < 1:
+        raise UsageError(f"--smallest is {smallest}; give 1 or more")
+    detect = load_protocol(model, protocol, threads, provider)
+    pictures = read_faces(annotations, images)
+    quiet = json == STDOUT
+    with progress_bar("measuring", hidden=quiet and sys.stdout.isatty()) as bar:
+        result = evaluate_voc(detect, pictures, smallest, bar.track)
+    table = Console(quiet=quiet)
+    print_line(table, f"{model}, {protocol}")
+    print_line(
+        table, f"{result.images:,} pictures, {result.faces:,} faces: AP {result.curve.ap:.4f}"
+    )
+    if json is not None:
+        with open_results(json) as stream:
+            stream.write(dumps(report(result, model, protocol)) + "\n")
+    if out is not None:
+        write_csv(out / "precision_recall.csv", curve_rows(result))
+        caption = f"{model}, {protocol}: {annotations.name}, {result.images:,} pictures"
+        plot_curve(result, caption, out / "precision_recall.png")
+        print_line(table, f"written: {out / 'precision_recall.csv'} and precision_recall.png")
+    return 0
+
+
+def load_protocol(
+    model: str, protocol: str, threads: int, provider: str | None
+) -> Callable[[Image], Prediction]:
+    """What the detector finds in a picture by a protocol.
+
+    Raises:
+        UsageError: there is no such model or provider.
+    """
+    from extd.detector import Detector
+    from extd.measure.protocols import PROTOCOLS
+
+    with usage():
+        providers = None if provider is None else [provider]
+        return partial(PROTOCOLS[protocol], Detector(model, threads=threads, providers=providers))

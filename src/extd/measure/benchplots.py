@@ -10,34 +10,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from extd.files import whole_file
 from extd.measure.bench import Latency, Scored, Spread
+from extd.measure.figures import import_figure, look_of, plain_ticks, save, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
-    from matplotlib.figure import Figure
 
-DPI = 130
 FONT_SIZE = 8.5
 """Of names beside points."""
 MARKER = 6
 """Half the side of the square that a point covers, in pixels."""
-MARKERS = "osD^vPX*<>"
-"""With the ten colours they tell apart a hundred detectors."""
-
-
-def import_figure() -> type[Figure]:
-    """Matplotlib's figure.
-
-    Raises:
-        ImportError: Matplotlib is missing; the message tells what to install.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError('drawing needs Matplotlib; run: pip install "extd[eval]"') from error
-    return Figure
 
 
 def plot_latency(latencies: Sequence[Latency], caption: str, path: Path) -> None:
@@ -65,7 +47,7 @@ def plot_latency(latencies: Sequence[Latency], caption: str, path: Path) -> None
         inputs = {row.network_input for row in rows} - {None}
         if len(inputs) == 1 < len(rows):
             rows, sizes = rows[:1], [size for size in inputs if size]
-        style = _style(index)
+        style = look_of(index)
         pixels = np.array([width * height / 1e6 for width, height in sizes])
         dashed = rows[0].network is None
         compared = [row.compared for row in rows]
@@ -75,12 +57,12 @@ def plot_latency(latencies: Sequence[Latency], caption: str, path: Path) -> None
             _curve(axes[1], pixels, after, None, style, dashed=False)
     for axis, title in zip(axes, ("network", "post-processing"), strict=True):
         axis.set(title=title, xlabel="picture", ylabel="milliseconds", xscale="log", yscale="log")
-        _tidy(axis)
+        tidy(axis)
         _tick_sizes(axis, sorted({row.size for row in latencies}))
-        _plain_ticks(axis.yaxis)
+        plain_ticks(axis.yaxis)
     figure.legend(loc="outside lower center", frameon=False, ncols=4, fontsize=9)
     figure.suptitle(caption, fontsize=9, color="0.35")
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_ap(results: Sequence[Scored], caption: str, path: Path) -> None:
@@ -102,13 +84,13 @@ def plot_ap(results: Sequence[Scored], caption: str, path: Path) -> None:
         for index, result in enumerate(results):
             time, ap = result.latency.compared, result.ap[difficulty]
             bars = [[time.median - time.lower], [time.upper - time.median]]
-            color, marker = _style(index)
+            color, marker = look_of(index)
             axis.errorbar(time.median, ap, xerr=bars, color=color, marker=marker, capsize=2)
         axis.set(title=f"{difficulty} faces", ylabel="AP", xscale="log")
         axis.set_xlabel(f"milliseconds of the network at {width}x{height}")
         axis.margins(x=0.2, y=0.15)
-        _tidy(axis)
-        _plain_ticks(axis.xaxis)
+        tidy(axis)
+        plain_ticks(axis.xaxis)
     # Names are placed last: only now is it settled where the points are.
     figure.draw_without_rendering()
     for difficulty, axis in axes.items():
@@ -116,7 +98,7 @@ def plot_ap(results: Sequence[Scored], caption: str, path: Path) -> None:
         times = [result.latency.compared for result in results]
         quartiles = np.array([[time.lower, time.upper] for time in times])
         label_points(axis, points, quartiles, [result.latency.label for result in results])
-    _save(figure, path)
+    save(figure, path)
 
 
 def label_points(
@@ -172,11 +154,6 @@ def _shared_area(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     return float(np.maximum(sides, 0).prod())
 
 
-def _style(index: int) -> tuple[str, str]:
-    """Colour and marker of a detector."""
-    return f"C{index % 10}", MARKERS[index % len(MARKERS)]
-
-
 def _curve(
     axis: Axes,
     pixels: NDArray[np.float64],
@@ -212,22 +189,3 @@ def _tick_sizes(axis: Axes, sizes: Sequence[tuple[int, int]]) -> None:
     axis.set_xticks([width * height / 1e6 for width, height in sizes])
     axis.set_xticklabels([f"{width}x{height}" for width, height in sizes], rotation=20, fontsize=8)
     axis.xaxis.set_minor_locator(NullLocator())
-
-
-def _plain_ticks(line: Axis) -> None:
-    """Numbers as 0.5, 1, 2, 5, 10 rather than powers of ten on a logarithmic axis."""
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
-
-    line.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    line.set_major_formatter(StrMethodFormatter("{x:g}"))
-    line.set_minor_formatter(NullFormatter())
-
-
-def _tidy(axis: Axes) -> None:
-    axis.grid(alpha=0.3)
-    axis.spines[["top", "right"]].set_visible(False)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with whole_file(path) as partial:
-        figure.savefig(partial, dpi=DPI)

@@ -33,7 +33,7 @@ def latency_table(latencies: Sequence[Latency]) -> str:
         ]
         for row in latencies
     ]
-    return _markdown(header, rows, texts=1)
+    return markdown(header, rows, texts=1)
 
 
 def throughput_table(throughputs: Sequence[Throughput]) -> str:
@@ -50,7 +50,7 @@ def throughput_table(throughputs: Sequence[Throughput]) -> str:
         ]
         for row in throughputs
     ]
-    return _markdown(header, rows, texts=1)
+    return markdown(header, rows, texts=1)
 
 
 def ap_table(results: Sequence[Scored]) -> str:
@@ -68,7 +68,7 @@ def ap_table(results: Sequence[Scored]) -> str:
         ]
         for result in results
     ]
-    return _markdown(header, rows, texts=2)
+    return markdown(header, rows, texts=2)
 
 
 def latency_row(latency: Latency) -> Row:
@@ -125,7 +125,7 @@ def _spread(name: str, spread: Spread | None) -> Row:
     }
 
 
-def _markdown(header: list[str], rows: list[list[str]], texts: int) -> str:
+def markdown(header: list[str], rows: list[list[str]], texts: int) -> str:
     """A table whose first `texts` columns are words and whose others are numbers."""
     rule = ["---"] * texts + ["---:"] * (len(header) - texts)
     return "\n".join(f"| {' | '.join(line)} |" for line in (header, rule, *rows)) + "\n"

@@ -91,10 +91,8 @@ def load_ground_truth(folder: Path) -> tuple[Picture, ...]:
         FileNotFoundError: one of the four files is missing.
         ValueError: one of them is not WIDER's; the message gives its path.
     """
-    every_face = _load_mat(
-        folder / "wider_face_val.mat", "event_list", "file_list", "face_bbx_list"
-    )
-    kept = [_load_mat(folder / f"wider_{name}_val.mat", "gt_list") for name in DIFFICULTIES]
+    every_face = load_mat(folder / "wider_face_val.mat", "event_list", "file_list", "face_bbx_list")
+    kept = [load_mat(folder / f"wider_{name}_val.mat", "gt_list") for name in DIFFICULTIES]
     pictures = []
     for e, event in enumerate(every_face["event_list"][:, 0]):
         for p, name in enumerate(every_face["file_list"][e, 0][:, 0]):
@@ -106,7 +104,18 @@ def load_ground_truth(folder: Path) -> tuple[Picture, ...]:
     return tuple(pictures)
 
 
-def _load_mat(path: Path, *needed: str) -> dict[str, Any]:
+def load_attribute(folder: Path, name: str) -> list[NDArray[np.int64]]:
+    """A label of every face, as in `blur`, of wider_face_val.mat, in the order of the pictures.
+
+    Raises:
+        ImportError, FileNotFoundError, ValueError: as `load_ground_truth`.
+    """
+    variable = f"{name}_label_list"
+    labels = load_mat(folder / "wider_face_val.mat", variable)[variable]
+    return [picture.ravel().astype(np.int64) for event in labels[:, 0] for picture in event[:, 0]]
+
+
+def load_mat(path: Path, *needed: str) -> dict[str, Any]:
     """The variables of a MATLAB file, which must have those `needed`."""
     try:
         from scipy.io import loadmat
@@ -152,6 +161,22 @@ def evaluate(predictions: Mapping[str, Prediction], ground_truth: Sequence[Pictu
 
 def curves(predictions: Mapping[str, Prediction], pictures: Sequence[Picture]) -> list[Curve]:
     """A curve for each of the D difficulties; `predictions` name every one of `pictures`."""
+    counts = count_matches(predictions, pictures)
+    faces = np.sum([picture.keep.sum(axis=1) for picture in pictures], axis=0)
+    return [
+        curve_of(hits, detections, int(total))
+        for (hits, detections), total in zip(counts, faces, strict=True)
+    ]
+
+
+def count_matches(
+    predictions: Mapping[str, Prediction], pictures: Sequence[Picture]
+) -> NDArray[np.int64]:
+    """Count over all pictures, at each of the 1,000 thresholds.
+
+    Returns:
+        [D, 2, 1000]: by difficulty, the faces found, and the detections that count.
+    """
     every_score = np.concatenate([predictions[picture.key].scores for picture in pictures])
     lowest = every_score.min(initial=np.inf)
     spread = every_score.max(initial=-np.inf) - lowest
@@ -162,11 +187,7 @@ def curves(predictions: Mapping[str, Prediction], pictures: Sequence[Picture]) -
             # Equal scores have no spread; they pass every threshold.
             scores = (found.scores - lowest) / spread if spread > 0 else np.ones(len(found))
             counts += _count_matches(found.boxes, scores, picture)
-    faces = np.sum([picture.keep.sum(axis=1) for picture in pictures], axis=0)
-    return [
-        _curve(hits, detections, int(total))
-        for (hits, detections), total in zip(counts, faces, strict=True)
-    ]
+    return counts
 
 
 def _count_matches(
@@ -198,7 +219,7 @@ def _count_matches(
     return running[:, :, passing]
 
 
-def _curve(found: NDArray[np.int64], detections: NDArray[np.int64], faces: int) -> Curve:
+def curve_of(found: NDArray[np.int64], detections: NDArray[np.int64], faces: int) -> Curve:
     """Precision and recall from counts at each threshold, with `faces` that count in all."""
     recall = found / faces if faces else np.full(len(found), np.nan)
     return Curve(recall, found / np.maximum(detections, 1))
