@@ -32,10 +32,10 @@ def norm_modes(state: State) -> set[bool]:
 def test_frozen_norms_use_running_statistics_and_still_learn(recipe: Recipe) -> None:
     recipe = dataclasses.replace(recipe, freeze_norms=5)
     state = new_state(recipe, CPU)
-    state.step = 4
+    state.step = 3
     set_modes(state, recipe)
     assert norm_modes(state) == {True}
-    state.step = 5
+    state.step = 4
     set_modes(state, recipe)
     assert norm_modes(state) == {False}
     assert state.network.training

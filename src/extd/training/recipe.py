@@ -224,9 +224,10 @@ class Recipe:
         batch: crops a step, over all processes.
         seed: of the initial weights and of every crop.
         ema: decay of the moving average of the weights that is exported; 0 for none.
-        freeze_norms: iteration from which batch norms use their running statistics, as they do
-            after training; 0 for never. The passes through F share one set of statistics but
-            differ in a training batch, and this makes training see what detection will do.
+        freeze_norms: the first step, counted from 1, in which batch norms use their running
+            statistics, as they do after training; 0 for never. The passes through F share one
+            set of statistics but differ in a training batch, and this makes training see what
+            detection will do.
         save_every: iterations between checkpoints.
     """
 

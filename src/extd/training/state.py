@@ -118,8 +118,8 @@ def rate_at(step: int, iterations: int, settings: Optimizer) -> float:
 
 def set_modes(state: State, recipe: Recipe) -> None:
     """Training mode, with the batch norms' running statistics in force once they are frozen."""
-    frozen = recipe.freeze_norms > 0 and state.step >= recipe.freeze_norms
-    if frozen and state.step == recipe.freeze_norms:
+    frozen = recipe.freeze_norms > 0 and state.step >= recipe.freeze_norms - 1
+    if frozen and state.step == recipe.freeze_norms - 1:
         settle_norms(state)
     state.objective.train()
     if frozen:
