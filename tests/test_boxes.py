@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from extd.boxes import area, clip, iou, longer_side, mirror, nms
+from extd.boxes import area, clip, intersection, iou, longer_side, mirror, nms, turn
 
 # Whole pixels in a small space overlap often, and their IoU is exact.
 CORNER = st.integers(-20, 60)
@@ -98,6 +98,25 @@ def test_mirroring_twice_changes_nothing_and_sizes_stay(boxes: NDArray[np.float3
 
 def test_mirroring_moves_the_left_border_to_the_right() -> None:
     assert mirror(np.array([[0, 1, 10, 5]], np.float32), 50).tolist() == [[40, 1, 50, 5]]
+
+
+@given(some_boxes(), st.integers(-5, 5))
+def test_turning_back_changes_nothing(boxes: NDArray[np.float32], quarters: int) -> None:
+    width, height = (50, 40) if quarters % 2 == 0 else (40, 50)
+    turned = turn(boxes, quarters, 50, 40)
+    assert turned.dtype == np.float32
+    assert np.array_equal(area(turned), area(boxes))
+    assert np.array_equal(turn(turned, -quarters, width, height), boxes)
+
+
+def test_a_quarter_turn_is_clockwise() -> None:
+    corner = np.array([[0, 1, 10, 5]], np.float32)
+    assert turn(corner, 1, 50, 40).tolist() == [[35, 0, 39, 10]]
+
+
+def test_the_intersection_is_what_two_boxes_share() -> None:
+    boxes = np.array([[0, 0, 4, 4], [2, 1, 9, 9], [4, 4, 9, 9]], np.float32)
+    assert intersection(boxes[:1], boxes).tolist() == [[16, 6, 0]]
 
 
 def test_sides_and_area() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -95,3 +96,21 @@ def test_json_is_the_values_rounded(rows: list[tuple[float, ...]]) -> None:
         assert list(record) == ["box", "score"]
         assert record["box"] == [round(value, 2) for value in face.box]
         assert record["score"] == round(face.score, 4)
+
+
+def test_supervision_gets_copies_of_one_class() -> None:
+    pytest.importorskip("supervision")
+    detections = TWO.to_supervision()
+    assert np.array_equal(detections.xyxy, TWO.boxes)
+    assert np.array_equal(detections.confidence, TWO.scores)
+    assert detections.class_id.tolist() == [0, 0]
+    assert detections.xyxy.dtype == np.float32
+    detections.xyxy[:] = 0
+    assert TWO.boxes[0].tolist() == [1, 2, 30, 40]
+    assert len(Faces.empty(3, 2).to_supervision()) == 0
+
+
+def test_a_missing_supervision_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(ImportError, match="pip install supervision"):
+        TWO.to_supervision()

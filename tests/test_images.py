@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from collections.abc import Callable
@@ -196,7 +197,28 @@ def test_empty_foreign_and_missing_files_are_named(tmp_path: Path) -> None:
 def test_a_decompression_bomb_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "bomb.png"
     path.write_bytes(png(40000, 40000, 8, 0, bytes(100)))
-    with pytest.raises(ValueError, match=r"bomb\.png has more pixels"):
+    told = r"bomb\.png has 40,000 x 40,000 pixels, more than 500,000,000 .* raise max_pixels"
+    with pytest.raises(ValueError, match=told):
+        read_image(path)
+    with pytest.raises(ValueError, match=r"bomb\.png has more pixels than OpenCV accepts"):
+        read_image(path, max_pixels=1 << 31)
+    path.write_bytes(FILES["PNG"]())
+    assert read_image(path, max_pixels=32 * 48).shape == (32, 48, 3)
+    for source in (path, path.read_bytes(), io.BytesIO(path.read_bytes())):
+        with pytest.raises(ValueError, match="48 x 32 pixels, more than 1,535"):
+            read_image(source, max_pixels=32 * 48 - 1)
+
+
+@pytest.mark.parametrize("name", [b"Gr\xc3\xbc\xc3\x9fe.png", b"large.jpg", b"caf\xe9.jpg"])
+def test_a_large_file_is_read_as_its_bytes_are(tmp_path: Path, name: bytes) -> None:
+    path = tmp_path / os.fsdecode(name)
+    image = np.zeros((4100, 4100, 3), np.uint8)
+    image[:32, :48] = image[-32:, -48:] = RAMP
+    data = cv2.imencode(path.suffix, image[:, :, ::-1])[1].tobytes()
+    path.write_bytes(data)
+    assert np.array_equal(read_image(path), read_image(data))
+    path.write_bytes(data[:-500])
+    with pytest.raises(ValueError, match=r"\.(png|jpg) is broken"):
         read_image(path)
 
 

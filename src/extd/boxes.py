@@ -21,14 +21,20 @@ def longer_side(boxes: Boxes) -> NDArray[np.float32]:
     return sides
 
 
+def intersection(a: Boxes, b: Boxes) -> NDArray[np.float32]:
+    """Area common to every box of `a` [N, 4] and every box of `b` [M, 4] in square px: [N, M]."""
+    near = np.maximum(a[:, None, :2], b[None, :, :2])
+    far = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    common: NDArray[np.float32] = np.maximum(far - near, 0).prod(axis=2)
+    return common
+
+
 def iou(a: Boxes, b: Boxes) -> NDArray[np.float32]:
     """Intersection over union of every box of `a` [N, 4] with every box of `b` [M, 4]: [N, M].
 
     Two boxes without area have an IoU of 0.
     """
-    near = np.maximum(a[:, None, :2], b[None, :, :2])
-    far = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    overlap: NDArray[np.float32] = np.maximum(far - near, 0).prod(axis=2)
+    overlap = intersection(a, b)
     union = area(a)[:, None] + area(b)[None] - overlap
     ratio: NDArray[np.float32] = overlap / np.maximum(union, np.finfo(np.float32).tiny)
     return ratio
@@ -66,3 +72,15 @@ def mirror(boxes: Boxes, width: int) -> Boxes:
     mirrored = boxes.copy()
     mirrored[:, [0, 2]] = width - boxes[:, [2, 0]]
     return mirrored
+
+
+def turn(boxes: Boxes, quarters: int, width: int, height: int) -> Boxes:
+    """The boxes in the picture of `width` x `height` px after quarter turns clockwise.
+
+    One turn: x1' = height - y2, y1' = x1, x2' = height - y1, y2' = x2.
+    """
+    for _ in range(quarters % 4):
+        x1, y1, x2, y2 = boxes.T
+        boxes = np.stack([height - y2, x1, height - y1, x2], axis=1)
+        width, height = height, width
+    return boxes

@@ -6,21 +6,23 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from extd.boxes import area, clip, longer_side, mirror, nms
+from extd.boxes import area, clip, longer_side, nms
 from extd.catalog import DEFAULT_MODEL
 from extd.faces import Faces
-from extd.images import Image, ImageSource, read_image
+from extd.images import Image, ImageSource, read_image, resize
+from extd.poses import Pose, posed, upright
 from extd.runtime import Network
+from extd.tiles import LARGE, SIDE, STRIDE, Detections, look_in_tiles, shrink
 
-OPTIONAL = ("max_face", "longest")
+OPTIONAL = ("max_face", "longest", "tile")
+QUARTERS = (0, 90, 180, 270)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +32,20 @@ class Options:
     Attributes:
         threshold: keep boxes whose face probability is above this, 0 to below 1.
         nms_iou: of two boxes that overlap by a greater IoU only the better stays, above 0 to 1.
-        top_k: how many boxes of each pass, the best, go into the suppression.
+        top_k: how many boxes of each pass, or tile, the best, go into the suppression.
         max_faces: how many faces a picture gives at most, the best.
         min_face: smallest face: longer side of its box in pixels of the original picture.
         max_face: largest face, likewise.
         longest: resize the picture to this longer side, in pixels, before the scales.
         scales: one pass of the network for each factor; 2 finds smaller faces, 0.5 larger ones.
         flip: add a pass of the mirrored picture at each scale.
+        rotations: the passes are made of the picture turned clockwise by each of these degrees,
+            0, 90, 180 or 270.
+        tile: make a pass in tiles of this side, in pixels of the scaled picture, and one of the
+            whole shrunk to a tile for large faces: less memory. Without it, tiles of 1024 where
+            the scaled picture has more than 2^24 pixels; 0 for never.
+        overlap: how far tiles reach over each other, as a share of their side, up to 0.5. Faces
+            up to 3/4 of it are found as without tiles.
         clip: cut boxes at the border of the picture and drop those wholly outside.
     """
 
@@ -49,6 +58,9 @@ class Options:
     longest: int | None = None
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
+    rotations: tuple[int, ...] = (0,)
+    tile: int | None = None
+    overlap: float = 0.25
     clip: bool = True
 
     def __post_init__(self) -> None:
@@ -57,17 +69,22 @@ class Options:
         Raises:
             ValueError: a value is out of range; the message names it.
         """
-        scales: Any = self.scales
-        scales = (scales,) if isinstance(scales, Real) else tuple(scales)
-        object.__setattr__(self, "scales", scales)
-        if not all(isinstance(scale, Real) for scale in scales):
-            raise ValueError(f"scales are {scales!r}; give numbers, as in (0.5, 1, 2)")
-        for name in ("threshold", "nms_iou", "top_k", "max_faces", "min_face", *OPTIONAL):
+        for name, example in (("scales", "(0.5, 1, 2)"), ("rotations", "(0, 90)")):
+            values: Any = getattr(self, name)
+            values = (values,) if isinstance(values, Real) else tuple(values)
+            object.__setattr__(self, name, values)
+            if not all(isinstance(value, Real) for value in values):
+                raise ValueError(f"{name} are {values!r}; give numbers, as in {example}")
+        numbers = ("threshold", "nms_iou", "top_k", "max_faces", "min_face", "overlap", *OPTIONAL)
+        for name in numbers:
             value = getattr(self, name)
             if not isinstance(value, Real) and not (name in OPTIONAL and value is None):
                 raise ValueError(f"{name} is {value!r}; give a number")
         max_face = math.inf if self.max_face is None else self.max_face
         longest = 1 if self.longest is None else self.longest
+        tile = 0 if self.tile is None else self.tile
+        if tile != int(tile):
+            raise ValueError(f"tile is {tile}; give whole pixels")
         for name, value, right, range_ in (
             ("threshold", self.threshold, 0 <= self.threshold < 1, "0 to below 1"),
             ("nms_iou", self.nms_iou, 0 < self.nms_iou <= 1, "above 0, up to 1"),
@@ -78,6 +95,10 @@ class Options:
             ("longest", self.longest, longest >= 1, "1 or more pixels"),
             ("scales", self.scales, len(self.scales) > 0, "one or more factors"),
             *(("scales", s, 0 < s < math.inf, "factors above 0") for s in self.scales),
+            ("rotations", self.rotations, len(self.rotations) > 0, "one or more angles"),
+            *(("rotations", r, r in QUARTERS, "0, 90, 180 or 270") for r in self.rotations),
+            ("tile", tile, tile == 0 or tile >= 2 * STRIDE, f"0 or {2 * STRIDE} or more pixels"),
+            ("overlap", self.overlap, 0 < self.overlap <= 0.5, "above 0, up to 0.5"),
         ):
             if not right:
                 raise ValueError(f"{name} is {value}; give {range_}")
@@ -167,11 +188,12 @@ class Detector:
         height, width = image.shape[:2]
         fit = options.longest / max(height, width) if options.longest else 1.0
         passes = []
-        for scale in options.scales:
-            passes.append(self._one_pass(image, fit * scale, options))
-            if options.flip:
-                boxes, scores = self._one_pass(image[:, ::-1], fit * scale, options)
-                passes.append((mirror(boxes, width), scores))
+        for rotation in options.rotations:
+            for scale in options.scales:
+                for mirrored in (False, True) if options.flip else (False,):
+                    pose = Pose(rotation // 90, mirrored)
+                    boxes, scores = self._one_pass(image, fit * scale, pose, options)
+                    passes.append((upright(boxes, pose, width, height), scores))
         boxes = np.concatenate([boxes for boxes, _ in passes])
         scores = np.concatenate([scores for _, scores in passes])
         kept = nms(boxes, scores, options.nms_iou)
@@ -187,25 +209,33 @@ class Detector:
         chosen = np.flatnonzero(fitting)[: options.max_faces]
         return Faces(boxes[chosen], scores[chosen], width, height)
 
-    def _one_pass(
-        self, image: Image, factor: float, options: Options
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Best `top_k` boxes above the threshold, in pixels of `image`, from one bilinear scale."""
+    def _one_pass(self, image: Image, factor: float, pose: Pose, options: Options) -> Detections:
+        """The likely boxes at one bilinear scale, in pixels of the `image` in that pose."""
         # No side may vanish.
         factor = max(factor, 1 / min(image.shape[:2]))
+        turned = posed(image, pose)
         if factor != 1:
-            try:
-                image = np.asarray(cv2.resize(image, None, fx=factor, fy=factor), np.uint8)
-            except cv2.error as error:
-                height, width = image.shape[:2]
-                raise ValueError(
-                    f"{width} x {height} px cannot be resized by {factor:g}: {error.err}"
-                ) from error
+            turned = resize(turned, (0, 0), factor)
+        height, width = turned.shape[:2]
+        side = SIDE if options.tile is None and width * height > LARGE else options.tile or 0
+        look = partial(self._likely, options=options)
+        if 0 < side < max(width, height):
+            side = int(side) // STRIDE * STRIDE
+            # OpenCV would copy the whole in its pose, but not what it is shrunk to.
+            overview = posed(shrink(image, side), pose)
+            found = look_in_tiles(turned, overview, side, options.overlap, options.nms_iou, look)
+        else:
+            found = look(turned)
+        boxes, scores = found
+        return boxes / np.float32(factor), scores
+
+    def _likely(self, image: Image, options: Options) -> Detections:
+        """Best `top_k` boxes above the threshold, in pixels of `image`."""
         boxes, scores = (batch[0] for batch in self.network.run(image[None]))
         # The exponential of an untrained network's size can overflow.
         likely = np.flatnonzero((scores > options.threshold) & np.isfinite(boxes).all(1))
         best = likely[np.argsort(-scores[likely], kind="stable")[: options.top_k]]
-        return boxes[best] / np.float32(factor), scores[best]
+        return boxes[best], scores[best]
 
     def __repr__(self) -> str:
         network = self.network

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from supervision import Detections
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,3 +111,21 @@ class Faces:
             {"box": [round(value, 2) for value in face.box], "score": round(face.score, 4)}
             for face in self
         ]
+
+    def to_supervision(self) -> Detections:
+        """As a `supervision.Detections` of one class, 0; its arrays are copies.
+
+        Raises:
+            ImportError: the package supervision is missing.
+        """
+        try:
+            from supervision import Detections
+        except ImportError as error:
+            raise ImportError(
+                "Faces.to_supervision needs the package supervision; run: pip install supervision"
+            ) from error
+        return Detections(
+            xyxy=self.boxes.copy(),
+            confidence=self.scores.copy(),
+            class_id=np.zeros(len(self), int),
+        )

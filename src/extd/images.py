@@ -13,10 +13,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from extd.headers import Buffer, avif_properties, encoded_size
+
 Image = NDArray[np.uint8]
 """uint8 [H, W, 3], RGB."""
 
 CHANNELS = (1, 3, 4)
+MAX_PIXELS = 500_000_000
+"""1.5 GB decoded. A file of a few kB can hold more: a decompression bomb."""
+LARGE = 1 << 24
+"""Pixels above which a picture is not copied after it is decoded."""
 ROUNDING = 1e-3
 """How far resampling may leave a float picture outside 0 to 1."""
 
@@ -40,12 +46,11 @@ class Tensor(Protocol):
     def is_floating_point(self) -> bool: ...  # noqa: D102
 
 
-Buffer = bytes | bytearray | memoryview
 ImageSource = str | PathLike[str] | Buffer | BinaryIO | PilImage | Tensor | NDArray[Any]
 """What `read_image` takes."""
 
 
-def read_image(source: ImageSource) -> Image:
+def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image:
     """Read a picture, turn it upright and convert it to 8-bit RGB.
 
     Args:
@@ -59,14 +64,16 @@ def read_image(source: ImageSource) -> Image:
               channels, or [H, W].
             Arrays and tensors are uint8 (0 to 255), uint16 (0 to 65535) or float (0 to 1).
             Grey is repeated, alpha is dropped.
+        max_pixels: refuse a file whose header promises more, before it is decoded. OpenCV reads
+            up to 2^30.
 
     Returns:
         uint8 [H, W, 3], RGB, C-contiguous. It shares memory with an array that already was this.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is broken, empty, too large for OpenCV (2^30 pixels) or of another
-            format; the array has another shape, type or range, or holds NaN.
+        ValueError: the file is broken, empty, too large or of another format; the array has
+            another shape, type or range, or holds NaN.
     """
     if isinstance(source, str | PathLike):
         path = Path(source)
@@ -79,9 +86,9 @@ def read_image(source: ImageSource) -> Image:
             if set("*?[") & set(str(source)):
                 hint = ", and no picture matches it as a pattern"
             raise FileNotFoundError(f"there is no file {source}{hint}")
-        return _decode(path.read_bytes(), str(path))
+        return _decode(path.read_bytes(), str(path), max_pixels, path)
     if isinstance(source, Buffer):
-        return _decode(source, "the picture in memory")
+        return _decode(source, "the picture in memory", max_pixels)
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, PilImage):
@@ -96,30 +103,53 @@ def read_image(source: ImageSource) -> Image:
             raise ValueError(f'{name} is open as text; open it with "rb"') from error
         if not isinstance(data, bytes):
             raise ValueError(f'{name} gives {type(data).__name__}, not bytes; open it with "rb"')
-        return _decode(data, name)
+        return _decode(data, name, max_pixels)
     raise ValueError(f"{source!r} is no picture; give a path, bytes, a file, an array or a tensor")
 
 
-def _decode(data: Buffer, name: str) -> Image:
-    """The picture in the bytes of a file; `name` stands for it in errors."""
+def _decode(data: Buffer, name: str, max_pixels: int, path: Path | None = None) -> Image:
+    """The picture in the bytes of a file, perhaps that at `path`; errors call it `name`."""
     if not data:
         raise ValueError(f"{name} is empty")
+    width, height = encoded_size(data) or (0, 0)
+    if width * height > max_pixels:
+        raise ValueError(
+            f"{name} has {width:,} x {height:,} pixels, more than {max_pixels:,} together; "
+            "raise max_pixels (--max-pixels) if it is to be trusted"
+        )
     # Of the formats that begin so, OpenCV reads no other.
     avif = data[4:8] == b"ftyp"
     flags = cv2.IMREAD_COLOR_RGB | (cv2.IMREAD_IGNORE_ORIENTATION if avif else 0)
     try:
         with _quiet_opencv:
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+            content = np.frombuffer(data, np.uint8)
+            if path is None or width * height <= LARGE or not _is_utf8(name):
+                image = cv2.imdecode(content, flags)
+            # imread decodes into the array that it gives, which imdecode copies. But it takes
+            # JPEG that is cut off for whole.
+            elif (image := cv2.imdecode(content, cv2.IMREAD_REDUCED_GRAYSCALE_8)) is not None:
+                image = cv2.imread(name, None, flags)
     except cv2.error as error:
         if "MAX_IMAGE" in str(error):
-            raise ValueError(f"{name} has more pixels than OpenCV accepts; shrink it") from error
+            raise ValueError(
+                f"{name} has more pixels than OpenCV accepts, 2^30; shrink it"
+            ) from error
         raise ValueError(f"{name} cannot be decoded: {error}") from error
     if image is None:
         raise ValueError(
             f"{name} is broken or no picture; extd reads JPEG, PNG, WebP, AVIF, TIFF, BMP and GIF"
         )
     pixels = np.asarray(image, np.uint8)
-    return _turn(pixels, *_avif_orientation(bytes(data))) if avif else pixels
+    return _turn(pixels, *_avif_orientation(data)) if avif else pixels
+
+
+def _is_utf8(name: str) -> bool:
+    """Whether a file name can be given to OpenCV, which crashes over others."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _from_pil(source: PilImage) -> Image:
@@ -207,33 +237,33 @@ def _turn(image: Image, quarters: int, axis: int | None) -> Image:
     return np.ascontiguousarray(turned if axis is None else np.flip(turned, axis))
 
 
-def _avif_orientation(data: bytes) -> tuple[int, int | None]:
+def _avif_orientation(data: Buffer) -> tuple[int, int | None]:
     """Quarter turns to the left and axis to flip of an AVIF file, from `irot` and `imir`.
 
     OpenCV reads the EXIF tag instead, which says nothing in AVIF (ISO/IEC 23000-22, 7.3.10.1).
     """
-    meta = dict(_iso_boxes(data)).get(b"meta", b"")[4:]
-    properties = dict(_iso_boxes(meta)).get(b"iprp", b"")
-    values = dict(_iso_boxes(dict(_iso_boxes(properties)).get(b"ipco", b"")))
+    values = dict(avif_properties(data))
     axis = values[b"imir"][0] & 1 if b"imir" in values else None
     return values.get(b"irot", b"\0")[0] & 3, axis
 
 
-def _iso_boxes(data: bytes) -> list[tuple[bytes, bytes]]:
-    """Type and content of the boxes in a row (ISO/IEC 14496-12, 4.2)."""
-    boxes = []
-    start = 0
-    while start + 8 <= len(data):
-        size = int.from_bytes(data[start : start + 4], "big")
-        # A size of 0 means up to the end, 1 a 64-bit size after the type.
-        if size == 1:
-            size = int.from_bytes(data[start + 8 : start + 16], "big")
-        end = start + size if size else len(data)
-        if end < start + 8:
-            break
-        boxes.append((data[start + 4 : start + 8], data[start + 8 : end]))
-        start = end
-    return boxes
+def resize(
+    image: Image, size: tuple[int, int], factor: float = 0, interpolation: int = cv2.INTER_LINEAR
+) -> Image:
+    """A picture in that width and height, or so many times as large where `size` is 0, 0.
+
+    Raises:
+        ValueError: OpenCV fails, as when memory runs out.
+    """
+    height, width = image.shape[:2]
+    if size == (width, height):
+        return image
+    try:
+        resized = cv2.resize(image, size, fx=factor, fy=factor, interpolation=interpolation)
+    except cv2.error as error:
+        to = f"by {factor:g}" if factor else f"to {size[0]} x {size[1]} px"
+        raise ValueError(f"{width} x {height} px cannot be resized {to}: {error.err}") from error
+    return np.asarray(resized, np.uint8)
 
 
 class _QuietOpenCV:

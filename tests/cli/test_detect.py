@@ -14,9 +14,12 @@ import pytest
 
 from extd.cli.app import main
 from extd.cli.detect import detect
+from extd.data.coco import read_coco
+from extd.data.yolo import read_yolo
 from extd.detector import Detector, Options
 from extd.faces import Faces
 from extd.images import read_image
+from extd.measure.predictions import read_predictions
 
 Draw = Callable[..., Path]
 Captured = pytest.CaptureFixture[str]
@@ -145,6 +148,13 @@ def test_annotated_pictures_keep_the_folders_and_never_meet(draw: Draw, toy: str
         (["album", "--threshold", "high"], '"high"'),
         (["album", "--scales", "1,two"], "--scales are 1,two; give factors like 0.5,1,2"),
         (["album", "--out", "album/a.png"], "--out album/a.png is a file; give a folder"),
+        (["album", "--yolo", "album/a.png"], "--yolo album/a.png is a file; give a folder"),
+        (["album", "--coco", "x", "--json", "x"], "--json and --coco both go to x"),
+        (["album", "--rotations", "0,up"], "--rotations are 0,up; give degrees like 0,90"),
+        (["album", "--rotations", "45"], "rotations is 45; give 0, 90, 180 or 270"),
+        (["album", "--tile", "100"], "tile is 100; give 0 or 256 or more"),
+        (["album", "--overlap", "0.6"], "overlap is 0.6; give above 0, up to 0.5"),
+        (["album", "--max-pixels", "0"], "--max-pixels is 0; give 1 or more"),
         (["album", "--scales", "0"], "scales is 0"),
         (["album", "--longest", "0"], "longest is 0"),
         (["album", "--threads", "-1"], "threads is -1"),
@@ -188,16 +198,61 @@ def test_options_say_what_to_look_for(draw: Draw, toy: str, capsys: Captured) ->
     assert found("--longest", "32", "--min-face", "20") == 1
     assert found("--scales", "1,0.25", "--min-face", "40") == 1
     assert found("--scales", "1", "--scales", "0.25", "--min-face", "40") == 1
+    assert found("--rotations", "0,90,180,270", "--tile", "256", "--overlap", "0.5") == 1
 
 
 def test_defaults_are_those_of_the_library() -> None:
     parameters = inspect.signature(detect).parameters
-    defaults = {name: parameter.default for name, parameter in parameters.items()}
-    for name in ("threshold", "min_face", "max_faces", "longest", "scales", "flip"):
-        assert defaults[name] == getattr(Options(), name)
-    constructor = inspect.signature(Detector).parameters
-    assert defaults["model"] == constructor["model"].default
-    assert defaults["threads"] == constructor["threads"].default
+    for name in ("threshold", "min_face", "max_faces"):
+        assert parameters[name].default == getattr(Options(), name)
+
+
+@pytest.mark.parametrize("kind", ["--coco", "--yolo", "--wider"])
+def test_other_programs_formats_are_for_pictures(
+    draw: Draw, toy: str, capsys: Captured, kind: str
+) -> None:
+    draw("a.png", 255)
+    Path("film.mp4").touch()
+    assert main(["detect", "a.png", "film.mp4", kind, "new", "--model", toy]) == 2
+    assert "pictures alone" in capsys.readouterr().err
+    assert not Path("new").exists()
+
+
+def test_coco_yolo_and_wider_are_read_back(draw: Draw, toy: str, capsys: Captured) -> None:
+    draw("album/trip/a.png", 255, 153)
+    draw("album/home/b.png")
+    draw("album/home/Gr\u00fc\u00dfe.png", 204)
+    Path("album/home/c.png").write_text("no picture")
+    targets = ["--coco", "new/faces.json", "--yolo", "labels", "--wider", "wider"]
+    assert main(["detect", "album", *targets, "--model", toy]) == 1
+    written = capsys.readouterr().out.splitlines()[-3:]
+    assert written == ["written: new/faces.json", "written: labels", "written: wider"]
+    expected = {
+        Path(name): Detector(toy).detect(f"album/{name}")
+        for name in ("trip/a.png", "home/b.png", "home/Gr\u00fc\u00dfe.png")
+    }
+
+    # `file_name` is relative to the file, so no folder has to be named.
+    coco = {picture.path.resolve(): picture for picture in read_coco(Path("new/faces.json"))}
+    yolo = {picture.path: picture for picture in read_yolo(Path("labels"), Path("album"))}
+    wider = read_predictions(Path("wider"))
+    assert len(coco) == len(wider) == len(list(Path("labels").rglob("*.txt"))) == 3
+    for name, faces in expected.items():
+        path = Path("album", name)
+        assert np.allclose(coco[path.resolve()].boxes, faces.boxes, atol=0.02)
+        assert np.allclose(yolo[path].boxes, faces.boxes, atol=0.001)
+        found = wider[name.with_suffix("").as_posix()]
+        assert np.allclose(found.boxes[:, :2], faces.boxes[:, :2], atol=0.02)
+        assert np.allclose(found.scores, faces.scores, atol=1e-6)
+
+
+def test_two_pictures_with_one_text_file_are_refused(
+    draw: Draw, toy: str, capsys: Captured
+) -> None:
+    draw("album/a.png", 255)
+    draw("album/a.jpg")
+    assert main(["detect", "album", "--yolo", "labels", "--model", toy]) == 2
+    assert "a.jpg and a.png would have the same text file" in capsys.readouterr().err
 
 
 def test_ctrl_c_ends_at_once_and_keeps_the_lines_so_far(
@@ -213,8 +268,10 @@ def test_ctrl_c_ends_at_once_and_keeps_the_lines_so_far(
         return detect_real(self, image, options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Detector, "detect", stop_at_third)
-    assert main(["detect", ".", "--model", toy, "--json", "faces.jsonl"]) == 130
+    targets = ["--json", "faces.jsonl", "--coco", "faces.json"]
+    assert main(["detect", ".", "--model", toy, *targets]) == 130
     assert "interrupted" in capsys.readouterr().err
+    assert len(json.loads(Path("faces.json").read_text())["images"]) == 2
     lines = Path("faces.jsonl").read_text().splitlines()
     assert [json.loads(line)["path"] for line in lines] == ["a.png", "b.png"]
 

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -143,6 +143,15 @@ def test_a_broken_video_is_kept_as_far_as_it_goes(film: Film, toy: str, capsys: 
     assert not any(reds("new/a.mkv"))
 
 
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Ctrl-C is heard, which a shell turns off for what it runs in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard")
 def test_ctrl_c_finishes_the_video(
     film: Film, toy: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
@@ -164,6 +173,7 @@ def test_ctrl_c_finishes_the_video(
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.usefixtures("heard")
 def test_a_second_ctrl_c_interrupts() -> None:
     with after_ctrl_c() as stopped:
         signal.raise_signal(signal.SIGINT)

@@ -11,14 +11,17 @@ import cv2
 import numpy as np
 import pytest
 
+from extd.data.coco import read_coco
 from extd.faces import Faces
 from extd.images import read_image
 from extd.media.writers import (
     CSV_HEADER,
     csv_lines,
     json_line,
+    open_coco,
     open_text,
     picture_name,
+    write,
     write_picture,
 )
 
@@ -89,6 +92,41 @@ def test_ctrl_c_keeps_what_was_written(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         write_until_stopped()
     assert path.read_text() == "one\n"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_suffix_chooses_the_format(tmp_path: Path) -> None:
+    results = [("a.jpg", FACES), ("b.jpg", Faces.empty(2, 2))]
+    for name in ("faces.jsonl", "faces.csv", "faces.JSON"):
+        write(iter(results), tmp_path / name)
+    lines = (tmp_path / "faces.jsonl").read_text()
+    assert lines == "".join(json_line(*result) for result in results)
+    assert (tmp_path / "faces.csv").read_text() == CSV_HEADER + csv_lines(*results[0])
+    labels = read_coco(tmp_path / "faces.JSON", tmp_path)
+    assert [picture.path.name for picture in labels] == ["a.jpg", "b.jpg"]
+    assert np.allclose(labels[0].boxes, FACES.boxes, atol=0.02)
+    with pytest.raises(ValueError, match=r"faces\.txt is to end in \.jsonl, \.csv or \.json"):
+        write(results, tmp_path / "faces.txt")
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, ValueError])
+def test_coco_of_an_interrupted_run_has_what_was_found(
+    tmp_path: Path, stop: type[BaseException]
+) -> None:
+    path = tmp_path / "faces.json"
+    path.write_text("before")
+
+    def write_until_stopped() -> None:
+        with open_coco(path) as add:
+            add("a.jpg", FACES)
+            raise stop
+
+    with pytest.raises(stop):
+        write_until_stopped()
+    if stop is KeyboardInterrupt:
+        assert [len(picture.boxes) for picture in read_coco(path, tmp_path)] == [2]
+    else:
+        assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Group, Parameter
 from rich.console import Console
 
-from extd.catalog import DEFAULT_MODEL
-from extd.cli.pictures import Flip, Longest, Scales, Threshold, check_folder, with_picture
-from extd.cli.terminal import (
-    Folder,
-    Model,
-    Provider,
-    Threads,
-    UsageError,
-    count,
-    print_error,
-    print_line,
-    progress_bar,
-    usage,
+from extd.cli.pictures import (
+    INFERENCE,
+    Inference,
+    Threshold,
+    check_folder,
+    load_detector,
+    work_through,
 )
+from extd.cli.terminal import Folder, UsageError, count, print_error, print_line, progress_bar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,12 +35,7 @@ def crop(
     square: Annotated[bool, Parameter(group=CUT, show_default=False)] = False,
     min_face: Annotated[float, Parameter(group=CUT, metavar="PX")] = 0,
     threshold: Threshold = 0.5,
-    longest: Longest = None,
-    scales: Scales = (1.0,),
-    flip: Flip = False,
-    model: Model = DEFAULT_MODEL,
-    threads: Threads = 0,
-    provider: Provider = None,
+    inference: Inference = INFERENCE,
 ) -> int:
     """Cut the faces out of pictures, a file for each.
 
@@ -66,16 +55,8 @@ def crop(
         square: Lengthen the shorter side.
         min_face: Leave out faces smaller than this, by their longer side.
         threshold: Least probability of a face, 0 to below 1. Lower finds more, also wrong ones.
-        longest: Resize pictures to this longer side to look at them. Smaller is faster and finds
-            less.
-        scales: Look at each picture in several sizes, as in 0.5,1,2. Above 1 finds smaller faces,
-            below 1 larger ones.
-        flip: Look at the mirrored picture too: finds a little more in twice the time.
-        model: A model that `extd models` lists, or an .onnx file.
-        threads: How many threads compute.
-        provider: Execution provider of ONNX Runtime; `extd doctor` tells which work here.
+        inference: How pictures are looked at.
     """
-    from extd.detector import Detector, Options
     from extd.media.crops import crops
     from extd.media.sources import find_pictures, read_list
     from extd.media.writers import write_picture
@@ -85,12 +66,7 @@ def crop(
     protect_folders(sources, out)
     if not 0 <= margin <= 10:
         raise UsageError(f"--margin is {margin}; give 0 to 10, as a share of the face")
-    with usage():
-        options = Options(
-            threshold=threshold, min_face=min_face, longest=longest, scales=scales, flip=flip
-        )
-        providers = None if provider is None else [provider]
-        detector = Detector(model, options=options, threads=threads, providers=providers)
+    detector = load_detector(inference, threshold, min_face=min_face)
 
     def cut(source: Source, image: Image) -> int:
         cut_out = crops(image, detector.detect(image), margin=margin, square=square)
@@ -103,12 +79,12 @@ def crop(
     found = failed = 0
     print_line(table, "faces  picture")
     with bar:
-        for source in bar.track(sources):
-            result = with_picture(source, partial(cut, source))
+        results = work_through(sources, cut, inference.max_pixels)
+        for source, result in bar.track(results, total=len(sources)):
             if isinstance(result, Exception):
                 failed += 1
                 print_error(str(result), bar.console)
-            else:
+            elif result is not None:
                 found += result
                 print_line(table, f"{result:5}  {source.path}")
     done = f"{count(found, 'face')} of {count(len(sources) - failed, 'picture')}"

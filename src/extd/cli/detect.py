@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Group, Parameter
 from rich.console import Console
 
-from extd.catalog import DEFAULT_MODEL
 from extd.cli.pictures import (
+    INFERENCE,
     SEARCH,
-    Flip,
-    Longest,
-    Scales,
+    Inference,
     Threshold,
     check_folder,
+    load_detector,
     protect_originals,
-    with_picture,
+    work_through,
 )
 from extd.cli.terminal import (
     STDOUT,
     Folder,
-    Model,
-    Provider,
     Target,
-    Threads,
     UsageError,
     count,
     open_results,
@@ -49,7 +45,6 @@ from extd.cli.video import (
 )
 
 if TYPE_CHECKING:
-    from extd.detector import Detector
     from extd.faces import Faces
     from extd.images import Image
     from extd.media.sources import Source
@@ -62,18 +57,16 @@ def detect(
     out: Annotated[Folder | None, Parameter(group=RESULTS)] = None,
     json: Annotated[Target, Parameter(group=RESULTS)] = None,
     csv: Annotated[Target, Parameter(group=RESULTS)] = None,
+    coco: Annotated[str | None, Parameter(group=RESULTS, metavar="FILE")] = None,
+    yolo: Annotated[Folder | None, Parameter(group=RESULTS)] = None,
+    wider: Annotated[Folder | None, Parameter(group=RESULTS)] = None,
     threshold: Threshold = 0.5,
     min_face: Annotated[float, Parameter(group=SEARCH, metavar="PX")] = 0,
     max_faces: Annotated[int, Parameter(group=SEARCH)] = 750,
-    longest: Longest = None,
-    scales: Scales = (1.0,),
-    flip: Flip = False,
+    inference: Inference = INFERENCE,
     start: Start = 0.0,
     end: End = None,
     every: Every = 1,
-    model: Model = DEFAULT_MODEL,
-    threads: Threads = 0,
-    provider: Provider = None,
 ) -> int:
     """Find the faces in pictures and videos.
 
@@ -92,46 +85,58 @@ def detect(
         json: Write JSON Lines, one object a picture or frame, to a file; with - or nothing to the
             standard output.
         csv: Write CSV, one line a face, likewise.
+        coco: Write one COCO object, of pictures alone: labels whose annotations have a score.
+        yolo: Write YOLO labels into this folder, a text file a picture, without scores.
+        wider: Write detections as WIDER FACE's evaluation reads them into this folder, likewise.
         threshold: Least probability of a face, 0 to below 1. Lower finds more, also wrong ones.
+        inference: How pictures are looked at.
         min_face: Leave out faces smaller than this, by their longer side.
         max_faces: How many faces a picture gives at most, the best.
-        longest: Resize pictures to this longer side first. Smaller is faster and finds less.
-        scales: Look at each picture in several sizes, as in 0.5,1,2. Above 1 finds smaller faces,
-            below 1 larger ones.
-        flip: Look at the mirrored picture too: finds a little more in twice the time.
         start: Begin at this time of a video.
         end: End before this time.
         every: Look at every so many-th frame; the others are left out.
-        model: A model that `extd models` lists, or an .onnx file.
-        threads: How many threads compute.
-        provider: Execution provider of ONNX Runtime; `extd doctor` tells which work here.
     """
-    from extd.detector import Detector, Options
+    from extd.data.entries import relative_name
+    from extd.media.annotate import annotate
+    from extd.media.formats import wider_lines, write_text, yolo_lines
     from extd.media.sources import find_media, is_video, read_list
     from extd.media.video import Span, pyav
-    from extd.media.writers import CSV_HEADER, csv_lines, json_line
+    from extd.media.writers import (
+        CSV_HEADER,
+        csv_lines,
+        json_line,
+        open_coco,
+        picture_name,
+        write_picture,
+    )
 
-    if out is not None:
-        check_folder(out)
+    for folder, option in ((out, "--out"), (yolo, "--yolo"), (wider, "--wider")):
+        if folder is not None:
+            check_folder(folder, option)
     sources = find_media(read_list(pictures, sys.stdin), out)
-    protect_pictures(sources, out, json, csv)
     videos = sum(is_video(source.path) for source in sources)
+    protect_pictures(sources, out, {"--json": json, "--csv": csv, "--coco": coco})
     if videos:
+        if {coco, yolo, wider} != {None}:
+            raise UsageError("--coco, --yolo and --wider are for pictures alone; leave videos out")
         pyav()
     with usage():
         span = Span(start, end, every)
-        options = Options(
-            threshold=threshold,
-            min_face=min_face,
-            max_faces=max_faces,
-            longest=longest,
-            scales=scales,
-            flip=flip,
-        )
-        providers = None if provider is None else [provider]
-        detector = Detector(model, options=options, threads=threads, providers=providers)
+        yolo_files = name_texts(sources, yolo)
+        wider_files = name_texts(sources, wider)
+    detector = load_detector(inference, threshold, min_face=min_face, max_faces=max_faces)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
+
+    def find(source: Source, image: Image) -> Faces:
+        faces = detector.detect(image)
+        if out is not None:
+            write_picture(out / picture_name(source.name), annotate(image, faces))
+        if yolo_files:
+            write_text(yolo_files[source], yolo_lines(faces))
+        if wider_files:
+            write_text(wider_files[source], wider_lines(source.name, faces))
+        return faces
 
     alone, quiet = len(sources) == 1 and not videos, STDOUT in {json, csv}
     bar = media_bar("detecting", hidden=alone or (quiet and sys.stdout.isatty()))
@@ -142,12 +147,16 @@ def detect(
     with ExitStack() as stack:
         json_stream = stack.enter_context(open_results(json)) if json else None
         csv_stream = stack.enter_context(open_results(csv)) if csv else None
+        add_coco = stack.enter_context(open_coco(Path(coco))) if coco else None
         if csv_stream:
             csv_stream.write(FRAME_CSV_HEADER if videos else CSV_HEADER)
         if not alone:
             print_line(table, "faces   best  picture")
-        for source in stack.enter_context(bar).track(sources, description="detecting"):
-            if is_video(source.path):
+        results = stack.enter_context(closing(work_through(sources, find, inference.max_pixels)))
+        for source, result in stack.enter_context(bar).track(
+            results, total=len(sources), description="detecting"
+        ):
+            if result is None:
                 tally = detect_video(
                     detector,
                     source,
@@ -164,7 +173,6 @@ def detect(
                     failed += 1
                     print_error(str(tally.error), bar.console)
                 continue
-            result = detect_one(detector, source, out)
             if isinstance(result, Exception):
                 failed += 1
                 print_error(str(result), bar.console)
@@ -179,20 +187,22 @@ def detect(
                     )
                     csv_stream.write(lines)
                     csv_stream.flush()
+                if coco and add_coco:
+                    add_coco(relative_name(source.path, Path(coco).parent), result)
             if json_stream:
                 json_stream.write(json_line(str(source.path), result))
                 json_stream.flush()
     kind = "picture" if not videos else "video" if videos == len(sources) else "file"
     done = f"{count(found, 'face')} in {count(len(sources) - failed, kind)}"
     print_line(table, done + (f", {failed} failed" if failed else ""))
-    for target in (out, json, csv):
+    for target in (out, json, csv, coco, yolo, wider):
         if target is not None:
             print_line(table, f"written: {target}")
     return 1 if failed else 0
 
 
 def protect_pictures(
-    sources: Sequence[Source], out: Path | None, json: str | None, csv: str | None
+    sources: Sequence[Source], out: Path | None, targets: Mapping[str, str | None]
 ) -> None:
     """Refuse to write over a picture, or two results into one file.
 
@@ -201,32 +211,36 @@ def protect_pictures(
     """
     from extd.media.sources import SUFFIXES, VIDEO_SUFFIXES
 
-    files = [target for target in (json, csv) if target is not None]
-    for target in files:
+    owners: dict[str | Path, str] = {}
+    for option, target in targets.items():
+        if target is None:
+            continue
         if (suffix := Path(target).suffix.lower()) in SUFFIXES | VIDEO_SUFFIXES:
             kind = "picture" if suffix in SUFFIXES else "video"
             raise UsageError(f"results would replace the {kind} {target}; name another file")
-    ordinary = [Path(target).resolve() for target in files if target != STDOUT]
-    if len(set(ordinary)) < len(ordinary) or files.count(STDOUT) > 1:
-        raise UsageError(
-            f"--json and --csv both go to {files[0]}; choose two files, or one of them"
-        )
+        place = target if target == STDOUT else Path(target).resolve()
+        if place in owners:
+            raise UsageError(
+                f"{owners[place]} and {option} both go to {target}; choose two files, or one of "
+                "them"
+            )
+        owners[place] = option
     if out is not None:
         protect_originals(sources, out, map(result_name, sources))
 
 
-def detect_one(detector: Detector, source: Source, out: Path | None) -> Faces | Exception:
-    """The faces of a picture, which is saved annotated in `out`, or why that failed."""
-    from extd.media.annotate import annotate
-    from extd.media.writers import picture_name, write_picture
+def name_texts(sources: Sequence[Source], folder: Path | None) -> dict[Source, Path]:
+    """The text file of each picture in the folder; none without a folder.
 
-    def find(image: Image) -> Faces:
-        faces = detector.detect(image)
-        if out is not None:
-            write_picture(out / picture_name(source.name), annotate(image, faces))
-        return faces
+    Raises:
+        ValueError: two pictures would have the same.
+    """
+    from extd.media.formats import text_files
 
-    return with_picture(source, find)
+    if folder is None:
+        return {}
+    files = text_files(folder, [source.name for source in sources])
+    return dict(zip(sources, files, strict=True))
 
 
 def picture_row(source: Source, faces: Faces) -> str:

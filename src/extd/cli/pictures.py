@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from cyclopts import Group, Parameter, Token
 
-from extd.cli.terminal import UsageError
-from extd.media.sources import real_path
+from extd.catalog import DEFAULT_MODEL
+from extd.cli.terminal import Model, Provider, Threads, UsageError, usage
+from extd.media.sources import is_video, real_path
 
 if TYPE_CHECKING:
+    from extd.detector import Detector
     from extd.images import Image
     from extd.media.sources import Source
 
 SEARCH = Group("What to look for", sort_key=2)
+
+HEAD = 1 << 16
+"""Bytes in which the size of a picture is looked for."""
 
 Result = TypeVar("Result")
 
@@ -30,46 +38,185 @@ def read_scales(_: object, tokens: Sequence[Token]) -> tuple[float, ...]:
         raise UsageError(f"--scales are {','.join(words)}; give factors like 0.5,1,2") from None
 
 
+def read_rotations(_: object, tokens: Sequence[Token]) -> tuple[int, ...]:
+    """The degrees of one or several `--rotations`, each like `0,90`."""
+    words = [word for token in tokens for word in token.value.split(",")]
+    try:
+        return tuple(map(int, words))
+    except ValueError:
+        raise UsageError(
+            f"--rotations are {','.join(words)}; give degrees like 0,90,180,270"
+        ) from None
+
+
 SCALES = Parameter(
     group=SEARCH, metavar="FACTORS", converter=read_scales, n_tokens=1, show_default="1"
+)
+ROTATIONS = Parameter(
+    group=SEARCH, metavar="DEGREES", converter=read_rotations, n_tokens=1, show_default="0"
 )
 Threshold = Annotated[float, Parameter(group=SEARCH)]
 Longest = Annotated[int | None, Parameter(group=SEARCH, metavar="PX")]
 Scales = Annotated[tuple[float, ...], SCALES]
 Flip = Annotated[bool, Parameter(group=SEARCH, show_default=False)]
+Pixels = Annotated[int | None, Parameter(group=SEARCH, metavar="PX")]
 
 
-def with_picture(source: Source, work: Callable[[Image], Result]) -> Result | Exception:
-    """What `work` makes of a picture, or why reading it or working on it failed.
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Inference:
+    """The options of how pictures are looked at, and by what.
 
-    The error's message names the picture. `work` may raise ValueError, OSError and MemoryError.
+    Attributes:
+        longest: Resize pictures to this longer side to look at them. Smaller is faster and finds
+            less.
+        scales: Look at each picture in several sizes, as in 0.5,1,2. Above 1 finds smaller faces,
+            below 1 larger ones.
+        flip: Look at the mirrored picture too: finds a little more in twice the time.
+        rotations: Look at the picture turned clockwise by these degrees, as in 0,90,180,270, in
+            so many times the time. EXIF counts without this.
+        tile: Look at the picture in tiles of this side, with less memory. Without it, tiles of
+            1024 where there are more than 16.8 million pixels to look at; 0 for never.
+        overlap: How far tiles reach over each other, as a share of their side.
+        max_pixels: Refuse pictures of more pixels: a small file can hold more than the memory.
+        model: A model that `extd models` lists, or an .onnx file.
+        threads: How many threads compute.
+        provider: Execution provider of ONNX Runtime; `extd doctor` tells which work here.
+    """
+
+    longest: Pixels = None
+    scales: Annotated[tuple[float, ...], SCALES] = (1.0,)
+    flip: Annotated[bool, Parameter(group=SEARCH, show_default=False)] = False
+    rotations: Annotated[tuple[int, ...], ROTATIONS] = (0,)
+    tile: Pixels = None
+    overlap: Annotated[float, Parameter(group=SEARCH)] = 0.25
+    max_pixels: Annotated[int, Parameter(group=SEARCH, metavar="N")] = 500_000_000
+    model: Model = DEFAULT_MODEL
+    threads: Threads = 0
+    provider: Provider = None
+
+
+INFERENCE = Inference()
+
+
+def load_detector(
+    inference: Inference, threshold: float, *, min_face: float = 0, max_faces: int = 750
+) -> Detector:
+    """The detector that the command line asks for.
+
+    Raises:
+        UsageError: a value is out of range, or there is no such model or provider.
+    """
+    from extd.detector import Detector, Options
+
+    with usage():
+        options = Options(
+            threshold=threshold,
+            min_face=min_face,
+            max_faces=max_faces,
+            longest=inference.longest,
+            scales=inference.scales,
+            flip=inference.flip,
+            rotations=inference.rotations,
+            tile=inference.tile,
+            overlap=inference.overlap,
+        )
+        if inference.max_pixels < 1:
+            raise UsageError(f"--max-pixels is {inference.max_pixels}; give 1 or more")
+        providers = None if inference.provider is None else [inference.provider]
+        return Detector(
+            inference.model, options=options, threads=inference.threads, providers=providers
+        )
+
+
+def read_picture(source: Source, max_pixels: int) -> Image:
+    """The pixels of a picture.
+
+    Raises:
+        ValueError: it cannot be read, or is too large; the message names it.
+        OSError: likewise.
     """
     from extd.images import read_image
 
-    too_large = ValueError(f"{source.path} is too large for the memory of this machine")
     try:
-        image = read_image(source.path)
-    except (ValueError, OSError) as error:
-        return error
-    except MemoryError:
-        return too_large
+        return read_image(source.path, max_pixels=max_pixels)
+    except MemoryError as error:
+        raise ValueError(f"{source.path} is too large for the memory of this machine") from error
+
+
+def work_through(
+    sources: Iterable[Source], work: Callable[[Source, Image], Result], max_pixels: int
+) -> Generator[tuple[Source, Result | Exception | None], None, None]:
+    """Every source with what `work` makes of it, or why that failed; videos with None.
+
+    Pictures are read ahead in threads, but large ones when their turn comes: no two are held.
+    """
+    from extd.media.readahead import read_ahead
+
+    with closing(read_ahead(sources, partial(_read_small, max_pixels=max_pixels))) as ahead:
+        for source, image in ahead:
+            if is_video(source.path):
+                yield source, None
+            elif image is None:
+                yield source, with_picture(source, partial(work, source), max_pixels)
+            elif isinstance(image, Exception):
+                yield source, image
+            else:
+                result = work_on(source, image, partial(work, source))
+                del image
+                yield source, result
+
+
+def _read_small(source: Source, max_pixels: int) -> Image | None:
+    """The pixels of a picture; None for a large one, and for a video."""
+    from extd.headers import encoded_size
+    from extd.tiles import LARGE
+
+    if is_video(source.path):
+        return None
+    # Whether it can be read, reading tells.
+    with suppress(OSError), source.path.open("rb") as file:
+        width, height = encoded_size(file.read(HEAD)) or (0, 0)
+        if LARGE < width * height <= max_pixels:
+            return None
+    return read_picture(source, max_pixels)
+
+
+def work_on(source: Source, image: Image, work: Callable[[Image], Result]) -> Result | Exception:
+    """What `work` makes of the pixels of a picture, or why that failed.
+
+    The error's message names the picture. `work` may raise ValueError, OSError and MemoryError.
+    """
     try:
         return work(image)
     except (ValueError, OSError) as error:
         named = str(error).startswith(str(source.path))
         return error if named else ValueError(f"{source.path}: {error}")
     except MemoryError:
-        return too_large
+        return ValueError(f"{source.path} is too large for the memory of this machine")
 
 
-def check_folder(out: Path) -> None:
+def with_picture(
+    source: Source,
+    work: Callable[[Image], Result],
+    max_pixels: int = INFERENCE.max_pixels,
+) -> Result | Exception:
+    """What `work` makes of a picture, or why reading it or working on it failed; see `work_on`."""
+    try:
+        image = read_picture(source, max_pixels)
+    except (ValueError, OSError) as error:
+        return error
+    return work_on(source, image, work)
+
+
+def check_folder(folder: Path, option: str = "--out") -> None:
     """Refuse a file where a folder is to be.
 
     Raises:
-        UsageError: `out` is no folder.
+        UsageError: `folder` is none; the message names the option.
     """
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out {out} is a file; give a folder")
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{option} {folder} is a file; give a folder")
 
 
 def protect_originals(sources: Sequence[Source], out: Path, written: Iterable[Path]) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
 from typing import TextIO
 
@@ -16,6 +17,7 @@ import numpy as np
 from extd.faces import Faces
 from extd.files import whole_file
 from extd.images import Image
+from extd.media.formats import coco_json
 from extd.media.metadata import NO_METADATA, Metadata
 
 WRITTEN_AS_READ = frozenset({".jpg", ".jpeg", ".png", ".webp"})
@@ -91,6 +93,52 @@ def _named(path: Path) -> Iterator[None]:
         if error.filename is not None or error.errno is None:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+@contextmanager
+def open_coco(path: Path) -> Iterator[Callable[[str, Faces], None]]:
+    """Gives a function that takes the results of pictures; the file has them all at the end.
+
+    As with `open_text`, Ctrl-C leaves the results so far, and an error what was there before.
+    """
+    results: list[tuple[str, Faces]] = []
+
+    def add(name: str, faces: Faces) -> None:
+        results.append((name, faces))
+
+    with open_text(path) as stream:
+        try:
+            yield add
+        except KeyboardInterrupt:
+            stream.write(coco_json(results))
+            raise
+        stream.write(coco_json(results))
+
+
+def write(results: Iterable[tuple[str, Faces]], path: str | PathLike[str]) -> None:
+    """Write the faces of pictures into one file, as its suffix says.
+
+    Args:
+        results: names of pictures, as text, with their faces.
+        path: `.jsonl` for JSON Lines, `.csv` for CSV, `.json` for COCO. The file appears when it
+            is complete; see `open_text`.
+
+    Raises:
+        ValueError: another suffix.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix == ".json":
+        with open_coco(path) as add:
+            for name, faces in results:
+                add(name, faces)
+        return
+    if suffix not in {".jsonl", ".csv"}:
+        raise ValueError(f"{path} is to end in .jsonl, .csv or .json, for COCO")
+    lines = json_line if suffix == ".jsonl" else csv_lines
+    with open_text(path) as stream:
+        stream.write("" if suffix == ".jsonl" else CSV_HEADER)
+        stream.writelines(lines(name, faces) for name, faces in results)
 
 
 def picture_name(name: Path) -> Path:

@@ -1,0 +1,58 @@
+"""Pictures that are read in threads while the network runs on those before them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+THREADS = 2
+DEPTH = 3
+
+
+def read_ahead(
+    items: Iterable[Item],
+    function: Callable[[Item], Result],
+    threads: int = THREADS,
+    depth: int = DEPTH,
+) -> Generator[tuple[Item, Result | ValueError | OSError], None, None]:
+    """Every item with what `function` makes of it, in their order, some of them ahead of need.
+
+    A ValueError or OSError of `function`, as of a broken file, comes in place of its result, and
+    the others go on; any other error ends the iterator. When it ends, is closed or interrupted,
+    no item is begun any more, and the threads are gone.
+
+    Args:
+        items: what there is to read; `depth` are taken ahead.
+        function: called in any of the threads.
+        threads: how many read at a time.
+        depth: how many results may wait, so that memory does not grow with their number.
+    """
+
+    def attempt(item: Item) -> Result | ValueError | OSError:
+        try:
+            return function(item)
+        except (ValueError, OSError) as error:
+            return error
+
+    waiting: deque[tuple[Item, Future[Result | ValueError | OSError]]] = deque()
+    pool = ThreadPoolExecutor(threads, "extd-read")
+    try:
+        for item in items:
+            waiting.append((item, pool.submit(attempt, item)))
+            if len(waiting) > depth:
+                yield _next(waiting)
+        while waiting:
+            yield _next(waiting)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _next(waiting: deque[tuple[Item, Future[Result]]]) -> tuple[Item, Result]:
+    """The first that waits, once it is done. The generator itself would hold it meanwhile."""
+    item, future = waiting.popleft()
+    return item, future.result()

@@ -1,0 +1,182 @@
+"""A large picture in tiles that overlap: where they lie, and which of their boxes count."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from extd.boxes import Boxes, area, intersection, iou, longer_side, nms
+from extd.images import Image, resize
+
+STRIDE = 128
+"""The coarsest stride of the detectors, px: tiles begin at multiples, as the network's cells do."""
+SIDE = 1024
+"""Side of automatic tiles, px: 0.6 GB of memory in the largest model that ships."""
+LARGE = 1 << 24
+"""Pixels above which a picture is looked at in tiles: about 9 GB without."""
+
+CONTEXT = 3 / 8
+"""Least distance of a box's centre from a tile's inner edge that counts, as a share of the overlap.
+
+Half of it would do for each centre to count somewhere; less, as two tiles may differ a little.
+"""
+SLACK = 0.1
+"""How near to an inner edge a box counts as cut, as a share of its longer side."""
+COVERED = 0.5
+"""Share of a cut box's area in a whole one that takes its place."""
+
+Detections = tuple[Boxes, NDArray[np.float32]]
+"""Boxes [N, 4] in px, and their scores [N]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A part of a picture.
+
+    Attributes:
+        x1, y1, x2, y2: its place in whole px of the picture; x2 and y2 are outside.
+        edges: the same, with infinity in place of the picture's own borders.
+    """
+
+    x1: int
+    y1: int
+    x2: int
+    y2: int
+    edges: tuple[float, float, float, float]
+
+
+def look_in_tiles(
+    image: Image,
+    overview: Image,
+    side: int,
+    overlap: float,
+    nms_iou: float,
+    look: Callable[[Image], Detections],
+) -> Detections:
+    """The boxes in a picture that is looked at in tiles.
+
+    Args:
+        image: the picture, uint8 [H, W, 3].
+        overview: the same, shrunk to one tile.
+        side: of a tile in px, a multiple of `STRIDE`, at least 2 of it.
+        overlap: as a share of the side, above 0, up to 0.5.
+        nms_iou: two boxes of a greater IoU are one face.
+        look: gives the boxes in a picture, in its own px.
+
+    Returns:
+        Boxes in px of `image`, and scores, before non-maximum suppression.
+    """
+    height, width = image.shape[:2]
+    step = math.floor(side * (1 - overlap) / STRIDE) * STRIDE
+    found = []
+    for tile in place_tiles(width, height, side, step):
+        boxes, scores = look(image[tile.y1 : tile.y2, tile.x1 : tile.x2])
+        corner = np.array([tile.x1, tile.y1, tile.x1, tile.y1], np.float32)
+        found.append((tile, (boxes + corner, scores)))
+    boxes, scores = look(overview)
+    enlarged = np.tile(np.array([width, height]) / overview.shape[1::-1], 2)
+    large = (boxes * enlarged).astype(np.float32), scores
+    return merge(found, large, side - step, nms_iou)
+
+
+def shrink(image: Image, side: int) -> Image:
+    """The picture with a longer side of `side` px, whose pixels are means of those they replace."""
+    factor = side / max(image.shape[:2])
+    height, width = (max(round(length * factor), 1) for length in image.shape[:2])
+    return resize(image, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def place_tiles(width: int, height: int, side: int, step: int) -> list[Tile]:
+    """Tiles of `side` px, by rows, one every `step` px, that cover a picture.
+
+    Those at the right and the bottom may be narrower.
+    """
+    columns, rows = (_intervals(length, side, step) for length in (width, height))
+    return [
+        Tile(x1, y1, x2, y2, (left, top, right, bottom))
+        for y1, y2, top, bottom in rows
+        for x1, x2, left, right in columns
+    ]
+
+
+def _intervals(length: int, side: int, step: int) -> list[tuple[int, int, float, float]]:
+    """Begin, end, and the same with infinity at the borders, of the tiles along one axis."""
+    tiles = []
+    for begin in range(0, max(length - side, 0) + step, step):
+        last = begin + side >= length
+        if last:
+            # A size of whole cells: in others the network stretches its coarse levels.
+            begin = max(length - -(-(length - begin) // STRIDE) * STRIDE, 0)
+        end = length if last else begin + side
+        tiles.append((begin, end, begin or -math.inf, math.inf if last else end))
+    return tiles
+
+
+def belong(boxes: Boxes, tile: Tile, overlap: int) -> NDArray[np.bool_]:
+    """Which boxes [N, 4] of a tile count: their centres are not near an inner edge."""
+    edges = np.array(tile.edges)
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    room = overlap * CONTEXT
+    outside = (centres < edges[:2] + room) | (centres > edges[2:] - room)
+    return np.asarray(~outside.any(axis=1), np.bool_)
+
+
+def are_cut(boxes: Boxes, tile: Tile) -> NDArray[np.bool_]:
+    """Which boxes [N, 4] come so near to an inner edge that the face may go on beyond it."""
+    edges = np.array(tile.edges)
+    slack = SLACK * longer_side(boxes)[:, None]
+    beyond = (boxes[:, :2] < edges[:2] + slack) | (boxes[:, 2:] > edges[2:] - slack)
+    return np.asarray(beyond.any(axis=1), np.bool_)
+
+
+def merge(
+    tiles: Sequence[tuple[Tile, Detections]], overview: Detections, overlap: int, nms_iou: float
+) -> Detections:
+    """The boxes of all tiles and of the overview of the picture that count, each face whole.
+
+    Faces of up to 3/4 of the overlap are whole, and not near an edge, in one tile at least. Of
+    larger ones a tile may have a part; the overview, the picture shrunk to one tile, has them
+    whole. So these count, in this order: boxes of tiles that are not cut; large boxes of the
+    overview that are none of these; cut boxes that none of the others covers.
+
+    Args:
+        tiles: the tiles with their boxes, in px of the picture.
+        overview: likewise.
+        overlap: of the tiles in px.
+        nms_iou: two boxes of a greater IoU are one face.
+
+    Returns:
+        Boxes and scores before non-maximum suppression.
+    """
+    whole, parts = [], []
+    for tile, found in tiles:
+        counts, cut = belong(found[0], tile, overlap), are_cut(found[0], tile)
+        whole.append(_select(found, counts & ~cut))
+        parts.append(_select(found, counts & cut))
+    sure, cut_off = _pool(whole), _pool(parts)
+    large = _select(overview, longer_side(overview[0]) > overlap / 2)
+    large = _select(large, nms(*large, nms_iou))
+    # One by one: all pairs of a crowd would not fit into the memory.
+    new = [not (iou(box[None], sure[0]) > nms_iou).any() for box in large[0]]
+    sure = _pool([sure, _select(large, np.array(new, np.bool_))])
+    cut_off = _select(cut_off, nms(*cut_off, nms_iou))
+    alone = [
+        not (intersection(box[None], sure[0]) > COVERED * area(box[None])).any()
+        for box in cut_off[0]
+    ]
+    return _pool([sure, _select(cut_off, np.array(alone, np.bool_))])
+
+
+def _select(found: Detections, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> Detections:
+    """Those that a mask or positions choose."""
+    return found[0][chosen], found[1][chosen]
+
+
+def _pool(found: Sequence[Detections]) -> Detections:
+    """All of them, in their order."""
+    return np.concatenate([one[0] for one in found]), np.concatenate([one[1] for one in found])

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from extd.media.readahead import read_ahead
+
+
+def reading() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("extd-read")]
+
+
+def test_results_come_in_the_order_of_the_items() -> None:
+    later = threading.Event()
+
+    def work(item: int) -> int:
+        # The first takes longest.
+        if item == 0:
+            assert later.wait(10)
+        if item == 2:
+            later.set()
+        return -item
+
+    assert list(read_ahead(range(9), work)) == [(item, -item) for item in range(9)]
+    assert list(read_ahead([], abs)) == []
+    assert not reading()
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_no_more_is_taken_ahead_than_may_wait(depth: int) -> None:
+    taken = 0
+
+    def endless() -> Iterator[int]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield taken
+
+    results = read_ahead(endless(), abs, depth=depth)
+    assert taken == 0
+    for done in range(1, 5):
+        next(results)
+        assert taken == done + depth
+    results.close()
+    assert not reading()
+
+
+def test_what_fails_comes_as_its_error_and_the_rest_goes_on() -> None:
+    def work(item: int) -> int:
+        if item == 1:
+            raise ValueError("one")
+        if item == 2:
+            raise OSError("two")
+        return item
+
+    results = [result for _, result in read_ahead(range(4), work)]
+    assert [str(result) for result in results] == ["0", "one", "two", "3"]
+    assert [type(result) for result in results] == [int, ValueError, OSError, int]
+
+
+def test_an_unforeseen_error_ends_it() -> None:
+    results = read_ahead(["a", "b"], lambda word: {"a": 1}[word])
+    assert next(results) == ("a", 1)
+    with pytest.raises(KeyError):
+        next(results)
+    assert not reading()
+
+
+def test_ctrl_c_begins_nothing_more() -> None:
+    begun: list[int] = []
+    results = read_ahead(range(1000), begun.append, threads=1)
+
+    def consume() -> None:
+        for _ in results:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        consume()
+    results.close()
+    assert len(begun) <= 4
+    assert not reading()
