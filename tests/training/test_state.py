@@ -161,12 +161,20 @@ def test_a_full_disk_keeps_the_last_checkpoint(recipe: Recipe, tmp_path: Path) -
 def test_a_run_begins_with_the_weights_that_the_recipe_names(
     recipe: Recipe, tmp_path: Path
 ) -> None:
+    (tmp_path / "next").mkdir()
     save(new_state(dataclasses.replace(recipe, seed=1), CPU), recipe, tmp_path)
     wanted = load_network(tmp_path / "weights.safetensors")[0].state_dict()
     recipe = dataclasses.replace(recipe, init=str(tmp_path / "weights.safetensors"))
     state = new_state(recipe, CPU)
     for network in (state.network, state.average):
         assert all(torch.equal(network.state_dict()[key], wanted[key]) for key in wanted)
+    state.step = 3
+    save(state, recipe, tmp_path / "next")
+    told = load_network(tmp_path / "next" / "weights.safetensors")[1]["training"]
+    assert told == "3 steps, 12 crops of 128 px, after 0 steps, 0 crops of 128 px"
+    resumed = new_state(dataclasses.replace(recipe, init=""), CPU)
+    restore(resumed, tmp_path / "next" / "checkpoint.pt", recipe)
+    assert resumed.earlier == state.earlier
     other = dataclasses.replace(recipe, model="extd-ssd-32-relu")
     with pytest.raises(ValueError, match="is extd-fpn-32-relu, the recipe trains extd-ssd-32-relu"):
         new_state(other, CPU)

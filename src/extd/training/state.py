@@ -19,6 +19,7 @@ from extd.models.checkpoint import load_network, load_torch_file, save_network
 from extd.models.network import TorchNetwork, build_network
 from extd.training.objective import Objective
 from extd.training.optimizers import build_optimizers
+from extd.training.plan import crop_sizes
 from extd.training.recipe import Augmentation, Distillation, Loss, Optimizer, Recipe
 from extd.training.teacher import Teacher
 
@@ -50,6 +51,7 @@ class State:
         feed: `cpu` or `device`, which makes the crops.
         step: how many steps were made.
         precision: `fp32`, `bf16` or `fp16`, once it is decided.
+        earlier: the training that the weights of `Recipe.init` had, in words.
     """
 
     objective: Objective
@@ -60,6 +62,7 @@ class State:
     feed: str
     step: int = 0
     precision: str = ""
+    earlier: str = ""
 
     @property
     def network(self) -> TorchNetwork:
@@ -77,19 +80,18 @@ def new_state(
     """A run before its first step; `data` and `feed` as of `State`."""
     torch.manual_seed(recipe.seed)
     network = build_network(recipe.config)
-    if recipe.init:
-        begin_with(network, recipe.init)
+    earlier = begin_with(network, recipe.init) if recipe.init else ""
     objective = Objective(network, recipe, teacher).to(device)
     if recipe.compute.channels_last:
         objective = objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(objective.network).eval().requires_grad_(False)
     optimizers = build_optimizers(objective, recipe.optimizer, device)
     scaler = torch.amp.GradScaler(device.type, enabled=recipe.compute.precision == "fp16")
-    return State(objective, average, optimizers, scaler, data, feed)
+    return State(objective, average, optimizers, scaler, data, feed, earlier=earlier)
 
 
-def begin_with(network: TorchNetwork, weights: str) -> None:
-    """Load `weights`, as of `Recipe.init`.
+def begin_with(network: TorchNetwork, weights: str) -> str:
+    """Load `weights`, as of `Recipe.init`; the training that they had, in words.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -98,12 +100,13 @@ def begin_with(network: TorchNetwork, weights: str) -> None:
     path = Path(weights)
     if not path.suffix:
         path = find_weights(weights, load_catalog()).with_suffix(".safetensors")
-    found, _ = load_network(path)
+    found, notes = load_network(path)
     if found.config != network.config:
         raise ValueError(
             f"init: {weights} is {found.config.name}, the recipe trains {network.config.name}"
         )
     network.load_state_dict(found.state_dict())
+    return str(notes.get("training", ""))
 
 
 def rate_at(step: int, iterations: int, settings: Optimizer) -> float:
@@ -166,14 +169,16 @@ def save(state: State, recipe: Recipe, out: Path) -> None:
         "average": state.average.state_dict(),
         "optimizers": [optimizer.state_dict() for optimizer in state.optimizers],
         "scaler": state.scaler.state_dict(),
+        "earlier": state.earlier,
     }
     crops = state.step * recipe.batch
-    sides = ", ".join(map(str, recipe.augmentation.crops))
+    sides = ", ".join(map(str, crop_sizes(recipe, state.step)))
     sources = [name for dataset in recipe.data.sets for name in dataset.sources]
     notes: dict[str, object] = {
         "training_data": ", ".join(sources)
         or ", ".join(Path(s.path).name for s in recipe.data.sets),
-        "training": f"{state.step} steps, {crops} crops of {sides} px",
+        "training": f"{state.step} steps, {crops} crops of {sides} px"
+        + (f", after {state.earlier}" if state.earlier else ""),
         "data_fingerprint": state.data,
     }
     save_network(state.average, out / "weights.safetensors", notes)
@@ -223,3 +228,4 @@ def restore(state: State, path: Path, recipe: Recipe) -> None:
         optimizer.load_state_dict(saved)
     state.scaler.load_state_dict(content["scaler"])
     state.step, state.precision = content["step"], content["precision"]
+    state.earlier = content.get("earlier", state.earlier)
