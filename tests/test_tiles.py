@@ -113,7 +113,7 @@ def packaged() -> Detector:
     return Detector(threads=1)
 
 
-@pytest.mark.parametrize(("tile", "overlap"), [(640, 0.4), (768, 0.34)])
+@pytest.mark.parametrize(("tile", "overlap"), [(768, 0.34), (1024, 0.25)])
 def test_tiles_find_the_faces_of_the_whole_picture(
     packaged: Detector, examples: Path, tile: int, overlap: float
 ) -> None:

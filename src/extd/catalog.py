@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-DEFAULT_MODEL = "extd-fpn-32-prelu"
+DEFAULT_MODEL = "extd-lite"
 CATALOG = Path(__file__).with_name("catalog.json")
 WEIGHTS = Path(__file__).with_name("weights")
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
+from extd.catalog import DEFAULT_MODEL, load_catalog
 from extd.cli.app import main
 from extd.images import read_image
 
@@ -107,7 +108,9 @@ def test_what_cannot_be_loaded_is_named_and_the_rest_goes_on(
     assert len(lines) == 1
     assert "broken.onnx" in lines[0]
     rows = read_rows(tmp_path / "out/latency.csv")
-    assert [row["detector"] for row in rows] == ["extd-fpn-32-prelu", "first", "second"]
+    shipped = [model.name for model in load_catalog() if model.weights]
+    assert [row["detector"] for row in rows] == [*shipped, "first", "second"]
+    assert shipped[0] == DEFAULT_MODEL
 
 
 def test_nothing_to_measure_is_an_error(tmp_path: Path, capsys: Captured) -> None:

@@ -70,7 +70,7 @@ def plot_sizes(
     labels = [f"{name}\n({count:,})" for name, count in zip(names[1:], faces[1:], strict=True)]
     axis.set_xticks(places, labels, fontsize=8)
     axis.set(xlabel="size of faces in px (how many)", ylabel="recall", ylim=(0, 1.02))
-    axis.legend(frameon=False, loc="lower right")
+    figure.legend(loc="outside lower center", frameon=False, ncols=4)
     tidy(axis)
     save(figure, path)
 
