@@ -19,6 +19,7 @@ if typing.TYPE_CHECKING:
     from extd.media.frames import open_source
     from extd.media.video import Span
     from extd.media.videowriter import write_video
+    from extd.media.writers import write
 
 __version__ = "0.1.0"
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "crops",
     "open_source",
     "read_image",
+    "write",
     "write_video",
 ]
 
@@ -53,6 +55,7 @@ _HOMES = {
     "crops": "extd.media.crops",
     "open_source": "extd.media.frames",
     "read_image": "extd.images",
+    "write": "extd.media.writers",
     "write_video": "extd.media.videowriter",
 }
 
