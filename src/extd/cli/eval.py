@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from functools import partial
 from json import dumps
 from pathlib import Path
@@ -27,10 +28,37 @@ from extd.cli.terminal import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    from rich.progress import Progress
 
     from extd.images import Image
     from extd.measure.predictions import Prediction
+
+Protocol = Literal["single", "paper", "multiscale"]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The options of what is measured, and where the result goes.
+
+    Attributes:
+        protocol: How the detector looks at a picture; see `extd eval wider`.
+        json: Write the result as JSON to a file; with - or nothing to the standard output.
+        model: A model that `extd models` lists, or an .onnx file.
+        threads: How many threads compute.
+        provider: Execution provider of ONNX Runtime; `extd doctor` tells which work here.
+    """
+
+    protocol: Protocol = "single"
+    json: Target = None
+    model: Model = DEFAULT_MODEL
+    threads: Threads = 0
+    provider: Provider = None
+
+
+MEASURED = Measured()
 
 
 def wider(
@@ -38,9 +66,7 @@ def wider(
     images: Folder,
     ground_truth: Folder,
     predictions: Folder | None = None,
-    protocol: Annotated[
-        Literal["single", "paper", "multiscale"] | None, Parameter(show_default="single")
-    ] = None,
+    protocol: Annotated[Protocol | None, Parameter(show_default="single")] = None,
     save_predictions: Folder | None = None,
     json: Target = None,
     model: Annotated[Model | None, Parameter(show_default=DEFAULT_MODEL)] = None,
@@ -74,7 +100,6 @@ def wider(
 
     if predictions is not None and (model is not None or protocol is not None):
         raise UsageError("--predictions measures files: leave out --model and --protocol")
-    quiet = json == STDOUT
     if predictions is not None:
         truth = load_ground_truth(ground_truth)
         result, found = evaluate_saved(predictions, images, truth)
@@ -85,14 +110,12 @@ def wider(
         model, protocol = model or DEFAULT_MODEL, protocol or "single"
         detect = load_protocol(model, protocol, threads, provider)
         truth = load_ground_truth(ground_truth)
-        with progress_bar("measuring", hidden=quiet and sys.stdout.isatty()) as bar:
+        with measuring_bar(json) as bar:
             result, _ = evaluate_folder(detect, images, truth, bar.track, save_predictions)
         summary = report(result, model, protocol)
 
-    if json is not None:
-        with open_results(json) as stream:
-            stream.write(dumps(summary) + "\n")
-    table = Console(quiet=quiet)
+    write_json(json, summary)
+    table = Console(quiet=json == STDOUT)
     print_line(table, f"{summary['model']}, {summary['protocol']}")
     print_line(table, f"AP on {result.images:,} of the {len(truth):,} pictures:")
     for difficulty, ap in result.ap.items():
@@ -104,11 +127,7 @@ def labels(
     pictures: Annotated[Path, Parameter(metavar="PATH")],
     /,
     *,
-    protocol: Literal["single", "paper", "multiscale"] = "single",
-    json: Target = None,
-    model: Model = DEFAULT_MODEL,
-    threads: Threads = 0,
-    provider: Provider = None,
+    measured: Measured = MEASURED,
 ) -> int:
     """Measure average precision on your own labelled pictures.
 
@@ -119,24 +138,17 @@ def labels(
 
     Args:
         pictures: Labelled pictures in any format that `extd data check` reads.
-        protocol: How the detector looks at a picture; see `extd eval wider`.
-        json: Write the result as JSON to a file; with - or nothing to the standard output.
-        model: A model that `extd models` lists, or an .onnx file.
-        threads: How many threads compute.
-        provider: Execution provider of ONNX Runtime; `extd doctor` tells which work here.
+        measured: What is measured, and how.
     """
     from extd.data.datasets import read_dataset
     from extd.measure.labelled import evaluate_labelled, report
 
-    detect = load_protocol(model, protocol, threads, provider)
-    quiet = json == STDOUT
-    with progress_bar("measuring", hidden=quiet and sys.stdout.isatty()) as bar:
+    detect = load_measured(measured)
+    with measuring_bar(measured.json) as bar:
         result = evaluate_labelled(detect, read_dataset(pictures), bar.track)
-    if json is not None:
-        with open_results(json) as stream:
-            stream.write(dumps(report(result, model, protocol)) + "\n")
-    table = Console(quiet=quiet)
-    print_line(table, f"{model}, {protocol}, {result.images:,} pictures")
+    write_json(measured.json, report(result, measured.model, measured.protocol))
+    table = Console(quiet=measured.json == STDOUT)
+    print_line(table, f"{measured.model}, {measured.protocol}, {result.images:,} pictures")
     for size, ap in result.ap.items():
         print_line(table, f"  AP {size:7} {ap:.4f}   {result.faces[size]:6,} faces")
     return 0
@@ -147,11 +159,7 @@ def fddb(
     images: Folder,
     annotations: Folder,
     out: Folder | None = None,
-    protocol: Literal["single", "paper", "multiscale"] = "single",
-    json: Target = None,
-    model: Model = DEFAULT_MODEL,
-    threads: Threads = 0,
-    provider: Provider = None,
+    measured: Measured = MEASURED,
 ) -> int:
     """Measure true positives against false positives on FDDB, all its folds together.
 
@@ -165,11 +173,7 @@ def fddb(
         images: Folder of the pictures, as 2002/07/19/big/img_130.jpg in it.
         annotations: Folder of FDDB-fold-01-ellipseList.txt and so on; some of the folds will do.
         out: Folder for the curve: roc.csv and roc.png.
-        protocol: How the detector looks at a picture; see `extd eval wider`.
-        json: Write the result as JSON to a file; with - or nothing to the standard output.
-        model: A model that `extd models` lists, or an .onnx file.
-        threads: How many threads compute.
-        provider: Execution provider of ONNX Runtime; `extd doctor` tells which work here.
+        measured: What is measured, and how.
     """
     from extd.measure.benchtables import write_csv
     from extd.measure.fddb import (
@@ -181,14 +185,13 @@ def fddb(
         roc_rows,
     )
 
-    detect = load_protocol(model, protocol, threads, provider)
+    detect = load_measured(measured)
     pictures = read_annotations(annotations)
-    quiet = json == STDOUT
-    with progress_bar("measuring", hidden=quiet and sys.stdout.isatty()) as bar:
+    with measuring_bar(measured.json) as bar:
         roc = evaluate_fddb(detect, images, pictures, bar.track)
-    summary = report(roc, model, protocol)
-    table = Console(quiet=quiet)
-    print_line(table, f"{model}, {protocol}")
+    looked = f"{measured.model}, {measured.protocol}"
+    table = Console(quiet=measured.json == STDOUT)
+    print_line(table, looked)
     print_line(table, f"{roc.images:,} pictures of FDDB, {roc.faces:,} faces:")
     for number in STATED:
         discrete, continuous = roc.rates(number)
@@ -197,12 +200,10 @@ def fddb(
             f"  at {number:5,} false positives   discrete {discrete:.4f}   "
             f"continuous {continuous:.4f}",
         )
-    if json is not None:
-        with open_results(json) as stream:
-            stream.write(dumps(summary) + "\n")
+    write_json(measured.json, report(roc, measured.model, measured.protocol))
     if out is not None:
         write_csv(out / "roc.csv", roc_rows(roc))
-        plot_roc(roc, f"{model}, {protocol}: FDDB, {roc.images:,} pictures", out / "roc.png")
+        plot_roc(roc, f"{looked}: FDDB, {roc.images:,} pictures", out / "roc.png")
         print_line(table, f"written: {out / 'roc.csv'} and roc.png")
     return 0
 
@@ -213,11 +214,7 @@ def voc(
     annotations: Annotated[Path, Parameter(metavar="PATH")],
     out: Folder | None = None,
     smallest: int = 30,
-    protocol: Literal["single", "paper", "multiscale"] = "single",
-    json: Target = None,
-    model: Model = DEFAULT_MODEL,
-    threads: Threads = 0,
-    provider: Provider = None,
+    measured: Measured = MEASURED,
 ) -> int:
     """Measure average precision as PASCAL VOC does: for AFW and PASCAL faces.
 
@@ -231,36 +228,47 @@ def voc(
         annotations: The toolbox's .mat file, or a folder of VOC's XML files.
         out: Folder for the curve: precision_recall.csv and precision_recall.png.
         smallest: Faces with a side of fewer pixels are ignored.
-        protocol: How the detector looks at a picture; see `extd eval wider`.
-        json: Write the result as JSON to a file; with - or nothing to the standard output.
-        model: A model that `extd models` lists, or an .onnx file.
-        threads: How many threads compute.
-        provider: Execution provider of ONNX Runtime; `extd doctor` tells which work here.
+        measured: What is measured, and how.
     """
     from extd.measure.benchtables import write_csv
     from extd.measure.pascal import curve_rows, evaluate_voc, plot_curve, read_faces, report
 
     if smallest < 1:
         raise UsageError(f"--smallest is {smallest}; give 1 or more")
-    detect = load_protocol(model, protocol, threads, provider)
+    detect = load_measured(measured)
     pictures = read_faces(annotations, images)
-    quiet = json == STDOUT
-    with progress_bar("measuring", hidden=quiet and sys.stdout.isatty()) as bar:
+    with measuring_bar(measured.json) as bar:
         result = evaluate_voc(detect, pictures, smallest, bar.track)
-    table = Console(quiet=quiet)
-    print_line(table, f"{model}, {protocol}")
+    looked = f"{measured.model}, {measured.protocol}"
+    table = Console(quiet=measured.json == STDOUT)
+    print_line(table, looked)
     print_line(
         table, f"{result.images:,} pictures, {result.faces:,} faces: AP {result.curve.ap:.4f}"
     )
-    if json is not None:
-        with open_results(json) as stream:
-            stream.write(dumps(report(result, model, protocol)) + "\n")
+    write_json(measured.json, report(result, measured.model, measured.protocol))
     if out is not None:
         write_csv(out / "precision_recall.csv", curve_rows(result))
-        caption = f"{model}, {protocol}: {annotations.name}, {result.images:,} pictures"
+        caption = f"{looked}: {annotations.name}, {result.images:,} pictures"
         plot_curve(result, caption, out / "precision_recall.png")
         print_line(table, f"written: {out / 'precision_recall.csv'} and precision_recall.png")
     return 0
+
+
+def measuring_bar(json: str | None) -> Progress:
+    """A bar that stays away from JSON in the terminal."""
+    return progress_bar("measuring", hidden=json == STDOUT and sys.stdout.isatty())
+
+
+def write_json(target: str | None, summary: Mapping[str, object]) -> None:
+    """Write a result to where `--json` says, if it does."""
+    if target is not None:
+        with open_results(target) as stream:
+            stream.write(dumps(summary) + "\n")
+
+
+def load_measured(measured: Measured) -> Callable[[Image], Prediction]:
+    """As `load_protocol`."""
+    return load_protocol(measured.model, measured.protocol, measured.threads, measured.provider)
 
 
 def load_protocol(
