@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
+import numpy as np
 import onnx
 import pytest
 from hypothesis import settings
+from numpy.typing import NDArray
+from scipy.io import savemat
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -53,6 +58,36 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"{folder} is absent; set EXTD_SHARED to the folder that holds it")
     return folder
+
+
+WriteTruth = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def write_truth() -> WriteTruth:
+    """Writes WIDER FACE's four .mat files of pictures of 0--Parade, whose faces all count."""
+
+    def cells(*values: object) -> NDArray[np.object_]:
+        column = np.empty((len(values), 1), object)
+        column[:, 0] = values
+        return column
+
+    def write(
+        folder: Path,
+        faces: Mapping[str, NDArray[np.float64]],
+        attributes: Mapping[str, Sequence[NDArray[np.float64]]] = MappingProxyType({}),
+    ) -> Path:
+        folder.mkdir(exist_ok=True)
+        lists = {"event_list": cells("0--Parade"), "file_list": cells(cells(*faces))}
+        lists |= {"face_bbx_list": cells(cells(*faces.values()))}
+        lists |= {f"{name}_label_list": cells(cells(*of)) for name, of in attributes.items()}
+        savemat(folder / "wider_face_val.mat", lists)
+        counting = [np.arange(1.0, len(boxes) + 1)[:, None] for boxes in faces.values()]
+        for name in ("easy", "medium", "hard"):
+            savemat(folder / f"wider_{name}_val.mat", {"gt_list": cells(cells(*counting))})
+        return folder
+
+    return write
 
 
 @pytest.fixture(scope="session")

@@ -7,21 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.io import savemat
 
 from extd.catalog import DEFAULT_MODEL, load_catalog
 from extd.cli.app import main
 from extd.images import read_image
 
 Draw = Callable[..., Path]
+WriteTruth = Callable[..., Path]
 Captured = pytest.CaptureFixture[str]
-
-
-def cells(*values: object) -> np.ndarray:
-    """A MATLAB cell column."""
-    column = np.empty((len(values), 1), object)
-    column[:, 0] = values
-    return column
 
 
 @pytest.fixture
@@ -34,17 +27,12 @@ def pair(toy: str, tmp_path: Path) -> list[str]:
 
 
 @pytest.fixture
-def wider(draw: Draw) -> list[str]:
+def wider(draw: Draw, write_truth: WriteTruth) -> list[str]:
     """Arguments to measure AP on one picture, whose one face is found."""
     picture = draw("a.png", 255)
     (folder := Path("images/0--Parade")).mkdir(parents=True)
     picture.rename(folder / "a.jpg")
-    (truth := Path("truth")).mkdir()
-    event, boxes = np.array(["0--Parade"], object), np.array([[6.0, 22.0, 11.0, 11.0]])
-    lists = {"event_list": cells(event[0]), "file_list": cells(cells("a"))}
-    savemat(truth / "wider_face_val.mat", lists | {"face_bbx_list": cells(cells(boxes))})
-    for name in ("easy", "medium", "hard"):
-        savemat(truth / f"wider_{name}_val.mat", {"gt_list": cells(cells(np.array([[1.0]])))})
+    write_truth(Path("truth"), {"a": np.array([[6.0, 22.0, 11.0, 11.0]])})
     return ["--images", "images", "--ground-truth", "truth"]
 
 

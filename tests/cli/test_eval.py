@@ -6,40 +6,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.io import savemat
 
 from extd.cli.app import main
 
 Draw = Callable[..., Path]
+WriteTruth = Callable[..., Path]
 Captured = pytest.CaptureFixture[str]
 
 
-def cells(*values: object) -> np.ndarray:
-    """A MATLAB cell column."""
-    column = np.empty((len(values), 1), object)
-    column[:, 0] = values
-    return column
-
-
 @pytest.fixture
-def benchmark(draw: Draw, toy: str) -> list[str]:
+def benchmark(draw: Draw, write_truth: WriteTruth, toy: str) -> list[str]:
     """Arguments to evaluate one picture, of two in the ground truth, whose one face is found."""
     image = draw("a.png", 255).rename("picture.jpg")
     (folder := Path("images/0--Parade")).mkdir(parents=True)
     image.rename(folder / "a.jpg")
-    truth = Path("truth")
-    truth.mkdir()
     boxes = np.array([[6.0, 22.0, 11.0, 11.0]])
-    event = np.array(["0--Parade"], object)
-    lists = {
-        "event_list": cells(event[0]),
-        "file_list": cells(cells("a", "b")),
-        "face_bbx_list": cells(cells(boxes, boxes)),
-    }
-    savemat(truth / "wider_face_val.mat", lists)
-    for name in ("easy", "medium", "hard"):
-        first = np.array([[1.0]])
-        savemat(truth / f"wider_{name}_val.mat", {"gt_list": cells(cells(first, first))})
+    write_truth(Path("truth"), {"a": boxes, "b": boxes})
     return ["eval", "wider", "--images", "images", "--ground-truth", "truth", "--model", toy]
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -14,35 +15,17 @@ from extd.images import read_image
 from extd.measure.predictions import Prediction, write_predictions
 from extd.measure.subsets import ATTRIBUTES
 
+WriteTruth = Callable[..., Path]
 Captured = pytest.CaptureFixture[str]
 
 
-def cells(*values: object) -> np.ndarray:
-    """A MATLAB cell column."""
-    column = np.empty((len(values), 1), object)
-    column[:, 0] = values
-    return column
-
-
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, write_truth: WriteTruth) -> Path:
     """Ground truth of two faces in one of two pictures; two detectors, of which one finds both."""
-    truth = tmp_path / "truth"
-    truth.mkdir()
     boxes = np.array([[10.0, 10, 20, 20], [50, 10, 200, 200]])
-    lists = {
-        "event_list": cells("0--Parade"),
-        "file_list": cells(cells("a", "b")),
-        "face_bbx_list": cells(cells(boxes, boxes)),
-        **{
-            f"{name}_label_list": cells(cells(np.array([[0.0], [1.0]]), np.zeros((2, 1))))
-            for name in ATTRIBUTES
-        },
-    }
-    savemat(truth / "wider_face_val.mat", lists)
-    for name in ("easy", "medium", "hard"):
-        both = np.array([[1.0], [2.0]])
-        savemat(truth / f"wider_{name}_val.mat", {"gt_list": cells(cells(both, both))})
+    labels = [np.array([[0.0], [1.0]]), np.zeros((2, 1))]
+    attributes = dict.fromkeys(ATTRIBUTES, labels)
+    write_truth(tmp_path / "truth", {"a": boxes, "b": boxes}, attributes)
     for name, count in (("good", 2), ("poor", 1)):
         found = {"0--Parade/a": Prediction(boxes[:count], np.linspace(0.9, 0.5, count))}
         write_predictions(tmp_path / name, found)

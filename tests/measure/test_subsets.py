@@ -1,17 +1,18 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.io import savemat
 
 from extd.measure.predictions import Prediction
 from extd.measure.subsets import ATTRIBUTES, EDGES, by_attribute, by_size, find, restricted
 from extd.measure.wider import Picture, evaluate, load_ground_truth
 
+WriteTruth = Callable[..., Path]
 sides = st.lists(st.floats(2, 600), min_size=1, max_size=8)
 
 
@@ -75,34 +76,15 @@ def test_recall_is_taken_where_false_alarms_are_as_many_as_allowed() -> None:
     assert loose.ap[0] == pytest.approx(hard)
 
 
-def test_attributes_are_read_from_the_official_file(tmp_path: Path) -> None:
+def test_attributes_are_read_from_the_official_file(
+    tmp_path: Path, write_truth: WriteTruth
+) -> None:
     """One event of two pictures, with two faces and one."""
-
-    def cells(*values: object) -> np.ndarray:
-        column = np.empty((len(values), 1), object)
-        column[:, 0] = values
-        return column
-
     boxes = np.array([[0.0, 0, 20, 20], [50, 0, 20, 20]])
-    lists: dict[str, object] = {
-        "event_list": cells("0--Parade"),
-        "file_list": cells(cells("a", "b")),
-        "face_bbx_list": cells(cells(boxes, boxes[:1])),
-    }
-    for name in ATTRIBUTES:
-        values = (
-            (np.array([[2.0], [0.0]]), np.array([[1.0]]))
-            if name == "blur"
-            else (
-                np.zeros((2, 1)),
-                np.zeros((1, 1)),
-            )
-        )
-        lists[f"{name}_label_list"] = cells(cells(*values))
-    savemat(tmp_path / "wider_face_val.mat", lists)
-    for name in ("easy", "medium", "hard"):
-        counted = cells(cells(np.array([[1.0], [2.0]]), np.array([[1.0]])))
-        savemat(tmp_path / f"wider_{name}_val.mat", {"gt_list": counted})
+    plain = [np.zeros((2, 1)), np.zeros((1, 1))]
+    blurred = [np.array([[2.0], [0.0]]), np.array([[1.0]])]
+    attributes = dict.fromkeys(ATTRIBUTES, plain) | {"blur": blurred}
+    write_truth(tmp_path, {"a": boxes, "b": boxes[:1]}, attributes)
     subsets = by_attribute(load_ground_truth(tmp_path), tmp_path)
     faces = dict(zip(subsets.names, subsets.faces, strict=True))
     assert faces["all"] == 3
