@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from extd.cli.app import main
+from extd.cli.terminal import progress_bar
 from extd.cli.video import (
     FRAME_CSV_HEADER,
     after_ctrl_c,
     clock,
     detect_video,
-    media_bar,
 )
 from extd.detector import Detector
 from extd.images import read_image
@@ -185,7 +185,7 @@ def test_a_second_ctrl_c_interrupts() -> None:
 def test_detected_faces_are_drawn_and_told_frame_by_frame(film: Film, toy: str) -> None:
     path = film("a.mp4", [255, 0, 255, 255, 0])
     lines, table = io.StringIO(), io.StringIO()
-    with media_bar("detecting", hidden=True) as bar:
+    with progress_bar("detecting", hidden=True) as bar:
         tally = detect_video(
             Detector(toy),
             Source(path, path),
@@ -220,7 +220,7 @@ def test_what_is_wrong_with_a_video_is_told_in_its_lines(film: Film, toy: str) -
     film("a.mp4", [0])
     Path("a.mp4").write_text("text")
     lines = io.StringIO()
-    with media_bar("detecting", hidden=True) as bar:
+    with progress_bar("detecting", hidden=True) as bar:
         tally = detect_video(
             Detector(toy),
             Source(Path("a.mp4"), Path("a.mp4")),

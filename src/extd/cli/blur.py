@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -11,26 +12,23 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Group, Parameter, Token
 from rich.console import Console
 
-from extd.catalog import DEFAULT_MODEL
 from extd.cli.pictures import (
-    Flip,
-    Longest,
-    Scales,
+    INFERENCE,
+    Inference,
     Threshold,
     check_folder,
     count_others,
+    load_detector,
     protect_originals,
-    with_picture,
+    work_through,
 )
 from extd.cli.terminal import (
     Folder,
-    Model,
-    Provider,
-    Threads,
     UsageError,
     count,
     print_error,
     print_line,
+    progress_bar,
     usage,
 )
 from extd.cli.video import (
@@ -38,7 +36,6 @@ from extd.cli.video import (
     Tally,
     count_uncovered,
     cover_video,
-    media_bar,
     result_name,
 )
 from extd.media.sources import real_path
@@ -95,12 +92,7 @@ def blur(
     keep: Annotated[tuple[tuple[float, float, float, float], ...], KEEP] = (),
     hold: Hold = 5,
     threshold: Threshold = 0.3,
-    longest: Longest = None,
-    scales: Scales = (1.0,),
-    flip: Flip = False,
-    model: Model = DEFAULT_MODEL,
-    threads: Threads = 0,
-    provider: Provider = None,
+    inference: Inference = INFERENCE,
 ) -> int:
     """Cover the faces in pictures and videos, so that nobody is recognised.
 
@@ -136,16 +128,8 @@ def blur(
         hold: For so many frames a face stays covered where it is missed, and before and after it
             is seen. As many frames are held in memory.
         threshold: Least probability of a face, 0 to below 1. Lower covers more, also what is none.
-        longest: Resize pictures to this longer side to look at them. Smaller is faster and finds
-            less.
-        scales: Look at each picture in several sizes, as in 0.5,1,2. Above 1 finds smaller faces,
-            below 1 larger ones.
-        flip: Look at the mirrored picture too: finds a little more in twice the time.
-        model: A model that `extd models` lists, or an .onnx file.
-        threads: How many threads compute.
-        provider: Execution provider of ONNX Runtime; `extd doctor` tells which work here.
+        inference: How pictures are looked at.
     """
-    from extd.detector import Detector, Options
     from extd.images import read_image
     from extd.media.anonymize import Covering
     from extd.media.sources import find_media, find_pictures, is_video, read_list
@@ -174,26 +158,38 @@ def blur(
             picture=None if image is None else read_image(image),
             keep=keep,
         )
-        options = Options(threshold=threshold, longest=longest, scales=scales, flip=flip)
-        providers = None if provider is None else [provider]
-        detector = Detector(model, options=options, threads=threads, providers=providers)
+    detector = load_detector(inference, threshold)
 
     videos = sum(is_video(source.path) for source in sources)
     if videos:
         pyav()
-    bar = media_bar("covering", hidden=len(sources) == 1 and not videos)
+    bar = progress_bar("{task.description}", hidden=len(sources) == 1 and not videos)
     table = bar.console if sys.stdout.isatty() and not bar.disable else Console()
     checked_from = min(CHECKED_FROM, threshold) if check else None
     found = failed = bare = 0
     print_line(table, "faces  picture")
-    with bar:
-        for source in bar.track(sources, description="covering"):
-            target = real_path(source.path) if out is None else out / result_name(source)
-            if is_video(source.path):
+
+    def target_of(source: Source) -> Path:
+        return real_path(source.path) if out is None else out / result_name(source)
+
+    def cover(source: Source, picture: Image) -> Tally:
+        return cover_picture(
+            detector,
+            source,
+            picture,
+            target_of(source),
+            covering,
+            keep_metadata=keep_metadata,
+            checked_from=checked_from,
+        )
+
+    with bar, closing(work_through(sources, cover, inference.max_pixels)) as results:
+        for source, result in bar.track(results, total=len(sources), description="covering"):
+            if result is None:
                 tally = cover_video(
                     detector,
                     source,
-                    target,
+                    target_of(source),
                     covering,
                     hold=hold,
                     keep_metadata=keep_metadata,
@@ -201,14 +197,7 @@ def blur(
                     bar=bar,
                 )
             else:
-                tally = cover_picture(
-                    detector,
-                    source,
-                    target,
-                    covering,
-                    keep_metadata=keep_metadata,
-                    checked_from=checked_from,
-                )
+                tally = Tally(error=result) if isinstance(result, Exception) else result
             found += tally.faces
             failed += tally.error is not None
             bare += bool(tally.bare)
@@ -236,6 +225,7 @@ def blur(
 def cover_picture(
     detector: Detector,
     source: Source,
+    image: Image,
     target: Path,
     covering: Covering,
     *,
@@ -247,34 +237,35 @@ def cover_picture(
     Args:
         detector: what looks.
         source: the picture.
+        image: its pixels, uint8 [H, W, 3], RGB.
         target: the file to write, named by `picture_name`, or the picture itself.
         covering: how to cover.
         keep_metadata: copy EXIF and colour profile.
         checked_from: look at the result again, for faces of at least this probability.
+
+    Raises:
+        ValueError: the picture cannot be replaced, or its metadata not be read.
+        OSError: it cannot be written.
     """
     from extd.media.anonymize import anonymize, uncovered
     from extd.media.metadata import NO_METADATA, read_metadata
     from extd.media.writers import check_replaceable, write_picture
 
-    def cover(image: Image) -> Tally:
-        metadata = read_metadata(source.path) if keep_metadata else NO_METADATA
-        in_place = target == real_path(source.path)
-        if in_place:
-            check_replaceable(target)
-        mode = source.path.stat().st_mode
-        faces = detector.detect(image)
-        covered = anonymize(image, faces, covering)
-        write_picture(target, covered, metadata)
-        if in_place:
-            target.chmod(mode)
-        tally = Tally(frames=1, faces=len(faces))
-        if checked_from is not None:
-            again = detector.detect(covered, replace(detector.options, threshold=checked_from))
-            count_uncovered(tally, uncovered(again, faces, covering))
-        return tally
-
-    result = with_picture(source, cover)
-    return Tally(error=result) if isinstance(result, Exception) else result
+    metadata = read_metadata(source.path) if keep_metadata else NO_METADATA
+    in_place = target == real_path(source.path)
+    if in_place:
+        check_replaceable(target)
+    mode = source.path.stat().st_mode
+    faces = detector.detect(image)
+    covered = anonymize(image, faces, covering)
+    write_picture(target, covered, metadata)
+    if in_place:
+        target.chmod(mode)
+    tally = Tally(frames=1, faces=len(faces))
+    if checked_from is not None:
+        again = detector.detect(covered, replace(detector.options, threshold=checked_from))
+        count_uncovered(tally, uncovered(again, faces, covering))
+    return tally
 
 
 def describe(tally: Tally, *, video: bool) -> str:

@@ -30,6 +30,7 @@ from extd.cli.terminal import (
     open_results,
     print_error,
     print_line,
+    progress_bar,
     usage,
 )
 from extd.cli.video import (
@@ -40,7 +41,6 @@ from extd.cli.video import (
     Tally,
     detect_video,
     frame_csv_lines,
-    media_bar,
     result_name,
 )
 
@@ -139,7 +139,7 @@ def detect(
         return faces
 
     alone, quiet = len(sources) == 1 and not videos, STDOUT in {json, csv}
-    bar = media_bar("detecting", hidden=alone or (quiet and sys.stdout.isatty()))
+    bar = progress_bar("{task.description}", hidden=alone or (quiet and sys.stdout.isatty()))
     # Where bar and table share the terminal, lines must go through the bar.
     shared = sys.stdout.isatty() and not bar.disable
     table = Console(quiet=True) if quiet else bar.console if shared else Console()

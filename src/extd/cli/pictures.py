@@ -56,9 +56,6 @@ ROTATIONS = Parameter(
     group=SEARCH, metavar="DEGREES", converter=read_rotations, n_tokens=1, show_default="0"
 )
 Threshold = Annotated[float, Parameter(group=SEARCH)]
-Longest = Annotated[int | None, Parameter(group=SEARCH, metavar="PX")]
-Scales = Annotated[tuple[float, ...], SCALES]
-Flip = Annotated[bool, Parameter(group=SEARCH, show_default=False)]
 Pixels = Annotated[int | None, Parameter(group=SEARCH, metavar="PX")]
 
 
@@ -197,9 +194,7 @@ def work_on(source: Source, image: Image, work: Callable[[Image], Result]) -> Re
 
 
 def with_picture(
-    source: Source,
-    work: Callable[[Image], Result],
-    max_pixels: int = INFERENCE.max_pixels,
+    source: Source, work: Callable[[Image], Result], max_pixels: int
 ) -> Result | Exception:
     """What `work` makes of a picture, or why reading it or working on it failed; see `work_on`."""
     try:

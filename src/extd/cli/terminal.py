@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress, Task
 
 STDOUT = "-"
 
@@ -72,15 +72,27 @@ def print_line(console: Console, line: str) -> None:
 
 
 def progress_bar(what: str, *, hidden: bool) -> Progress:
-    """A bar on stderr that goes when it is done, and that only a terminal shows."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    """A bar on stderr, with speed and time left, that goes when it is done.
+
+    Only a terminal shows it.
+
+    Args:
+        what: stands before it; `{task.description}` where each task says it.
+        hidden: do not show it even there.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
     from rich.progress import TimeRemainingColumn as TimeLeft
+
+    class Speed(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed:.1f}/s" if task.speed else "")
 
     console = Console(stderr=True)
     return Progress(
-        TextColumn(what),
+        TextColumn(what, markup=False),
         BarColumn(),
         MofNCompleteColumn(),
+        Speed(),
         TimeLeft(),
         console=console,
         transient=True,

@@ -15,11 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
 from cyclopts import Group, Parameter
-from rich.console import Console
-from rich.text import Text
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, Task
+    from rich.progress import Progress
 
     from extd.detector import Detector
     from extd.faces import Faces
@@ -61,33 +59,6 @@ class Tally:
     left: int = 0
     told: list[str] = field(default_factory=list)
     error: Exception | None = None
-
-
-def media_bar(what: str, *, hidden: bool) -> Progress:
-    """A bar on stderr, with speed and time left, that goes when it is done.
-
-    Only a terminal shows it. Videos have a bar of their own below that of the files.
-    """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
-    from rich.progress import TimeRemainingColumn as TimeLeft
-
-    class Speed(ProgressColumn):
-        def render(self, task: Task) -> Text:
-            return Text(f"{task.speed:.1f}/s" if task.speed else "")
-
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        Speed(),
-        TimeLeft(),
-        console=console,
-        transient=True,
-        redirect_stdout=False,
-        redirect_stderr=False,
-        disable=hidden or not console.is_terminal,
-    )
 
 
 def result_name(source: Source) -> Path:
