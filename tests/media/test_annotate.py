@@ -73,3 +73,14 @@ def test_large_faces_get_thicker_lines_than_tiny_ones() -> None:
 def test_faces_of_another_picture_are_refused() -> None:
     with pytest.raises(ValueError, match="64 x 48 px, but the image has 48 x 64"):
         annotate(np.zeros((64, 48, 3), np.uint8), Faces.empty(64, 48))
+
+
+def test_it_draws_into_the_picture_that_is_given() -> None:
+    image, other = np.zeros((2, 48, 64, 3), np.uint8)
+    faces = Faces([[10, 10, 30, 30]], [0.9], 64, 48)
+    expected = annotate(image, faces)
+    assert not image.any()
+    assert annotate(image, faces, out=other) is other
+    assert np.array_equal(other, expected)
+    assert annotate(image, faces, out=image) is image
+    assert np.array_equal(image, expected)

@@ -237,7 +237,7 @@ def cover_picture(
     Args:
         detector: what looks.
         source: the picture.
-        image: its pixels, uint8 [H, W, 3], RGB.
+        image: its pixels, uint8 [H, W, 3], RGB; they are changed.
         target: the file to write, named by `picture_name`, or the picture itself.
         covering: how to cover.
         keep_metadata: copy EXIF and colour profile.
@@ -257,14 +257,14 @@ def cover_picture(
         check_replaceable(target)
     mode = source.path.stat().st_mode
     faces = detector.detect(image)
-    covered = anonymize(image, faces, covering)
-    write_picture(target, covered, metadata)
-    if in_place:
-        target.chmod(mode)
+    covered = anonymize(image, faces, covering, out=image)
     tally = Tally(frames=1, faces=len(faces))
     if checked_from is not None:
         again = detector.detect(covered, replace(detector.options, threshold=checked_from))
         count_uncovered(tally, uncovered(again, faces, covering))
+    write_picture(target, covered, metadata, spoil=True)
+    if in_place:
+        target.chmod(mode)
     return tally
 
 

@@ -131,7 +131,8 @@ def detect(
     def find(source: Source, image: Image) -> Faces:
         faces = detector.detect(image)
         if out is not None:
-            write_picture(out / picture_name(source.name), annotate(image, faces))
+            annotate(image, faces, out=image)
+            write_picture(out / picture_name(source.name), image, spoil=True)
         if yolo_files:
             write_text(yolo_files[source], yolo_lines(faces))
         if wider_files:

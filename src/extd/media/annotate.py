@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from extd.faces import Faces
 from extd.images import Image
-from extd.media.regions import check_size
+from extd.media.regions import check_size, copied
 
 LINE = (80, 255, 120)
 OUTLINE = (10, 30, 15)
@@ -19,8 +19,6 @@ FONT_HEIGHT = 21
 """Height of a digit of `FONT` at scale 1, in pixels."""
 PADDING = 3
 """Pixels between a score and the edge of its label."""
-FREE, TAKEN = -1, -2
-"""Owner of a pixel where nothing is, and where a score is; a frame's is the face's index."""
 
 
 class Frame(NamedTuple):
@@ -33,7 +31,7 @@ class Frame(NamedTuple):
     thickness: int
 
 
-def annotate(image: Image, faces: Faces) -> Image:
+def annotate(image: Image, faces: Faces, *, out: Image | None = None) -> Image:
     """Draw a frame around every face, with its score where there is room.
 
     Frames lie just outside the boxes, so that tiny faces stay visible. A score goes above or
@@ -43,29 +41,30 @@ def annotate(image: Image, faces: Faces) -> Image:
     Args:
         image: uint8 [H, W, 3], RGB; it is not changed.
         faces: those of this image.
+        out: the image to draw into, as large; `image` itself, where memory is scarce.
 
     Returns:
-        A new image of the same size.
+        `out`, or a new image.
 
     Raises:
         ValueError: `faces` are of a picture of another size.
     """
     check_size(image, faces)
-    height, width = image.shape[:2]
-    canvas = image.copy()
-    frames = [_frame(box, max(height, width)) for box in faces.boxes]
+    canvas = copied(image, out)
+    frames = [_frame(box, max(image.shape[:2])) for box in faces.boxes]
     for frame in frames:
         _draw_rings(canvas, frame, 0, frame.thickness + 2, OUTLINE)
     # Lines after all outlines, which would cut neighbours' lines.
     for frame in frames:
         _draw_rings(canvas, frame, 1, frame.thickness + 1, LINE)
-    best_first = np.argsort(-faces.scores, kind="stable").tolist()
-    owners = np.full((height, width), FREE, np.int32)
-    for index in reversed(best_first):
-        x1, y1, x2, y2, _ = frames[index]
-        owners[max(y1, 0) : max(y2, 0), max(x1, 0) : max(x2, 0)] = index
-    for index in best_first:
-        _draw_score(canvas, owners, index, float(faces.scores[index]), frames[index])
+    # Rows of faces, and then of their scores where there are some; nothing of others goes there.
+    taken = np.zeros((2 * len(frames), 4), np.int64)
+    taken[: len(frames)] = np.array([frame[:4] for frame in frames]).reshape(-1, 4)
+    for index in np.argsort(-faces.scores, kind="stable").tolist():
+        others = np.delete(taken, index, axis=0)
+        label = _draw_score(canvas, others, float(faces.scores[index]), frames[index])
+        if label is not None:
+            taken[len(frames) + index] = label
     return canvas
 
 
@@ -93,13 +92,10 @@ def _draw_rings(
 
 
 def _draw_score(
-    canvas: Image, owners: NDArray[np.int32], index: int, score: float, frame: Frame
-) -> None:
-    """Write the score of face `index` above, below or in its frame, if no other face is there.
-
-    `owners` [H, W] tells whose each pixel is, and gets the label's.
-    """
-    height, width = owners.shape
+    canvas: Image, others: NDArray[np.int64], score: float, frame: Frame
+) -> tuple[int, int, int, int] | None:
+    """Write a score above, below or in its frame, where none of `others` [N, 4] is; tell where."""
+    height, width = canvas.shape[:2]
     x1, y1, x2, y2, thickness = frame
     longest = max(height, width)
     digits = max(9.0, longest / 160, min((x2 - x1) / 6, longest / 50))
@@ -112,12 +108,17 @@ def _draw_score(
     if y2 - y1 > 4 * label_height:
         tops.append(max(y1, 0))
     for top in tops:
-        if left < 0 or top < 0 or top + label_height > height:
+        right, bottom = left + label_width, top + label_height
+        if left < 0 or top < 0 or bottom > height:
             continue
-        label = np.s_[top : top + label_height, left : left + label_width]
-        if np.isin(owners[label], (FREE, index)).all():
-            owners[label] = TAKEN
-            canvas[label] = LINE
-            origin = (left + PADDING, top + PADDING + text_height)
-            cv2.putText(canvas, text, origin, FONT, scale, OUTLINE, weight, cv2.LINE_AA)
-            return
+        near, far = (
+            np.maximum(others[:, :2], (left, top)),
+            np.minimum(others[:, 2:], (right, bottom)),
+        )
+        if (near < far).all(axis=1).any():
+            continue
+        canvas[top:bottom, left:right] = LINE
+        origin = (left + PADDING, top + PADDING + text_height)
+        cv2.putText(canvas, text, origin, FONT, scale, OUTLINE, weight, cv2.LINE_AA)
+        return left, top, right, bottom
+    return None

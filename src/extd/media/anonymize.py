@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from extd.boxes import Boxes, area, longer_side
 from extd.faces import Faces
 from extd.images import Image
-from extd.media.regions import around, check_size
+from extd.media.regions import around, check_size, copied
 
 Method = Literal["blur", "pixelate", "solid", "image"]
 Shape = Literal["ellipse", "box"]
@@ -86,16 +86,19 @@ class Covering:
 DEFAULT = Covering()
 
 
-def anonymize(image: Image, faces: Faces, covering: Covering = DEFAULT) -> Image:
+def anonymize(
+    image: Image, faces: Faces, covering: Covering = DEFAULT, *, out: Image | None = None
+) -> Image:
     """Cover every face.
 
     Args:
         image: uint8 [H, W, 3], RGB; it is not changed.
         faces: those of this image.
         covering: how, and which not.
+        out: the image to cover them in, as large; `image` itself, where memory is scarce.
 
     Returns:
-        A new image of the same size.
+        `out`, or a new image.
 
     Raises:
         ValueError: `faces` are of a picture of another size.
@@ -104,7 +107,7 @@ def anonymize(image: Image, faces: Faces, covering: Covering = DEFAULT) -> Image
     hidden = _not_kept(faces, covering.keep)
     covers = around(hidden, covering.margin)
     sides = longer_side(hidden.boxes).tolist()
-    canvas = image.copy()
+    canvas = copied(image, out)
     # Each cover is made of the canvas, not of the image: a lesser blur on a greater one would
     # bring the face back.
     for index in np.argsort(-area(covers), kind="stable").tolist():

@@ -26,6 +26,15 @@ def around(faces: Faces, margin: float) -> Boxes:
     return np.concatenate([faces.boxes[:, :2] - more, faces.boxes[:, 2:] + more], axis=1)
 
 
+def copied(image: Image, out: Image | None) -> Image:
+    """The pixels of `image` in `out`, which may be `image`, or in a new array."""
+    if out is None:
+        return image.copy()
+    if out is not image:
+        out[:] = image
+    return out
+
+
 def check_size(image: Image, faces: Faces) -> None:
     """Refuse faces of another picture.
 

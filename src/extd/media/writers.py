@@ -20,6 +20,8 @@ from extd.images import Image
 from extd.media.formats import coco_json
 from extd.media.metadata import NO_METADATA, Metadata
 
+ROWS = 256
+"""Of a picture that are converted at a time: OpenCV copies what it converts in place."""
 WRITTEN_AS_READ = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 """Formats in which annotated pictures keep their suffix; the others become PNG."""
 
@@ -148,11 +150,19 @@ def picture_name(name: Path) -> Path:
     return name.with_name(name.name + ".png")
 
 
-def write_picture(path: Path, image: Image, metadata: Metadata = NO_METADATA) -> None:
-    """Write an RGB image [H, W, 3] as the JPEG, PNG or WebP that the suffix says.
+def write_picture(
+    path: Path, image: Image, metadata: Metadata = NO_METADATA, *, spoil: bool = False
+) -> None:
+    """Write an RGB image as the JPEG, PNG or WebP that the suffix says.
 
     It appears whole, replacing what was there, and tells nothing but the pixels and `metadata`.
     Folders are made.
+
+    Args:
+        path: the file.
+        image: uint8 [H, W, 3], RGB.
+        metadata: what it tells beside the pixels.
+        spoil: `image` is used no more; saves its copy where memory is scarce.
 
     Raises:
         ValueError: the format cannot hold the image, as WebP more than 16383 px a side, or the
@@ -164,7 +174,10 @@ def write_picture(path: Path, image: Image, metadata: Metadata = NO_METADATA) ->
     }
     kinds = [kind for kind, chunk in chunks.items() if chunk]
     parts = [np.frombuffer(chunks[kind], np.uint8) for kind in kinds]
-    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    bgr = image if spoil else image.copy()
+    for top in range(0, len(bgr), ROWS):
+        band = bgr[top : top + ROWS]
+        cv2.cvtColor(band, cv2.COLOR_RGB2BGR, dst=band)
     try:
         encoded = cv2.imencodeWithMetadata(path.suffix, bgr, kinds, parts)
     except cv2.error as error:
@@ -174,7 +187,7 @@ def write_picture(path: Path, image: Image, metadata: Metadata = NO_METADATA) ->
         also = " with this metadata" if kinds else ""
         raise ValueError(f"{path}: this format cannot hold {width} x {height} px{also}")
     with whole_file(path) as partial:
-        partial.write_bytes(encoded[1].tobytes())
+        partial.write_bytes(encoded[1].data)
 
 
 def check_replaceable(path: Path) -> None:
