@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Group, Parameter
 from rich.console import Console
 
+from extd.cli.camera import watch
 from extd.cli.pictures import (
     INFERENCE,
     SEARCH,
@@ -72,12 +73,15 @@ def detect(
 
     PICTURES are files, folders (with the folders in them), quoted globs and -, for a list on the
     standard input. A table tells what was found. What cannot be read is reported, the rest goes
-    on, and the exit code is 1. Videos need the extra `video`; Ctrl-C ends one in order.
+    on, and the exit code is 1. Videos need the extra `video`; Ctrl-C ends one in order. Instead,
+    camera:0, the first camera of this machine, or an address that begins with rtsp:// is watched:
+    the newest frame each time, until Ctrl-C or --end.
 
         extd detect photo.jpg
         extd detect album --out boxed
         extd detect film.mp4 --out boxed --start 60 --end 90
         extd detect "album/**/*.png" --json faces.jsonl
+        extd detect camera:0 --json -
 
     Args:
         pictures: What to look at.
@@ -99,6 +103,7 @@ def detect(
     from extd.data.entries import relative_name
     from extd.media.annotate import annotate
     from extd.media.formats import wider_lines, write_text, yolo_lines
+    from extd.media.frames import is_camera
     from extd.media.sources import find_media, is_video, read_list
     from extd.media.video import Span, pyav
     from extd.media.writers import (
@@ -113,6 +118,13 @@ def detect(
     for folder, option in ((out, "--out"), (yolo, "--yolo"), (wider, "--wider")):
         if folder is not None:
             check_folder(folder, option)
+    if any(map(is_camera, pictures)):
+        if len(pictures) > 1 or {out, coco, yolo, wider} != {None}:
+            raise UsageError("a camera is watched alone, with --json or --csv or neither")
+        with usage():
+            span = Span(start, end, every)
+        detector = load_detector(inference, threshold, min_face=min_face, max_faces=max_faces)
+        return watch(detector, pictures[0], span, json, csv)
     sources = find_media(read_list(pictures, sys.stdin), out)
     videos = sum(is_video(source.path) for source in sources)
     protect_pictures(sources, out, {"--json": json, "--csv": csv, "--coco": coco})

@@ -8,7 +8,7 @@ import json
 import math
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from extd.detector import Detector
     from extd.faces import Faces
     from extd.media.anonymize import Covering
-    from extd.media.frame import Frame
+    from extd.media.frame import Fault, Frame
     from extd.media.sources import Source
     from extd.media.video import Span
 
@@ -117,26 +117,33 @@ def detect_video(
     from extd.media.writers import json_line
 
     tally = Tally()
-    with reported(tally, source), after_ctrl_c() as stopped, ExitStack() as stack:
+    with reported(tally, str(source.path)), after_ctrl_c() as stopped, ExitStack() as stack:
         write = None
         if out is not None:
             target = out / video_name(source.name)
             write = stack.enter_context(write_video(target, source.path, span))
-        for frame, faces in look(detector, source, span, tally, stopped, bar):
+        for frame, faces in look_at_video(detector, source, span, tally, stopped, bar):
             if write is not None:
                 write(annotate(frame.image, faces), frame.time)
-            if json_stream is not None:
-                json_stream.write(frame_json_line(frame, faces))
-                json_stream.flush()
-            if csv_stream is not None:
-                csv_stream.write(frame_csv_lines(frame.name, frame.index, frame.time, faces))
-                csv_stream.flush()
+            write_lines(frame, faces, json_stream, csv_stream)
         if stopped.is_set():
             raise KeyboardInterrupt
     if json_stream is not None and tally.error is not None:
         json_stream.write(json_line(str(source.path), tally.error))
         json_stream.flush()
     return tally
+
+
+def write_lines(
+    frame: Frame, faces: Faces, json_stream: TextIO | None, csv_stream: TextIO | None
+) -> None:
+    """Write the faces of a frame to the streams that there are."""
+    if json_stream is not None:
+        json_stream.write(frame_json_line(frame, faces))
+        json_stream.flush()
+    if csv_stream is not None:
+        csv_stream.write(frame_csv_lines(frame.name, frame.index, frame.time, faces))
+        csv_stream.flush()
 
 
 def cover_video(
@@ -173,11 +180,11 @@ def cover_video(
 
     tally = Tally()
     with (
-        reported(tally, source),
+        reported(tally, str(source.path)),
         after_ctrl_c() as stopped,
         write_video(target, source.path, keep_metadata=keep_metadata) as write,
     ):
-        found = look(detector, source, WHOLE, tally, stopped, bar)
+        found = look_at_video(detector, source, WHOLE, tally, stopped, bar)
         for frame, faces in held(found, hold):
             covered = anonymize(frame.image, faces, covering)
             write(covered, frame.time)
@@ -198,7 +205,7 @@ def count_uncovered(tally: Tally, left: Faces, when: str = "") -> None:
         tally.told.append(f"{when}{face.score:.2f} at {box}")
 
 
-def look(
+def look_at_video(
     detector: Detector,
     source: Source,
     span: Span,
@@ -206,13 +213,28 @@ def look(
     stopped: threading.Event,
     bar: Progress,
 ) -> Iterator[tuple[Frame, Faces]]:
-    """The frames of a video with their faces, until it ends or is `stopped`; `tally` counts."""
-    from extd.media.frame import Fault
+    """The frames of a video with their faces, as `look` gives them."""
     from extd.media.video import count_frames, read_video
 
-    task = bar.add_task(source.path.name, total=count_frames(source.path, span))
+    frames, total = read_video(source.path, span), count_frames(source.path, span)
+    return look(detector, frames, source.path.name, total, tally, stopped, bar)
+
+
+def look(
+    detector: Detector,
+    frames: Iterable[Frame | Fault],
+    name: str,
+    total: int | None,
+    tally: Tally,
+    stopped: threading.Event,
+    bar: Progress,
+) -> Iterator[tuple[Frame, Faces]]:
+    """The frames with their faces, until they end or are `stopped`; `tally` counts."""
+    from extd.media.frame import Fault
+
+    task = bar.add_task(name, total=total)
     try:
-        for item in read_video(source.path, span):
+        for item in frames:
             if isinstance(item, Fault):
                 tally.error = item.error
                 return
@@ -229,14 +251,14 @@ def look(
 
 
 @contextmanager
-def reported(tally: Tally, source: Source) -> Iterator[None]:
+def reported(tally: Tally, name: str) -> Iterator[None]:
     """Within it, an error that is told to the user goes into `tally`, unless there is one."""
     try:
         yield
     except (ValueError, OSError) as error:
         tally.error = tally.error or error
     except MemoryError:
-        too_large = ValueError(f"{source.path} is too large for the memory of this machine")
+        too_large = ValueError(f"{name} is too large for the memory of this machine")
         tally.error = tally.error or too_large
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from threading import Condition, Thread
 from typing import Any, Protocol
@@ -32,7 +32,7 @@ class Camera(Protocol):
 
 def open_source(
     source: str | Path | Iterable[str | Path], span: Span = WHOLE
-) -> Iterator[Frame | Fault]:
+) -> Generator[Frame | Fault, None, None]:
     """The frames of anything that has some, one after the other.
 
     A picture that cannot be read, and what is missing of a broken video, come as a `Fault`; the
@@ -51,7 +51,7 @@ def open_source(
         ImportError: there is a video, and PyAV is missing.
         ValueError: the number of a camera is none.
     """
-    if isinstance(source, str) and source.startswith((CAMERA, *NETWORK)):
+    if isinstance(source, str) and is_camera(source):
         yield from _read_camera(source)
         return
     for found in find_media([source] if isinstance(source, str | Path) else source):
@@ -59,6 +59,11 @@ def open_source(
             yield from read_video(found.path, span)
         else:
             yield _read_picture(found.path)
+
+
+def is_camera(source: str) -> bool:
+    """Whether it names a camera, of this machine or on the network."""
+    return source.startswith((CAMERA, *NETWORK))
 
 
 def _read_picture(path: Path) -> Frame | Fault:

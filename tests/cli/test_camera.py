@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import csv
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from extd.cli.app import main
+from extd.cli.camera import within
+from extd.detector import Detector
+from extd.media.frame import Frame
+from extd.media.video import Span
+
+Captured = pytest.CaptureFixture[str]
+
+
+class Lens:
+    """A camera that waits for each frame to be taken and shows a face in every other one."""
+
+    def __init__(self, end: float) -> None:
+        self.end, self.count = end, 0
+
+    def read(self) -> tuple[bool, object]:
+        if self.count >= self.end:
+            return False, None
+        image = np.zeros((48, 64, 3), np.uint8)
+        if self.count % 2 == 0:
+            image[24:32, 8:16] = 0, 6, 255
+        self.count += 1
+        return True, image
+
+    def release(self) -> None: ...
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Ctrl-C is heard, which a shell turns off for what it runs in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_each_frame_that_is_looked_at_has_its_line(
+    folder: Path, toy: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.setattr(cv2, "VideoCapture", lambda _: Lens(40))
+    arguments = ["detect", "camera:0", "--model", toy, "--json", "lines", "--csv", "rows"]
+    assert main(arguments) == 0
+    lines = [json.loads(line) for line in Path("lines").read_text().splitlines()]
+    assert lines[-1]["frame"] == 39
+    assert {line["path"] for line in lines} == {"camera:0"}
+    assert [len(line["faces"]) for line in lines] == [1 - line["frame"] % 2 for line in lines]
+    faces = sum(len(line["faces"]) for line in lines)
+    out, _ = capsys.readouterr()
+    noun = "face" if faces == 1 else "faces"
+    assert f"{faces} {noun} in {len(lines)} frame" in out
+    with Path("rows").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == faces
+
+
+@pytest.mark.usefixtures("heard")
+def test_ctrl_c_is_how_watching_ends(
+    folder: Path, toy: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.setattr(cv2, "VideoCapture", lambda _: Lens(float("inf")))
+    detect = Detector.detect
+    calls = []
+
+    def press_ctrl_c(self: Detector, *arguments: object) -> object:
+        calls.append(arguments)
+        if len(calls) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return detect(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Detector, "detect", press_ctrl_c)
+    assert main(["detect", "camera:1", "--model", toy, "--json", "-"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+def test_a_span_chooses_frames_by_their_time(folder: Path, toy: str) -> None:
+    black = np.zeros((1, 1, 3), np.uint8)
+    frames = [Frame(black, "camera:0", index, index / 10) for index in range(20)]
+    chosen = [item.index for item in within(frames, Span(0.5, 1.2, 3)) if isinstance(item, Frame)]
+    assert chosen == [5, 8, 11]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["camera:front"], 1, "camera:front is no camera"),
+        (["camera:0", "a.png"], 2, "a camera is watched alone"),
+        (["camera:0", "--out", "boxed"], 2, "a camera is watched alone"),
+        (["rtsp://127.0.0.1:9/nothing"], 1, "rtsp://127.0.0.1:9/nothing gives no pictures"),
+    ],
+)
+def test_what_cannot_be_watched_is_told(
+    folder: Path, toy: str, capsys: Captured, arguments: list[str], code: int, told: str
+) -> None:
+    assert main(["detect", *arguments, "--model", toy]) == code
+    assert told in " ".join(capsys.readouterr().err.split())
