@@ -134,6 +134,8 @@ def write_card(model: ModelInfo, runs: list[Path], device: str) -> Path:
     recipe = yaml.safe_load((runs[0] / "recipe.yaml").read_text(encoding="utf-8"))
     for dataset in recipe["data"]["sets"]:
         dataset["path"] = "WIDER/labels.jsonl"
+    if len(runs) > 1:
+        recipe["init"] = "EARLIER_RUN/weights.safetensors"
     card = CARD.format(
         name=model.name,
         parameters=model.parameters,
