@@ -48,6 +48,16 @@ def test_a_thumbnail_is_not_the_picture() -> None:
     assert encoded_size(buffer.getvalue()) == (300, 200)
 
 
+@pytest.mark.parametrize("stray", [b"\0", b"junk", b"\xff\0", b"\xff\xff", b"\xff\xd0"])
+def test_what_decoders_pass_over_hides_no_size(stray: bytes) -> None:
+    data = encoded("JPEG", 300, 17)
+    # Behind the first segment.
+    place = 4 + int.from_bytes(data[4:6], "big")
+    data = data[:place] + stray + data[place:]
+    with Image.open(io.BytesIO(data)) as picture:
+        assert encoded_size(data) == picture.size == (300, 17)
+
+
 def test_bmp_may_count_its_rows_downwards() -> None:
     data = bytearray(encoded("BMP", 30, 20))
     data[22:26] = (-20).to_bytes(4, "little", signed=True)

@@ -48,10 +48,14 @@ def _numbers(layout: str, data: Buffer, start: int) -> Size:
 def _jpeg(data: Buffer) -> Size | None:
     """From the frame header (ITU-T T.81, B.2)."""
     start = 2
-    while data[start] == 0xFF:
-        marker = data[start + 1]
-        if marker == 0xFF:  # fill
+    while True:
+        # Decoders pass over fill, and over stray bytes between segments.
+        while data[start] != 0xFF or data[start + 1] in {0x00, 0xFF}:
             start += 1
+        marker = data[start + 1]
+        # 01 and D0 to D7 stand alone.
+        if marker == 0x01 or 0xD0 <= marker <= 0xD7:
+            start += 2
             continue
         # C4, C8 and CC are tables and an extension.
         if 0xC0 <= marker <= 0xCF and marker not in {0xC4, 0xC8, 0xCC}:
@@ -60,7 +64,6 @@ def _jpeg(data: Buffer) -> Size | None:
         if marker == 0xDA:
             return None
         start += 2 + struct.unpack_from(">H", data, start + 2)[0]
-    return None
 
 
 def _bmp(data: Buffer) -> Size:

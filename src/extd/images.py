@@ -22,7 +22,10 @@ CHANNELS = (1, 3, 4)
 MAX_PIXELS = 500_000_000
 """1.5 GB decoded. A file of a few kB can hold more: a decompression bomb."""
 LARGE = 1 << 24
-"""Pixels above which a picture is not copied after it is decoded."""
+"""Pixels above which a picture is not copied after it is decoded, and bytes a file before."""
+JPEG = b"\xff\xd8"
+GLANCE = cv2.IMREAD_REDUCED_GRAYSCALE_8
+BROKEN = "is broken or no picture; extd reads JPEG, PNG, WebP, AVIF, TIFF, BMP and GIF"
 ROUNDING = 1e-3
 """How far resampling may leave a float picture outside 0 to 1."""
 
@@ -78,6 +81,8 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image:
     if isinstance(source, str | PathLike):
         path = Path(source)
         if path.is_dir():
+            # A folder that cannot be listed says so.
+            next(path.iterdir(), None)
             raise ValueError(f"{path} is a folder without pictures, not a picture")
         if not path.exists():
             # A path has one slash where the address has two.
@@ -86,7 +91,13 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image:
             if set("*?[") & set(str(source)):
                 hint = ", and no picture matches it as a pattern"
             raise FileNotFoundError(f"there is no file {source}{hint}")
-        return _decode(path.read_bytes(), str(path), max_pixels, path)
+        if path.is_char_device() or path.is_block_device():
+            # Reading one may never end.
+            raise ValueError(f"{path} is a device, not a picture")
+        # A pipe can be read only once.
+        if not path.is_file():
+            return _decode(path.read_bytes(), str(path), max_pixels)
+        return _decode(_content(path), str(path), max_pixels, path)
     if isinstance(source, Buffer):
         return _decode(source, "the picture in memory", max_pixels)
     if isinstance(source, np.ndarray):
@@ -107,11 +118,21 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image:
     raise ValueError(f"{source!r} is no picture; give a path, bytes, a file, an array or a tensor")
 
 
+def _content(path: Path) -> Buffer:
+    """The bytes of a file; large ones stay on disk until they are needed."""
+    if path.stat().st_size > LARGE:
+        return np.memmap(path, np.uint8, "r").data
+    return path.read_bytes()
+
+
 def _decode(data: Buffer, name: str, max_pixels: int, path: Path | None = None) -> Image:
     """The picture in the bytes of a file, perhaps that at `path`; errors call it `name`."""
     if not data:
         raise ValueError(f"{name} is empty")
-    width, height = encoded_size(data) or (0, 0)
+    if (size := encoded_size(data)) is None:
+        # OpenCV knows further formats, whose size is not known before they are decoded.
+        raise ValueError(f"{name} {BROKEN}")
+    width, height = size
     if width * height > max_pixels:
         raise ValueError(
             f"{name} has {width:,} x {height:,} pixels, more than {max_pixels:,} together; "
@@ -127,8 +148,10 @@ def _decode(data: Buffer, name: str, max_pixels: int, path: Path | None = None) 
                 image = cv2.imdecode(content, flags)
             # imread decodes into the array that it gives, which imdecode copies. But it takes
             # JPEG that is cut off for whole.
-            elif (image := cv2.imdecode(content, cv2.IMREAD_REDUCED_GRAYSCALE_8)) is not None:
+            elif data[:2] != JPEG or cv2.imdecode(content, GLANCE) is not None:
                 image = cv2.imread(name, None, flags)
+            else:
+                image = None
     except cv2.error as error:
         if "MAX_IMAGE" in str(error):
             raise ValueError(
@@ -136,9 +159,7 @@ def _decode(data: Buffer, name: str, max_pixels: int, path: Path | None = None) 
             ) from error
         raise ValueError(f"{name} cannot be decoded: {error}") from error
     if image is None:
-        raise ValueError(
-            f"{name} is broken or no picture; extd reads JPEG, PNG, WebP, AVIF, TIFF, BMP and GIF"
-        )
+        raise ValueError(f"{name} {BROKEN}")
     pixels = np.asarray(image, np.uint8)
     return _turn(pixels, *_avif_orientation(data)) if avif else pixels
 

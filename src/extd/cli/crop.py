@@ -18,6 +18,7 @@ from extd.cli.pictures import (
     work_through,
 )
 from extd.cli.terminal import Folder, UsageError, count, print_error, print_line, progress_bar
+from extd.media.sources import real_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,8 +108,8 @@ def protect_folders(sources: Sequence[Source], out: Path) -> None:
     Raises:
         UsageError: the message names the folder.
     """
-    originals = {source.path.parent.resolve() for source in sources}
+    originals = {real_path(source.path.parent) for source in sources}
     for source in sources:
         folder = (out / source.name).parent
-        if folder.resolve() in originals:
+        if real_path(folder) in originals:
             raise UsageError(f"--out {out}: there are pictures to read in {folder}; choose another")

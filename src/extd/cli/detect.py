@@ -222,7 +222,7 @@ def protect_pictures(
     Raises:
         UsageError: the message names the file.
     """
-    from extd.media.sources import SUFFIXES, VIDEO_SUFFIXES
+    from extd.media.sources import SUFFIXES, VIDEO_SUFFIXES, real_path
 
     owners: dict[str | Path, str] = {}
     for option, target in targets.items():
@@ -231,7 +231,7 @@ def protect_pictures(
         if (suffix := Path(target).suffix.lower()) in SUFFIXES | VIDEO_SUFFIXES:
             kind = "picture" if suffix in SUFFIXES else "video"
             raise UsageError(f"results would replace the {kind} {target}; name another file")
-        place = target if target == STDOUT else Path(target).resolve()
+        place = target if target == STDOUT else real_path(Path(target))
         if place in owners:
             raise UsageError(
                 f"{owners[place]} and {option} both go to {target}; choose two files, or one of "

@@ -171,11 +171,12 @@ def _read_small(source: Source, max_pixels: int) -> Image | None:
 
     if is_video(source.path):
         return None
-    # Whether it can be read, reading tells.
-    with suppress(OSError), source.path.open("rb") as file:
-        width, height = encoded_size(file.read(HEAD)) or (0, 0)
-        if LARGE < width * height <= max_pixels:
-            return None
+    # Whether it can be read, reading tells; a pipe can be read only once.
+    if source.path.is_file():
+        with suppress(OSError), source.path.open("rb") as file:
+            width, height = encoded_size(file.read(HEAD)) or (0, 0)
+            if LARGE < width * height <= max_pixels:
+                return None
     return read_picture(source, max_pixels)
 
 
@@ -210,8 +211,9 @@ def check_folder(folder: Path, option: str = "--out") -> None:
     Raises:
         UsageError: `folder` is none; the message names the option.
     """
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{option} {folder} is a file; give a folder")
+    if os.path.lexists(folder) and not folder.is_dir():
+        kind = "file" if folder.exists() else "link that leads nowhere"
+        raise UsageError(f"{option} {folder} is a {kind}; give a folder")
 
 
 def protect_originals(sources: Sequence[Source], out: Path, written: Iterable[Path]) -> None:

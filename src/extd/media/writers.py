@@ -19,6 +19,7 @@ from extd.files import whole_file
 from extd.images import Image
 from extd.media.formats import coco_json
 from extd.media.metadata import NO_METADATA, Metadata
+from extd.media.sources import real_path
 
 ROWS = 256
 """Of a picture that are converted at a time: OpenCV copies what it converts in place."""
@@ -67,7 +68,7 @@ def open_text(path: Path) -> Iterator[TextIO]:
             yield stream
         return
     # A link keeps its place, and its target is replaced.
-    path = path.resolve()
+    path = real_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     try:

@@ -1,0 +1,254 @@
+"""What is wrong with files, folders and disks, where `test_pictures` does not have it."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from extd.cli.app import main
+from extd.images import read_image
+
+Draw = Callable[..., Path]
+Captured = pytest.CaptureFixture[str]
+
+OUT = {command: [command, "album", "--out", "new"] for command in ("detect", "crop", "blur")}
+
+
+def files() -> list[str]:
+    """All files in the working directory and below."""
+    return sorted(path.as_posix() for path in Path().rglob("*") if not path.is_dir())
+
+
+@contextmanager
+def full_disk(limit: int) -> Iterator[None]:
+    """Within it, a file ends at that size in bytes, in the middle of a write."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (30_000, 1), (1, 30_000)])
+@pytest.mark.parametrize("command", ["crop", "blur"])
+def test_tiny_pictures_and_long_strips_are_cut_and_covered(
+    draw: Draw, toy: str, size: tuple[int, int], command: str
+) -> None:
+    draw("whole.png")
+    Image.new("RGB", size, (255, 4, 0)).save("strip.png")
+    arguments = [command, "strip.png", "--out", "new", "--model", toy, "--tile", "256"]
+    assert main(arguments) == 0
+    made = sorted(Path("new").iterdir())
+    assert made[0].name == ("strip-001.png" if command == "crop" else "strip.png")
+    if command == "blur":
+        assert read_image(made[0]).shape == (size[1], size[0], 3)
+
+
+@pytest.mark.parametrize("command", OUT)
+def test_a_picture_above_the_limit_is_refused_and_the_others_go_on(
+    draw: Draw, toy: str, capsys: Captured, command: str
+) -> None:
+    draw("album/a.png", 255)
+    Image.new("RGB", (300, 200)).save("album/large.webp")
+    assert main([*OUT[command], "--model", toy, "--max-pixels", "59999"]) == 1
+    out, err = capsys.readouterr()
+    assert err.startswith("error: album/large.webp has 300 x 200 pixels, more than 59,999")
+    assert "--max-pixels" in err
+    assert "1 face" in out
+    assert [path.name[:1] for path in Path("new").iterdir()] == ["a"]
+    assert main([*OUT[command], "--model", toy, "--max-pixels", "60000"]) == 0
+
+
+def test_a_pipe_is_a_picture_and_a_device_is_none(draw: Draw, toy: str, capsys: Captured) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (200, 300, 3), np.uint8)
+    Image.fromarray(noise).save(draw("a.png"))
+    command = [sys.executable, "-m", "extd", "detect", "/dev/stdin", "--model", toy, "--json"]
+    with subprocess.Popen(["cat", "a.png"], stdout=subprocess.PIPE) as cat:
+        result = subprocess.run(command, stdin=cat.stdout, capture_output=True, check=True)
+    assert json.loads(result.stdout)["width"] == 300
+    assert main(["detect", "/dev/zero", "a.png", "--model", toy]) == 1
+    out, err = capsys.readouterr()
+    assert err == "error: /dev/zero is a device, not a picture\n"
+    assert "1 picture, 1 failed" in out
+
+
+@pytest.mark.parametrize("command", OUT)
+def test_what_cannot_be_opened_is_told(
+    draw: Draw, toy: str, capsys: Captured, command: str
+) -> None:
+    draw("album/a.png", 255)
+    with socket.socket(socket.AF_UNIX) as no_file:
+        no_file.bind("album/b.png")
+        assert main([*OUT[command], "--model", toy]) == 1
+    out, err = capsys.readouterr()
+    assert err.count("error: ") == 1
+    assert "album/b.png" in err
+    assert "1 failed" in out
+    assert [path.name[:1] for path in Path("new").iterdir()] == ["a"]
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="root may read everything")
+def test_closed_files_and_folders_are_told(draw: Draw, toy: str) -> None:
+    draw("album/a.png", 255)
+    closed = draw("album/b.png", 255), draw("album/c/d.png").parent
+    for path in closed:
+        path.chmod(0)
+    # Of these, root alone has any to lose.
+    as_anyone = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+    prefix = as_anyone if os.geteuid() == 0 else []
+    command = [*prefix, sys.executable, "-m", "extd", *OUT["detect"], "--model", toy]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+    finally:
+        for path in closed:
+            path.chmod(0o700)
+    assert result.returncode == 1
+    assert [line.split("'")[1] for line in result.stderr.splitlines()] == ["album/b.png", "album/c"]
+    assert result.stderr.count("Permission denied") == 2
+    assert "1 face in 1 picture, 2 failed" in result.stdout
+    assert list(Path("new").iterdir()) == [Path("new/a.png")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "target"),
+    [
+        (["detect", "--json", "new/faces"], "new/faces"),
+        (["detect", "--csv", "new/faces"], "new/faces"),
+        (["detect", "--coco", "new/faces"], "new/faces"),
+        (["detect", "--out", "new"], "new/a.png"),
+        (["detect", "--yolo", "new"], "new/a.txt"),
+        (["detect", "--wider", "new"], "new/a.txt"),
+        (["crop", "--out", "new"], "new/a-001.png"),
+        (["blur", "--out", "new"], "new/a.png"),
+        (["blur", "--in-place"], "album/a.png"),
+    ],
+)
+def test_a_full_disk_leaves_what_was_there(
+    draw: Draw, toy: str, capsys: Captured, arguments: Sequence[str], target: str
+) -> None:
+    inputs = [draw(f"album/{name}.png", 255) for name in "ab"]
+    if "--in-place" not in arguments:
+        Path("new").mkdir()
+        Path(target).write_text("before")
+    before = {name: Path(name).read_bytes() for name in files()}
+    with full_disk(10):
+        assert main([*arguments, "album", "--model", toy]) == 1
+    err = capsys.readouterr().err
+    assert "File too large" in err
+    # One file of all results is lost with the first; files of their own are tried for each.
+    told = [target] if target == "new/faces" else map(str, inputs)
+    assert all(name in err for name in told)
+    assert {name: Path(name).read_bytes() for name in files()} == before
+
+
+def test_a_full_standard_output_is_told(draw: Draw, toy: str) -> None:
+    draw("album/a.png", 255)
+    command = [sys.executable, "-m", "extd", "detect", "album", "--model", toy, "--json", "-"]
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert result.returncode == 1
+    assert result.stderr == b"error: [Errno 28] No space left on device\n"
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="file names there are UTF-8")
+def test_results_have_the_names_of_any_bytes(draw: Draw, toy: str) -> None:
+    name = os.fsdecode(b"album/caf\xe9.png")
+    draw("album/a.png", 255).rename(name)
+    draw("album/Gr\u00fc\u00dfe \u5bb6\u65cf.png", 255)
+    Path(os.fsdecode(b"album/b\xe9.jpg")).write_text("text")
+    labels = ["--yolo", "labels", "--wider", "found", "--coco", "faces.json"]
+    for arguments in OUT.values():
+        command = [sys.executable, "-m", "extd", *arguments[:-1], arguments[0], "--model", toy]
+        command += labels if arguments[0] == "detect" else []
+        result = subprocess.run(command, capture_output=True, check=False)
+        assert result.returncode == 1
+        assert result.stderr.startswith(b"error: album/b\xe9.jpg is broken")
+        assert result.stderr.count(b"\n") == 1
+    for folder, ending in {
+        "detect": ".png",
+        "labels": ".txt",
+        "found": ".txt",
+        "crop": "-001.png",
+        "blur": ".png",
+    }.items():
+        names = sorted(os.fsencode(path.name) for path in Path(folder).iterdir())
+        stems = b"Gr\xc3\xbc\xc3\x9fe \xe5\xae\xb6\xe6\x97\x8f", b"caf\xe9"
+        assert names == [stem + ending.encode() for stem in stems]
+    assert Path("found", "caf\udce9.txt").read_bytes().startswith(b"caf\xe9.jpg\n")
+    listed = json.loads(Path("faces.json").read_text())["images"]
+    assert name in {image["file_name"] for image in listed}
+
+
+@pytest.mark.parametrize("command", OUT)
+def test_a_result_folder_that_is_a_loop_is_refused(
+    draw: Draw, toy: str, capsys: Captured, command: str
+) -> None:
+    draw("album/a.png", 255)
+    Path("new").symlink_to("again")
+    Path("again").symlink_to("new")
+    assert main([*OUT[command], "--model", toy]) == 2
+    assert "--out new is a link that leads nowhere" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--json", "--csv", "--coco"])
+def test_a_result_takes_the_place_of_a_loop(draw: Draw, toy: str, option: str) -> None:
+    draw("a.png", 255)
+    Path("faces").symlink_to("faces")
+    assert main(["detect", "a.png", option, "faces", "--model", toy]) == 0
+    assert "1.0" in Path("faces").read_text()
+    assert files() == ["a.png", "faces"]
+
+
+def test_of_a_video_that_breaks_off_what_was_seen_is_written(
+    draw: Draw, toy: str, capsys: Captured
+) -> None:
+    av = pytest.importorskip("av")
+    draw("album/z.png", 255)
+    image = read_image("album/z.png")
+    with av.open("album/film.mkv", "w") as output:
+        track = output.add_stream("libx264", rate=25, options={"crf": "1", "g": "1"})
+        track.width, track.height, track.pix_fmt = 64, 48, "yuv420p"
+        for index in range(50):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            output.mux(track.encode(frame))
+        output.mux(track.encode())
+    data = Path("album/film.mkv").read_bytes()
+    Path("album/film.mkv").write_bytes(data[: len(data) // 2])
+    results = ["--out", "new", "--json", "faces.jsonl", "--csv", "faces.csv"]
+    assert main(["detect", "album", *results, "--model", toy]) == 1
+    out, err = capsys.readouterr()
+    assert err.startswith("error: album/film.mkv: it ends after ")
+    assert err.count("\n") == 1
+    assert "in 1 file, 1 failed" in out
+    lines = [json.loads(line) for line in Path("faces.jsonl").read_text().splitlines()]
+    seen = [line["frame"] for line in lines if "frame" in line]
+    assert 10 < len(seen) < 40
+    assert seen == list(range(len(seen)))
+    assert "ends after" in lines[len(seen)]["error"]
+    assert lines[-1]["path"] == "album/z.png"
+    assert Path("faces.csv").read_text().count("film.mkv") == len(seen)
+    with av.open("new/film.mkv") as boxed:
+        assert sum(1 for _ in boxed.decode(video=0)) == len(seen)
+    assert files() == [
+        "album/film.mkv",
+        "album/z.png",
+        "faces.csv",
+        "faces.jsonl",
+        "new/film.mkv",
+        "new/z.png",
+    ]
