@@ -204,7 +204,7 @@ def test_many_pictures_give_one_result_each_in_order(detector: Detector, tmp_pat
     assert list(detector.detect_many([])) == []
 
 
-def test_many_pictures_are_read_one_ahead(detector: Detector) -> None:
+def test_few_of_many_pictures_are_read_ahead(detector: Detector) -> None:
     taken = 0
 
     def endless() -> Iterator[Pixels]:
@@ -217,9 +217,23 @@ def test_many_pictures_are_read_one_ahead(detector: Detector) -> None:
     assert taken == 0
     for done in range(1, 4):
         next(results)
-        assert taken == done + 1
-    results.close()  # type: ignore[attr-defined]
+        assert taken == done + max(detector.at_once, 2) + 1
+    results.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("extd")]
+
+
+def test_many_pictures_are_looked_at_side_by_side_within_the_memory_of_one(
+    detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two = Detector(detector.network.path, threads=2)
+    assert (two.at_once, two.serial.at_once) == (2, 1)
+    assert two.of_many(picture()) is two.serial
+    assert two.serial.of_many(picture()) is two.serial
+    monkeypatch.setattr("extd.detector.LARGE", 2 * 64 * 48)
+    fitting, larger = picture((1, 1, 255, 3)), picture((1, 1, 255, 3), width=65)
+    assert two.of_many(fitting) is two.serial
+    assert two.of_many(larger) is two
+    assert list(two.detect_many([fitting, larger])) == [two.detect(fitting), two.detect(larger)]
 
 
 def test_a_bad_picture_ends_many_after_the_results_before_it(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+import os
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from extd.catalog import DEFAULT_MODEL
 from extd.faces import Faces
 from extd.images import Image, ImageSource, read_image, resize
 from extd.poses import Pose, posed, upright
-from extd.runtime import Network
+from extd.readahead import read_ahead
+from extd.runtime import CPU, Network
 from extd.tiles import LARGE, SIDE, STRIDE, Detections, look_in_tiles, shrink
 
 OPTIONAL = ("max_face", "longest", "tile")
@@ -156,12 +158,13 @@ class Detector:
 
     def detect_many(
         self, images: Iterable[ImageSource], options: Options | None = None
-    ) -> Iterator[Faces]:
+    ) -> Generator[Faces, None, None]:
         """Find the faces of many pictures of any sizes, one result a picture, in order.
 
-        Lazy: one picture is read in the background while the network runs on the one before it,
-        and no more are held. A picture that cannot be read ends the iteration after the results
-        of all before it. To skip such pictures, call `detect` in a loop and catch its errors.
+        Lazy: pictures are read ahead of need, and looked at side by side, by `at_once` threads,
+        each of which holds one. A picture that cannot be read ends the iteration after the
+        results of all before it. To skip such pictures, call `detect` in a loop and catch its
+        errors.
 
         Args:
             images: anything that `extd.read_image` takes, each.
@@ -173,15 +176,50 @@ class Detector:
         """
         if isinstance(images, str | bytes):
             raise ValueError(f"{images!r} is one picture; detect_many takes several, as in a list")
-        with ThreadPoolExecutor(1, "extd-read") as reader:
-            waiting: Future[Image] | None = None
-            for position, image in enumerate(images):
-                following = reader.submit(_read_numbered, image, position)
-                if waiting is not None:
-                    yield self._find(waiting.result(), options or self.options)
-                waiting = following
-            if waiting is not None:
-                yield self._find(waiting.result(), options or self.options)
+        begin = partial(self._begin, options=options or self.options)
+        with closing(read_ahead(enumerate(images), begin, self.at_once)) as begun:
+            for _, rest in begun:
+                if isinstance(rest, Exception):
+                    raise rest
+                faces = rest()
+                del rest
+                yield faces
+
+    @cached_property
+    def at_once(self) -> int:
+        """How many of many pictures are looked at side by side: as many as threads compute."""
+        return self.network.threads or os.cpu_count() or 1
+
+    @cached_property
+    def serial(self) -> Detector:
+        """The same detector, computing in the calling thread alone; elsewhere than on CPUs itself.
+
+        Threads that each look at a picture of their own finish more of them than threads that
+        share each picture.
+        """
+        if self.network.provider != CPU or self.at_once == 1:
+            return self
+        return Detector(self.network.path, options=self.options, threads=1)
+
+    def of_many(self, image: Image) -> Detector:
+        """What looks at `image`, one of many: `serial`, or this one where memory forbids it.
+
+        Pictures looked at side by side have no more pixels together than one without tiles.
+        """
+        return self.serial if image[..., 0].size * self.at_once <= LARGE else self
+
+    def _begin(self, numbered: tuple[int, ImageSource], options: Options) -> Callable[[], Faces]:
+        """Do what can be done ahead for a picture, and give the rest."""
+        position, source = numbered
+        try:
+            image = read_image(source)
+        except (ValueError, FileNotFoundError) as error:
+            raise type(error)(f"picture {position}: {error}") from error
+        chosen = self.of_many(image)
+        if chosen is self:
+            return partial(self._find, image, options)
+        faces = chosen._find(image, options)
+        return lambda: faces
 
     def _find(self, image: Image, options: Options) -> Faces:
         """Pool the boxes of all passes, suppress the worse of overlapping ones, apply limits."""
@@ -232,19 +270,12 @@ class Detector:
     def _likely(self, image: Image, options: Options) -> Detections:
         """Best `top_k` boxes above the threshold, in pixels of `image`."""
         boxes, scores = (batch[0] for batch in self.network.run(image[None]))
+        likely = np.flatnonzero(scores > options.threshold)
         # The exponential of an untrained network's size can overflow.
-        likely = np.flatnonzero((scores > options.threshold) & np.isfinite(boxes).all(1))
+        likely = likely[np.isfinite(boxes[likely]).all(1)]
         best = likely[np.argsort(-scores[likely], kind="stable")[: options.top_k]]
         return boxes[best], scores[best]
 
     def __repr__(self) -> str:
         network = self.network
         return f"Detector({network.name!r}, {network.provider}, threads={network.threads})"
-
-
-def _read_numbered(image: ImageSource, position: int) -> Image:
-    """The picture at `position` of a sequence, which an error names."""
-    try:
-        return read_image(image)
-    except (ValueError, FileNotFoundError) as error:
-        raise type(error)(f"picture {position}: {error}") from error

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 
 from extd.cli.app import main
-from extd.cli.detect import detect
+from extd.cli.detect import detect, picture_row
 from extd.data.coco import read_coco
 from extd.data.yolo import read_yolo
 from extd.detector import Detector, Options
 from extd.faces import Faces
 from extd.images import read_image
 from extd.measure.predictions import read_predictions
+from extd.media.sources import Source
 
 Draw = Callable[..., Path]
 Captured = pytest.CaptureFixture[str]
@@ -260,14 +261,15 @@ def test_ctrl_c_ends_at_once_and_keeps_the_lines_so_far(
 ) -> None:
     for name in ("a.png", "b.png", "c.png", "d.png"):
         draw(name, 255)
-    detect_real = Detector.detect
+    rows = []
 
-    def stop_at_third(self: Detector, image: object, options: Options | None = None) -> Faces:
-        if Path("faces.jsonl.partial").read_text().count("\n") == 2:
+    def stop_at_third(source: Source, faces: Faces) -> str:
+        rows.append(picture_row(source, faces))
+        if len(rows) == 3:
             raise KeyboardInterrupt
-        return detect_real(self, image, options)  # type: ignore[arg-type]
+        return rows[-1]
 
-    monkeypatch.setattr(Detector, "detect", stop_at_third)
+    monkeypatch.setattr("extd.cli.detect.picture_row", stop_at_third)
     targets = ["--json", "faces.jsonl", "--coco", "faces.json"]
     assert main(["detect", ".", "--model", toy, *targets]) == 130
     assert "interrupted" in capsys.readouterr().err

@@ -17,7 +17,8 @@ from extd.cli.app import main
 from extd.cli.pictures import INFERENCE, work_through
 from extd.detector import Detector, Options
 from extd.images import MAX_PIXELS, read_image
-from extd.media.sources import find_media
+from extd.images import Image as Pixels
+from extd.media.sources import Source, find_media
 
 Draw = Callable[..., Path]
 Captured = pytest.CaptureFixture[str]
@@ -154,7 +155,8 @@ def test_links_that_lead_to_themselves_are_no_trap(draw: Draw, toy: str, capsys:
     assert "there is no file album/b.png" in err
 
 
-def test_results_come_in_the_order_of_the_sources(draw: Draw) -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+def test_results_come_in_the_order_of_the_sources(draw: Draw, toy: str, threads: int) -> None:
     # The first takes longest to read, the second is large, the third broken.
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (1500, 1500, 3), np.uint8)).save(
         draw("a.png")
@@ -163,9 +165,12 @@ def test_results_come_in_the_order_of_the_sources(draw: Draw) -> None:
     Path("c.png").touch()
     draw("d.png")
     Path("e.mp4").touch()
-    results = list(
-        work_through(find_media(["."]), lambda source, image: (source.path, image.shape), 10**9)
-    )
+    detector = Detector(toy, threads=threads)
+
+    def work(_: Detector, source: Source, image: Pixels) -> tuple[Path, tuple[int, ...]]:
+        return source.path, image.shape
+
+    results = list(work_through(detector, find_media(["."]), work, 10**9))
     names = [source.path.name for source, _ in results]
     assert names == ["a.png", "b.png", "c.png", "d.png", "e.mp4"]
     made = [result for _, result in results]

@@ -172,7 +172,7 @@ def blur(
     def target_of(source: Source) -> Path:
         return real_path(source.path) if out is None else out / result_name(source)
 
-    def cover(source: Source, picture: Image) -> Tally:
+    def cover(detector: Detector, source: Source, picture: Image) -> Tally:
         return cover_picture(
             detector,
             source,
@@ -183,7 +183,10 @@ def blur(
             checked_from=checked_from,
         )
 
-    with bar, closing(work_through(sources, cover, inference.max_pixels)) as results:
+    with (
+        bar,
+        closing(work_through(detector, sources, cover, inference.max_pixels)) as results,
+    ):
         for source, result in bar.track(results, total=len(sources), description="covering"):
             if result is None:
                 tally = cover_video(

@@ -23,6 +23,7 @@ from extd.media.sources import real_path
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from extd.detector import Detector
     from extd.images import Image
     from extd.media.sources import Source
 
@@ -69,7 +70,7 @@ def crop(
         raise UsageError(f"--margin is {margin}; give 0 to 10, as a share of the face")
     detector = load_detector(inference, threshold, min_face=min_face)
 
-    def cut(source: Source, image: Image) -> int:
+    def cut(detector: Detector, source: Source, image: Image) -> int:
         cut_out = crops(image, detector.detect(image), margin=margin, square=square)
         for one in cut_out:
             write_picture(out / crop_name(source.name, one.index), one.image)
@@ -80,7 +81,7 @@ def crop(
     found = failed = 0
     print_line(table, "faces  picture")
     with bar:
-        results = work_through(sources, cut, inference.max_pixels)
+        results = work_through(detector, sources, cut, inference.max_pixels)
         for source, result in bar.track(results, total=len(sources)):
             if isinstance(result, Exception):
                 failed += 1

@@ -46,6 +46,7 @@ from extd.cli.video import (
 )
 
 if TYPE_CHECKING:
+    from extd.detector import Detector
     from extd.faces import Faces
     from extd.images import Image
     from extd.media.sources import Source
@@ -140,7 +141,7 @@ def detect(
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
 
-    def find(source: Source, image: Image) -> Faces:
+    def find(detector: Detector, source: Source, image: Image) -> Faces:
         faces = detector.detect(image)
         if out is not None:
             annotate(image, faces, out=image)
@@ -165,7 +166,9 @@ def detect(
             csv_stream.write(FRAME_CSV_HEADER if videos else CSV_HEADER)
         if not alone:
             print_line(table, "faces   best  picture")
-        results = stack.enter_context(closing(work_through(sources, find, inference.max_pixels)))
+        results = stack.enter_context(
+            closing(work_through(detector, sources, find, inference.max_pixels))
+        )
         for source, result in stack.enter_context(bar).track(
             results, total=len(sources), description="detecting"
         ):

@@ -15,6 +15,7 @@ from cyclopts import Group, Parameter, Token
 from extd.catalog import DEFAULT_MODEL
 from extd.cli.terminal import Model, Provider, Threads, UsageError, usage
 from extd.media.sources import is_video, real_path
+from extd.readahead import read_ahead
 
 if TYPE_CHECKING:
     from extd.detector import Detector
@@ -142,42 +143,78 @@ def read_picture(source: Source, max_pixels: int) -> Image:
 
 
 def work_through(
-    sources: Iterable[Source], work: Callable[[Source, Image], Result], max_pixels: int
+    detector: Detector,
+    sources: Sequence[Source],
+    work: Callable[[Detector, Source, Image], Result],
+    max_pixels: int,
 ) -> Generator[tuple[Source, Result | Exception | None], None, None]:
     """Every source with what `work` makes of it, or why that failed; videos with None.
 
-    Pictures are read ahead in threads, but large ones when their turn comes: no two are held.
+    Threads work on several pictures side by side, and read ahead where the detector wants all
+    cores for one. Large pictures are read when their turn comes: no two are held.
+
+    Args:
+        detector: what looks at a single picture.
+        sources: pictures and videos.
+        work: called in any thread, with the detector that is to look at the picture.
+        max_pixels: pictures of more are refused.
     """
-    from extd.media.readahead import read_ahead
-
-    with closing(read_ahead(sources, partial(_read_small, max_pixels=max_pixels))) as ahead:
-        for source, image in ahead:
-            if is_video(source.path):
-                yield source, None
-            elif image is None:
-                yield source, with_picture(source, partial(work, source), max_pixels)
-            elif isinstance(image, Exception):
-                yield source, image
-            else:
-                result = work_on(source, image, partial(work, source))
-                del image
-                yield source, result
+    if len(sources) == 1:
+        yield sources[0], _whole(detector, sources[0], work, max_pixels)
+        return
+    begin = partial(_begin, detector, work=work, max_pixels=max_pixels)
+    with closing(read_ahead(sources, begin, detector.at_once)) as begun:
+        for source, rest in begun:
+            result = rest if isinstance(rest, Exception) else rest()
+            del rest
+            yield source, result
 
 
-def _read_small(source: Source, max_pixels: int) -> Image | None:
-    """The pixels of a picture; None for a large one, and for a video."""
+def _begin(
+    detector: Detector,
+    source: Source,
+    work: Callable[[Detector, Source, Image], Result],
+    max_pixels: int,
+) -> Callable[[], Result | Exception | None]:
+    """Do what can be done ahead for a source, and give the rest.
+
+    Raises:
+        ValueError: the picture cannot be read, or is too large; the message names it.
+        OSError: likewise.
+    """
+    if is_video(source.path) or _is_large(source.path, max_pixels):
+        return partial(_whole, detector, source, work, max_pixels)
+    image = read_picture(source, max_pixels)
+    chosen = detector.of_many(image)
+    if chosen is detector:
+        return partial(work_on, source, image, partial(work, detector, source))
+    result = work_on(source, image, partial(work, chosen, source))
+    return lambda: result
+
+
+def _is_large(path: Path, max_pixels: int) -> bool:
+    """Whether a picture is to be read when its turn comes."""
     from extd.headers import encoded_size
     from extd.tiles import LARGE
 
+    # Whether it can be read, reading tells; a pipe can be read only once.
+    if path.is_file():
+        with suppress(OSError), path.open("rb") as file:
+            width, height = encoded_size(file.read(HEAD)) or (0, 0)
+            return LARGE < width * height <= max_pixels
+    return False
+
+
+def _whole(
+    detector: Detector,
+    source: Source,
+    work: Callable[[Detector, Source, Image], Result],
+    max_pixels: int,
+) -> Result | Exception | None:
+    """What `work` makes of a source, or why that failed; None for a video."""
     if is_video(source.path):
         return None
-    # Whether it can be read, reading tells; a pipe can be read only once.
-    if source.path.is_file():
-        with suppress(OSError), source.path.open("rb") as file:
-            width, height = encoded_size(file.read(HEAD)) or (0, 0)
-            if LARGE < width * height <= max_pixels:
-                return None
-    return read_picture(source, max_pixels)
+    return with_picture(source, partial(work, detector, source), max_pixels)
 
 
 def work_on(source: Source, image: Image, work: Callable[[Image], Result]) -> Result | Exception:

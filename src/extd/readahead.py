@@ -1,4 +1,4 @@
-"""Pictures that are read in threads while the network runs on those before them."""
+"""Work on many items, done by threads ahead of need."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 THREADS = 2
-DEPTH = 3
+"""Least threads: one can read while another waits for a disk."""
 
 
 def read_ahead(
     items: Iterable[Item],
     function: Callable[[Item], Result],
-    threads: int = THREADS,
-    depth: int = DEPTH,
+    threads: int,
 ) -> Generator[tuple[Item, Result | ValueError | OSError], None, None]:
     """Every item with what `function` makes of it, in their order, some of them ahead of need.
 
@@ -27,11 +26,12 @@ def read_ahead(
     no item is begun any more, and the threads are gone.
 
     Args:
-        items: what there is to read; `depth` are taken ahead.
+        items: what there is to do; one more than there are threads is taken ahead, so that memory
+            does not grow with their number.
         function: called in any of the threads.
-        threads: how many read at a time.
-        depth: how many results may wait, so that memory does not grow with their number.
+        threads: how many work at a time; at least 2 do.
     """
+    threads = max(threads, THREADS)
 
     def attempt(item: Item) -> Result | ValueError | OSError:
         try:
@@ -44,7 +44,7 @@ def read_ahead(
     try:
         for item in items:
             waiting.append((item, pool.submit(attempt, item)))
-            if len(waiting) > depth:
+            if len(waiting) > threads + 1:
                 yield _next(waiting)
         while waiting:
             yield _next(waiting)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from extd.media.readahead import read_ahead
+from extd.readahead import read_ahead
 
 
 def reading() -> list[threading.Thread]:
@@ -23,13 +23,13 @@ def test_results_come_in_the_order_of_the_items() -> None:
             later.set()
         return -item
 
-    assert list(read_ahead(range(9), work)) == [(item, -item) for item in range(9)]
-    assert list(read_ahead([], abs)) == []
+    assert list(read_ahead(range(9), work, 2)) == [(item, -item) for item in range(9)]
+    assert list(read_ahead([], abs, 2)) == []
     assert not reading()
 
 
-@pytest.mark.parametrize("depth", [1, 3])
-def test_no_more_is_taken_ahead_than_may_wait(depth: int) -> None:
+@pytest.mark.parametrize("threads", [2, 5])
+def test_no_more_is_taken_ahead_than_may_wait(threads: int) -> None:
     taken = 0
 
     def endless() -> Iterator[int]:
@@ -38,11 +38,11 @@ def test_no_more_is_taken_ahead_than_may_wait(depth: int) -> None:
             taken += 1
             yield taken
 
-    results = read_ahead(endless(), abs, depth=depth)
+    results = read_ahead(endless(), abs, threads)
     assert taken == 0
     for done in range(1, 5):
         next(results)
-        assert taken == done + depth
+        assert taken == done + threads + 1
     results.close()
     assert not reading()
 
@@ -55,13 +55,13 @@ def test_what_fails_comes_as_its_error_and_the_rest_goes_on() -> None:
             raise OSError("two")
         return item
 
-    results = [result for _, result in read_ahead(range(4), work)]
+    results = [result for _, result in read_ahead(range(4), work, 2)]
     assert [str(result) for result in results] == ["0", "one", "two", "3"]
     assert [type(result) for result in results] == [int, ValueError, OSError, int]
 
 
 def test_an_unforeseen_error_ends_it() -> None:
-    results = read_ahead(["a", "b"], lambda word: {"a": 1}[word])
+    results = read_ahead(["a", "b"], lambda word: {"a": 1}[word], 2)
     assert next(results) == ("a", 1)
     with pytest.raises(KeyError):
         next(results)
@@ -70,7 +70,7 @@ def test_an_unforeseen_error_ends_it() -> None:
 
 def test_ctrl_c_begins_nothing_more() -> None:
     begun: list[int] = []
-    results = read_ahead(range(1000), begun.append, threads=1)
+    results = read_ahead(range(1000), begun.append, 1)
 
     def consume() -> None:
         for _ in results:
