@@ -3,12 +3,15 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from extd.headers import encoded_size
+from extd.images import read_image
 
 KINDS: dict[str, dict[str, Any]] = {
     "JPEG": {"format": "JPEG"},
@@ -24,11 +27,12 @@ KINDS: dict[str, dict[str, Any]] = {
     "BigTIFF": {"format": "TIFF", "big_tiff": True},
     "AVIF": {"format": "AVIF"},
 }
+REFUSED = {"PPM": {"format": "PPM"}, "JPEG 2000": {"format": "JPEG2000"}}
 
 
 def encoded(kind: str, width: int, height: int) -> bytes:
     buffer = io.BytesIO()
-    Image.new("RGB", (width, height), (9, 80, 200)).save(buffer, **KINDS[kind])
+    Image.new("RGB", (width, height), (9, 80, 200)).save(buffer, **(KINDS | REFUSED)[kind])
     return buffer.getvalue()
 
 
@@ -75,3 +79,13 @@ def test_damaged_heads_give_a_size_or_none(kind: str, at: int, junk: bytes) -> N
 @pytest.mark.parametrize("data", [b"", b"text", b"\xff\xd8", b"GIF89a", b"BM"])
 def test_other_bytes_have_no_size(data: bytes) -> None:
     assert encoded_size(data) is None
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_formats_whose_size_would_not_be_known_before_are_refused(kind: str) -> None:
+    # OpenCV reads them, bombs and all.
+    data = encoded(kind, 48, 32)
+    assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) is not None
+    assert encoded_size(data) is None
+    with pytest.raises(ValueError, match="extd reads JPEG, PNG, WebP"):
+        read_image(data)

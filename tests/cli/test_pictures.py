@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 import struct
-import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -108,22 +107,6 @@ def test_a_full_disk_is_told_for_each_kind_of_result(
         err = capsys.readouterr().err
         assert "No space left on device" in err
         assert "/dev/full" in err
-
-
-@pytest.mark.skipif(
-    sys.platform == "win32" or os.geteuid() == 0, reason="nothing is closed to this user"
-)
-def test_a_closed_folder_is_told(draw: Draw, toy: str, capsys: Captured) -> None:
-    draw("album/a.png", 255)
-    closed = draw("album/closed/b.png", 255).parent
-    closed.chmod(0)
-    try:
-        assert main(["detect", "album", "--model", toy]) == 1
-    finally:
-        closed.chmod(0o755)
-    out, err = capsys.readouterr()
-    assert "album/closed" in err
-    assert "1 face in 1 picture, 1 failed" in out
 
 
 def test_a_folder_that_cannot_be_listed_is_told(

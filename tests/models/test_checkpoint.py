@@ -66,6 +66,18 @@ def test_the_authors_checkpoints_give_the_authors_outputs(shared: Path, width: i
 
 
 @pytest.mark.shared
+def test_the_authors_checkpoints_may_double(shared: Path) -> None:
+    fit, double = (
+        convert_official(shared / "official" / "EXTD_32.pth", how) for how in ("fit", "double")
+    )
+    images = torch.rand(1, 3, 128, 256, generator=torch.Generator().manual_seed(0)) * 255
+    with torch.no_grad():
+        assert torch.equal(fit(images).regression, double(images).regression)
+        odd = images[..., :100, :]
+        assert not torch.equal(fit(odd).regression, double(odd).regression)
+
+
+@pytest.mark.shared
 def test_our_anchors_are_the_authors(shared: Path) -> None:
     priors = np.load(shared / "official" / "raw_outputs.npz")["priors"]
     size = np.array([150, 101, 150, 101])

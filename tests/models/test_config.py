@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from extd.models.config import (
@@ -31,6 +33,13 @@ def test_names_stand_for_their_configuration_in_any_case(config: NetworkConfig) 
 def test_a_batch_norm_a_pass_is_part_of_the_name() -> None:
     config = ExtdConfig("ssd", 48, "relu", norm_per_pass=True)
     assert parse_name(config.name) == config
+
+
+@pytest.mark.parametrize("name", ["extd-fpn-48-prelu", "extd-lite"])
+def test_the_upsampling_is_no_part_of_the_name(name: str) -> None:
+    config = parse_name(name)
+    assert isinstance(config, ExtdConfig)
+    assert dataclasses.replace(config, upsampling="fit").name == name
 
 
 def test_a_misspelt_name_gets_the_nearest() -> None:

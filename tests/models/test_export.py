@@ -66,9 +66,9 @@ def test_onnx_runtime_agrees_with_torch(
         boxes, scores = DecodedExtd(network)(images)
     session = onnxruntime.InferenceSession(path)
     found = session.run(["boxes", "scores"], {"images": images.numpy()})
-    # A raw offset of 3e-4 moves a box by a tenth of that of its anchor's side.
+    # A raw offset of 5e-4 moves a box by a tenth of that of its anchor's side.
     sides = anchor_boxes(network.config, height, width)[:, 2:3].numpy()
-    np.testing.assert_allclose(found[0] / sides, boxes.numpy() / sides, atol=3e-5, rtol=1e-5)
+    np.testing.assert_allclose(found[0] / sides, boxes.numpy() / sides, atol=5e-5, rtol=1e-5)
     np.testing.assert_allclose(found[1], scores, atol=1e-4)
 
 

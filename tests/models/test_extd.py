@@ -7,10 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn import functional as F
 
 from extd.models.anchors import anchor_boxes
 from extd.models.config import LITE_CONFIGS, PAPER_CONFIGS, ExtdConfig
-from extd.models.extd import FACE_PRIOR, Extd, Heads, JointHeads
+from extd.models.extd import FACE_PRIOR, Extd, Heads, JointHeads, UpsamplingBlock
 from extd.models.profile import count_macs, count_parameters
 
 
@@ -79,6 +80,20 @@ def test_any_input_size_has_one_prediction_an_anchor(
     shapes = [(-(-height // s), -(-width // s)) for s in config.strides]
     assert [tuple(m.shape[-2:]) for m in maps] == shapes
     assert predictions.logits.shape[1] == len(anchor_boxes(config, height, width))
+
+
+def test_what_is_added_lies_together_where_maps_are_no_whole_multiple() -> None:
+    coarse = torch.rand(1, 4, 3, 4)
+    double, fit = (UpsamplingBlock(4, how).eval() for how in ("double", "fit"))
+    fit.load_state_dict(double.state_dict())
+    # A 3x3 filter that only copies, so that what follows compares cells.
+    for block in (double, fit):
+        block.depthwise.weight.data = F.pad(torch.ones(4, 1, 1, 1), (1, 1, 1, 1))
+    even, odd = torch.zeros(1, 4, 6, 8), torch.zeros(1, 4, 5, 7)
+    with torch.no_grad():
+        assert torch.equal(double(coarse, odd), double(coarse, even)[..., :5, :7])
+        assert torch.equal(double(coarse, even), fit(coarse, even))
+        assert not torch.allclose(fit(coarse, odd), double(coarse, odd), atol=1e-3)
 
 
 def test_the_six_passes_share_weights_and_by_default_statistics() -> None:

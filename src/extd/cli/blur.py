@@ -220,7 +220,7 @@ def blur(
     if others:
         done += f"; {count(others, 'other file')} left alone"
     print_line(table, done)
-    if out is not None:
+    if out is not None and failed < len(sources):
         print_line(table, f"written: {out}")
     return 1 if failed or bare else 0
 

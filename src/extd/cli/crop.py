@@ -91,7 +91,8 @@ def crop(
                 print_line(table, f"{result:5}  {source.path}")
     done = f"{count(found, 'face')} of {count(len(sources) - failed, 'picture')}"
     print_line(table, done + (f", {failed} failed" if failed else ""))
-    print_line(table, f"written: {out}")
+    if found:
+        print_line(table, f"written: {out}")
     return 1 if failed else 0
 
 

@@ -211,7 +211,8 @@ def detect(
     kind = "picture" if not videos else "video" if videos == len(sources) else "file"
     done = f"{count(found, 'face')} in {count(len(sources) - failed, kind)}"
     print_line(table, done + (f", {failed} failed" if failed else ""))
-    for target in (out, json, csv, coco, yolo, wider):
+    folders = (out, yolo, wider) if failed < len(sources) else ()
+    for target in (json, csv, coco, *folders):
         if target is not None:
             print_line(table, f"written: {target}")
     return 1 if failed else 0

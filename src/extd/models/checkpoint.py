@@ -15,7 +15,14 @@ from safetensors.torch import save
 from torch import Tensor
 
 from extd.files import whole_file
-from extd.models.config import WIDTHS, ExtdConfig, NetworkConfig, S3fdConfig, parse_name
+from extd.models.config import (
+    WIDTHS,
+    ExtdConfig,
+    NetworkConfig,
+    S3fdConfig,
+    Upsampling,
+    parse_name,
+)
 from extd.models.extd import Extd
 from extd.models.network import TorchNetwork, build_network
 
@@ -76,8 +83,12 @@ def _config(metadata: dict[str, str]) -> NetworkConfig:
     return S3fdConfig(**fields) if "backbone" in fields else ExtdConfig(**fields)
 
 
-def convert_official(path: Path) -> Extd:
+def convert_official(path: Path, upsampling: Upsampling = "fit") -> Extd:
     """The network in evaluation mode from an EXTD_32/48/64.pth of the paper's authors.
+
+    Args:
+        path: the file.
+        upsampling: `fit`, which the authors' code does, or `double`; see `ExtdConfig`.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -88,7 +99,7 @@ def convert_official(path: Path) -> Extd:
     width = head.shape[1] if isinstance(head, Tensor) and head.ndim == 4 else None
     if width not in WIDTHS:
         raise ValueError(f"{path} is not a checkpoint of EXTD's authors: no head of {WIDTHS}")
-    network = Extd(ExtdConfig("fpn", width, "prelu"))
+    network = Extd(ExtdConfig("fpn", width, "prelu", upsampling=upsampling))
     keys = official_keys(network.config)
     if set(keys.values()) != set(official):
         odd = sorted(set(keys.values()) ^ set(official))[0]
@@ -149,10 +160,10 @@ def official_keys(config: ExtdConfig) -> dict[str, str]:
     return keys
 
 
-def convert(source: Path, target: Path) -> None:
+def convert(source: Path, target: Path, upsampling: Upsampling = "fit") -> None:
     """Write the authors' checkpoint `source` as the safetensors file `target`."""
     notes: dict[str, object] = {
         "training_data": "WIDER FACE train, by the authors of the paper",
         "license": "MIT, NAVER Corp.",
     }
-    save_network(convert_official(source), target, notes)
+    save_network(convert_official(source, upsampling), target, notes)

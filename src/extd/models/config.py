@@ -12,6 +12,7 @@ Neck = Literal["fpn", "ssd"]
 Activation = Literal["prelu", "leakyrelu", "relu"]
 Block = Literal["inverted", "conv"]
 Head = Literal["maxout", "joint"]
+Upsampling = Literal["double", "fit"]
 Backbone = Literal["vgg16", "mobilefacenet"]
 
 WIDTHS = (32, 48, 64)
@@ -48,6 +49,9 @@ class ExtdConfig:
         head: `maxout`, the paper's two convolutions a level; `joint`, one that gives a box and
             the log odds of a face.
         anchor_scale: side of a level's anchor, in its strides.
+        upsampling: `double` enlarges a map by 2 and cuts what lies beyond the finer one; `fit`
+            stretches it to the finer one's size, as the authors' code does. They differ where a
+            side of the image is no multiple of 128: there `fit` adds what does not lie together.
     """
 
     neck: Neck = "fpn"
@@ -63,6 +67,7 @@ class ExtdConfig:
     tower: int = 0
     head: Head = "maxout"
     anchor_scale: float = 4.0
+    upsampling: Upsampling = "double"
 
     def __post_init__(self) -> None:
         choices: tuple[tuple[str, object, tuple[object, ...]], ...] = (
@@ -71,6 +76,7 @@ class ExtdConfig:
             ("block", self.block, get_args(Block)),
             ("first_stride", self.first_stride, (4, 8)),
             ("head", self.head, get_args(Head)),
+            ("upsampling", self.upsampling, get_args(Upsampling)),
         )
         for field, choice, allowed in choices:
             if choice not in allowed:
@@ -115,12 +121,13 @@ class ExtdConfig:
     def name(self) -> str:
         """As in `extd-fpn-32-prelu`, with `-passnorm` for a batch norm a pass, or `extd-lite`.
 
-        A network of no name is `extd-custom`.
+        The upsampling makes no other name. A network of no name is `extd-custom`.
         """
+        plain = replace(self, upsampling="double")
         for name, config in LITE_CONFIGS.items():
-            if config == self:
+            if config == plain:
                 return name
-        if replace(self, norm_per_pass=False) not in PAPER_CONFIGS:
+        if replace(plain, norm_per_pass=False) not in PAPER_CONFIGS:
             return "extd-custom"
         suffix = "-passnorm" if self.norm_per_pass else ""
         return f"extd-{self.neck}-{self.width}-{self.activation}{suffix}"

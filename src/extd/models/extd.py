@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from extd.models.config import MEAN, Activation, ExtdConfig, NetworkConfig
+from extd.models.config import MEAN, Activation, ExtdConfig, NetworkConfig, Upsampling
 
 LEAKY_SLOPE = 0.25
 OFFSET_GAIN = 5.0
@@ -189,15 +189,20 @@ class Backbone(nn.Module):
 class UpsamplingBlock(nn.Module):
     """Bilinear upsampling, separable 3x3 convolution, batch norm, ReLU (section 3.3)."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, upsampling: Upsampling) -> None:
         super().__init__()
+        self.upsampling = upsampling
         self.depthwise = nn.Conv2d(width, width, 3, 1, 1, groups=width, bias=False)
         self.pointwise = nn.Conv2d(width, width, 1, bias=False)
         self.norm: nn.Module = nn.BatchNorm2d(width)
 
     def forward(self, coarse: Tensor, skip: Tensor) -> Tensor:
-        """Bring `coarse` to the size of `skip` (B x C x H x W) and add the two."""
-        resized = F.interpolate(coarse, size=skip.shape[-2:], mode="bilinear", align_corners=False)
+        """Bring `coarse` to the size of `skip` (B x C x H x W), at most twice it; add the two."""
+        height, width = skip.shape[-2:]
+        if self.upsampling == "fit":
+            resized = F.interpolate(coarse, size=(height, width), mode="bilinear")
+        else:
+            resized = F.interpolate(coarse, scale_factor=2, mode="bilinear")[..., :height, :width]
         refined = F.relu(self.norm(self.pointwise(self.depthwise(resized))))
         return refined + skip
 
@@ -287,7 +292,9 @@ class Extd(nn.Module):
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.backbone = Backbone(config)
         upsamplings = len(config.strides) - 1 if config.neck == "fpn" else 0
-        self.upsampling = nn.ModuleList(UpsamplingBlock(config.width) for _ in range(upsamplings))
+        self.upsampling = nn.ModuleList(
+            UpsamplingBlock(config.width, config.upsampling) for _ in range(upsamplings)
+        )
         levels = len(config.strides) if config.norm_per_pass else 1
         self.tower = nn.ModuleList(
             ConvBlock(config, config.width, config.width, 1, levels) for _ in range(config.tower)
