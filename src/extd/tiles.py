@@ -109,9 +109,6 @@ def _intervals(length: int, side: int, step: int) -> list[tuple[int, int, float,
     tiles = []
     for begin in range(0, max(length - side, 0) + step, step):
         last = begin + side >= length
-        if last:
-            # A size of whole cells: in others `fit` upsampling would stretch the coarse levels.
-            begin = max(length - -(-(length - begin) // STRIDE) * STRIDE, 0)
         end = length if last else begin + side
         tiles.append((begin, end, begin or -math.inf, math.inf if last else end))
     return tiles
