@@ -43,6 +43,19 @@ def test_the_store_holds_every_pixel_and_is_reused(pictures: list[Picture], tmp_
     assert made == {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").iterdir()}
 
 
+def test_what_older_stores_take_is_told(
+    pictures: list[Picture], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    open_store(pictures, tmp_path / "cache")
+    assert "decoded before" not in capsys.readouterr().err
+    (old,) = (tmp_path / "cache").glob("*.rgb")
+    os.truncate(old, 1_600_000_000)
+    open_store(pictures[:3], tmp_path / "cache")
+    assert (
+        f"{tmp_path / 'cache'} keeps 1.6 GB of pictures decoded before" in capsys.readouterr().err
+    )
+
+
 def test_a_replaced_picture_is_decoded_again(pictures: list[Picture], tmp_path: Path) -> None:
     open_store(pictures, tmp_path / "cache")
     cv2.imwrite(str(pictures[0].path), np.full((30, 40, 3), 7, np.uint8))

@@ -158,6 +158,15 @@ def _decode(pictures: Sequence[Picture], path: Path, max_unreadable: float) -> d
     """Write the pixels of all readable pictures to `path`, and tell which are not readable."""
     needed = _offsets(pictures, {})[-1]
     path.parent.mkdir(parents=True, exist_ok=True)
+    kept = sum(other.stat().st_size for other in path.parent.glob("*.rgb"))
+    console = Console(stderr=True)
+    if kept:
+        console.print(
+            f"{path.parent} keeps {kept / 1e9:.1f} GB of pictures decoded before: "
+            "delete there what no run needs",
+            soft_wrap=True,
+            markup=False,
+        )
     free = shutil.disk_usage(path.parent).free
     if free < needed:
         raise OSError(
@@ -168,7 +177,7 @@ def _decode(pictures: Sequence[Picture], path: Path, max_unreadable: float) -> d
         in_threads(_read, pictures),
         "Decoding pictures",
         len(pictures),
-        console=Console(stderr=True),
+        console=console,
     )
     unreadable: dict[str, str] = {}
     try:
