@@ -6,7 +6,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from extd.boxes import area, clip, intersection, iou, longer_side, mirror, nms, turn
+from extd.boxes import (
+    VOTERS,
+    area,
+    clip,
+    intersection,
+    iou,
+    longer_side,
+    mirror,
+    nms,
+    suppress,
+    turn,
+    vote,
+)
 
 # Whole pixels in a small space overlap often, and their IoU is exact.
 CORNER = st.integers(-20, 60)
@@ -58,8 +70,7 @@ def test_nms_is_the_greedy_definition(boxes: NDArray[np.float32], data: st.DataO
     )
     scores = np.array(levels, np.float32) / 20
     threshold = data.draw(st.sampled_from([0.1111, 0.3001, 0.4501, 0.7001, 1.0]), label="threshold")
-    keep = data.draw(st.none() | st.integers(1, 10), label="keep")
-    assert nms(boxes, scores, threshold, keep).tolist() == greedy(boxes, scores, threshold)[:keep]
+    assert nms(boxes, scores, threshold).tolist() == greedy(boxes, scores, threshold)
 
 
 def test_nms_of_many_real_valued_boxes() -> None:
@@ -77,6 +88,48 @@ def test_nms_keeps_a_pair_that_overlaps_exactly_by_the_threshold() -> None:
     scores = np.array([0.5, 0.9], np.float32)
     assert nms(boxes, scores, 0.5).tolist() == [1, 0]
     assert nms(boxes, scores, 0.499).tolist() == [1]
+
+
+@given(some_boxes(), st.integers(0, 99))
+def test_a_vote_is_the_mean_by_score_and_overlap(boxes: NDArray[np.float32], seed: int) -> None:
+    scores = np.random.default_rng(seed).uniform(0.05, 1, len(boxes)).astype(np.float32)
+    kept = nms(boxes, scores, 0.3001)
+    voted = vote(boxes, scores, kept, 0.3001)
+    assert voted.dtype == np.float32
+    assert voted.shape == (len(kept), 4)
+    for best, moved in zip(kept, voted, strict=True):
+        overlaps = iou(boxes[[best]], boxes)[0]
+        voters = (overlaps > 0.3001) & (scores >= VOTERS * scores[best])
+        expected = np.average(boxes[voters], axis=0, weights=(overlaps * scores)[voters])
+        assert moved == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_box_alone_stays_where_it_is_in_any_crowd() -> None:
+    places = np.arange(600, dtype=np.float32)[:, None] * 10
+    boxes = np.hstack([places, places, places + 7.3, places + 9.1])
+    boxes[-1] = 3  # without area, it overlaps not even itself
+    scores = np.linspace(0.9, 0.1, 600, dtype=np.float32)
+    kept = nms(boxes, scores, 0.3)
+    assert np.allclose(vote(boxes, scores, kept, 0.3), boxes[kept], rtol=1e-6)
+
+
+def test_boxes_of_an_untrained_network_vote_too() -> None:
+    boxes = np.array([[-1e20, -1e20, 1e20, 1e20], [-1e20, -1e20, 1e20, 2e20]], np.float32)
+    found, _ = suppress(boxes, np.array([0.6, 0.3], np.float32), 0, 0.3, votes=True)
+    third = 1e20 * (1 + 0.3 * 2 / 3 / (0.6 + 0.3 * 2 / 3))
+    assert found == pytest.approx(np.array([[-1e20, -1e20, 1e20, third]]))
+
+
+@given(some_boxes(), st.integers(0, 99), st.floats(0, 0.9))
+def test_a_vote_does_not_depend_on_the_threshold(
+    boxes: NDArray[np.float32], seed: int, threshold: float
+) -> None:
+    scores = np.random.default_rng(seed).uniform(0.05, 1, len(boxes)).astype(np.float32)
+    whole, sure = suppress(boxes, scores, 0, 0.3, votes=True)
+    likely = scores > threshold * VOTERS
+    found, surest = suppress(boxes[likely], scores[likely], threshold, 0.3, votes=True)
+    assert np.array_equal(surest, sure[sure > threshold])
+    assert found == pytest.approx(whole[sure > threshold], abs=1e-4)
 
 
 @given(some_boxes())

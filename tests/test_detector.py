@@ -7,6 +7,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,6 +23,16 @@ Pixels = NDArray[np.uint8]
 @pytest.fixture(scope="module")
 def detector(toy: str) -> Detector:
     return Detector(toy, options=Options(threshold=0.3), threads=1)
+
+
+@pytest.fixture(scope="module")
+def voting(toy: str, tmp_path_factory: pytest.TempPathFactory) -> Detector:
+    """The same, whose file asks for votes."""
+    model = onnx.load(toy)
+    model.metadata_props.add(key="extd.votes", value="true")
+    path = tmp_path_factory.mktemp("voting") / "toy.onnx"
+    onnx.save(model, path)
+    return Detector(path, options=Options(threshold=0.3), threads=1)
 
 
 def picture(*faces: tuple[int, int, int, int], width: int = 64, height: int = 48) -> Pixels:
@@ -55,6 +66,21 @@ def test_of_overlapping_boxes_the_best_stays(detector: Detector) -> None:
     assert len(detector.detect(image, Options(nms_iou=0.49))) == 1
     assert len(detector.detect(image, Options(nms_iou=0.51))) == 3
     assert detector.detect(image, Options(nms_iou=0.49)).scores[0] == np.float32(250 / 255)
+
+
+def test_where_the_file_asks_for_votes_the_best_moves_to_the_others(
+    detector: Detector, voting: Detector
+) -> None:
+    image = picture((1, 1, 200, 12), (2, 1, 250, 12))
+    # Boxes of 24 px, 8 px apart, with an IoU of 0.5: the lesser draws the better one to itself.
+    box = voting.detect(image).boxes[0]
+    assert box == pytest.approx([8 - 8 * 100 / 350, 0, 32 - 8 * 100 / 350, 24])
+    assert voting.detect(image).scores == detector.detect(image).scores
+    # A box below the threshold has its vote, so that the threshold moves nothing.
+    assert np.array_equal(voting.detect(image, Options(threshold=0.9)).boxes[0], box)
+    # One of less than half the score has none.
+    image = picture((1, 1, 110, 12), (2, 1, 250, 12))
+    assert voting.detect(image) == detector.detect(image)
 
 
 def test_limits_on_the_number_keep_the_best(detector: Detector) -> None:

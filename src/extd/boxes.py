@@ -8,10 +8,15 @@ from numpy.typing import NDArray
 
 Boxes = NDArray[np.float32]
 
+VOTERS = 0.5
+"""A box has a vote if its score is at least this share of the best one's."""
 
-def area(boxes: Boxes) -> NDArray[np.float32]:
+
+def area(boxes: Boxes) -> NDArray[np.float64]:
     """Area of each box in square pixels, [N]; 0 where a side is not positive."""
-    areas: NDArray[np.float32] = np.maximum(boxes[:, 2:] - boxes[:, :2], 0).prod(axis=1)
+    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
+    # An untrained network's boxes have areas beyond float32.
+    areas: NDArray[np.float64] = sides.prod(axis=1, dtype=np.float64)
     return areas
 
 
@@ -21,11 +26,11 @@ def longer_side(boxes: Boxes) -> NDArray[np.float32]:
     return sides
 
 
-def intersection(a: Boxes, b: Boxes) -> NDArray[np.float32]:
+def intersection(a: Boxes, b: Boxes) -> NDArray[np.float64]:
     """Area common to every box of `a` [N, 4] and every box of `b` [M, 4] in square px: [N, M]."""
     near = np.maximum(a[:, None, :2], b[None, :, :2])
     far = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    common: NDArray[np.float32] = np.maximum(far - near, 0).prod(axis=2)
+    common: NDArray[np.float64] = np.maximum(far - near, 0).prod(axis=2, dtype=np.float64)
     return common
 
 
@@ -36,20 +41,16 @@ def iou(a: Boxes, b: Boxes) -> NDArray[np.float32]:
     """
     overlap = intersection(a, b)
     union = area(a)[:, None] + area(b)[None] - overlap
-    ratio: NDArray[np.float32] = overlap / np.maximum(union, np.finfo(np.float32).tiny)
-    return ratio
+    return (overlap / np.maximum(union, np.finfo(np.float64).tiny)).astype(np.float32)
 
 
-def nms(
-    boxes: Boxes, scores: NDArray[np.float32], threshold: float, keep: int | None = None
-) -> NDArray[np.intp]:
+def nms(boxes: Boxes, scores: NDArray[np.float32], threshold: float) -> NDArray[np.intp]:
     """Greedy non-maximum suppression: drop a box whose IoU with a better kept one > threshold.
 
     Args:
         boxes: [N, 4].
         scores: [N], all above 0; of equal scores the earlier box is better.
         threshold: IoU, above 0 to 1.
-        keep: how many boxes are kept at most; all without it.
 
     Returns:
         Indices of the kept boxes, best first.
@@ -59,7 +60,51 @@ def nms(
     corner_and_size = boxes.astype(np.float64)
     corner_and_size[:, 2:] -= corner_and_size[:, :2]
     kept = cv2.dnn.NMSBoxes(corner_and_size, scores, 0.0, threshold)  # type: ignore[arg-type]
-    return np.asarray(kept, np.intp)[:keep]
+    return np.asarray(kept, np.intp)
+
+
+def vote(
+    boxes: Boxes, scores: NDArray[np.float32], kept: NDArray[np.intp], threshold: float
+) -> Boxes:
+    """Box voting (Gidaris and Komodakis, 2015): each kept box is moved by those that it suppresses.
+
+    Args:
+        boxes: [N, 4].
+        scores: [N], all above 0.
+        kept: indices of the boxes that stay, [K], of `nms`.
+        threshold: boxes of a greater IoU with a kept one vote on it, if their scores are at least
+            `VOTERS` of its own.
+
+    Returns:
+        For each kept box the mean of itself and its voters, weighted by score times IoU: [K, 4].
+    """
+    voted = boxes[kept]
+    # In parts: all pairs of a crowd would not fit into the memory.
+    for start in range(0, len(kept), 256):
+        part = kept[start : start + 256]
+        overlaps = iou(boxes[part], boxes)
+        voters = (overlaps > threshold) & (scores >= VOTERS * scores[part, None])
+        weights = np.where(voters, overlaps * scores, 0).astype(np.float64)
+        weights[np.arange(len(part)), part] = scores[part]
+        voted[start : start + 256] = weights @ boxes / weights.sum(axis=1, keepdims=True)
+    return voted
+
+
+def suppress(
+    boxes: Boxes, scores: NDArray[np.float32], threshold: float, nms_iou: float, *, votes: bool
+) -> tuple[Boxes, NDArray[np.float32]]:
+    """The best of overlapping boxes, best first, and their scores.
+
+    Args:
+        boxes: [N, 4].
+        scores: [N], all above 0.
+        threshold: boxes of a score above it stay; below it they can vote.
+        nms_iou: of two boxes that overlap by a greater IoU only the better stays.
+        votes: it moves by `vote`.
+    """
+    kept = nms(boxes, scores, nms_iou)
+    kept = kept[scores[kept] > threshold]
+    return (vote(boxes, scores, kept, nms_iou) if votes else boxes[kept]), scores[kept]
 
 
 def clip(boxes: Boxes, width: int, height: int) -> Boxes:

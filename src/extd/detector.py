@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from extd.boxes import area, clip, longer_side, nms
+from extd.boxes import VOTERS, area, clip, longer_side, suppress
 from extd.catalog import DEFAULT_MODEL
 from extd.faces import Faces
 from extd.images import Image, ImageSource, read_image, resize
@@ -34,6 +34,8 @@ class Options:
     Attributes:
         threshold: keep boxes whose face probability is above this, 0 to below 1.
         nms_iou: of two boxes that overlap by a greater IoU only the better stays, above 0 to 1.
+            Where the network's file asks for votes, as EXTD-Lite's does, it moves to the mean of
+            those it suppresses.
         top_k: how many boxes of each pass, or tile, the best, go into the suppression.
         max_faces: how many faces a picture gives at most, the best.
         min_face: smallest face: longer side of its box in pixels of the original picture.
@@ -234,8 +236,8 @@ class Detector:
                     passes.append((upright(boxes, pose, width, height), scores))
         boxes = np.concatenate([boxes for boxes, _ in passes])
         scores = np.concatenate([scores for _, scores in passes])
-        kept = nms(boxes, scores, options.nms_iou)
-        boxes, scores = boxes[kept], scores[kept]
+        limits = options.threshold, options.nms_iou
+        boxes, scores = suppress(boxes, scores, *limits, votes=self.network.votes)
         if options.clip:
             boxes = clip(boxes, width, height)
             inside = area(boxes) > 0
@@ -268,9 +270,9 @@ class Detector:
         return boxes / np.float32(factor), scores
 
     def _likely(self, image: Image, options: Options) -> Detections:
-        """Best `top_k` boxes above the threshold, in pixels of `image`."""
+        """Best `top_k` boxes above the threshold, or with a vote, in pixels of `image`."""
         boxes, scores = (batch[0] for batch in self.network.run(image[None]))
-        likely = np.flatnonzero(scores > options.threshold)
+        likely = np.flatnonzero(scores > options.threshold * (VOTERS if self.network.votes else 1))
         # The exponential of an untrained network's size can overflow.
         likely = likely[np.isfinite(boxes[likely]).all(1)]
         best = likely[np.argsort(-scores[likely], kind="stable")[: options.top_k]]

@@ -24,7 +24,8 @@ class Network:
         name: the model's name, or the file's where it does not tell.
         path: the ONNX file.
         metadata: what the file says of itself: model, anchors, mean, training_data, ap, license,
-            sha256; values that are no text are JSON.
+            votes, sha256; values that are no text are JSON.
+        votes: whether boxes that overlap are to be averaged: `extd.boxes.vote`.
         threads: as given.
         provider: the execution provider that runs the network.
     """
@@ -75,6 +76,7 @@ class Network:
         notes: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         self.metadata = {key.removeprefix("extd."): notes[key] for key in sorted(notes)}
         self.name = self.metadata.get("model", self.path.stem)
+        self.votes = self.metadata.get("votes") == "true"
 
     def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Run a batch of pictures of one size.

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from extd.catalog import find_weights, load_catalog
 from extd.cli.app import main
+from extd.runtime import Network
 
 Captured = pytest.CaptureFixture[str]
 
@@ -38,6 +40,13 @@ def test_a_checkpoint_of_the_authors_becomes_a_model_that_detects(
     assert len(json.loads(capsys.readouterr().out)["faces"]) == 1
     assert main(["doctor", "--model", model]) == 0
     assert "finds the face" in capsys.readouterr().out
+
+
+def test_a_person_may_do_without_votes(tmp_path: Path) -> None:
+    weights = find_weights("extd-lite-nano", load_catalog()).with_suffix(".safetensors")
+    assert main(["export", str(weights), str(tmp_path / "plain.onnx"), "--no-votes"]) == 0
+    assert Network("extd-lite-nano").votes
+    assert not Network(tmp_path / "plain.onnx").votes
 
 
 @pytest.mark.parametrize(

@@ -21,12 +21,15 @@ from extd.measure.protocols import SINGLE
 
 
 @pytest.mark.parametrize("size", [(128, 96), (133, 71)])
-def test_ours_finds_what_the_detector_finds(examples: Path, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("model", ["extd-fpn-32-prelu", "extd-lite"])
+def test_ours_finds_what_the_detector_finds(
+    examples: Path, model: str, size: tuple[int, int]
+) -> None:
     rgb = read_image(examples / "astronaut.jpg")[: size[1], 150 : 150 + size[0]]
-    contestant = load_contestant("EXTD-fpn-32-prelu", threshold=SINGLE.threshold)
+    contestant = load_contestant(model.upper(), threshold=SINGLE.threshold)
     assert isinstance(contestant, OnnxContestant)
-    assert contestant.name == "extd-fpn-32-prelu"
-    expected = Detector("extd-fpn-32-prelu", threads=1).detect(rgb, SINGLE)
+    assert contestant.name == model
+    expected = Detector(model, threads=1).detect(rgb, SINGLE)
     found = contestant.detect(rgb[:, :, ::-1])
     assert len(found) > 0
     assert np.array_equal(found.boxes, expected.boxes)

@@ -93,13 +93,15 @@ def test_the_metadata_describes_the_model(exported: tuple[Extd, Path]) -> None:
     assert metadata["extd.model"] == network.config.name
     assert metadata["extd.license"] == "MIT"
     assert metadata["extd.mean"] == "[123.0, 117.0, 104.0]"
+    assert metadata["extd.votes"] == ("true" if network.config.head == "joint" else "false")
     assert len(metadata["extd.sha256"]) == 64
 
 
 def test_a_safetensors_file_exports_with_its_notes(tmp_path: Path) -> None:
     network = Extd(ExtdConfig("ssd", 32, "relu"))
     save_network(network, tmp_path / "a.safetensors", {"training_data": "none"})
-    export_file(tmp_path / "a.safetensors", tmp_path / "a.onnx")
+    export_file(tmp_path / "a.safetensors", tmp_path / "a.onnx", votes=True)
     metadata = {p.key: p.value for p in onnx.load(tmp_path / "a.onnx").metadata_props}
+    assert metadata["extd.votes"] == "true"
     assert metadata["extd.training_data"] == "none"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.onnx", "a.safetensors"]

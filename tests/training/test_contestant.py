@@ -26,6 +26,14 @@ def test_a_checkpoint_finds_what_its_export_finds(examples: Path) -> None:
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-3)
 
 
+def test_a_checkpoint_votes_where_its_export_does(examples: Path) -> None:
+    bgr = read_image(examples / "astronaut.jpg")[:160, 140:330, ::-1]
+    contestant = load_torch_contestant(CHECKPOINT.with_name("extd-lite.safetensors"))
+    assert contestant.note == "NMS 0.3, box voting, PyTorch on cpu"
+    expected = load_contestant("extd-lite").detect(bgr)
+    np.testing.assert_allclose(contestant.detect(bgr).boxes, expected.boxes, atol=0.05)
+
+
 def test_a_device_that_is_not_there_is_named() -> None:
     with pytest.raises(ValueError, match="'cuda:77'"):
         load_torch_contestant(CHECKPOINT, device="cuda:77")

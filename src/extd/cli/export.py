@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from extd.cli.terminal import check_suffix, report_file, train_extra
 
 
-def export(source: Path, target: Path, /) -> int:
+def export(
+    source: Path,
+    target: Path,
+    /,
+    *,
+    votes: Annotated[bool | None, Parameter(negative="--no-votes")] = None,
+) -> int:
     """Export weights to ONNX.
 
     With the file that it writes, `--model model.onnx` works wherever a model's name does. Needs
@@ -19,11 +28,13 @@ def export(source: Path, target: Path, /) -> int:
     Args:
         source: A .safetensors file of `extd train` or `extd convert`.
         target: The .onnx file to write.
+        votes: Whether boxes that overlap are averaged; without it EXTD-Lite's are, the paper's
+            are not.
     """
     check_suffix(target, ".onnx")
     with train_extra("extd export"):
         from extd.models.export import export_file
 
-        export_file(source, target)
+        export_file(source, target, votes=votes)
     report_file(target)
     return 0

@@ -15,7 +15,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from extd.boxes import nms
+from extd.boxes import VOTERS, suppress
 from extd.faces import Faces
 from extd.images import Image
 from extd.measure.protocols import SINGLE
@@ -72,12 +72,14 @@ class Scheme:
         decode: the outputs, in the file's order, and the picture's width and height to boxes.
         nms_iou: its authors' threshold; of two boxes that overlap more only the better stays.
         remark: what distorts a comparison; empty where nothing does.
+        votes: whether the better box moves to the mean of those it suppresses.
     """
 
     prepare: Callable[[Image], Planes]
     decode: Callable[[Sequence[Planes], int, int], Found]
     nms_iou: float
     remark: str = ""
+    votes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +102,10 @@ class OnnxContestant:
 
     @property
     def note(self) -> str:
-        """Its NMS threshold, and what distorts a comparison."""
-        return f"NMS {self.scheme.nms_iou:g}" + (self.scheme.remark and f", {self.scheme.remark}")
+        """Its NMS threshold, whether boxes vote, and what distorts a comparison."""
+        votes = ", box voting" if self.scheme.votes else ""
+        remark = self.scheme.remark and f", {self.scheme.remark}"
+        return f"NMS {self.scheme.nms_iou:g}{votes}{remark}"
 
     @property
     def takes_batches(self) -> bool:
@@ -131,7 +135,8 @@ class OnnxContestant:
         """The faces in the outputs for the picture `bgr`."""
         height, width = bgr.shape[:2]
         boxes, scores = self.scheme.decode(outputs, width, height)
-        found = best_boxes(boxes, scores, self.threshold, self.scheme.nms_iou)
+        scheme = self.scheme
+        found = best_boxes(boxes, scores, self.threshold, scheme.nms_iou, votes=scheme.votes)
         return Faces(*found, width, height)
 
     def detect(self, bgr: Image) -> Faces:
@@ -228,7 +233,12 @@ def open_session(path: Path, threads: int) -> ort.InferenceSession:
 
 
 def best_boxes(
-    boxes: NDArray[np.float32], scores: NDArray[np.float32], threshold: float, nms_iou: float
+    boxes: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    threshold: float,
+    nms_iou: float,
+    *,
+    votes: bool = False,
 ) -> Found:
     """What a `Detector` keeps of one pass: the best 5000, non-maximum suppression, the best 750.
 
@@ -237,14 +247,15 @@ def best_boxes(
         scores: [A], 0 to 1.
         threshold: boxes with scores above it are kept.
         nms_iou: of two boxes that overlap by a greater IoU only the better stays.
+        votes: it moves to the mean of those it suppresses.
     """
-    likely = np.flatnonzero(scores > threshold)
+    likely = np.flatnonzero(scores > threshold * (VOTERS if votes else 1))
     best = likely[np.argsort(-scores[likely], kind="stable")[: SINGLE.top_k]]
     boxes, scores = boxes[best], scores[best]
     proper = np.isfinite(boxes).all(1) & (boxes[:, 2:] >= boxes[:, :2]).all(1)
     boxes, scores = boxes[proper], scores[proper]
-    kept = nms(boxes, scores, nms_iou, SINGLE.max_faces)
-    return boxes[kept], scores[kept].clip(0, 1)
+    boxes, scores = suppress(boxes, scores, threshold, nms_iou, votes=votes)
+    return boxes[: SINGLE.max_faces], scores[: SINGLE.max_faces].clip(0, 1)
 
 
 def rgb_planes(bgr: Image) -> Planes:
@@ -258,5 +269,6 @@ def _decoded(outputs: Sequence[Planes], width: int, height: int) -> Found:
     return boxes[0], scores[0]
 
 
-EXTD = Scheme(rgb_planes, _decoded, SINGLE.nms_iou)
-"""Files of `extd export`: input `images`, outputs `boxes` and `scores`."""
+def ours(votes: bool) -> Scheme:
+    """Files of `extd export`: input `images`, outputs `boxes` and `scores`."""
+    return Scheme(rgb_planes, _decoded, SINGLE.nms_iou, votes=votes)

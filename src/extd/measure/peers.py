@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from extd.catalog import find_weights, load_catalog
 from extd.images import Image
 from extd.measure.contestants import (
-    EXTD,
     Found,
     OnnxContestant,
     OpencvContestant,
@@ -28,6 +27,7 @@ from extd.measure.contestants import (
     Scheme,
     open_opencv,
     open_session,
+    ours,
 )
 
 STRIDES = (8, 16, 32)
@@ -91,7 +91,8 @@ def find_scheme(session: ort.InferenceSession, path: Path) -> Scheme:
     names = [output.name for output in outputs]
     channels = [output.shape[-1] for output in outputs]
     if inputs[0].name == "images" and names == ["boxes", "scores"]:
-        return EXTD
+        notes = session.get_modelmeta().custom_metadata_map
+        return ours(votes=notes.get("extd.votes") == "true")
     if names == YUNET_OUTPUTS:
         return YUNET
     if channels == [1, 1, 1, 4, 4, 4, 10, 10, 10]:

@@ -29,7 +29,10 @@ MAX_FACES = 750
 
 
 def single(detector: Detector, image: Image) -> Prediction:
-    """One pass at the picture's own size: scores above 0.02, NMS at IoU 0.3, the best 750."""
+    """One pass at the picture's own size: scores above 0.02, NMS at IoU 0.3, the best 750.
+
+    Where the network's file asks for votes, boxes are the means that `Detector` gives.
+    """
     return to_prediction(detector.detect(image, SINGLE))
 
 

@@ -23,7 +23,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from extd.files import whole_file
 from extd.models.anchors import decode, map_anchors
 from extd.models.checkpoint import load_network
-from extd.models.config import MEAN
+from extd.models.config import MEAN, ExtdConfig, NetworkConfig
 from extd.models.extd import PassNorm, UpsamplingBlock
 from extd.models.network import TorchNetwork
 
@@ -78,8 +78,18 @@ def _fold_norms(layers: nn.Sequential | nn.ModuleList) -> None:
             del layers[index]
 
 
-def export_onnx(network: TorchNetwork, path: Path, notes: dict[str, object] | None = None) -> None:
-    """Write `network` as an ONNX file with `notes` (training data, AP, licence) in its metadata."""
+def export_onnx(
+    network: TorchNetwork,
+    path: Path,
+    notes: dict[str, object] | None = None,
+    *,
+    votes: bool | None = None,
+) -> None:
+    """Write `network` as an ONNX file with `notes` (training data, AP, licence) in its metadata.
+
+    `votes` stands there too: whether a `Detector` averages boxes that overlap. Without it those
+    of EXTD-Lite are, whose scores tell how well a box fits; the paper's are not.
+    """
     graph = DecodedExtd(simplified(network)).eval()
     dynamic = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
     with warnings.catch_warnings(), _quiet("torch.onnx", "onnxscript"):
@@ -102,6 +112,7 @@ def export_onnx(network: TorchNetwork, path: Path, notes: dict[str, object] | No
         "model": network.config.name,
         "anchors": {"strides": network.config.strides, "sizes": network.config.anchor_sizes},
         "mean": MEAN,
+        "votes": by_votes(network.config) if votes is None else votes,
         "sha256": hashlib.sha256(weights).hexdigest(),
     }
     for key, value in metadata.items():
@@ -112,14 +123,19 @@ def export_onnx(network: TorchNetwork, path: Path, notes: dict[str, object] | No
         partial.write_bytes(model.SerializeToString())
 
 
-def export_file(source: Path, target: Path) -> None:
-    """Export the safetensors file `source` as the ONNX file `target`.
+def by_votes(config: NetworkConfig) -> bool:
+    """Whether boxes of such a network that overlap are averaged, unless told otherwise."""
+    return isinstance(config, ExtdConfig) and config.head == "joint"
+
+
+def export_file(source: Path, target: Path, *, votes: bool | None = None) -> None:
+    """Export the safetensors file `source` as the ONNX file `target`; `votes` of `export_onnx`.
 
     Raises:
         FileNotFoundError, ValueError: as `load_network`.
     """
     network, notes = load_network(source)
-    export_onnx(network, target, notes)
+    export_onnx(network, target, notes, votes=votes)
 
 
 def _tidied(model: onnx.ModelProto) -> onnx.ModelProto:

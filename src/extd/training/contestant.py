@@ -14,7 +14,7 @@ from extd.images import Image
 from extd.measure.contestants import best_boxes, rgb_planes
 from extd.measure.protocols import SINGLE
 from extd.models.checkpoint import load_network
-from extd.models.export import DecodedExtd
+from extd.models.export import DecodedExtd, by_votes
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class TorchContestant:
             [1, A, 4], x1, y1, x2, y2 in pixels, and scores [1, A].
         device: what computes.
         threshold: faces have scores above it.
+        votes: whether boxes that overlap are averaged.
     """
 
     name: str
@@ -35,11 +36,13 @@ class TorchContestant:
     module: nn.Module
     device: torch.device
     threshold: float
+    votes: bool
 
     @property
     def note(self) -> str:
-        """Its NMS threshold, and what runs it."""
-        return f"NMS {SINGLE.nms_iou:g}, PyTorch on {self.device}"
+        """Its NMS threshold, whether boxes vote, and what runs it."""
+        votes = ", box voting" if self.votes else ""
+        return f"NMS {SINGLE.nms_iou:g}{votes}, PyTorch on {self.device}"
 
     def prepare(self, bgr: Image) -> Tensor:
         """The input for one picture on the device, float32 [1, 3, H, W]."""
@@ -58,7 +61,8 @@ class TorchContestant:
         """The faces in the outputs for the picture `bgr`."""
         height, width = bgr.shape[:2]
         boxes, scores = (np.asarray(output[0].float().cpu(), np.float32) for output in outputs)
-        return Faces(*best_boxes(boxes, scores, self.threshold, SINGLE.nms_iou), width, height)
+        found = best_boxes(boxes, scores, self.threshold, SINGLE.nms_iou, votes=self.votes)
+        return Faces(*found, width, height)
 
     def detect(self, bgr: Image) -> Faces:
         """The faces of a picture, uint8 [H, W, 3] BGR, best first."""
@@ -92,4 +96,5 @@ def load_torch_contestant(
         module = DecodedExtd(network).eval().to(device)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device {device!r} cannot be used: {error}") from error
-    return TorchContestant(f"{path.stem} (torch)", path, module, torch.device(device), threshold)
+    name, votes = f"{path.stem} (torch)", by_votes(network.config)
+    return TorchContestant(name, path, module, torch.device(device), threshold, votes)
