@@ -1,9 +1,11 @@
 """Write the card of a model whose weights ship: docs/models/NAME.md, its curve and its log.
 
-    python tools/card.py RUN [EARLIER_RUN ...]
+    python tools/card.py RUN
+    python tools/card.py RUN --before CARD.md
 
-RUN is the run folder that the weights in the package come from, and the others those that it
-began with (`init`), oldest last. Put the weights into the package first (tools/catalog.py).
+RUN is the run folder that the weights in the package come from, CARD.md the card of the weights
+that it began with (`init`): what it says of their training goes below. Put the weights into the
+package first (tools/catalog.py).
 """
 
 from __future__ import annotations
@@ -119,23 +121,32 @@ def thinned(columns: dict[str, list[float]]) -> list[list[str]]:
     return rows
 
 
-def write_card(model: ModelInfo, runs: list[Path], device: str) -> Path:
-    """Write the card of `model`, trained in `runs`, newest first, on `device`."""
+def runs_of(card: Path) -> str:
+    """The runs that a card tells of, a line each, newest first."""
+    _, _, rest = card.read_text(encoding="utf-8").partition("\n## Training\n\n")
+    runs, mark, _ = rest.partition("\n\n![")
+    if not mark or not runs.startswith("- "):
+        raise SystemExit(f"{card} is no card: it does not tell of training")
+    return runs
+
+
+def write_card(model: ModelInfo, run: Path, before: str, device: str) -> Path:
+    """Write the card of `model`, trained in `run` on `device` after the runs `before`."""
     weights = model.weights
     if weights is None or weights.ap is None:
         raise SystemExit(f"{model.name} has no weights in the package; run tools/catalog.py first")
     CARDS.mkdir(exist_ok=True)
-    plot_run(runs[0])
-    shutil.copyfile(runs[0] / "curves.png", CARDS / f"{model.name}.png")
+    plot_run(run)
+    shutil.copyfile(run / "curves.png", CARDS / f"{model.name}.png")
     with (
         whole_file(CARDS / f"{model.name}.csv") as partial,
         partial.open("w", newline="", encoding="utf-8") as file,
     ):
-        csv.writer(file, lineterminator="\n").writerows(thinned(read_columns(runs[0] / LOG)))
-    recipe = yaml.safe_load((runs[0] / "recipe.yaml").read_text(encoding="utf-8"))
+        csv.writer(file, lineterminator="\n").writerows(thinned(read_columns(run / LOG)))
+    recipe = yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8"))
     for dataset in recipe["data"]["sets"]:
         dataset["path"] = "WIDER/labels.jsonl"
-    if len(runs) > 1:
+    if before:
         recipe["init"] = "EARLIER_RUN/weights.safetensors"
     card = CARD.format(
         name=model.name,
@@ -144,7 +155,7 @@ def write_card(model: ModelInfo, runs: list[Path], device: str) -> Path:
         bytes=weights.bytes,
         images=weights.images,
         recipe=yaml.safe_dump(recipe, sort_keys=False),
-        runs="\n".join(described(run, device) for run in runs),
+        runs="\n".join(filter(None, (described(run, device), before))),
         **asdict(weights.ap),
     )
     path = CARDS / f"{model.name}.md"
@@ -155,11 +166,14 @@ def write_card(model: ModelInfo, runs: list[Path], device: str) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", type=Path, nargs="+", help="run folders, newest first")
+    parser.add_argument("run", type=Path, help="a run folder")
+    parser.add_argument("--before", type=Path, help="the card of the weights that it began with")
     parser.add_argument("--device", default="CPU cores", help="as: two cores of an AMD EPYC")
     arguments = parser.parse_args()
-    name = load_recipe(arguments.runs[0] / "recipe.yaml").config.name
-    print(write_card(find_model(name, load_catalog()), arguments.runs, arguments.device))
+    name = load_recipe(arguments.run / "recipe.yaml").config.name
+    before = runs_of(arguments.before) if arguments.before else ""
+    model = find_model(name, load_catalog())
+    print(write_card(model, arguments.run, before, arguments.device))
 
 
 if __name__ == "__main__":
