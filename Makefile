@@ -40,7 +40,7 @@ layers: $(TEST_READY)
 	$(VENV)/bin/lint-imports
 
 unit: $(TEST_READY)
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest --numprocesses auto
 
 base: $(BASE_READY)
 	$(BASE)/bin/python .ci/base_install.py
