@@ -32,6 +32,8 @@ DATA = {
     "ablation": "folder of a run of extd ablate grids/paper.yaml",
 }
 EXTD = Path(sys.executable).with_name("extd")
+SIZES = "320x240,640x480,1280x720,1920x1080,3840x2160"
+"""Of pictures for `extd bench`, from a quarter of VGA to 4K."""
 KEPT = (".csv", ".json", ".md", ".png")
 
 
@@ -60,7 +62,10 @@ def steps(given: Set[str]) -> Iterator[Step]:
 
     peers = ("--peers", "data/peers") if "peers" in given else ()
     ap = (*pictures, *truth) if "wider" in given else ()
-    yield Step("bench", (("bench", *models, *peers, *ap, "--out", "bench"),))
+    bench = ("bench", *models, *peers, "--sizes", SIZES, "--rounds", "10")
+    yield Step("bench", ((*bench, *ap, "--out", "bench"),))
+    every = ("--threads", "0", "--out", "bench-all-cores")
+    yield Step("bench-all-cores", ((*bench, *every),))
     times = ("--bench", "bench/ap.csv") if {"peers", "wider"} <= given else ()
     yield Step("tradeoff", (("plot", "tradeoff", "--out", "tradeoff", *times),))
 
