@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
+from extd.images import read_image
 from extd.training.ablation import (
     RESULT,
     Grid,
@@ -85,6 +86,7 @@ def test_variants_are_trained_once_measured_and_set_side_by_side(
         ("plain", "0.6", ""),
         ("giou", "0.7", ""),
     ]
+    assert read_image(out / "results.png").shape[1] > 1000
     other = variant_recipe(Grid(grid.recipe, {"iterations": 3}, grid.variants), "plain")
     with pytest.raises(ValueError, match="plain holds the result of another recipe"):
         run_variant("plain", other, out, evaluate, "a")

@@ -39,7 +39,7 @@ def ablate(
 
     Args:
         grid: A YAML file: a recipe, and what each variant changes in it. See the folder grids.
-        out: Folder for a run of each variant, results.md and results.csv.
+        out: Folder for a run of each variant, results.md, results.csv and results.png.
         images: Measure on WIDER FACE's pictures, as `extd eval wider`.
         ground_truth: Folder of its official wider_face_val.mat and lists.
         labels: Or measure on labelled pictures, as `extd eval labels`.
@@ -96,5 +96,5 @@ def ablate(
             )
             text = write_tables(finished(chosen, out, test), out)
     print_line(console, text.rstrip())
-    print_line(console, f"written: {out / 'results.md'} and results.csv")
+    print_line(console, f"written: {out / 'results.md'}, results.csv and results.png")
     return 0

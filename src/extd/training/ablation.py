@@ -16,6 +16,7 @@ from extd.files import whole_file
 from extd.models.checkpoint import load_network
 from extd.models.export import export_onnx
 from extd.models.profile import count_macs, count_parameters
+from extd.training.plots import plot_variants
 from extd.training.recipe import Recipe
 from extd.training.recipefile import dump_recipe, load_recipe
 from extd.training.trainer import train
@@ -173,7 +174,7 @@ def finished(grid: Grid, out: Path, test: str) -> list[Result]:
 
 
 def write_tables(results: Sequence[Result], out: Path) -> str:
-    """Write `results.csv` and `results.md`; the latter's text.
+    """Write `results.csv`, `results.md` and `results.png`; the text of the second.
 
     Beside each AP stands in parentheses how far it is below the best, as in the paper's tables.
     """
@@ -200,6 +201,7 @@ def write_tables(results: Sequence[Result], out: Path) -> str:
     for result in results:
         *fields, ap = (getattr(result, field) for field in Result.__slots__)
         table.writerow([*fields, *ap.values()])
+    plot_variants({result.variant: result.ap for result in results}, out / "results.png")
     with whole_file(out / "results.csv") as partial:
         partial.write_text(stream.getvalue(), encoding="utf-8")
     return text
