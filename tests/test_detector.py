@@ -105,6 +105,14 @@ def test_sizes_count_the_longer_side_and_leave_room_for_others(detector: Detecto
     assert len(detector.detect(image, Options(min_face=10, max_faces=2))) == 2
 
 
+def test_without_a_limit_every_face_of_a_crowd_is_found(toy: str) -> None:
+    crowd = np.zeros((800, 800, 3), np.uint8)
+    # A face in every cell, which touches the next ones.
+    crowd[..., :2] = 255, 4
+    assert len(Detector(toy).detect(crowd)) == 10_000
+    assert len(Detector(toy, options=Options(max_faces=9_000)).detect(crowd)) == 9_000
+
+
 def test_boxes_are_cut_at_the_border_unless_told_otherwise(detector: Detector) -> None:
     image = picture((0, 0, 255, 10))
     assert detector.detect(image).boxes.tolist() == [[0, 0, 14, 14]]

@@ -23,7 +23,7 @@ from extd.readahead import read_ahead
 from extd.runtime import CPU, Network
 from extd.tiles import LARGE, SIDE, STRIDE, Detections, look_in_tiles, shrink
 
-OPTIONAL = ("max_face", "longest", "tile")
+OPTIONAL = ("max_faces", "max_face", "longest", "tile")
 QUARTERS = (0, 90, 180, 270)
 
 
@@ -36,8 +36,9 @@ class Options:
         nms_iou: of two boxes that overlap by a greater IoU only the better stays, above 0 to 1.
             Where the network's file asks for votes, as EXTD-Lite's does, it moves to the mean of
             those it suppresses.
-        top_k: how many boxes of each pass, or tile, the best, go into the suppression.
-        max_faces: how many faces a picture gives at most, the best.
+        top_k: how many boxes of each pass, or tile, the best, go into the suppression; a face has
+            about 12.
+        max_faces: how many faces a picture gives at most, the best; without it all.
         min_face: smallest face: longer side of its box in pixels of the original picture.
         max_face: largest face, likewise.
         longest: resize the picture to this longer side, in pixels, before the scales.
@@ -55,8 +56,8 @@ class Options:
 
     threshold: float = 0.5
     nms_iou: float = 0.3
-    top_k: int = 5000
-    max_faces: int = 750
+    top_k: int = 50_000
+    max_faces: int | None = None
     min_face: float = 0.0
     max_face: float | None = None
     longest: int | None = None
@@ -79,12 +80,13 @@ class Options:
             object.__setattr__(self, name, values)
             if not all(isinstance(value, Real) for value in values):
                 raise ValueError(f"{name} are {values!r}; give numbers, as in {example}")
-        numbers = ("threshold", "nms_iou", "top_k", "max_faces", "min_face", "overlap", *OPTIONAL)
+        numbers = ("threshold", "nms_iou", "top_k", "min_face", "overlap", *OPTIONAL)
         for name in numbers:
             value = getattr(self, name)
             if not isinstance(value, Real) and not (name in OPTIONAL and value is None):
                 raise ValueError(f"{name} is {value!r}; give a number")
         max_face = math.inf if self.max_face is None else self.max_face
+        max_faces = 1 if self.max_faces is None else self.max_faces
         longest = 1 if self.longest is None else self.longest
         tile = 0 if self.tile is None else self.tile
         if tile != int(tile):
@@ -93,7 +95,7 @@ class Options:
             ("threshold", self.threshold, 0 <= self.threshold < 1, "0 to below 1"),
             ("nms_iou", self.nms_iou, 0 < self.nms_iou <= 1, "above 0, up to 1"),
             ("top_k", self.top_k, self.top_k >= 1, "1 or more"),
-            ("max_faces", self.max_faces, self.max_faces >= 1, "1 or more"),
+            ("max_faces", self.max_faces, max_faces >= 1, "1 or more"),
             ("min_face", self.min_face, self.min_face >= 0, "0 or more pixels"),
             ("max_face", self.max_face, max_face >= self.min_face, "min_face or more pixels"),
             ("longest", self.longest, longest >= 1, "1 or more pixels"),

@@ -70,6 +70,14 @@ def test_a_bad_picture_is_reported_and_the_rest_goes_on(
     assert "1 face of 1 picture, 1 failed" in out
 
 
+def test_a_video_is_reported_and_the_rest_goes_on(draw: Draw, toy: str, capsys: Captured) -> None:
+    draw("a.png", 255)
+    assert run("film.mp4", "a.png", "--out", "new", "--model", toy) == 1
+    out, err = capsys.readouterr()
+    assert err == "error: film.mp4 is a video; give pictures\n"
+    assert "1 face of 1 picture, 1 failed" in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

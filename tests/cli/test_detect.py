@@ -305,6 +305,22 @@ def test_file_names_of_any_bytes_pass_through(draw: Draw, toy: str) -> None:
     assert lines.stdout.splitlines()[1].startswith(name + b",64,48,")
     lines = subprocess.run([*command, "--json"], capture_output=True, check=True)
     assert os.fsencode(json.loads(lines.stdout)["path"]) == name
+    strict = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
+    table = subprocess.run(
+        [*command[:4], "-", *command[5:]], input=name, capture_output=True, check=True, env=strict
+    )
+    assert table.stdout.startswith(name + b", 64 x 48 px\n")
+
+
+def test_letters_that_cannot_be_printed_are_told_by_number(draw: Draw, toy: str) -> None:
+    draw("a.png", 255).rename("hö.png")
+    result = subprocess.run(
+        [sys.executable, "-m", "extd", "detect", "hö.png", "--model", toy],
+        capture_output=True,
+        check=True,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+    )
+    assert result.stdout.startswith(b"h\\xf6.png, 64 x 48 px\n")
 
 
 def test_a_second_run_leaves_the_results_of_the_first_alone(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,14 @@ def test_links_that_lead_to_themselves_end(album: Path) -> None:
     (album / "album" / "loop.jpg").symlink_to("loop.jpg")
     found = find_pictures(["album", "album/**/*.jpg"], album / "album" / "trip")
     assert [str(source.name) for source in found] == ["a.PNG", "b.jpg", "loop.jpg"]
+
+
+def test_a_pipe_in_a_folder_is_no_picture(album: Path) -> None:
+    before = find_pictures(["album", "album/*.jpg"])
+    assert before
+    os.mkfifo(album / "album" / "pipe.jpg")
+    assert find_pictures(["album", "album/*.jpg"]) == before
+    assert len(find_pictures(["album/pipe.jpg"])) == 1
 
 
 def test_a_list_takes_the_place_of_a_dash() -> None:

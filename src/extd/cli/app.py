@@ -93,10 +93,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 all well, 1 something failed, 2 wrong usage, 130 stopped with Ctrl-C,
         141 the reader of a pipe left.
     """
-    # File names need not be UTF-8; their bytes are printed as they are.
-    for stream in (sys.stdout, sys.stderr):
+    # File names need not be UTF-8; their bytes are read and printed as they are. Where not every
+    # letter can be printed, its number is.
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="surrogateescape")
+            utf8 = stream is sys.stdin or stream.encoding.lower() == "utf-8"
+            stream.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
     tokens = with_stdout(sys.argv[1:] if argv is None else argv)
     try:
         code = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")

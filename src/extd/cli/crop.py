@@ -83,10 +83,13 @@ def crop(
     with bar:
         results = work_through(detector, sources, cut, inference.max_pixels)
         for source, result in bar.track(results, total=len(sources)):
-            if isinstance(result, Exception):
+            if result is None:
+                failed += 1
+                print_error(f"{source.path} is a video; give pictures", bar.console)
+            elif isinstance(result, Exception):
                 failed += 1
                 print_error(str(result), bar.console)
-            elif result is not None:
+            else:
                 found += result
                 print_line(table, f"{result:5}  {source.path}")
     done = f"{count(found, 'face')} of {count(len(sources) - failed, 'picture')}"

@@ -64,7 +64,7 @@ def detect(
     wider: Annotated[Folder | None, Parameter(group=RESULTS)] = None,
     threshold: Threshold = 0.5,
     min_face: Annotated[float, Parameter(group=SEARCH, metavar="PX")] = 0,
-    max_faces: Annotated[int, Parameter(group=SEARCH)] = 750,
+    max_faces: Annotated[int | None, Parameter(group=SEARCH)] = None,
     inference: Inference = INFERENCE,
     start: Start = 0.0,
     end: End = None,
@@ -96,7 +96,7 @@ def detect(
         threshold: Least probability of a face, 0 to below 1. Lower finds more, also wrong ones.
         inference: How pictures are looked at.
         min_face: Leave out faces smaller than this, by their longer side.
-        max_faces: How many faces a picture gives at most, the best.
+        max_faces: How many faces a picture gives at most, the best; without it all.
         start: Begin at this time of a video.
         end: End before this time.
         every: Look at every so many-th frame; the others are left out.

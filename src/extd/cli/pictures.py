@@ -98,7 +98,7 @@ INFERENCE = Inference()
 
 
 def load_detector(
-    inference: Inference, threshold: float, *, min_face: float = 0, max_faces: int = 750
+    inference: Inference, threshold: float, *, min_face: float = 0, max_faces: int | None = None
 ) -> Detector:
     """The detector that the command line asks for.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -132,7 +133,12 @@ def _walk(folder: Path, suffixes: frozenset[str]) -> list[Path]:
 
 def _is_meant(path: Path, suffixes: frozenset[str]) -> bool:
     # macOS leaves a hidden "._photo.jpg", which is no picture, beside "photo.jpg" on foreign disks.
-    return path.suffix.lower() in suffixes and not path.name.startswith(".")
+    if path.suffix.lower() not in suffixes or path.name.startswith("."):
+        return False
+    # Who reads a pipe waits for ever. Whatever else is no file, reading tells.
+    with suppress(OSError):
+        return not path.is_fifo()
+    return True
 
 
 def _unique(name: Path, taken: set[str]) -> Path:

@@ -90,7 +90,8 @@ def read_video(path: Path, span: Span = WHOLE) -> Iterator[Frame | Fault]:
             return
         faults.append(f"it breaks off after {state.reached:.1f} s")
     if state.damaged:
-        faults.append(f"{state.damaged:,} of its frames are damaged")
+        verb = "is" if state.damaged == 1 else "are"
+        faults.append(f"{state.damaged:,} of its frames {verb} damaged")
     if state.missing:
         faults.append(state.missing)
     if index == 0 and not faults:
