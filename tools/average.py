@@ -20,11 +20,11 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="file to write")
     parser.add_argument("weights", type=Path, nargs="+", help=".safetensors files of one network")
     arguments = parser.parse_args()
-    networks = [load_network(path)[0] for path in arguments.weights]
-    mean, notes = load_network(arguments.weights[-1])
-    if any(network.config != mean.config for network in networks):
+    loaded = [load_network(path) for path in arguments.weights]
+    mean, notes = loaded[-1]
+    if any(network.config != mean.config for network, _ in loaded):
         parser.error(f"the weights are not of one network, as {mean.config.name}")
-    states = [network.state_dict() for network in networks]
+    states = [network.state_dict() for network, _ in loaded]
     with torch.no_grad():
         for name, value in mean.state_dict().items():
             if value.is_floating_point():
