@@ -14,6 +14,7 @@ from extd.measure.contestants import (
     OnnxContestant,
     StagedContestant,
     best_boxes,
+    best_faces,
     open_session,
 )
 from extd.measure.peers import load_contestant
@@ -97,3 +98,10 @@ def test_boxes_that_are_not_finite_are_dropped() -> None:
     kept, scores = best_boxes(boxes, np.ones(3, np.float32), 0.5, 0.3)
     assert kept.tolist() == [[1, 1, 4, 4]]
     assert scores.tolist() == [1]
+
+
+def test_faces_end_at_the_borders_of_the_picture() -> None:
+    boxes = np.array([[20, 2, 30, 9], [-5, -2, 4, 3], [12, 6, 25, 14]], np.float32)
+    found = best_faces(boxes, np.array([1.5, 0.5, 0.25], np.float32), 20, 10)
+    assert found.boxes.tolist() == [[0, 0, 4, 3], [12, 6, 20, 10]]
+    assert found.scores.tolist() == [0.5, 0.25]

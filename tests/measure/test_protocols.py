@@ -51,7 +51,7 @@ def test_single_is_one_pass_at_the_original_size() -> None:
     detector = PlantedDetector((-2, 1, 10, 31, 0.03))
     image = picture(90, 120)
     result = single(detector, image)
-    assert detector.calls == [(image, replace(PASS, threshold=0.02))]
+    assert detector.calls == [(image, replace(PASS, threshold=0.02, clip=True))]
     assert result.boxes.tolist() == [[-2, 1, 12, 30]]
     assert result.scores.tolist() == [0.03]
 

@@ -15,7 +15,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from extd.boxes import VOTERS, suppress
+from extd.boxes import VOTERS, Boxes, area, clip, suppress
 from extd.faces import Faces
 from extd.images import Image
 from extd.measure.protocols import SINGLE
@@ -137,7 +137,7 @@ class OnnxContestant:
         boxes, scores = self.scheme.decode(outputs, width, height)
         scheme = self.scheme
         found = best_boxes(boxes, scores, self.threshold, scheme.nms_iou, votes=scheme.votes)
-        return Faces(*found, width, height)
+        return best_faces(*found, width, height)
 
     def detect(self, bgr: Image) -> Faces:
         """The faces of a picture, uint8 [H, W, 3] BGR, best first."""
@@ -171,8 +171,8 @@ class OpencvContestant:
         # None where nothing is found; a row is x, y, width, height, five landmarks, score.
         found = np.zeros((0, 15), np.float32) if rows is None else np.asarray(rows, np.float32)
         boxes = np.concatenate([found[:, :2], found[:, :2] + found[:, 2:4]], axis=1)
-        order = np.argsort(-found[:, 14], kind="stable")[: SINGLE.max_faces]
-        return Faces(boxes[order], found[order, 14].clip(0, 1), width, height)
+        order = np.argsort(-found[:, 14], kind="stable")
+        return best_faces(boxes[order], found[order, 14], width, height)
 
 
 def open_opencv(
@@ -240,7 +240,7 @@ def best_boxes(
     *,
     votes: bool = False,
 ) -> Found:
-    """What a `Detector` keeps of one pass: the best 5000, non-maximum suppression, the best 750.
+    """The best 5000 of one pass, as a `Detector` keeps them, after non-maximum suppression.
 
     Args:
         boxes: [A, 4], x1, y1, x2, y2; those that are not finite or upside down are dropped.
@@ -254,8 +254,14 @@ def best_boxes(
     boxes, scores = boxes[best], scores[best]
     proper = np.isfinite(boxes).all(1) & (boxes[:, 2:] >= boxes[:, :2]).all(1)
     boxes, scores = boxes[proper], scores[proper]
-    boxes, scores = suppress(boxes, scores, threshold, nms_iou, votes=votes)
-    return boxes[: SINGLE.max_faces], scores[: SINGLE.max_faces].clip(0, 1)
+    return suppress(boxes, scores, threshold, nms_iou, votes=votes)
+
+
+def best_faces(boxes: Boxes, scores: NDArray[np.float32], width: int, height: int) -> Faces:
+    """The first 750 boxes that are not wholly outside the picture, cut off at its borders."""
+    boxes = clip(boxes, width, height)
+    chosen = np.flatnonzero(area(boxes) > 0)[: SINGLE.max_faces]
+    return Faces(boxes[chosen], scores[chosen].clip(0, 1), width, height)
 
 
 def rgb_planes(bgr: Image) -> Planes:

@@ -18,8 +18,8 @@ from extd.measure.wider import pixel_iou
 
 Protocol = Callable[[Detector, Image], Prediction]
 
-SINGLE = Options(threshold=0.02, nms_iou=0.3, top_k=5000, max_faces=750, clip=False)
-PASS = replace(SINGLE, threshold=0.05)
+SINGLE = Options(threshold=0.02, nms_iou=0.3, top_k=5000, max_faces=750)
+PASS = replace(SINGLE, threshold=0.05, clip=False)
 """One pass of the multi-scale test, at the scale that it adds."""
 
 TEST_AREA = 1700 * 1200
@@ -31,7 +31,8 @@ MAX_FACES = 750
 def single(detector: Detector, image: Image) -> Prediction:
     """One pass at the picture's own size: scores above 0.02, NMS at IoU 0.3, the best 750.
 
-    Where the network's file asks for votes, boxes are the means that `Detector` gives.
+    Boxes end at the borders of the picture, as `Detector` gives them and WIDER labels them. Where
+    the network's file asks for votes, they are the means that `Detector` gives.
     """
     return to_prediction(detector.detect(image, SINGLE))
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from extd.faces import Faces
 from extd.images import Image
-from extd.measure.contestants import best_boxes, rgb_planes
+from extd.measure.contestants import best_boxes, best_faces, rgb_planes
 from extd.measure.protocols import SINGLE
 from extd.models.checkpoint import load_network
 from extd.models.export import DecodedExtd, by_votes
@@ -62,7 +62,7 @@ class TorchContestant:
         height, width = bgr.shape[:2]
         boxes, scores = (np.asarray(output[0].float().cpu(), np.float32) for output in outputs)
         found = best_boxes(boxes, scores, self.threshold, SINGLE.nms_iou, votes=self.votes)
-        return Faces(*found, width, height)
+        return best_faces(*found, width, height)
 
     def detect(self, bgr: Image) -> Faces:
         """The faces of a picture, uint8 [H, W, 3] BGR, best first."""
