@@ -90,14 +90,15 @@ def test_anchor_sampling_keeps_the_face_and_aims_at_an_anchor(box: list[int], se
         assert holds(square, box)
 
 
-@given(boxes, st.integers(0, 2**32), st.sampled_from([192, 640]))
+@given(boxes, st.integers(0, 2**32), st.sampled_from([192, 640]), st.sampled_from([2.0, 5.0]))
 def test_size_sampling_keeps_the_face_between_its_sizes(
-    box: list[int], seed: int, crop: int
+    box: list[int], seed: int, crop: int, most: float
 ) -> None:
-    square = size_sampled_square(np.float32([box]), crop, (10.0, 0.8), np.random.default_rng(seed))
+    settings = Augmentation(most_enlarged=most)
+    square = size_sampled_square(np.float32([box]), crop, settings, np.random.default_rng(seed))
     width, height = box[2] - box[0], box[3] - box[1]
     scale = crop / square.side
-    assert scale <= 2.02
+    assert scale <= most * 1.02
     assert (width * height) ** 0.5 * scale <= 0.81 * crop
     assert (width * height) ** 0.5 * scale >= 9.9
     if max(width, height) <= square.side:
@@ -107,7 +108,8 @@ def test_size_sampling_keeps_the_face_between_its_sizes(
 def test_sampled_sizes_are_spread_over_orders_of_magnitude() -> None:
     rng = np.random.default_rng(0)
     face = np.float32([[0, 0, 1000, 1000]])
-    sides = [size_sampled_square(face, 640, (8.0, 1.0), rng).side for _ in range(2000)]
+    settings = Augmentation(face_sizes=(8.0, 1.0))
+    sides = [size_sampled_square(face, 640, settings, rng).side for _ in range(2000)]
     sizes = np.log2(640 * 1000 / np.array(sides))
     assert np.histogram(sizes, bins=4, range=(3, np.log2(640)))[0] == pytest.approx(500, rel=0.15)
 

@@ -34,6 +34,7 @@ from extd.training.recipe import (
             "anchor_sampling, size_sampling, zoom_out, unscaled is 1.1; give 0 to 1",
         ),
         ({"augmentation": Augmentation(face_sizes=(500.0, 0.5))}, "augmentation.face_sizes"),
+        ({"augmentation": Augmentation(most_enlarged=0.0)}, "most_enlarged is 0.0"),
         ({"loss": Loss(negatives=0)}, "loss.negatives is 0"),
         ({"loss": Loss(match_iou=1.0)}, "loss.match_iou is 1.0"),
         ({"distillation": Distillation(threshold=1.0)}, "distillation.threshold is 1.0"),

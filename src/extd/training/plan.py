@@ -18,8 +18,6 @@ from extd.training.recipe import Augmentation, Recipe
 Interpolation = Literal["nearest", "linear", "cubic", "area", "lanczos"]
 INTERPOLATIONS: tuple[Interpolation, ...] = ("nearest", "linear", "cubic", "area", "lanczos")
 
-MOST_ENLARGED = 2.0
-"""Size sampling enlarges no picture more than this."""
 TRIES = (5, 45)
 """Random squares tried together: mostly one of the first five holds a face."""
 
@@ -119,7 +117,7 @@ def draw(
     if kind < settings.anchor_sampling:
         square = anchor_sampled_square(picture.boxes, size, rng)
     elif kind < sized:
-        square = size_sampled_square(picture.boxes, size, settings.face_sizes, rng)
+        square = size_sampled_square(picture.boxes, size, settings, rng)
     elif kind < sized + settings.zoom_out:
         square = zoomed_out_square(picture.width, picture.height, rng)
     elif kind < sized + settings.zoom_out + settings.unscaled:
@@ -158,20 +156,21 @@ def anchor_sampled_square(boxes: NDArray[np.float32], size: int, rng: Generator)
 
 
 def size_sampled_square(
-    boxes: NDArray[np.float32], size: int, face_sizes: tuple[float, float], rng: Generator
+    boxes: NDArray[np.float32], size: int, settings: Augmentation, rng: Generator
 ) -> Square:
     """Give a random face a size of any order of magnitude, in a square placed at random.
 
     Args:
         boxes: N x 4 float32 faces, xyxy px, N > 0.
         size: side of the crop, px.
-        face_sizes: the least size aimed at, crop px; the largest, as a share of the crop.
+        settings: the sizes aimed at, and how much a picture may be enlarged.
         rng: source of chance.
     """
     box = boxes[int(rng.random() * len(boxes))]
-    least, most = face_sizes[0], face_sizes[1] * size
+    least, most = settings.face_sizes[0], settings.face_sizes[1] * size
     target = least * (most / least) ** rng.random()
-    return _square_around(box, max(size * _size(box) / target, size / MOST_ENLARGED), rng)
+    side = max(size * _size(box) / target, size / settings.most_enlarged)
+    return _square_around(box, side, rng)
 
 
 def zoomed_out_square(width: int, height: int, rng: Generator) -> Square:

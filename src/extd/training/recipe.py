@@ -64,12 +64,14 @@ class Augmentation:
         anchor_sampling: probability of data-anchor-sampling; crops of none of the four kinds are
             random squares with a face inside the picture.
         size_sampling: probability that a random face is brought to a size drawn evenly from the
-            logarithms of `face_sizes`, but not enlarged more than twice.
+            logarithms of `face_sizes`, as far as `most_enlarged` lets it.
         zoom_out: probability that the crop shows the whole picture, with up to as much again
             around it.
         unscaled: probability that the crop is cut anywhere and not scaled, as a detector will see
             the picture, with faces or without.
         face_sizes: the least size aimed at, crop px, and the largest, as a share of the crop.
+        most_enlarged: size sampling enlarges no picture by more than this factor; a small one
+            leaves most faces smaller than aimed at.
         square: range of the random square's side, as shares of the picture's short side.
         whole: probability that a random square is the whole short side.
         color: distort brightness, contrast, saturation and hue, each with probability 0.5.
@@ -86,6 +88,7 @@ class Augmentation:
     zoom_out: float = 0.0
     unscaled: float = 0.0
     face_sizes: tuple[float, float] = (10.0, 0.8)
+    most_enlarged: float = 2.0
     square: tuple[float, float] = (0.3, 1.0)
     whole: float = 0.2
     color: bool = True
@@ -297,6 +300,12 @@ class Recipe:
                 "augmentation.face_sizes",
                 crops.face_sizes,
                 "a size in px and a larger one as a share of the crop",
+            ),
+            (
+                crops.most_enlarged > 0,
+                "augmentation.most_enlarged",
+                crops.most_enlarged,
+                "a factor above 0",
             ),
             (loss.negatives >= 1, "loss.negatives", loss.negatives, "1 or more"),
             (0 < loss.match_iou < 1, "loss.match_iou", loss.match_iou, "between 0 and 1"),
