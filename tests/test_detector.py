@@ -217,6 +217,8 @@ def test_a_call_may_replace_the_options_of_the_detector(detector: Detector) -> N
 
 
 def test_options_of_another_type_are_refused(detector: Detector) -> None:
+    with pytest.raises(ValueError, match=r"options are 0.7; give extd.Options"):
+        detector.detect(picture((1, 1, 153, 4)), 0.7)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"options are \{'threshold': 0.5\}; give extd.Options"):
         Detector(detector.network.path, options={"threshold": 0.5})
 
@@ -310,7 +312,10 @@ def test_one_path_is_not_taken_for_many(detector: Detector) -> None:
         ({"rotations": ()}, r"rotations is \(\); give one or more"),
         ({"rotations": "90"}, r"rotations are \('9', '0'\); give numbers"),
         ({"tile": 255}, "tile is 255; give 0 or 256 or more"),
-        ({"tile": 300.5}, r"tile is 300\.5; give whole pixels"),
+        ({"tile": 300.5}, r"tile is 300\.5; give a whole number"),
+        ({"tile": float("inf")}, "tile is inf; give a whole number"),
+        ({"top_k": 2.5}, r"top_k is 2\.5; give a whole number"),
+        ({"max_faces": 1.5}, r"max_faces is 1\.5; give a whole number"),
         ({"tile": "300"}, "tile is '300'; give a number"),
         ({"overlap": 0}, "overlap is 0; give above 0, up to 0.5"),
         ({"overlap": 0.51}, r"overlap is 0\.51"),

@@ -123,6 +123,10 @@ def test_a_graph_that_is_no_detector_names_its_inputs(tmp_path: Path) -> None:
         Network(path)
 
 
+def test_one_provider_may_be_given_by_itself(echo: Path) -> None:
+    assert Network(echo, providers=CPU).provider == CPU
+
+
 @pytest.mark.parametrize("providers", [["NoSuchProvider"], [CPU, "NoSuchProvider"], []])
 def test_a_provider_that_is_not_installed_is_refused(echo: Path, providers: list[str]) -> None:
     with pytest.raises(ValueError, match=rf"{providers[-1:]} .*{CPU}".replace("[", r"\[")):

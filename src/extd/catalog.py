@@ -100,9 +100,9 @@ def find_model(name: str, models: Sequence[ModelInfo]) -> ModelInfo:
     """
     by_name = {model.name.lower(): model for model in models}
     if name.lower() not in by_name:
-        nearest = difflib.get_close_matches(name.lower(), by_name, n=1, cutoff=0)
-        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-        raise ValueError(f"there is no model {name!r}{hint}")
+        nearest = difflib.get_close_matches(name.lower(), by_name, n=1)
+        hint = f"did you mean {nearest[0]!r}?" if nearest else "extd models lists them"
+        raise ValueError(f"there is no model {name!r}; {hint}")
     return by_name[name.lower()]
 
 

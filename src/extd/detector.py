@@ -24,6 +24,7 @@ from extd.runtime import CPU, Network
 from extd.tiles import LARGE, SIDE, STRIDE, Detections, look_in_tiles, shrink
 
 OPTIONAL = ("max_faces", "max_face", "longest", "tile")
+WHOLE = ("top_k", "max_faces", "tile")
 QUARTERS = (0, 90, 180, 270)
 
 
@@ -85,12 +86,16 @@ class Options:
             value = getattr(self, name)
             if not isinstance(value, Real) and not (name in OPTIONAL and value is None):
                 raise ValueError(f"{name} is {value!r}; give a number")
+        for name in WHOLE:
+            value = getattr(self, name)
+            if value is not None:
+                if value % 1 != 0:
+                    raise ValueError(f"{name} is {value}; give a whole number")
+                object.__setattr__(self, name, int(value))
         max_face = math.inf if self.max_face is None else self.max_face
         max_faces = 1 if self.max_faces is None else self.max_faces
         longest = 1 if self.longest is None else self.longest
         tile = 0 if self.tile is None else self.tile
-        if tile != int(tile):
-            raise ValueError(f"tile is {tile}; give whole pixels")
         for name, value, right, range_ in (
             ("threshold", self.threshold, 0 <= self.threshold < 1, "0 to below 1"),
             ("nms_iou", self.nms_iou, 0 < self.nms_iou <= 1, "above 0, up to 1"),
@@ -139,10 +144,8 @@ class Detector:
             ValueError: the name is unknown or has no weights, the file is no exported detector,
                 the first provider does not run here, or `options` are not `Options`.
         """
-        if not isinstance(options, Options | None):
-            raise ValueError(f"options are {options!r}; give extd.Options(threshold=0.5)")
+        self.options = _given(options) or Options()
         self.network = Network(model, threads=threads, providers=providers)
-        self.options = options or Options()
 
     def detect(self, image: ImageSource, options: Options | None = None) -> Faces:
         """Find the faces of one picture.
@@ -156,9 +159,10 @@ class Detector:
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: the picture cannot be read; the message names it.
+            ValueError: the picture cannot be read, the message names it; `options` are not
+                `Options`.
         """
-        return self._find(read_image(image), options or self.options)
+        return self._find(read_image(image), _given(options) or self.options)
 
     def detect_many(
         self, images: Iterable[ImageSource], options: Options | None = None
@@ -180,7 +184,7 @@ class Detector:
         """
         if isinstance(images, str | bytes):
             raise ValueError(f"{images!r} is one picture; detect_many takes several, as in a list")
-        begin = partial(self._begin, options=options or self.options)
+        begin = partial(self._begin, options=_given(options) or self.options)
         with closing(read_ahead(enumerate(images), begin, self.at_once)) as begun:
             for _, rest in begun:
                 if isinstance(rest, Exception):
@@ -283,3 +287,10 @@ class Detector:
     def __repr__(self) -> str:
         network = self.network
         return f"Detector({network.name!r}, {network.provider}, threads={network.threads})"
+
+
+def _given(options: Options | None) -> Options | None:
+    """The options, which are no other type."""
+    if not isinstance(options, Options | None):
+        raise ValueError(f"options are {options!r}; give extd.Options(threshold=0.5)")
+    return options

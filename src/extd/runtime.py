@@ -47,7 +47,7 @@ class Network:
         """
         if threads < 0:
             raise ValueError(f"threads is {threads}; give 0 for one a core, or how many")
-        wanted = _check_providers([CPU] if providers is None else list(providers))
+        wanted = _check_providers(CPU if providers is None else providers)
         self.path = _find_file(model)
         self.threads = threads
         options = ort.SessionOptions()
@@ -128,8 +128,9 @@ def _find_file(model: str | Path) -> Path:
     return find_weights(str(model), load_catalog())
 
 
-def _check_providers(providers: list[str]) -> list[str]:
-    """The providers, all of which the installed ONNX Runtime has."""
+def _check_providers(providers: Sequence[str]) -> list[str]:
+    """The providers, or the only one, all of which the installed ONNX Runtime has."""
+    providers = [providers] if isinstance(providers, str) else list(providers)
     available = ort.get_available_providers()
     missing = [provider for provider in providers if provider not in available]
     if missing or not providers:

@@ -43,6 +43,35 @@ def full_disk(limit: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+@pytest.mark.parametrize("command", OUT)
+def test_an_empty_name_is_not_this_folder(
+    draw: Draw, toy: str, capsys: Captured, command: str
+) -> None:
+    draw("a.png", 255)
+    results = ["--in-place"] if command == "blur" else ["--out", "new"]
+    before = Path("a.png").read_bytes()
+    assert main([command, "", *results, "--model", toy]) == 2
+    assert 'an input is ""; name a file' in capsys.readouterr().err
+    assert Path("a.png").read_bytes() == before
+    assert files() == ["a.png"]
+
+
+@pytest.mark.parametrize("command", ["detect", "blur"])
+def test_without_pyav_a_video_among_pictures_is_reported_and_the_others_go_on(
+    draw: Draw, toy: str, capsys: Captured, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    draw("album/a.png", 255)
+    Path("album/b.mp4").write_bytes(b"any")
+    assert main([*OUT[command], "--model", toy]) == 1
+    out, err = capsys.readouterr()
+    assert err.startswith("error: album/b.mp4: video needs the package av; run: pip install")
+    assert "1 face in 1 file, 1 failed" in out
+    assert [path.name for path in Path("new").iterdir()] == ["a.png"]
+    assert main([command, "album/b.mp4", "--out", "new", "--model", toy]) == 1
+    assert capsys.readouterr().err.startswith("error: video needs the package av")
+
+
 @pytest.mark.parametrize("size", [(1, 1), (30_000, 1), (1, 30_000)])
 @pytest.mark.parametrize("command", ["crop", "blur"])
 def test_tiny_pictures_and_long_strips_are_cut_and_covered(

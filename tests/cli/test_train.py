@@ -70,6 +70,13 @@ def test_missing_pictures_are_named(recipe: Path, capsys: Captured) -> None:
     assert "Traceback" not in err
 
 
+def test_it_is_told_that_there_is_no_run_to_go_on_with(recipe: Path, capsys: Captured) -> None:
+    folder = recipe.parent / "run"
+    assert main(["train", str(recipe), "--out", str(folder), "--resume"]) == 1
+    told = "".join(capsys.readouterr().out.split("\n"))
+    assert f"{folder} holds no run to go on with: this one begins" in told
+
+
 def test_a_missing_recipe_is_named(capsys: Captured) -> None:
     assert main(["train", "missing.yaml", "--out", "run"]) == 2
     assert "missing.yaml" in capsys.readouterr().err

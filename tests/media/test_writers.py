@@ -96,12 +96,13 @@ def test_ctrl_c_keeps_what_was_written(tmp_path: Path) -> None:
 
 
 def test_a_suffix_chooses_the_format(tmp_path: Path) -> None:
-    results = [("a.jpg", FACES), ("b.jpg", Faces.empty(2, 2))]
+    results: list[tuple[str | Path, Faces]]
+    results = [("a.jpg", FACES), (Path("b.jpg"), Faces.empty(2, 2))]
     for name in ("faces.jsonl", "faces.csv", "faces.JSON"):
         write(iter(results), tmp_path / name)
     lines = (tmp_path / "faces.jsonl").read_text()
-    assert lines == "".join(json_line(*result) for result in results)
-    assert (tmp_path / "faces.csv").read_text() == CSV_HEADER + csv_lines(*results[0])
+    assert lines == "".join(json_line(str(name), faces) for name, faces in results)
+    assert (tmp_path / "faces.csv").read_text() == CSV_HEADER + csv_lines("a.jpg", FACES)
     labels = read_coco(tmp_path / "faces.JSON", tmp_path)
     assert [picture.path.name for picture in labels] == ["a.jpg", "b.jpg"]
     assert np.allclose(labels[0].boxes, FACES.boxes, atol=0.02)

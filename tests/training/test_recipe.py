@@ -36,6 +36,7 @@ from extd.training.recipe import (
         ({"augmentation": Augmentation(face_sizes=(500.0, 0.5))}, "augmentation.face_sizes"),
         ({"augmentation": Augmentation(most_enlarged=0.0)}, "most_enlarged is 0.0"),
         ({"loss": Loss(negatives=0)}, "loss.negatives is 0"),
+        ({"loss": Loss(size_ratio=1.2)}, "loss.size_ratio is 1.2; give 0, or 1.5 or more"),
         ({"loss": Loss(match_iou=1.0)}, "loss.match_iou is 1.0"),
         ({"distillation": Distillation(threshold=1.0)}, "distillation.threshold is 1.0"),
         ({"distillation": Distillation(box_weight=-1.0)}, "distillation.box_weight is -1.0"),

@@ -4,13 +4,15 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from extd.models.anchors import anchor_boxes, corners, decode, encode
 from extd.models.config import ExtdConfig
 from extd.models.extd import Predictions
 from extd.training.matching import Targets, iou
-from extd.training.simota import simota
+from extd.training.simota import alike, simota
 
 ANCHORS = anchor_boxes(ExtdConfig(), 128, 128)
 COUNT = len(ANCHORS)
@@ -35,10 +37,11 @@ def some_faces(seed: int, count: int) -> Tensor:
     return torch.cat([centre - half, centre + half], 1)
 
 
-def slow_simota(predictions: Predictions, faces: Tensor) -> list[int]:
+def slow_simota(predictions: Predictions, faces: Tensor, size_ratio: float) -> list[int]:
     """One picture, face by face, in float64."""
     regression, logits = (part.double() for part in predictions)
     boxes = decode(regression, ANCHORS.double())
+    smallest, largest = ANCHORS[:, 2].min().item(), ANCHORS[:, 2].max().item()
     bids: dict[int, list[tuple[float, int]]] = {}
     for n, face in enumerate(faces.double()):
         overlap = iou(boxes, face).tolist()
@@ -48,7 +51,9 @@ def slow_simota(predictions: Predictions, faces: Tensor) -> list[int]:
             within = x1 < x < x2 and y1 < y < y2
             away = max(abs(x - (x1 + x2) / 2), abs(y - (y1 + y2) / 2))
             central = away < 2.5 * side / 4
-            if within or central:
+            size = min(max(math.sqrt((x2 - x1) * (y2 - y1)), smallest), largest)
+            alike = not size_ratio or max(size / side, side / size) <= size_ratio
+            if (within or central) and alike:
                 probability = torch.softmax(logits[a], 0)[1].item()
                 cost[a] = -math.log(probability) - 3 * math.log(max(overlap[a], 1e-8))
                 cost[a] += 0 if within and central else 1000
@@ -58,8 +63,9 @@ def slow_simota(predictions: Predictions, faces: Tensor) -> list[int]:
     return [min(bids[a])[1] if a in bids else -1 for a in range(COUNT)]
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_it_is_what_a_slow_loop_over_faces_gives(seed: int) -> None:
+@pytest.mark.parametrize("size_ratio", [0.0, 1.5, 2.2])
+@pytest.mark.parametrize("seed", range(4))
+def test_it_is_what_a_slow_loop_over_faces_gives(seed: int, size_ratio: float) -> None:
     counts = (7, 1, 0, 12)
     faces = torch.zeros(4, 12, 4)
     real = torch.zeros(4, 12, dtype=torch.bool)
@@ -70,11 +76,11 @@ def test_it_is_what_a_slow_loop_over_faces_gives(seed: int) -> None:
     right = torch.rand(COUNT, generator=torch.Generator().manual_seed(seed)) < 0.5
     predictions.regression[0, right] *= 0.2
     predictions.regression[0, right] += encode(faces[0, :1], ANCHORS[right])
-    face = simota(predictions, ANCHORS, faces, real, nothing(4), 0.625).face
+    face = simota(predictions, ANCHORS, faces, real, nothing(4), 0.625, size_ratio).face
     for i, count in enumerate(counts):
         alone = Predictions(predictions.regression[i], predictions.logits[i])
-        assert face[i].tolist() == slow_simota(alone, faces[i, :count])
-    assert (face[0] == 0).sum() > 3
+        assert face[i].tolist() == slow_simota(alone, faces[i, :count], size_ratio)
+    assert (face[0] == 0).sum() > 3 or size_ratio
     assert (face[2] == -1).all()
 
 
@@ -126,3 +132,15 @@ def test_no_gradient_flows_through_the_choice() -> None:
     targets = simota(predictions, ANCHORS, faces, real, nothing(), 0.625)
     assert not targets.face.requires_grad
     assert not any(part.requires_grad for part in targets)
+
+
+@given(st.floats(1, 2000), st.floats(0.5, 2))
+def test_at_a_ratio_of_one_and_a_half_every_face_has_anchors_of_its_size(
+    size: float, aspect: float
+) -> None:
+    half = torch.tensor([size * aspect**0.5, size / aspect**0.5]) / 2
+    face = torch.cat([64 - half, 64 + half])[None, None]
+    levels = ANCHORS[alike(ANCHORS, face, 1.5)[0, 0], 2].unique().tolist()
+    assert 1 <= len(levels) <= 2
+    nearest = min(max(size, 16), 512)
+    assert all(side / nearest < 1.51 and nearest / side < 1.51 for side in levels)

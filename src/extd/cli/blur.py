@@ -141,13 +141,15 @@ def blur(
         raise UsageError(f"--hold is {hold}; give 0 or more frames")
     inputs = read_list(pictures, sys.stdin)
     if out is None:
-        sources = find_pictures(inputs)
+        with usage():
+            sources = find_pictures(inputs)
         for source in sources:
             if is_video(source.path):
                 raise UsageError(f"{source.path}: videos are not replaced; give --out DIR")
     else:
         check_folder(out)
-        sources = find_media(inputs, out)
+        with usage():
+            sources = find_media(inputs, out)
         protect_originals(sources, out, (result_name(source) for source in sources))
     with usage():
         covering = Covering(
@@ -161,7 +163,8 @@ def blur(
     detector = load_detector(inference, threshold)
 
     videos = sum(is_video(source.path) for source in sources)
-    if videos:
+    # Among pictures, a video that cannot be read is one failure of many.
+    if videos == len(sources):
         pyav()
     bar = progress_bar("{task.description}", hidden=len(sources) == 1 and not videos)
     table = bar.console if sys.stdout.isatty() and not bar.disable else Console()

@@ -17,7 +17,15 @@ from extd.cli.pictures import (
     load_detector,
     work_through,
 )
-from extd.cli.terminal import Folder, UsageError, count, print_error, print_line, progress_bar
+from extd.cli.terminal import (
+    Folder,
+    UsageError,
+    count,
+    print_error,
+    print_line,
+    progress_bar,
+    usage,
+)
 from extd.media.sources import real_path
 
 if TYPE_CHECKING:
@@ -64,7 +72,8 @@ def crop(
     from extd.media.writers import write_picture
 
     check_folder(out)
-    sources = find_pictures(read_list(pictures, sys.stdin), out)
+    with usage():
+        sources = find_pictures(read_list(pictures, sys.stdin), out)
     protect_folders(sources, out)
     if not 0 <= margin <= 10:
         raise UsageError(f"--margin is {margin}; give 0 to 10, as a share of the face")

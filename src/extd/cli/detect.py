@@ -126,13 +126,16 @@ def detect(
             span = Span(start, end, every)
         detector = load_detector(inference, threshold, min_face=min_face, max_faces=max_faces)
         return watch(detector, pictures[0], span, json, csv)
-    sources = find_media(read_list(pictures, sys.stdin), out)
+    with usage():
+        sources = find_media(read_list(pictures, sys.stdin), out)
     videos = sum(is_video(source.path) for source in sources)
     protect_pictures(sources, out, {"--json": json, "--csv": csv, "--coco": coco})
     if videos:
         if {coco, yolo, wider} != {None}:
             raise UsageError("--coco, --yolo and --wider are for pictures alone; leave videos out")
-        pyav()
+        # Among pictures, a video that cannot be read is one failure of many.
+        if videos == len(sources):
+            pyav()
     with usage():
         span = Span(start, end, every)
         yolo_files = name_texts(sources, yolo)

@@ -46,7 +46,7 @@ def train(
         data: The pictures to learn from, in any format of `extd data check`; once for each set
             of the recipe.
         model: The detector to train, any that `extd models` lists.
-        resume: Go on where the run in that folder stopped.
+        resume: Go on where the run in that folder stopped; without one there, begin.
         device: What computes, as cpu, cuda or cuda:1.
         threads: How many threads of the processor compute.
         cache: Folder for the decoded pictures, 3 bytes a pixel.
@@ -68,6 +68,8 @@ def train(
 
         with usage():
             chosen = load_recipe(recipe, data or (), model)
+        if resume and not (out / trainer.CHECKPOINT).exists():
+            print_line(console, f"{out} holds no run to go on with: this one begins")
         weights = trainer.train(
             chosen,
             out,

@@ -110,7 +110,6 @@ def detect_video(
 
     Raises:
         KeyboardInterrupt: after Ctrl-C, once the frames that were looked at are written.
-        ImportError: PyAV is missing.
     """
     from extd.media.annotate import annotate
     from extd.media.videowriter import video_name, write_video
@@ -171,7 +170,6 @@ def cover_video(
 
     Raises:
         KeyboardInterrupt: after Ctrl-C, once the frames that were looked at are written.
-        ImportError: PyAV is missing.
     """
     from extd.media.anonymize import anonymize, uncovered
     from extd.media.tracking import hold as held
@@ -257,6 +255,8 @@ def reported(tally: Tally, name: str) -> Iterator[None]:
         yield
     except (ValueError, OSError) as error:
         tally.error = tally.error or error
+    except ImportError as error:
+        tally.error = ImportError(f"{name}: {error}")
     except MemoryError:
         too_large = ValueError(f"{name} is too large for the memory of this machine")
         tally.error = tally.error or too_large

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +43,9 @@ def find_pictures(inputs: Iterable[str | Path], results: Path | None = None) -> 
     gets a number. A folder or glob without pictures, and a folder that cannot be listed, stand for
     themselves, so that reading them tells too. Where `results` lies below a folder or glob, what
     an earlier run left there is no input.
+
+    Raises:
+        ValueError: an input is empty, as a variable of the shell that was never set.
     """
     return _find(inputs, results, SUFFIXES)
 
@@ -74,7 +77,7 @@ def _find(
     names: dict[Path, Path] = {}
     paths: dict[Path, Path] = {}
     taken: set[str] = set()
-    for base, path in (found for item in inputs for found in _expand(Path(item), suffixes)):
+    for base, path in (found for item in _named(inputs) for found in _expand(item, suffixes)):
         file = path.absolute()
         below = left_out is not None and real_path(base) in left_out.parents
         if below and left_out in real_path(file).parents:
@@ -84,6 +87,16 @@ def _find(
             paths[file] = path
             taken |= _claims(names[file])
     return [Source(paths[file], name) for file, name in names.items()]
+
+
+def _named(inputs: Iterable[str | Path]) -> Iterator[Path]:
+    """The inputs as paths; an empty one would be the current folder."""
+    for item in inputs:
+        if item == "":
+            raise ValueError(
+                'an input is ""; name a file, a folder or a glob, as . for this folder'
+            )
+        yield Path(item)
 
 
 def real_path(path: Path) -> Path:

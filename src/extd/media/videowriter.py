@@ -61,7 +61,7 @@ def video_name(name: Path) -> Path:
 
 @contextmanager
 def write_video(
-    path: Path, source: Path, span: Span = WHOLE, *, keep_metadata: bool = False
+    path: str | Path, source: str | Path, span: Span = WHOLE, *, keep_metadata: bool = False
 ) -> Iterator[Write]:
     """Write a video that has the frame rate, the times, the colours and the audio of another.
 
@@ -86,6 +86,7 @@ def write_video(
         OSError: as on a full disk.
     """
     av = pyav()
+    path, source = Path(path), Path(source)
     stopped: KeyboardInterrupt | None = None
     kind = CONTAINERS.get(path.suffix.lower(), "")
     if not kind:

@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import TextIO
 
@@ -118,11 +118,11 @@ def open_coco(path: Path) -> Iterator[Callable[[str, Faces], None]]:
         stream.write(coco_json(results))
 
 
-def write(results: Iterable[tuple[str, Faces]], path: str | PathLike[str]) -> None:
+def write(results: Iterable[tuple[str | PathLike[str], Faces]], path: str | PathLike[str]) -> None:
     """Write the faces of pictures into one file, as its suffix says.
 
     Args:
-        results: names of pictures, as text, with their faces.
+        results: names of pictures, as text or paths, with their faces.
         path: `.jsonl` for JSON Lines, `.csv` for CSV, `.json` for COCO. The file appears when it
             is complete; see `open_text`.
 
@@ -130,10 +130,11 @@ def write(results: Iterable[tuple[str, Faces]], path: str | PathLike[str]) -> No
         ValueError: another suffix.
     """
     path = Path(path)
+    named = ((fspath(name), faces) for name, faces in results)
     suffix = path.suffix.lower()
     if suffix == ".json":
         with open_coco(path) as add:
-            for name, faces in results:
+            for name, faces in named:
                 add(name, faces)
         return
     if suffix not in {".jsonl", ".csv"}:
@@ -141,7 +142,7 @@ def write(results: Iterable[tuple[str, Faces]], path: str | PathLike[str]) -> No
     lines = json_line if suffix == ".jsonl" else csv_lines
     with open_text(path) as stream:
         stream.write("" if suffix == ".jsonl" else CSV_HEADER)
-        stream.writelines(lines(name, faces) for name, faces in results)
+        stream.writelines(lines(name, faces) for name, faces in named)
 
 
 def picture_name(name: Path) -> Path:

@@ -260,8 +260,9 @@ def parse_name(name: str) -> NetworkConfig:
     )
     if match is None:
         names = [*others, *(config.name for config in PAPER_CONFIGS)]
-        nearest = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0)
-        raise ValueError(f"there is no model {name!r}; did you mean {nearest[0]!r}?")
+        nearest = difflib.get_close_matches(name.lower(), names, n=1)
+        hint = f"did you mean {nearest[0]!r}?" if nearest else "extd models lists them"
+        raise ValueError(f"there is no model {name!r}; {hint}")
     neck, width, activation = match.group(1, 2, 3)
     return ExtdConfig(
         cast("Neck", neck), int(width), cast("Activation", activation), match.group(4) is not None

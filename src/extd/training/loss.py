@@ -89,7 +89,8 @@ def multitask_loss(
     regression, score = predictions.regression, predictions.log_odds
     if settings.assignment == "simota":
         share = len(faces) / counts
-        targets = simota(predictions, anchors, faces, real, targets, settings.centre)
+        limits = settings.centre, settings.size_ratio
+        targets = simota(predictions, anchors, faces, real, targets, *limits)
         counts = _count(targets, settings).clamp(min=1) / share
     n_reg, n_cls = counts.clamp(min=1).unbind()
     positive = targets.face >= 0

@@ -115,6 +115,9 @@ class Loss:
             2006.04388).
         centre: `simota`: how far from the centre of a face its anchors may lie, in their sides;
             YOLOX's 2.5 cells where anchors are four cells wide.
+        size_ratio: `simota`: how many times larger or smaller than a face its anchors may be, from
+            1.5; faces beyond the smallest and largest anchor count as these. 0 lets any, and fine
+            levels may then take all faces.
         negatives: `cross_entropy`: kept negatives for each positive, the hardest of each picture.
         regression: `smooth_l1` on the coded offsets, or `giou`, `diou`, `eiou` on the boxes (arXiv
             1902.09630, 1911.08287, 2101.08158).
@@ -131,6 +134,7 @@ class Loss:
     compensation: Literal["face", "pooled"] = "face"
     classification: Literal["cross_entropy", "focal", "quality_focal"] = "cross_entropy"
     centre: float = 0.625
+    size_ratio: float = 0.0
     negatives: int = 3
     regression: Literal["smooth_l1", "giou", "diou", "eiou"] = "smooth_l1"
     box_weight: float = 4.0
@@ -310,6 +314,12 @@ class Recipe:
             (loss.negatives >= 1, "loss.negatives", loss.negatives, "1 or more"),
             (0 < loss.match_iou < 1, "loss.match_iou", loss.match_iou, "between 0 and 1"),
             (loss.centre > 0, "loss.centre", loss.centre, "above 0"),
+            (
+                loss.size_ratio == 0 or loss.size_ratio >= 1.5,
+                "loss.size_ratio",
+                loss.size_ratio,
+                "0, or 1.5 or more, or some faces have no anchors",
+            ),
             (loss.compensate_iou >= 0, "loss.compensate_iou", loss.compensate_iou, "0 or more"),
             (loss.box_weight >= 0, "loss.box_weight", loss.box_weight, "0 or more"),
             (loss.progressive >= 0, "loss.progressive", loss.progressive, "0 or more"),

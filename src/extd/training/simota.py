@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -27,6 +29,7 @@ def simota(
     real: Tensor,
     targets: Targets,
     centre: float,
+    size_ratio: float = 0.0,
 ) -> Targets:
     """Give each face the anchors that predict it at the lowest cost.
 
@@ -40,6 +43,7 @@ def simota(
         real: B x N bool, which are no padding.
         targets: of `assign`; what is ignored there and takes no face stays ignored.
         centre: how far from the centre of a face an anchor may lie, in sides of the anchor.
+        size_ratio: how many times larger or smaller than a face an anchor may be; 0 lets any.
     """
     # NaN is to be met in the loss, not to keep faces from anchors.
     surprise = F.softplus(-predictions.log_odds.float().nan_to_num())
@@ -48,6 +52,8 @@ def simota(
     _, places = pairwise(faces, real, anchors)
     within, central = inside(places, boxes), near(places, boxes, centre)
     possible = (within | central) & real[..., None]
+    if size_ratio:
+        possible &= alike(anchors, faces, size_ratio)
     overlap = iou(boxes, guesses).masked_fill(~possible, 0)
     cost = surprise[:, None] - BOX_WEIGHT * overlap.clamp(min=TINY).log()
     cost = torch.where(within & central, cost, cost + OUTSIDE).masked_fill(~possible, torch.inf)
@@ -71,3 +77,16 @@ def near(anchors: Tensor, faces: Tensor, centre: float) -> Tensor:
         for axis in (0, 1)
     ]
     return torch.maximum(*away) < centre * anchors[..., 2]
+
+
+def alike(anchors: Tensor, faces: Tensor, ratio: float) -> Tensor:
+    """Whether the sides of anchors and faces differ by at most that ratio: B x N x A.
+
+    Args:
+        anchors: A x 4 (cx, cy, w, h) px, squares.
+        faces: B x N x 4, xyxy px. Beyond the smallest and largest anchor they count as these.
+        ratio: 1 or more.
+    """
+    sides = anchors[:, 2].log()
+    size = (faces[..., 2:] - faces[..., :2]).clamp(min=TINY).log().mean(-1, keepdim=True)
+    return (size.clamp(sides.min(), sides.max()) - sides).abs() <= math.log(ratio)
