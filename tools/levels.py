@@ -55,18 +55,21 @@ def count(network: Network, path: Path, faces: NDArray[np.float32]) -> list[tupl
 
 def draw(tables: dict[str, dict[int, list[int]]], path: Path) -> None:
     """For each network, bars of the share of each stride by the size of faces."""
-    figure = import_figure()(figsize=(5 * len(tables), 3.6), layout="constrained")
+    figure = import_figure()(figsize=(3 * len(tables) + 1, 3.4), layout="constrained")
     names = [f"{edge}-{2 * edge}" for edge in EDGES[:-1]] + [f">= {EDGES[-1]}"]
     axes = figure.subplots(1, len(tables), sharey=True, squeeze=False)[0]
+    strides = sorted({stride for table in tables.values() for stride in table})
     for axis, (name, table) in zip(axes, tables.items(), strict=True):
         shares = np.array(list(table.values()), float)
         shares /= np.maximum(shares.sum(0), 1)
         for stride, share, below in zip(table, shares, shares.cumsum(0) - shares, strict=True):
-            axis.bar(names, share, bottom=below, label=f"stride {stride}")
+            axis.bar(names, share, bottom=below, color=f"C{strides.index(stride)}")
         axis.set(title=name, xlabel="longer side of the face, px")
         axis.tick_params(axis="x", labelrotation=45)
         tidy(axis)
     axes[0].set_ylabel("share of the faces found")
+    for index, stride in enumerate(strides):
+        axes[-1].bar(names[0], 0, color=f"C{index}", label=f"stride {stride}")
     axes[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8)
     save(figure, path)
 
