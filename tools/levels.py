@@ -31,9 +31,15 @@ EDGES = (8, 16, 32, 64, 128, 256, 512)
 SURE = 0.2
 
 
+def levels_of(network: Network) -> list[int]:
+    """The strides of the network's levels."""
+    strides: list[int] = json.loads(network.metadata["anchors"])["strides"]
+    return strides
+
+
 def strides_of(network: Network, height: int, width: int) -> NDArray[np.int64]:
     """The stride of each of the network's boxes in a picture of that size."""
-    strides = json.loads(network.metadata["anchors"])["strides"]
+    strides = levels_of(network)
     return np.repeat(strides, [-(-height // stride) * -(-width // stride) for stride in strides])
 
 
@@ -87,8 +93,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     tables: dict[str, dict[int, list[int]]] = {}
     for model in given.models:
         network = Network(model)
-        strides = json.loads(network.metadata["anchors"])["strides"]
-        table = tables[Path(model).stem] = {stride: [0] * len(EDGES) for stride in strides}
+        table = tables[Path(model).stem] = {
+            stride: [0] * len(EDGES) for stride in levels_of(network)
+        }
         for picture in track(pictures, description=model):
             corner = picture.boxes[:, :2]
             faces = np.hstack([corner, corner + picture.boxes[:, 2:]]).astype(np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import resource
@@ -70,6 +71,9 @@ def test_without_pyav_a_video_among_pictures_is_reported_and_the_others_go_on(
     assert [path.name for path in Path("new").iterdir()] == ["a.png"]
     assert main([command, "album/b.mp4", "--out", "new", "--model", toy]) == 1
     assert capsys.readouterr().err.startswith("error: video needs the package av")
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    assert main([command, "--out", "new", "--model", toy, "--", "-"]) == 0
+    assert "0 faces in 0 pictures" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("size", [(1, 1), (30_000, 1), (1, 30_000)])

@@ -34,6 +34,7 @@ from extd.cli.terminal import (
 from extd.cli.video import (
     Hold,
     Tally,
+    check_pyav,
     count_uncovered,
     cover_video,
     result_name,
@@ -133,7 +134,6 @@ def blur(
     from extd.images import read_image
     from extd.media.anonymize import Covering
     from extd.media.sources import find_media, find_pictures, is_video, read_list
-    from extd.media.video import pyav
 
     if (out is None) != in_place:
         raise UsageError("give either --out DIR or --in-place")
@@ -162,10 +162,8 @@ def blur(
         )
     detector = load_detector(inference, threshold)
 
+    check_pyav(sources)
     videos = sum(is_video(source.path) for source in sources)
-    # Among pictures, a video that cannot be read is one failure of many.
-    if videos == len(sources):
-        pyav()
     bar = progress_bar("{task.description}", hidden=len(sources) == 1 and not videos)
     table = bar.console if sys.stdout.isatty() and not bar.disable else Console()
     checked_from = min(CHECKED_FROM, threshold) if check else None

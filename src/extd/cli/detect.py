@@ -40,6 +40,7 @@ from extd.cli.video import (
     Every,
     Start,
     Tally,
+    check_pyav,
     detect_video,
     frame_csv_lines,
     result_name,
@@ -106,7 +107,7 @@ def detect(
     from extd.media.formats import wider_lines, write_text, yolo_lines
     from extd.media.frames import is_camera
     from extd.media.sources import find_media, is_video, read_list
-    from extd.media.video import Span, pyav
+    from extd.media.video import Span
     from extd.media.writers import (
         CSV_HEADER,
         csv_lines,
@@ -130,12 +131,9 @@ def detect(
         sources = find_media(read_list(pictures, sys.stdin), out)
     videos = sum(is_video(source.path) for source in sources)
     protect_pictures(sources, out, {"--json": json, "--csv": csv, "--coco": coco})
-    if videos:
-        if {coco, yolo, wider} != {None}:
-            raise UsageError("--coco, --yolo and --wider are for pictures alone; leave videos out")
-        # Among pictures, a video that cannot be read is one failure of many.
-        if videos == len(sources):
-            pyav()
+    if videos and {coco, yolo, wider} != {None}:
+        raise UsageError("--coco, --yolo and --wider are for pictures alone; leave videos out")
+    check_pyav(sources)
     with usage():
         span = Span(start, end, every)
         yolo_files = name_texts(sources, yolo)

@@ -8,7 +8,7 @@ import json
 import math
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -59,6 +59,21 @@ class Tally:
     left: int = 0
     told: list[str] = field(default_factory=list)
     error: Exception | None = None
+
+
+def check_pyav(sources: Sequence[Source]) -> None:
+    """Stop at once where there are only videos and none can be read.
+
+    Among pictures, a video that cannot be read is one failure of many.
+
+    Raises:
+        ImportError: PyAV is missing.
+    """
+    from extd.media.sources import is_video
+    from extd.media.video import pyav
+
+    if sources and all(is_video(source.path) for source in sources):
+        pyav()
 
 
 def result_name(source: Source) -> Path:

@@ -47,7 +47,7 @@ def annotate(image: Image, faces: Faces, *, out: Image | None = None) -> Image:
         `out`, or a new image.
 
     Raises:
-        ValueError: `faces` are of a picture of another size.
+        ValueError: `image` is no such array; `faces` are of a picture of another size.
     """
     check_size(image, faces)
     canvas = copied(image, out)

@@ -101,7 +101,7 @@ def anonymize(
         `out`, or a new image.
 
     Raises:
-        ValueError: `faces` are of a picture of another size.
+        ValueError: `image` is no such array; `faces` are of a picture of another size.
     """
     check_size(image, faces)
     hidden = _not_kept(faces, covering.keep)

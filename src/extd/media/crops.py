@@ -47,7 +47,8 @@ def crops(
         The crops in the order of the faces, in their size in the picture, at least 1 x 1 px.
 
     Raises:
-        ValueError: `faces` are of a picture of another size; a value is negative or not finite.
+        ValueError: `image` is no such array; `faces` are of a picture of another size; a value
+            is negative or not finite.
     """
     check_size(image, faces)
     if not 0 <= min_face < math.inf:

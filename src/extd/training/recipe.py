@@ -305,12 +305,7 @@ class Recipe:
                 crops.face_sizes,
                 "a size in px and a larger one as a share of the crop",
             ),
-            (
-                crops.most_enlarged > 0,
-                "augmentation.most_enlarged",
-                crops.most_enlarged,
-                "a factor above 0",
-            ),
+            (crops.most_enlarged > 0, "augmentation.most_enlarged", crops.most_enlarged, "above 0"),
             (loss.negatives >= 1, "loss.negatives", loss.negatives, "1 or more"),
             (0 < loss.match_iou < 1, "loss.match_iou", loss.match_iou, "between 0 and 1"),
             (loss.centre > 0, "loss.centre", loss.centre, "above 0"),
