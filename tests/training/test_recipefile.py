@@ -103,6 +103,16 @@ def test_sets_are_replaced_in_their_order(tmp_path: Path) -> None:
         load_recipe(path, [Path("x")])
 
 
+def test_a_recipe_without_pictures_takes_those_given(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("model: extd-lite-nano\niterations: 5\n")
+    with pytest.raises(ValueError, match="data"):
+        load_recipe(path)
+    given = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    recipe = load_recipe(path, data=given)
+    assert [dataset.path for dataset in recipe.data.sets] == [str(path) for path in given]
+
+
 def test_another_model_does_not_take_the_network_of_a_recipe(tmp_path: Path) -> None:
     path = tmp_path / "r.yaml"
     path.write_text(

@@ -26,7 +26,8 @@ def load_recipe(
 
     Args:
         path: YAML file.
-        data: labelled pictures to take instead of the recipe's sets, one for each.
+        data: labelled pictures to take instead of the recipe's sets, one for each; a recipe
+            without sets takes all alike.
         model: model to train instead of the recipe's.
         changes: values to take instead of the recipe's, by keys as `loss.regression`.
 
@@ -43,6 +44,8 @@ def load_recipe(
     try:
         for key, value in (changes or {}).items():
             _change(content, key, value)
+        if data and isinstance(content, dict):
+            content.setdefault("data", {"sets": [{"path": str(path)} for path in data]})
         recipe: Recipe = _build(Recipe, _with_network(content, model), "")
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
