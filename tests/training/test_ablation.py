@@ -14,11 +14,13 @@ from extd.training.ablation import (
     Grid,
     Result,
     finished,
+    late_loss,
     load_grid,
     run_variant,
     variant_recipe,
     write_tables,
 )
+from extd.training.journal import LOG
 
 GRIDS = sorted((Path(__file__).resolve().parents[2] / "grids").glob("*.yaml"))
 
@@ -86,6 +88,9 @@ def test_variants_are_trained_once_measured_and_set_side_by_side(
         ("plain", "0.6", ""),
         ("giou", "0.7", ""),
     ]
+    assert [float(row["loss"]) for row in rows] == [
+        late_loss(out / name) for name in ("plain", "giou")
+    ]
     assert read_image(out / "results.png").shape[1] > 1000
     other = variant_recipe(Grid(grid.recipe, {"iterations": 3}, grid.variants), "plain")
     with pytest.raises(ValueError, match="plain holds the result of another recipe"):
@@ -110,11 +115,17 @@ def test_the_table_keeps_the_order_of_the_grid_and_leaves_out_what_is_not_done(
     grid: Grid, tmp_path: Path
 ) -> None:
     assert finished(grid, tmp_path, "a") == []
-    result = Result("giou", 1, 2, 3, 4, 5, "a", {"all": 0.25})
+    result = Result("giou", 1, 2, 3, 4, 5, "a", 0.5, {"all": 0.25})
     (tmp_path / "giou").mkdir()
     fields = {name: getattr(result, name) for name in Result.__slots__}
     (tmp_path / "giou" / RESULT).write_text(json.dumps(fields), encoding="utf-8")
     assert finished(grid, tmp_path, "a") == [result]
+
+
+def test_the_loss_of_a_run_is_that_of_its_last_third(tmp_path: Path) -> None:
+    rows = "\n".join(f"{step},{loss}" for step, loss in enumerate([9, 9, 9, 9, 1, 3]))
+    (tmp_path / LOG).write_text(f"step,loss\n{rows}\n", encoding="utf-8")
+    assert late_loss(tmp_path) == 2
 
 
 @pytest.mark.parametrize(

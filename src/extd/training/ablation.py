@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 import yaml
 
@@ -16,6 +17,7 @@ from extd.files import whole_file
 from extd.models.checkpoint import load_network
 from extd.models.export import export_onnx
 from extd.models.profile import count_macs, count_parameters
+from extd.training.journal import LOG, read_columns
 from extd.training.plots import plot_variants
 from extd.training.recipe import Recipe
 from extd.training.recipefile import dump_recipe, load_recipe
@@ -51,6 +53,8 @@ class Result:
         crops: how many crops it learned from.
         images: how many pictures it was measured on.
         test: fingerprint of those.
+        loss: mean over the last third of the steps, less noisy than `ap`: to be compared only among
+            variants of the same losses, matching and crops.
         ap: average precision, 0 to 1, by difficulty or size of faces.
     """
 
@@ -61,6 +65,7 @@ class Result:
     crops: int
     images: int
     test: str
+    loss: float
     ap: dict[str, float | None]
 
 
@@ -154,12 +159,19 @@ def run_variant(
         recipe.iterations * recipe.batch,
         images,
         test,
+        late_loss(folder),
         dict(ap),
     )
     content = {field: getattr(result, field) for field in Result.__slots__}
     with whole_file(folder / RESULT) as partial:
         partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return result
+
+
+def late_loss(folder: Path) -> float:
+    """The mean loss of a run over the last third of its steps."""
+    losses = read_columns(folder / LOG)["loss"]
+    return fmean(losses[-max(len(losses) // 3, 1) :])
 
 
 def _read(folder: Path) -> Result:
@@ -180,13 +192,14 @@ def write_tables(results: Sequence[Result], out: Path) -> str:
     """
     kinds = list(results[0].ap)
     best = {kind: max(result.ap[kind] or 0.0 for result in results) for kind in kinds}
-    header = ["variant", "parameters", "M multiply-adds", "crops", *kinds]
+    header = ["variant", "parameters", "M multiply-adds", "crops", "loss", *kinds]
     rows = [
         [
             result.variant,
             f"{result.parameters:,}",
             f"{result.macs / 1e6:,.0f}",
             f"{result.crops:,}",
+            f"{result.loss:.3f}",
             *(_margin(result.ap[kind], best[kind]) for kind in kinds),
         ]
         for result in results
@@ -197,7 +210,7 @@ def write_tables(results: Sequence[Result], out: Path) -> str:
         partial.write_text(text, encoding="utf-8")
     stream = io.StringIO()
     table = csv.writer(stream, lineterminator="\n")
-    table.writerow(["variant", "parameters", "macs", "steps", "crops", "images", "test", *kinds])
+    table.writerow([*Result.__slots__[:-1], *kinds])
     for result in results:
         *fields, ap = (getattr(result, field) for field in Result.__slots__)
         table.writerow([*fields, *ap.values()])
