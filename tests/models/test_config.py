@@ -76,6 +76,7 @@ def test_the_papers_anchors_are_those_of_s3fd() -> None:
         ({"depths": (6, 6, 6, 6, 6, 3)}, "depths is .*; give 6 numbers of 1 to 6, with stride"),
         ({"stride_first": True, "depths": (7, 6, 6, 6, 6, 6)}, "give 6 numbers of 1 to 6"),
         ({"anchor_scale": 0.0}, "anchor_scale is 0.0; give above 0"),
+        ({"shared_head": True}, "shared_head is True; give false, or head: joint"),
     ],
 )
 def test_fields_that_do_not_fit_together_are_named(fields: dict[str, object], message: str) -> None:

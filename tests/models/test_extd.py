@@ -159,3 +159,18 @@ def test_joint_heads_give_a_box_and_the_log_odds_of_each_cell() -> None:
     assert predictions.regression[0].unique(dim=0).tolist() == [[0, 5, 10, 15]]
     counts = torch.bincount(predictions.log_odds[0].long())
     assert counts.tolist() == [32**2, 16**2, 8**2, 4**2, 2**2]
+
+
+def test_a_shared_head_reads_every_level_alike() -> None:
+    config = LITE_CONFIGS["extd-lite-nano"]
+    shared = Extd(dataclasses.replace(config, shared_head=True)).eval()
+    own = Extd(config).eval()
+    assert isinstance(shared.heads, JointHeads)
+    assert isinstance(own.heads, JointHeads)
+    for head in own.heads.levels:
+        head.load_state_dict(shared.heads.levels[0].state_dict())
+    maps = [torch.randn(2, 32, side, side) for side in (8, 4, 2, 1, 1)]
+    for one, other in zip(shared.heads(maps), own.heads(maps), strict=True):
+        assert torch.equal(one, other)
+    own_head, shared_head = (sum(p.numel() for p in n.heads.parameters()) for n in (own, shared))
+    assert own_head == 5 * shared_head

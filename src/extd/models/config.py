@@ -48,6 +48,7 @@ class ExtdConfig:
             heads.
         head: `maxout`, the paper's two convolutions a level; `joint`, one that gives a box and
             the log odds of a face.
+        shared_head: all levels share one `joint` head.
         anchor_scale: side of a level's anchor, in its strides.
         upsampling: `double` enlarges a map by 2 and cuts what lies beyond the finer one; `fit`
             stretches it to the finer one's size, as the authors' code does. They differ where a
@@ -66,6 +67,7 @@ class ExtdConfig:
     first_stride: int = 4
     tower: int = 0
     head: Head = "maxout"
+    shared_head: bool = False
     anchor_scale: float = 4.0
     upsampling: Upsampling = "double"
 
@@ -112,6 +114,12 @@ class ExtdConfig:
                 f"{len(self.strides)} numbers of 1 to {depth}, with stride_first",
             ),
             (self.tower >= 0, "tower", self.tower, "0 or more"),
+            (
+                not self.shared_head or self.head == "joint",
+                "shared_head",
+                self.shared_head,
+                "false, or head: joint",
+            ),
             (self.anchor_scale > 0, "anchor_scale", self.anchor_scale, "above 0"),
         ):
             if not right:

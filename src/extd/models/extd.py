@@ -236,19 +236,23 @@ class Heads(nn.Module):
 
 
 class JointHeads(nn.Module):
-    """EXTD-Lite's heads: one 3x3 convolution a level for the box and the log odds of a face.
+    """EXTD-Lite's heads: a 3x3 convolution for the box and the log odds of a face.
+
+    Each level has its own, or all share one.
 
     Offsets are scaled such that one unit moves a box by half its anchor, or grows it e-fold: losses
     of decoded boxes then learn as fast as that of the scores.
     """
 
-    def __init__(self, channels: Sequence[int]) -> None:
+    def __init__(self, channels: Sequence[int], *, shared: bool = False) -> None:
         super().__init__()
-        self.levels = nn.ModuleList(nn.Conv2d(width, 5, 3, 1, 1) for width in channels)
+        own = channels[:1] if shared else channels
+        self.levels = nn.ModuleList(nn.Conv2d(width, 5, 3, 1, 1) for width in own)
 
     def forward(self, maps: list[Tensor]) -> Predictions:
         """As of `Heads`."""
-        outputs = [level(x).flatten(2) for level, x in zip(self.levels, maps, strict=True)]
+        levels = list(self.levels) * (len(maps) if len(self.levels) == 1 else 1)
+        outputs = [level(x).flatten(2) for level, x in zip(levels, maps, strict=True)]
         whole = torch.cat(outputs, 2).transpose(1, 2)
         return Predictions(whole[..., :4] * OFFSET_GAIN, whole[..., 4:])
 
@@ -264,7 +268,11 @@ def initialize(network: nn.Module) -> None:
 
 def build_heads(config: NetworkConfig) -> Heads | JointHeads:
     """Fresh heads, which begin with few faces."""
-    heads = (Heads if config.head == "maxout" else JointHeads)(config.channels)
+    heads: Heads | JointHeads
+    if isinstance(config, ExtdConfig) and config.head == "joint":
+        heads = JointHeads(config.channels, shared=config.shared_head)
+    else:
+        heads = Heads(config.channels)
     for layer in heads.modules():
         if isinstance(layer, nn.Conv2d):
             assert layer.bias is not None
