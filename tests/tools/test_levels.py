@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import cv2
+import levels
 import numpy as np
 import pytest
 
@@ -11,12 +11,6 @@ import extd
 from extd.runtime import Network
 
 ROOT = Path(__file__).resolve().parents[2]
-
-spec = importlib.util.spec_from_file_location("levels", ROOT / "tools" / "levels.py")
-assert spec is not None
-assert spec.loader is not None
-levels = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(levels)
 
 
 @pytest.mark.parametrize("model", ["extd-lite-nano", "extd-fpn-32-prelu"])

@@ -1,30 +1,16 @@
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+import report
 
 from extd.cli.app import app, with_stdout
 
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "report.py"
-
-
-@pytest.fixture
-def report(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("report", TOOL)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "report", module)
-    spec.loader.exec_module(module)
-    return module
-
 
 @pytest.mark.parametrize("everything", [False, True])
-def test_extd_understands_every_command(report: ModuleType, everything: bool) -> None:
+def test_extd_understands_every_command(everything: bool) -> None:
     given = set(report.DATA) if everything else set()
     steps = list(report.steps(given))
     assert len({step.name for step in steps}) == len(steps)
@@ -35,7 +21,7 @@ def test_extd_understands_every_command(report: ModuleType, everything: bool) ->
 
 
 def test_files_of_a_step_are_kept_but_not_its_folders(
-    report: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(report, "ROOT", tmp_path)
     made = tmp_path / "work" / "pr"
@@ -47,7 +33,6 @@ def test_files_of_a_step_are_kept_but_not_its_folders(
 
 
 def test_what_lacks_data_is_named(
-    report: ModuleType,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
