@@ -87,6 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--ground-truth", type=Path, required=True)
     given = parser.parse_args(arguments)
+    if len({Path(model).stem for model in given.models}) < len(given.models):
+        parser.error("two models have one name; rename a file, for the table tells them by it")
     truth = load_ground_truth(given.ground_truth)
     paths = find_pictures(given.images, truth)
     pictures = [picture for picture in truth if picture.key in paths]

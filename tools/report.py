@@ -122,6 +122,10 @@ def main() -> int:
         link.unlink(missing_ok=True)
         link.symlink_to(folder.absolute(), target_is_directory=True)
 
+    known = {step.name for step in steps(set(DATA))}
+    for name in arguments.only or ():
+        if name not in known:
+            parser.error(f"--only {name}: choose from {', '.join(sorted(known))}")
     made, lines = [], []
     for step in steps(given):
         if arguments.only and step.name not in arguments.only:

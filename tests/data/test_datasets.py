@@ -133,6 +133,7 @@ def test_pictures_stay_where_they_are_unless_they_are_copied(
         write_dataset(pictures, out, name)
         assert [p.name for p in out.parent.iterdir()] == [out.name]
         assert {one.path.resolve() for one in read_dataset(out)} == {one.path for one in pictures}
+        out.unlink()
         write_dataset(pictures, out, name, copy=True)
         copied = read_dataset(out)
         assert {one.path.relative_to(out.parent / "images").as_posix() for one in copied} == {
@@ -276,6 +277,10 @@ def test_places_that_are_taken_are_refused(pictures: list[Picture], tmp_path: Pa
     with pytest.raises(ValueError, match=r"call it .*images/labels\.json$"):
         write_dataset(pictures, tmp_path / "images", "coco")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["images", "mine"]
+    (tmp_path / "mine.jsonl").write_text("precious")
+    with pytest.raises(FileExistsError, match=r"mine\.jsonl is there already"):
+        write_dataset(pictures, tmp_path / "mine.jsonl", "jsonl")
+    assert (tmp_path / "mine.jsonl").read_text() == "precious"
     (tmp_path / "empty").mkdir()
     write_dataset(pictures, tmp_path / "empty", "voc")
     assert len(read_dataset(tmp_path / "empty")) == 3

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import struct
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -159,9 +160,34 @@ def test_animations_and_formats_that_are_not_written_are_not_replaced(tmp_path: 
         stream = io.BytesIO()
         frames[0].save(stream, suffix[1:], save_all=True, append_images=frames[1:])
         path.write_bytes(stream.getvalue())
-        with pytest.raises(ValueError, match="2 frames"):
+        with pytest.raises(ValueError, match="several frames"):
             check_replaceable(path)
     frames[0].save(tmp_path / "still.jpg")
     check_replaceable(tmp_path / "still.jpg")
     with pytest.raises(ValueError, match="not written"):
         check_replaceable(tmp_path / "a.tiff")
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp"])
+def test_what_would_lose_transparency_or_depth_is_not_replaced(tmp_path: Path, suffix: str) -> None:
+    clear, opaque, gif = (tmp_path / f"{name}.{suffix}" for name in ("clear", "opaque", "palette"))
+    Pillow.new("RGBA", (8, 8), (255, 0, 0, 128)).save(clear)
+    Pillow.new("RGBA", (8, 8), (255, 0, 0, 255)).save(opaque)
+    check_replaceable(opaque)
+    with pytest.raises(ValueError, match="transparent"):
+        check_replaceable(clear)
+    if suffix == "png":
+        Pillow.new("P", (8, 8)).save(gif, transparency=0)
+        with pytest.raises(ValueError, match="transparent"):
+            check_replaceable(gif)
+        Pillow.fromarray(np.full((8, 8), 40_000, np.uint16)).save(tmp_path / "deep.png")
+        with pytest.raises(ValueError, match="16 bits"):
+            check_replaceable(tmp_path / "deep.png")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are Unicode elsewhere")
+def test_a_name_that_is_not_utf_8_can_be_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "b\udce9.png"
+    Pillow.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "a.png").rename(path)
+    check_replaceable(path)

@@ -43,3 +43,12 @@ def test_what_lacks_data_is_named(
     out = capsys.readouterr().out
     assert "skipped pr: needs --wider" in out
     assert "skipped ablation: needs --ablation" in out
+
+
+def test_an_unknown_table_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["report.py", "--only", "benhc"])
+    with pytest.raises(SystemExit):
+        report.main()
+    assert "--only benhc: choose from" in capsys.readouterr().err

@@ -122,6 +122,13 @@ def test_the_table_keeps_the_order_of_the_grid_and_leaves_out_what_is_not_done(
     assert finished(grid, tmp_path, "a") == [result]
 
 
+def test_a_result_of_another_version_is_named(grid: Grid, tmp_path: Path) -> None:
+    (tmp_path / "giou").mkdir()
+    (tmp_path / "giou" / RESULT).write_text('{"variant": "giou"}', encoding="utf-8")
+    with pytest.raises(ValueError, match=r"result\.json is not a result of this version"):
+        finished(grid, tmp_path, "a")
+
+
 def test_the_loss_of_a_run_is_that_of_its_last_third(tmp_path: Path) -> None:
     rows = "\n".join(f"{step},{loss}" for step, loss in enumerate([9, 9, 9, 9, 1, 3]))
     (tmp_path / LOG).write_text(f"step,loss\n{rows}\n", encoding="utf-8")

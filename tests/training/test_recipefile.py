@@ -111,6 +111,9 @@ def test_a_recipe_without_pictures_takes_those_given(tmp_path: Path) -> None:
     given = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
     recipe = load_recipe(path, data=given)
     assert [dataset.path for dataset in recipe.data.sets] == [str(path) for path in given]
+    path.write_text("model: extd-lite-nano\niterations: 5\ndata: {max_unreadable: 0.1}\n")
+    recipe = load_recipe(path, data=given[:1])
+    assert (len(recipe.data.sets), recipe.data.max_unreadable) == (1, 0.1)
 
 
 def test_another_model_does_not_take_the_network_of_a_recipe(tmp_path: Path) -> None:

@@ -220,7 +220,7 @@ def write_dataset(
     Raises:
         ValueError: the format is not known, `out` has another suffix, or the size of a picture
             is not known.
-        FileExistsError: the new folder is not empty.
+        FileExistsError: the new folder is not empty, or the file is there already.
         FileNotFoundError: a picture that is to be linked or copied is missing.
     """
     chosen = find_format(format)
@@ -236,6 +236,8 @@ def write_dataset(
     elif out.suffix.lower() != chosen.suffix or out.is_dir():
         file = out / f"labels{chosen.suffix}" if out.is_dir() else out.with_suffix(chosen.suffix)
         raise ValueError(f"{chosen.title} is one {chosen.suffix} file; call it {file}")
+    elif out.exists():
+        raise FileExistsError(f"{out} is there already; give another name, or remove it")
     elif copy:
         folder = out.parent / "images"
         with _whole_folder(folder) as partial:

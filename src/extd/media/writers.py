@@ -16,7 +16,7 @@ import numpy as np
 
 from extd.faces import Faces
 from extd.files import whole_file
-from extd.images import Image
+from extd.images import JPEG, Image
 from extd.media.formats import coco_json
 from extd.media.metadata import NO_METADATA, Metadata
 from extd.media.sources import real_path
@@ -193,12 +193,24 @@ def write_picture(
 
 
 def check_replaceable(path: Path) -> None:
-    """Refuse to replace a picture by one that has less in it.
+    """Refuse to replace a picture by one that has less in it than what covers its faces.
 
     Raises:
-        ValueError: its format is not written, or it has several frames or pages.
+        ValueError: its format is not written, it has several frames or pages, transparent parts
+            or 16 bits a channel.
+        OSError: it cannot be read.
     """
     if path.suffix.lower() not in WRITTEN_AS_READ:
-        raise ValueError(f"{path} cannot be replaced: this format is not written")
-    if (frames := cv2.imcount(str(path))) > 1:
-        raise ValueError(f"{path} cannot be replaced: it has {frames} frames, one would stay")
+        raise ValueError(f"{path} cannot be replaced: this format is not written; give --out")
+    data = path.read_bytes()
+    if data.startswith(JPEG):
+        return
+    # From bytes, for OpenCV crashes over names that are not UTF-8.
+    frames = cv2.imdecodemulti(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED, None, (0, 2))[1]
+    if len(frames) > 1:
+        raise ValueError(f"{path} cannot be replaced: it has several frames, one would stay")
+    for frame in frames:
+        if frame.dtype != np.uint8:
+            raise ValueError(f"{path} cannot be replaced: of its 16 bits a channel 8 would stay")
+        if frame.ndim == 3 and frame.shape[2] == 4 and frame[..., 3].min() < 255:
+            raise ValueError(f"{path} cannot be replaced: its transparent parts would not stay so")

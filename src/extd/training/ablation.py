@@ -175,7 +175,14 @@ def late_loss(folder: Path) -> float:
 
 
 def _read(folder: Path) -> Result:
-    return Result(**json.loads((folder / RESULT).read_text(encoding="utf-8")))
+    path = folder / RESULT
+    try:
+        return Result(**json.loads(path.read_text(encoding="utf-8")))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} is not a result of this version ({error}); remove it, and the variant is "
+            "measured again"
+        ) from error
 
 
 def finished(grid: Grid, out: Path, test: str) -> list[Result]:

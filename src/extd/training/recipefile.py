@@ -45,7 +45,9 @@ def load_recipe(
         for key, value in (changes or {}).items():
             _change(content, key, value)
         if data and isinstance(content, dict):
-            content.setdefault("data", {"sets": [{"path": str(path)} for path in data]})
+            given = [{"path": str(one)} for one in data]
+            if isinstance(content.setdefault("data", {}), dict):
+                content["data"].setdefault("sets", given)
         recipe: Recipe = _build(Recipe, _with_network(content, model), "")
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None

@@ -14,7 +14,6 @@ import torch
 from rich.console import Console
 from torch.profiler import profile as profiler
 
-from extd.data.datasets import read_dataset
 from extd.data.picture import Picture
 from extd.training.batches import Batch, open_feed
 from extd.training.distributed import Processes, processes
@@ -33,7 +32,7 @@ from extd.training.state import State, new_state, rate_at, restore, save, set_mo
 from extd.training.step import Stepper, choose_precision, compare_modes
 from extd.training.store import PictureStore, open_store, sampling_shares, sift
 from extd.training.teacher import Teacher, load_teacher
-from extd.training.validation import average_precision
+from extd.training.validation import average_precision, open_validation
 
 CHECKPOINT = "checkpoint.pt"
 LOG_SECONDS = 5.0
@@ -83,7 +82,8 @@ def train(
         with here.one_first():
             store, weights = open_pictures(recipe, cache or default_cache(), console)
         shares = sampling_shares(store.pictures, weights)
-        validation = read_dataset(Path(recipe.validation.path)) if recipe.validation.path else []
+        measured = recipe.validation.path if here.leads else ""
+        validation = open_validation(measured) if measured else []
         teacher = None
         if recipe.distillation.teacher:
             teacher = load_teacher(
@@ -197,7 +197,9 @@ def _loop(
             if journal is not None:
                 journal.add(state.step, rate, report, seconds, waited)
                 due = last or state.step % recipe.save_every == 0
-                if state.step == min(recipe.save_every, recipe.iterations):
+                # Synchronised norms would wait for processes that do not compare.
+                alone = here.world == 1 or not recipe.compute.sync_norms
+                if alone and state.step == min(recipe.save_every, recipe.iterations):
                     compare_modes(stepper, batch, console)
                 if due or seconds - logged > LOG_SECONDS:
                     journal.flush()

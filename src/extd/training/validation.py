@@ -7,12 +7,29 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from extd.data.datasets import read_dataset
 from extd.data.picture import Picture
+from extd.data.pixels import read_pixels
 from extd.detector import Detector
 from extd.measure.labelled import evaluate_labelled
 from extd.measure.protocols import single
 from extd.models.export import export_onnx
 from extd.models.network import TorchNetwork
+
+
+def open_validation(path: str) -> list[Picture]:
+    """The pictures to measure on, each read once before hours of training depend on it.
+
+    Raises:
+        FileNotFoundError: the labels or a picture are missing.
+        ValueError: a picture is broken, or none has a face.
+    """
+    pictures = read_dataset(Path(path))
+    if not any(len(picture.boxes) for picture in pictures):
+        raise ValueError(f"validation.path: no picture of {path} has a labelled face")
+    for picture in pictures:
+        read_pixels(picture.path)
+    return pictures
 
 
 def average_precision(
