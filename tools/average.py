@@ -29,7 +29,9 @@ def main() -> None:
         for name, value in mean.state_dict().items():
             if value.is_floating_point():
                 value.copy_(torch.stack([state[name] for state in states]).mean(0))
-    save_network(mean, arguments.out, notes)
+    # What one of them was measured at is not true of the mean.
+    kept = {key: value for key, value in notes.items() if not key.startswith("ap")}
+    save_network(mean, arguments.out, kept)
 
 
 if __name__ == "__main__":

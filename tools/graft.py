@@ -67,7 +67,9 @@ def main() -> None:
         fresh = graft(old, new, [tuple(move) for move in arguments.move])
     except (FileNotFoundError, ValueError) as error:
         parser.error(str(error))
-    save_network(new, arguments.out, notes)
+    # What the old network was measured at is not true of the new one.
+    kept = {key: value for key, value in notes.items() if not key.startswith("ap")}
+    save_network(new, arguments.out, kept)
     print(
         f"{len(new.state_dict()) - len(fresh)} tensors taken; fresh: {', '.join(fresh) or 'none'}"
     )

@@ -23,9 +23,10 @@ def test_weights_are_averaged_number_by_number_and_other_networks_refused(tmp_pa
     paths = [tmp_path / f"{name}.safetensors" for name in ("a", "b", "other", "mean")]
     networks = [Extd(parse_name("extd-lite-nano")) for _ in range(2)]
     for network, path in zip(networks, paths[:2], strict=True):
-        save_network(network, path, {})
+        save_network(network, path, {"ap": {"easy": 0.9}, "ap_images": 3})
     save_network(Extd(parse_name("extd-lite")), paths[2], {})
     assert run(paths[3], *paths[:2]).returncode == 0
+    assert load_network(paths[3])[1] == {}
     states = [network.state_dict() for network in networks]
     for name, value in load_network(paths[3])[0].state_dict().items():
         wanted = sum(state[name] for state in states) / 2

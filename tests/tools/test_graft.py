@@ -27,7 +27,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 def test_a_block_of_the_backbone_begins_the_tower(tmp_path: Path) -> None:
     old = Extd(parse_name("extd-lite-nano"))
-    save_network(old, tmp_path / "old.safetensors", {"training": "long"})
+    save_network(old, tmp_path / "old.safetensors", {"training": "long", "ap": {"easy": 0.9}})
     (tmp_path / "recipe.yaml").write_text(RECIPE)
     files = [tmp_path / "old.safetensors", tmp_path / "recipe.yaml", tmp_path / "new.safetensors"]
     done = run(*files, "--move", "backbone.blocks.3", "tower.0")
