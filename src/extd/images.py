@@ -97,7 +97,7 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image:
         # A pipe can be read only once.
         if not path.is_file():
             return _decode(path.read_bytes(), str(path), max_pixels)
-        return _decode(_content(path), str(path), max_pixels, path)
+        return _decode(file_content(path), str(path), max_pixels, path)
     if isinstance(source, Buffer):
         return _decode(source, "the picture in memory", max_pixels)
     if isinstance(source, np.ndarray):
@@ -118,7 +118,7 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image:
     raise ValueError(f"{source!r} is no picture; give a path, bytes, a file, an array or a tensor")
 
 
-def _content(path: Path) -> Buffer:
+def file_content(path: Path) -> Buffer:
     """The bytes of a file; large ones stay on disk until they are needed."""
     if path.stat().st_size > LARGE:
         return np.memmap(path, np.uint8, "r").data

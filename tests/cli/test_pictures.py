@@ -8,12 +8,13 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from extd.cli.app import main
-from extd.cli.pictures import INFERENCE, work_through
+from extd.cli.pictures import INFERENCE, is_large, work_through
 from extd.detector import Detector, Options
 from extd.images import MAX_PIXELS, read_image
 from extd.images import Image as Pixels
@@ -162,3 +163,12 @@ def test_results_come_in_the_order_of_the_sources(draw: Draw, toy: str, threads:
     assert isinstance(made[2], ValueError)
     assert made[3] == (Path("d.png"), (48, 64, 3))
     assert made[4] is None
+
+
+def test_a_large_picture_is_known_whatever_its_file_tells_last(tmp_path: Path) -> None:
+    pixels = np.zeros((4100, 4200), np.uint8)
+    for suffix in ("tiff", "png"):
+        cv2.imwrite(str(tmp_path / f"a.{suffix}"), pixels)
+        assert is_large(tmp_path / f"a.{suffix}", 10**9)
+        assert not is_large(tmp_path / f"a.{suffix}", 10**7)
+    assert not is_large(tmp_path / "missing.png", 10**9)

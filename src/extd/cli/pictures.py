@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 SEARCH = Group("What to look for", sort_key=2)
 
-HEAD = 1 << 16
-"""Bytes in which the size of a picture is looked for."""
-
 Result = TypeVar("Result")
 
 
@@ -182,7 +179,7 @@ def _begin(
         ValueError: the picture cannot be read, or is too large; the message names it.
         OSError: likewise.
     """
-    if is_video(source.path) or _is_large(source.path, max_pixels):
+    if is_video(source.path) or is_large(source.path, max_pixels):
         return partial(_whole, detector, source, work, max_pixels)
     image = read_picture(source, max_pixels)
     chosen = detector.of_many(image)
@@ -192,15 +189,17 @@ def _begin(
     return lambda: result
 
 
-def _is_large(path: Path, max_pixels: int) -> bool:
+def is_large(path: Path, max_pixels: int) -> bool:
     """Whether a picture is to be read when its turn comes."""
     from extd.headers import encoded_size
+    from extd.images import file_content
     from extd.tiles import LARGE
 
     # Whether it can be read, reading tells; a pipe can be read only once.
     if path.is_file():
-        with suppress(OSError), path.open("rb") as file:
-            width, height = encoded_size(file.read(HEAD)) or (0, 0)
+        with suppress(OSError, ValueError):
+            # TIFF may tell the size at its end.
+            width, height = encoded_size(file_content(path)) or (0, 0)
             return LARGE < width * height <= max_pixels
     return False
 
