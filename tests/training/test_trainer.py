@@ -102,6 +102,22 @@ def test_a_resumed_run_keeps_the_precision_that_was_timed(
     assert told == [(0, kept), (1, kept)]
 
 
+def test_a_resumed_run_does_not_need_the_weights_that_it_began_with(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    recipe = dataclasses.replace(recipe, iterations=1)
+    first = train(recipe, tmp_path / "first", device="cpu", cache=tmp_path)
+    begun = dataclasses.replace(recipe, init=str(first))
+    train(begun, tmp_path / "run", device="cpu", cache=tmp_path)
+    first.unlink()
+    longer = dataclasses.replace(begun, iterations=2)
+    _, notes = load_network(
+        train(longer, tmp_path / "run", resume=True, device="cpu", cache=tmp_path)
+    )
+    assert str(notes["training"]).startswith("2 steps")
+    assert "after 1 steps" in str(notes["training"])
+
+
 def test_a_finished_run_is_left_as_it_is(
     recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -150,8 +151,11 @@ def open_state(
     feed = recipe.compute.feed
     if feed == "auto":
         feed = "device" if here.device.type == "cuda" else "cpu"
-    state = new_state(recipe, here.device, fingerprint(store.pictures), feed, teacher)
-    if (out / CHECKPOINT).exists():
+    begun = (out / CHECKPOINT).exists()
+    # The checkpoint has all weights: those that the run began with need not be there any more.
+    initial = replace(recipe, init="") if begun else recipe
+    state = new_state(initial, here.device, fingerprint(store.pictures), feed, teacher)
+    if begun:
         restore(state, out / CHECKPOINT, recipe)
     # What was timed once stays, so that a resumed run computes alike; a recipe may insist.
     if recipe.compute.precision != "auto" or not state.precision:
