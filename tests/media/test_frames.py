@@ -114,9 +114,22 @@ def test_a_real_capture_is_read_to_its_end(film: Film) -> None:
     assert int(last.image[40, 40, 1]) == pytest.approx(76, abs=3)
 
 
+def test_a_network_camera_that_stops_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: Counter(5))
+    *frames, last = open_source("rtsp://me:secret@door/1")
+    assert {frame.name for frame in frames} == {"rtsp://door/1"}
+    assert isinstance(last, Fault)
+    assert "rtsp://door/1 stopped giving pictures" in str(last.error)
+    assert all(isinstance(frame, Frame) for frame in open_source("camera:0"))
+
+
 def test_a_camera_that_is_not_there_is_told() -> None:
     (fault,) = open_source("rtsp://127.0.0.1:9/nothing")
     assert isinstance(fault, Fault)
     assert "rtsp://127.0.0.1:9/nothing gives no pictures" in str(fault.error)
+    (fault,) = open_source("rtsp://me:secret@127.0.0.1:9/nothing")
+    assert isinstance(fault, Fault)
+    assert fault.name == "rtsp://127.0.0.1:9/nothing"
+    assert "secret" not in str(fault.error)
     with pytest.raises(ValueError, match="camera:front is no camera"):
         next(open_source("camera:front"))

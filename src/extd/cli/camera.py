@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 def watch(detector: Detector, address: str, span: Span, json: str | None, csv: str | None) -> int:
     """Find faces in what a camera shows until Ctrl-C, which is no error here; the exit code."""
+    from extd.media.frames import without_password
+
     quiet = STDOUT in {json, csv}
     bar = progress_bar("{task.description}", hidden=quiet and sys.stdout.isatty())
     with ExitStack() as stack:
@@ -50,8 +52,8 @@ def watch(detector: Detector, address: str, span: Span, json: str | None, csv: s
         )
     if tally.error is not None:
         print_error(str(tally.error))
-    done = f"{count(tally.faces, 'face')} in {count(tally.frames, 'frame')} of {address}"
-    print_line(Console(quiet=quiet), done)
+    done = f"{count(tally.faces, 'face')} in {count(tally.frames, 'frame')}"
+    print_line(Console(quiet=quiet), f"{done} of {without_password(address)}")
     return 1 if tally.error else 0
 
 
@@ -74,20 +76,22 @@ def detect_camera(
         csv_stream: gets the `frame_csv_lines`.
         bar: shows the speed.
     """
-    from extd.media.frames import open_source
+    from extd.media.frames import open_source, without_password
     from extd.media.writers import json_line
 
     tally = Tally()
     with (
-        reported(tally, address),
+        reported(tally, without_password(address)),
         after_ctrl_c() as stopped,
         closing(open_source(address)) as frames,
     ):
         chosen = within(frames, span)
-        for frame, faces in look(detector, chosen, address, None, tally, stopped, bar):
+        for frame, faces in look(
+            detector, chosen, without_password(address), None, tally, stopped, bar
+        ):
             write_lines(frame, faces, json_stream, csv_stream)
     if json_stream is not None and tally.error is not None:
-        json_stream.write(json_line(address, tally.error))
+        json_stream.write(json_line(without_password(address), tally.error))
     return tally
 
 

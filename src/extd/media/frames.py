@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
@@ -66,6 +67,11 @@ def is_camera(source: str) -> bool:
     return source.startswith((CAMERA, *NETWORK))
 
 
+def without_password(address: str) -> str:
+    """The address of a camera as results and messages may tell it: without user and password."""
+    return re.sub(r"(?<=://)[^/]*@", "", address)
+
+
 def _read_picture(path: Path) -> Frame | Fault:
     """A picture file as a frame."""
     try:
@@ -92,12 +98,15 @@ def _read_camera(address: str) -> Iterator[Frame | Fault]:
             PATIENCE,
         ]
         camera = cv2.VideoCapture(address, cv2.CAP_FFMPEG, limits)
+    name = without_password(address)
     count = 0
-    for frame in newest(camera, address):
+    for frame in newest(camera, name):
         yield frame
         count += 1
     if count == 0:
-        yield Fault(address, OSError(f"{address} gives no pictures; is it there, and free?"))
+        yield Fault(name, OSError(f"{name} gives no pictures; is it there, and free?"))
+    elif address.startswith(NETWORK):
+        yield Fault(name, OSError(f"{name} stopped giving pictures after {count:,}"))
 
 
 def newest(camera: Camera, name: str) -> Iterator[Frame]:
