@@ -282,6 +282,8 @@ def test_a_bad_picture_ends_many_after_the_results_before_it(
     assert len(next(results)) == 0
     with pytest.raises(ValueError, match=r"picture 2: .*broken\.jpg"):
         next(results)
+    with pytest.raises(OSError, match=r"picture 0: .*too long"):
+        list(detector.detect_many(["x" * 300]))
     with pytest.raises(FileNotFoundError, match=r"absent\.jpg"):
         list(detector.detect_many([tmp_path / "absent.jpg"]))
 

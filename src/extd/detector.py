@@ -141,6 +141,7 @@ class Detector:
 
         Raises:
             FileNotFoundError: there is no such file.
+            OSError: it cannot be opened, as without permission.
             ValueError: the name is unknown or has no weights, the file is no exported detector,
                 the first provider does not run here, or `options` are not `Options`.
         """
@@ -159,6 +160,7 @@ class Detector:
 
         Raises:
             FileNotFoundError: there is no such file.
+            OSError: it cannot be opened, as without permission.
             ValueError: the picture cannot be read, the message names it; `options` are not
                 `Options`.
         """
@@ -180,6 +182,7 @@ class Detector:
 
         Raises:
             FileNotFoundError: there is no such file; the message gives its position, from 0.
+            OSError: it cannot be opened, as without permission; likewise.
             ValueError: a picture cannot be read; likewise.
         """
         if isinstance(images, str | bytes):
@@ -223,6 +226,8 @@ class Detector:
             image = read_image(source)
         except (ValueError, FileNotFoundError) as error:
             raise type(error)(f"picture {position}: {error}") from error
+        except OSError as error:
+            raise OSError(error.errno, f"picture {position}: {error.strerror}", source) from error
         chosen = self.of_many(image)
         if chosen is self:
             return partial(self._find, image, options)

@@ -75,6 +75,7 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image:
 
     Raises:
         FileNotFoundError: there is no such file.
+        OSError: it cannot be opened, as without permission.
         ValueError: the file is broken, empty, too large or of another format; the array has
             another shape, type or range, or holds NaN.
     """
