@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 SEARCH = Group("What to look for", sort_key=2)
 
+HEAD = 1 << 16
+"""Bytes in which the size of a picture is looked for first."""
+
 Result = TypeVar("Result")
 
 
@@ -197,9 +200,10 @@ def is_large(path: Path, max_pixels: int) -> bool:
 
     # Whether it can be read, reading tells; a pipe can be read only once.
     if path.is_file():
-        with suppress(OSError, ValueError):
-            # TIFF may tell the size at its end.
-            width, height = encoded_size(file_content(path)) or (0, 0)
+        with suppress(OSError, ValueError), path.open("rb") as file:
+            # Only few, as TIFF, tell the size far behind; the others are not read twice.
+            size = encoded_size(file.read(HEAD)) or encoded_size(file_content(path))
+            width, height = size or (0, 0)
             return LARGE < width * height <= max_pixels
     return False
 
