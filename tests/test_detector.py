@@ -313,6 +313,8 @@ def test_one_path_is_not_taken_for_many(detector: Detector) -> None:
         ({"rotations": (0, 45)}, "rotations is 45; give 0, 90, 180 or 270"),
         ({"rotations": ()}, r"rotations is \(\); give one or more"),
         ({"rotations": "90"}, r"rotations are \('9', '0'\); give numbers"),
+        ({"scales": None}, "scales are None; give numbers"),
+        ({"longest": float("inf")}, "longest is inf; give 1 or more pixels"),
         ({"tile": 255}, "tile is 255; give 0 or 256 or more"),
         ({"tile": 300.5}, r"tile is 300\.5; give a whole number"),
         ({"tile": float("inf")}, "tile is inf; give a whole number"),

@@ -1,15 +1,28 @@
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections.abc import Iterator
 
 import pytest
 
-from extd.readahead import read_ahead
+from extd.readahead import cores, read_ahead
 
 
 def reading() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("extd-read")]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems bind no process to cores")
+def test_cores_are_those_that_the_process_may_use() -> None:
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        assert cores() == 1
+    finally:
+        os.sched_setaffinity(0, before)
+    assert cores() == len(before)
 
 
 def test_results_come_in_the_order_of_the_items() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from extd.models.checkpoint import load_network, save_network
+from extd.models.checkpoint import load_network, save_network, unmeasured
 
 
 def main() -> None:
@@ -29,9 +29,7 @@ def main() -> None:
         for name, value in mean.state_dict().items():
             if value.is_floating_point():
                 value.copy_(torch.stack([state[name] for state in states]).mean(0))
-    # What one of them was measured at is not true of the mean.
-    kept = {key: value for key, value in notes.items() if not key.startswith("ap")}
-    save_network(mean, arguments.out, kept)
+    save_network(mean, arguments.out, unmeasured(notes))
 
 
 if __name__ == "__main__":

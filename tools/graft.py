@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from extd.models.checkpoint import load_network, save_network
+from extd.models.checkpoint import load_network, save_network, unmeasured
 from extd.models.network import TorchNetwork, build_network
 from extd.training.recipefile import load_recipe
 
@@ -67,9 +67,7 @@ def main() -> None:
         fresh = graft(old, new, [tuple(move) for move in arguments.move])
     except (FileNotFoundError, ValueError) as error:
         parser.error(str(error))
-    # What the old network was measured at is not true of the new one.
-    kept = {key: value for key, value in notes.items() if not key.startswith("ap")}
-    save_network(new, arguments.out, kept)
+    save_network(new, arguments.out, unmeasured(notes))
     print(
         f"{len(new.state_dict()) - len(fresh)} tensors taken; fresh: {', '.join(fresh) or 'none'}"
     )

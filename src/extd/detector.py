@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from extd.catalog import DEFAULT_MODEL
 from extd.faces import Faces
 from extd.images import Image, ImageSource, read_image, resize
 from extd.poses import Pose, posed, upright
-from extd.readahead import read_ahead
+from extd.readahead import cores, read_ahead
 from extd.runtime import CPU, Network
 from extd.tiles import LARGE, SIDE, STRIDE, Detections, look_in_tiles, shrink
 
@@ -77,10 +76,13 @@ class Options:
         """
         for name, example in (("scales", "(0.5, 1, 2)"), ("rotations", "(0, 90)")):
             values: Any = getattr(self, name)
-            values = (values,) if isinstance(values, Real) else tuple(values)
-            object.__setattr__(self, name, values)
-            if not all(isinstance(value, Real) for value in values):
+            if isinstance(values, Real):
+                values = (values,)
+            elif isinstance(values, Iterable):
+                values = tuple(values)
+            if not (isinstance(values, tuple) and all(isinstance(v, Real) for v in values)):
                 raise ValueError(f"{name} are {values!r}; give numbers, as in {example}")
+            object.__setattr__(self, name, values)
         numbers = ("threshold", "nms_iou", "top_k", "min_face", "overlap", *OPTIONAL)
         for name in numbers:
             value = getattr(self, name)
@@ -103,7 +105,7 @@ class Options:
             ("max_faces", self.max_faces, max_faces >= 1, "1 or more"),
             ("min_face", self.min_face, self.min_face >= 0, "0 or more pixels"),
             ("max_face", self.max_face, max_face >= self.min_face, "min_face or more pixels"),
-            ("longest", self.longest, longest >= 1, "1 or more pixels"),
+            ("longest", self.longest, 1 <= longest < math.inf, "1 or more pixels"),
             ("scales", self.scales, len(self.scales) > 0, "one or more factors"),
             *(("scales", s, 0 < s < math.inf, "factors above 0") for s in self.scales),
             ("rotations", self.rotations, len(self.rotations) > 0, "one or more angles"),
@@ -199,7 +201,7 @@ class Detector:
     @cached_property
     def at_once(self) -> int:
         """How many of many pictures are looked at side by side: as many as threads compute."""
-        return self.network.threads or os.cpu_count() or 1
+        return self.network.threads or cores()
 
     @cached_property
     def serial(self) -> Detector:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -50,6 +51,13 @@ def read_ahead(
             yield _next(waiting)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def cores() -> int:
+    """How many cores this process may use: `taskset` and job schedulers leave it some of all."""
+    # Linux alone has it.
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _next(waiting: deque[tuple[Item, Future[Result]]]) -> tuple[Item, Result]:

@@ -77,6 +77,12 @@ def test_it_is_told_that_there_is_no_run_to_go_on_with(recipe: Path, capsys: Cap
     assert f"{folder} holds no run to go on with: this one begins" in told
 
 
+def test_a_run_does_not_replace_its_recipe(recipe: Path, capsys: Captured) -> None:
+    assert main(["train", str(recipe), "--out", str(recipe.parent), "--resume"]) == 2
+    assert "choose another --out" in capsys.readouterr().err
+    assert recipe.read_text(encoding="utf-8") == SMALL
+
+
 def test_a_missing_recipe_is_named(capsys: Captured) -> None:
     assert main(["train", "missing.yaml", "--out", "run"]) == 2
     assert "missing.yaml" in capsys.readouterr().err

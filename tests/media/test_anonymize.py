@@ -162,6 +162,8 @@ def test_faces_of_another_picture_are_refused() -> None:
         ({"strength": 0}, "strength is 0"),
         ({"method": "image"}, "needs a picture"),
         ({"picture": noise()}, "no other method"),
+        ({"method": "image", "picture": noise()[..., 0]}, r"uint8 \[60, 80\]; give uint8"),
+        ({"method": "image", "picture": noise()[:0]}, r"uint8 \[0, 80, 3\]; give uint8"),
         ({"keep": ((10, 0, 10, 5),)}, "10,0,10,5"),
     ],
 )

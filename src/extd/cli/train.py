@@ -68,7 +68,10 @@ def train(
 
         with usage():
             chosen = load_recipe(recipe, data or (), model)
-        if resume and not (out / trainer.CHECKPOINT).exists():
+        begins = not (out / trainer.CHECKPOINT).exists()
+        if begins and recipe.resolve() == (out / "recipe.yaml").resolve():
+            raise UsageError(f"the run would write its recipe over {recipe}; choose another --out")
+        if begins and resume:
             print_line(console, f"{out} holds no run to go on with: this one begins")
         weights = trainer.train(
             chosen,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from extd.boxes import Boxes, area, longer_side
 from extd.faces import Faces
 from extd.images import Image
-from extd.media.regions import around, check_size, copied
+from extd.media.regions import around, check_image, check_size, copied
 
 Method = Literal["blur", "pixelate", "solid", "image"]
 Shape = Literal["ellipse", "box"]
@@ -77,6 +77,8 @@ class Covering:
             raise ValueError(f"strength is {self.strength}; give a factor above 0")
         if (self.method == "image") != (self.picture is not None):
             raise ValueError("the method image needs a picture, and no other method takes one")
+        if self.picture is not None:
+            check_image(self.picture)
         for x1, y1, x2, y2 in self.keep:
             # Written so that NaN fails too.
             if not (x1 < x2 and y1 < y2):

@@ -35,18 +35,27 @@ def copied(image: Image, out: Image | None) -> Image:
     return out
 
 
+def check_image(image: Image) -> None:
+    """Refuse what is no picture.
+
+    Raises:
+        ValueError: `image` is not uint8 [H, W, 3], or has no pixel.
+    """
+    given: object = image
+    if not isinstance(given, np.ndarray):
+        raise ValueError(f"the image is {given!r}; give what extd.read_image makes of it")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        what = f"{image.dtype} {list(image.shape)}"
+        raise ValueError(f"the image is {what}; give uint8 [H, W, 3], as extd.read_image does")
+
+
 def check_size(image: Image, faces: Faces) -> None:
     """Refuse faces of another picture, and what is no picture.
 
     Raises:
         ValueError: `image` is not uint8 [H, W, 3]; `faces` are of a picture of another size.
     """
-    given: object = image
-    if not isinstance(given, np.ndarray):
-        raise ValueError(f"the image is {given!r}; give what extd.read_image makes of it")
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        what = f"{image.dtype} {list(image.shape)}"
-        raise ValueError(f"the image is {what}; give uint8 [H, W, 3], as extd.read_image does")
+    check_image(image)
     height, width = image.shape[:2]
     if (faces.width, faces.height) != (width, height):
         raise ValueError(

@@ -83,6 +83,11 @@ def _config(metadata: dict[str, str]) -> NetworkConfig:
     return S3fdConfig(**fields) if "backbone" in fields else ExtdConfig(**fields)
 
 
+def unmeasured(notes: dict[str, object]) -> dict[str, object]:
+    """The notes without what the weights were measured at, which is not true of changed ones."""
+    return {key: value for key, value in notes.items() if not key.startswith("ap")}
+
+
 def convert_official(path: Path, upsampling: Upsampling = "fit") -> Extd:
     """The network in evaluation mode from an EXTD_32/48/64.pth of the paper's authors.
 
