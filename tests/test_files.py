@@ -20,6 +20,14 @@ def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
     assert [p.name for p in target.parent.iterdir()] == ["a.jpg"]
 
 
+def test_names_may_be_long_and_files_be_written_at_the_same_time(tmp_path: Path) -> None:
+    target = tmp_path / ("x" * 251 + ".jpg")
+    with whole_file(target) as first, whole_file(target) as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert target.read_text() == "first"
+
+
 def test_an_error_keeps_what_was_there(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     target.write_text("before")

@@ -43,6 +43,10 @@ def test_every_format_tells_its_size(kind: str, size: tuple[int, int]) -> None:
     assert encoded_size(memoryview(bytearray(encoded(kind, *size)))) == size
 
 
+def test_an_offset_beyond_all_files_is_damage() -> None:
+    assert encoded_size(b"II+\0\x08\0\0\0" + b"\xff" * 8) is None
+
+
 def test_a_thumbnail_is_not_the_picture() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from extd import images
 from extd.images import read_image
 
 Pixels = NDArray[np.uint8]
@@ -83,6 +84,17 @@ def test_every_kind_of_file_has_the_pixels_that_pil_sees(kind: str) -> None:
     image = read_image(data)
     assert image.flags.c_contiguous
     assert_close(image, seen_by_pil(data), levels=2)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_large_tiff_is_turned_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, orientation: int
+) -> None:
+    path = tmp_path / "a.tif"
+    Image.fromarray(QUADRANTS).save(path, tiffinfo={0x0112: orientation})
+    expected = read_image(path)
+    monkeypatch.setattr(images, "LARGE", 0)
+    assert np.array_equal(read_image(path), expected)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -6,6 +6,7 @@
 """
 
 import importlib
+import os
 import typing
 
 if typing.TYPE_CHECKING:
@@ -20,6 +21,9 @@ if typing.TYPE_CHECKING:
     from extd.media.video import Span
     from extd.media.videowriter import write_video
     from extd.media.writers import write
+
+# ONNX Runtime reads it once, when it is imported: nobody is to be told whose faces are covered.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
 __all__ = [

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_numbers = itertools.count()
+"""Of the files that this process writes, so that no two threads write one."""
 
 
 @contextmanager
@@ -15,8 +19,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     An error leaves what `path` held before. The folder is made.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays: encoders choose the format by it.
-    partial = path.with_name(f".{os.getpid()}.partial.{path.name}")
+    # The suffix stays: encoders choose the format by it. The name may be as long as names can be.
+    partial = path.with_name(f".{os.getpid()}.{next(_numbers)}.partial{path.suffix}")
     try:
         yield partial
         partial.replace(path)

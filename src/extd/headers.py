@@ -34,7 +34,8 @@ def encoded_size(data: Buffer) -> Size | None:
             return _tiff(data)
         if head[4:8] == b"ftyp":
             return _avif(data)
-    except (struct.error, IndexError):
+    # BigTIFF can point further than any file reaches.
+    except (struct.error, IndexError, OverflowError):
         pass
     return None
 

@@ -151,6 +151,9 @@ def _decode(data: Buffer, name: str, max_pixels: int, path: Path | None = None) 
             # JPEG that is cut off for whole.
             elif data[:2] != JPEG or cv2.imdecode(content, GLANCE) is not None:
                 image = cv2.imread(name, None, flags)
+                # It fails over TIFF that lies on its side.
+                if image is None:
+                    image = cv2.imdecode(content, flags)
             else:
                 image = None
     except cv2.error as error:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +52,16 @@ def test_the_help_of_a_command_describes_every_option(command: str, capsys: Capt
         assert rows, option
         description = rows[0].strip("│* ").removeprefix(option).strip()
         assert " " in description, option
+
+
+def test_streams_may_be_closed_as_some_services_do(tmp_path: Path) -> None:
+    picture = Path(__file__).resolve().parents[2] / "examples" / "astronaut.jpg"
+    command = f"extd detect {picture} --json faces.jsonl <&- >&- 2>&-".replace(
+        "extd", f"{sys.executable} -m extd", 1
+    )
+    result = subprocess.run(["sh", "-c", command], cwd=tmp_path, check=False)
+    assert result.returncode == 0
+    assert json.loads((tmp_path / "faces.jsonl").read_text())["faces"]
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["detect", "--help"], ["--version"]])

@@ -156,6 +156,26 @@ def test_closed_files_and_folders_are_told(draw: Draw, toy: str) -> None:
     assert list(Path("new").iterdir()) == [Path("new/a.png")]
 
 
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="root may read everything")
+def test_what_a_glob_cannot_look_into_is_told(draw: Draw, toy: str) -> None:
+    draw("album/a.png", 255)
+    closed = draw("album/c/d.png").parent
+    closed.chmod(0)
+    as_anyone = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+    command = [*(as_anyone if os.geteuid() == 0 else []), sys.executable, "-m", "extd", "detect"]
+    command += ["album/**/*.png", "album/c/d.png", "--model", toy]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+    finally:
+        closed.chmod(0o700)
+    assert result.returncode == 1
+    assert [line.split("'")[1] for line in result.stderr.splitlines()] == [
+        "album/c",
+        "album/c/d.png",
+    ]
+    assert "1 face in 1 picture, 2 failed" in result.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "target"),
     [

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -85,15 +87,39 @@ def test_in_place_replaces_the_picture_and_what_a_link_means(draw: Draw, toy: st
     assert Path("album/a.png").stat().st_mode & 0o777 == 0o600
 
 
+def test_a_file_of_many_links_is_covered_once_in_place(
+    draw: Draw, toy: str, capsys: Captured
+) -> None:
+    draw("album/a.png", 255)
+    for number in range(5):
+        Path(f"album/b{number}.png").symlink_to("a.png")
+    assert run("album", "--in-place", "--model", toy) == 0
+    assert "1 face in 1 picture" in capsys.readouterr().out
+
+
 def test_in_place_never_loses_frames(draw: Draw, toy: str, capsys: Captured) -> None:
     draw("album/a.bmp", 255)
     frames = [Pillow.new("RGB", (64, 48), color) for color in ("red", "blue")]
     frames[0].save("album/b.webp", save_all=True, append_images=frames[1:])
-    before = [Path(name).read_bytes() for name in ("album/a.bmp", "album/b.webp")]
+    Pillow.new("L", (64, 48), 128).save("album/c.png", transparency=128)
+    before = [path.read_bytes() for path in sorted(Path("album").iterdir())]
     assert run("album", "--in-place", "--model", toy) == 1
-    assert [Path(name).read_bytes() for name in ("album/a.bmp", "album/b.webp")] == before
-    assert sorted(path.name for path in Path("album").iterdir()) == ["a.bmp", "b.webp"]
-    assert "several frames" in capsys.readouterr().err
+    assert [path.read_bytes() for path in sorted(Path("album").iterdir())] == before
+    assert sorted(path.name for path in Path("album").iterdir()) == ["a.bmp", "b.webp", "c.png"]
+    told = capsys.readouterr().err
+    assert "several frames" in told
+    assert "transparent parts" in told
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+def test_the_metadata_of_a_pipe_cannot_be_kept(draw: Draw, toy: str, capsys: Captured) -> None:
+    content = draw("a.png", 255).read_bytes()
+    os.mkfifo("pipe")
+    writer = threading.Thread(target=Path("pipe").write_bytes, args=[content])
+    writer.start()
+    assert run("pipe", "--out", "new", "--keep-metadata", "--model", toy) == 1
+    writer.join()
+    assert "pipe is no file; write it without metadata" in capsys.readouterr().err
 
 
 def test_check_reports_what_stays_uncovered(draw: Draw, toy: str, capsys: Captured) -> None:

@@ -4,6 +4,7 @@ import csv
 import inspect
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -143,6 +144,10 @@ def test_annotated_pictures_keep_the_folders_and_never_meet(draw: Draw, toy: str
         (["album", "--out", "album"], "would replace the picture album/a.png"),
         (["album", "--json=album/a.png"], "would replace the picture album/a.png"),
         (["album", "--csv=new.JPG"], "would replace the picture new.JPG"),
+        (["album", "--csv=album/photo"], "would replace the picture album/photo"),
+        (["album", "--coco=new.heic"], "would replace the picture new.heic"),
+        (["album", "--json=album/link.jsonl"], "would replace the picture album/link.jsonl"),
+        (["album", "--yolo", "x", "--wider", "./x"], "--yolo and --wider both go to x"),
         (["album", "--csv", "--json"], "--json and --csv both go to -"),
         (["album", "--csv", "x", "--json", "x"], "--json and --csv both go to x"),
         (["album", "--threshold", "1.5"], "threshold is 1.5"),
@@ -172,6 +177,9 @@ def test_wrong_usage_is_explained_in_one_line(
     draw: Draw, toy: str, capsys: Captured, arguments: list[str], message: str
 ) -> None:
     picture = draw("album/a.png", 255)
+    # A picture and a link to one, of no picture's name.
+    shutil.copy(picture, "album/photo")
+    Path("album/link.jsonl").symlink_to("a.png")
     before = picture.read_bytes()
     model = [] if "--model" in arguments else ["--model", toy]
     assert main(["detect", *arguments, *model]) == 2
@@ -181,7 +189,7 @@ def test_wrong_usage_is_explained_in_one_line(
     assert err.count("\n") == 1
     assert message in err
     assert picture.read_bytes() == before
-    assert list(Path().rglob("*.*")) == [picture]
+    assert set(Path().rglob("*.*")) == {picture, Path("album/link.jsonl")}
 
 
 def test_options_say_what_to_look_for(draw: Draw, toy: str, capsys: Captured) -> None:

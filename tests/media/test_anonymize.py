@@ -159,6 +159,8 @@ def test_faces_of_another_picture_are_refused() -> None:
         ({"shape": "circle"}, "circle"),
         ({"margin": -0.1}, r"-0\.1"),
         ({"margin": float("nan")}, "nan"),
+        ({"margin": 1e40}, "margin is 1e\\+40; give 0 to 10"),
+        ({"strength": 1e-310}, "strength is 1e-310; give 0.01 to 100"),
         ({"strength": 0}, "strength is 0"),
         ({"method": "image"}, "needs a picture"),
         ({"picture": noise()}, "no other method"),

@@ -59,6 +59,9 @@ def test_a_folder_gives_its_pictures_sorted_with_the_tree_below_it(album: Path) 
         ("album/**/*.jpg", {"b.jpg", "trip/b.jpg"}),
         ("*/b.jpg", {"album/b.jpg", "other/b.jpg"}),
         ("album/t?i[op]/*.jpg", {"trip/b.jpg"}),
+        ("album/**", {"a.PNG", "b.jpg", "trip/b.jpg", "trip/day 1/c.webp"}),
+        ("**/day 1/*", {"album/trip/day 1/c.webp"}),
+        ("album/*/*/../b.jpg", {"trip/day 1/../b.jpg"}),
     ],
 )
 def test_a_glob_gives_what_matches_with_the_tree_below_its_fixed_part(
@@ -84,11 +87,21 @@ def test_order_is_that_of_the_arguments_and_each_picture_comes_once(album: Path)
         "album/a.PNG",
     ]
     assert len(names("other", "album/b.jpg", "album", again, "other/b.jpg")) == 5
+    assert len(names("album/b.jpg", "other/../album/b.jpg")) == 1
 
 
 @pytest.mark.parametrize("item", ["missing.jpg", "no*.jpg", "empty", "album/notes.txt", "gone/*/x"])
 def test_what_gives_no_picture_stays_to_be_reported(album: Path, item: str) -> None:
     assert list(names(item, "other/b.jpg")) == [item, "other/b.jpg"]
+
+
+def test_a_path_that_no_system_has_stays_to_be_reported(album: Path) -> None:
+    assert list(names("x" * 300 + ".jpg", "other/b.jpg")) == ["x" * 300 + ".jpg", "other/b.jpg"]
+
+
+def test_a_folder_without_pictures_has_a_name(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(album / "empty")
+    assert names(".") == {".": "empty"}
 
 
 @pytest.mark.usefixtures("album")

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -66,6 +67,32 @@ def test_a_span_is_cut_from_keyframes_before_it(film: Film) -> None:
     assert late == []
     assert isinstance(error, Fault)
     assert "no frame from 9 s on" in str(error.error)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("a.mts", "libx264"), ("a.mpg", "mpeg2video"), ("a.flv", "libx264"), ("a.avi", "libx264")],
+)
+def test_formats_without_times_or_index_give_all_frames(
+    tmp_path: Path, name: str, codec: str
+) -> None:
+    with av.open(tmp_path / name, "w") as output:
+        pictures = output.add_stream(codec, rate=25, options={"g": "12", "bf": "2"})
+        pictures.width, pictures.height, pictures.pix_fmt = 64, 48, "yuv420p"
+        for index in range(60):
+            image = np.full((48, 64, 3), 4 * index, np.uint8)
+            output.mux(pictures.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        output.mux(pictures.encode())
+    frames = frames_of(tmp_path / name)
+    greys = [int(frame.image[20, 20, 1]) for frame in frames]
+    assert greys == pytest.approx(list(range(0, 240, 4)), abs=3)
+    steps = np.diff([frame.time for frame in frames])
+    assert steps == pytest.approx(np.full(59, 0.04), abs=1e-3)
+    later = frames_of(tmp_path / name, Span(1, 1.2))
+    assert [frame.time for frame in later] == [f.time for f in frames if 0.9999 <= f.time < 1.1999]
+    assert [int(frame.image[20, 20, 1]) for frame in later] == [
+        int(frame.image[20, 20, 1]) for frame in frames if 0.9999 <= frame.time < 1.1999
+    ]
 
 
 def test_frames_of_varying_rate_keep_their_times(film: Film) -> None:

@@ -95,6 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     # File names need not be UTF-8; their bytes are read and printed as they are. Where not every
     # letter can be printed, its number is.
+    _open_streams()
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             utf8 = stream is sys.stdin or stream.encoding.lower() == "utf-8"
@@ -117,6 +118,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print_error(str(error) or "the memory of this machine is too small")
         return 1
     return int(code or 0)
+
+
+def _open_streams() -> None:
+    """Standard streams that lead nowhere, where the program was started without."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
 
 
 def with_stdout(tokens: Sequence[str]) -> list[str]:

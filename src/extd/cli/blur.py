@@ -142,7 +142,9 @@ def blur(
     inputs = read_list(pictures, sys.stdin)
     if out is None:
         with usage():
-            sources = find_pictures(inputs)
+            found_pictures = find_pictures(inputs)
+        # Two links to one file would cover it twice, at the same time.
+        sources = list({real_path(source.path): source for source in found_pictures}.values())
         for source in sources:
             if is_video(source.path):
                 raise UsageError(f"{source.path}: videos are not replaced; give --out DIR")

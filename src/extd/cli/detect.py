@@ -13,6 +13,7 @@ from rich.console import Console
 
 from extd.cli.camera import watch
 from extd.cli.pictures import (
+    HEAD,
     INFERENCE,
     SEARCH,
     Inference,
@@ -52,6 +53,10 @@ if TYPE_CHECKING:
     from extd.images import Image
     from extd.media.sources import Source
 
+UNREAD = frozenset(
+    {".heic", ".heif", ".jfif", ".jxl", ".jp2", ".psd", ".dng", ".cr2", ".nef", ".arw"}
+)
+"""Further pictures, none of which is to be taken for a file of results."""
 RESULTS = Group("Results", sort_key=1)
 
 
@@ -106,7 +111,7 @@ def detect(
     from extd.media.annotate import annotate
     from extd.media.formats import wider_lines, write_text, yolo_lines
     from extd.media.frames import is_camera
-    from extd.media.sources import find_media, is_video, read_list
+    from extd.media.sources import find_media, is_video, read_list, real_path
     from extd.media.video import Span
     from extd.media.writers import (
         CSV_HEADER,
@@ -120,6 +125,8 @@ def detect(
     for folder, option in ((out, "--out"), (yolo, "--yolo"), (wider, "--wider")):
         if folder is not None:
             check_folder(folder, option)
+    if yolo is not None and wider is not None and real_path(yolo) == real_path(wider):
+        raise UsageError(f"--yolo and --wider both go to {yolo}; choose two folders")
     if any(map(is_camera, pictures)):
         if len(pictures) > 1 or {out, coco, yolo, wider} != {None}:
             raise UsageError("a camera is watched alone, with --json or --csv or neither")
@@ -227,16 +234,17 @@ def protect_pictures(
     Raises:
         UsageError: the message names the file.
     """
-    from extd.media.sources import SUFFIXES, VIDEO_SUFFIXES, real_path
+    from extd.media.sources import VIDEO_SUFFIXES, real_path
 
+    originals = {real_path(source.path) for source in sources}
     owners: dict[str | Path, str] = {}
     for option, target in targets.items():
         if target is None:
             continue
-        if (suffix := Path(target).suffix.lower()) in SUFFIXES | VIDEO_SUFFIXES:
-            kind = "picture" if suffix in SUFFIXES else "video"
-            raise UsageError(f"results would replace the {kind} {target}; name another file")
         place = target if target == STDOUT else real_path(Path(target))
+        if isinstance(place, Path) and (place in originals or is_visual(place)):
+            kind = "video" if place.suffix.lower() in VIDEO_SUFFIXES else "picture"
+            raise UsageError(f"results would replace the {kind} {target}; name another file")
         if place in owners:
             raise UsageError(
                 f"{owners[place]} and {option} both go to {target}; choose two files, or one of "
@@ -245,6 +253,19 @@ def protect_pictures(
         owners[place] = option
     if out is not None:
         protect_originals(sources, out, map(result_name, sources))
+
+
+def is_visual(path: Path) -> bool:
+    """Whether a path is a picture's or video's, by its name or by what the file begins with."""
+    from extd.headers import encoded_size
+    from extd.media.sources import SUFFIXES, VIDEO_SUFFIXES
+
+    if path.suffix.lower() in SUFFIXES | VIDEO_SUFFIXES | UNREAD:
+        return True
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return encoded_size(file.read(HEAD)) is not None
 
 
 def name_texts(sources: Sequence[Source], folder: Path | None) -> dict[Source, Path]:

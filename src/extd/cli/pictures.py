@@ -14,7 +14,7 @@ from cyclopts import Group, Parameter, Token
 
 from extd.catalog import DEFAULT_MODEL
 from extd.cli.terminal import Model, Provider, Threads, UsageError, usage
-from extd.media.sources import is_video, real_path
+from extd.media.sources import is_folder, is_video, real_path
 from extd.readahead import read_ahead
 
 if TYPE_CHECKING:
@@ -276,7 +276,7 @@ def count_others(
     Hidden ones, and what an earlier run left in `results`, do not count.
     """
     files = set()
-    for folder in filter(Path.is_dir, map(Path, inputs)):
+    for folder in filter(is_folder, map(Path, inputs)):
         for parent, folders, names in os.walk(folder):
             folders[:] = [
                 name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -48,8 +47,9 @@ class Covering:
             stretched.
         shape: `ellipse` or `box`.
         margin: how far the cover reaches over the box on each side, as a share of the box's
-            own. An ellipse holds the whole box from 0.21.
-        strength: 2 blurs twice as far, or leaves half the cells; for `solid` and `image` nothing.
+            own, up to 10. An ellipse holds the whole box from 0.21.
+        strength: 2 blurs twice as far, or leaves half the cells; 0.01 to 100. For `solid` and
+            `image` it is nothing.
         picture: uint8 [H, W, 3], RGB, for the method `image`.
         keep: regions to leave alone: a face whose centre is in one is not covered. A cover of
             another face may reach into them.
@@ -71,10 +71,10 @@ class Covering:
         for name, kinds in (("method", get_args(Method)), ("shape", get_args(Shape))):
             if getattr(self, name) not in kinds:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; give {', '.join(kinds)}")
-        if not 0 <= self.margin < math.inf:
-            raise ValueError(f"margin is {self.margin}; give 0 or more, as a share of the face")
-        if not 0 < self.strength < math.inf:
-            raise ValueError(f"strength is {self.strength}; give a factor above 0")
+        for name, least, most in (("margin", 0, 10), ("strength", 0.01, 100)):
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise ValueError(f"{name} is {value}; give {least} to {most}")
         if (self.method == "image") != (self.picture is not None):
             raise ValueError("the method image needs a picture, and no other method takes one")
         if self.picture is not None:

@@ -60,8 +60,10 @@ def read_metadata(path: Path) -> Metadata:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the EXIF is broken.
+        ValueError: the EXIF is broken, or `path` is a pipe, which can be read only once.
     """
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is no file; write it without metadata")
     data = np.frombuffer(path.read_bytes(), np.uint8)
     # Only the metadata is wanted, so decoding may be cheap.
     _, kinds, chunks = cv2.imdecodeWithMetadata(data, flags=cv2.IMREAD_REDUCED_GRAYSCALE_8)

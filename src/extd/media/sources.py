@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -76,14 +77,21 @@ def _find(
     left_out = None if results is None else real_path(results)
     names: dict[Path, Path] = {}
     paths: dict[Path, Path] = {}
+    folders: dict[Path, Path] = {}
     taken: set[str] = set()
     for base, path in (found for item in _named(inputs) for found in _expand(item, suffixes)):
-        file = path.absolute()
+        # A link is a file of its own; another way to the same folder is not another file.
+        if path.parent not in folders:
+            folders[path.parent] = real_path(path.parent)
+        file = folders[path.parent] / path.name
         below = left_out is not None and real_path(base) in left_out.parents
         if below and left_out in real_path(file).parents:
             continue
         if file not in names:
-            names[file] = _unique(path.relative_to(base), taken)
+            # A folder without pictures may be `.`, and results need a name.
+            name = path.relative_to(base)
+            name = Path(real_path(path).name or "root") if name.name in {"", ".."} else name
+            names[file] = _unique(name, taken)
             paths[file] = path
             taken |= _claims(names[file])
     return [Source(paths[file], name) for file, name in names.items()]
@@ -104,15 +112,23 @@ def real_path(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
+def is_folder(path: Path) -> bool:
+    """Whether a path is a folder; what cannot be looked at is none, and reading it tells."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def _expand(item: Path, suffixes: frozenset[str]) -> list[tuple[Path, Path]]:
     """The files that one input means, each after the folder that its name starts below."""
-    if item.is_dir():
+    if is_folder(item):
         return [(item, path) for path in _walk(item, suffixes)] or [(item.parent, item)]
     fixed = Path(item.anchor)
     if not os.path.lexists(item):
         for part in item.relative_to(item.anchor).parts:
             if set(part) & set("*?["):
-                pattern = str(item.relative_to(fixed))
+                pattern = item.relative_to(fixed).parts
                 return [(fixed, path) for path in _match(fixed, pattern, suffixes)] or [
                     (fixed, item)
                 ]
@@ -120,17 +136,48 @@ def _expand(item: Path, suffixes: frozenset[str]) -> list[tuple[Path, Path]]:
     return [(item.parent, item)]
 
 
-def _match(folder: Path, pattern: str, suffixes: frozenset[str]) -> list[Path]:
-    """The files in `folder` that match the glob, and those below folders that match."""
+def _match(folder: Path, pattern: tuple[str, ...], suffixes: frozenset[str]) -> list[Path]:
+    """The files in `folder` that match the glob, and those below folders that match.
+
+    And the folders on the way that cannot be listed, which `Path.glob` passes over.
+    """
     files: list[Path] = []
-    for path in sorted(folder.glob(pattern)):
-        if any(part.startswith(".") for part in path.relative_to(folder).parts):
-            continue
-        if path.is_dir():
+    for path in sorted(set(_glob(folder, pattern))):
+        if is_folder(path):
             files += _walk(path, suffixes)
         elif _is_meant(path, suffixes):
             files.append(path)
     return files
+
+
+def _glob(folder: Path, pattern: tuple[str, ...]) -> Iterator[Path]:
+    """What matches the parts of a glob below `folder`, or cannot be listed, nothing hidden."""
+    part, rest = pattern[0], pattern[1:]
+    if not set(part) & set("*?["):
+        path = folder / part
+        if rest:
+            yield from _glob(path, rest)
+        elif os.path.lexists(path):
+            yield path
+        return
+    try:
+        names = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError:
+        yield folder
+        return
+    if part == "**":
+        yield from _glob(folder, rest) if rest else [folder]
+        for path in (folder / name for name in names):
+            if is_folder(path) and not path.is_symlink():
+                yield from _glob(path, pattern)
+        return
+    for name in fnmatch.filter(names, part):
+        if rest:
+            yield from _glob(folder / name, rest)
+        else:
+            yield folder / name
 
 
 def _walk(folder: Path, suffixes: frozenset[str]) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 SHORT = 0.5
 """Seconds that may be missing from the end of a video before it counts as cut off."""
+UNINDEXED = frozenset({"mpegts", "mpeg", "flv"})
+"""Formats of FFmpeg's that seek by bytes or guesses."""
 ROUNDING = 1e-4
 """Seconds by which a frame may come before the start that is asked for."""
 
@@ -122,7 +125,9 @@ def decode(
     av = pyav()
     stream.thread_type = "AUTO"
     origin, rate = beginning(container), frame_rate(stream)
-    seek(container, origin + span.start)
+    seek(container, span.start)
+    # AVI has no times but the places of frames in the order of decoding.
+    places: list[int] | None = [] if container.format.name == "avi" else None
     count = 0
     # All tracks, because the longest says whether the end is there.
     for packet in container.demux():
@@ -132,13 +137,23 @@ def decode(
         # The packets that flush the decoders have no index but their track's.
         if packet.stream.index != stream.index:
             continue
+        if places is not None and packet.size and packet.pts is not None:
+            heapq.heappush(places, packet.pts)
         try:
             pictures = stream.decode(packet)
         except av.FFmpegError:
             state.damaged += 1
+            if places and packet.pts in places:
+                places.remove(packet.pts)
+                heapq.heapify(places)
             continue
         for picture in pictures:
-            time = float(count / rate) if picture.pts is None else picture.time - origin
+            stamp = heapq.heappop(places) if places else picture.pts
+            unit = stream.time_base
+            if stamp is None or unit is None:
+                time = float(count / rate)
+            else:
+                time = float(stamp * unit) - origin
             count += 1
             if time < span.start - ROUNDING:
                 continue
@@ -219,12 +234,15 @@ def frame_rate(stream: VideoStream) -> Fraction:
     return stream.average_rate or stream.guessed_rate or Fraction(25)
 
 
-def seek(container: InputContainer, seconds: float) -> None:
-    """Go to where decoding must begin to have the frames from that time on."""
-    if seconds > 0:
-        # What cannot be sought is read from its beginning.
+def seek(container: InputContainer, start: float) -> None:
+    """Go to where decoding must begin to have the frames from `start` on, seconds from the first.
+
+    What cannot be sought is read from its beginning, and so is what has no index, where the next
+    key frame may come later.
+    """
+    if start > 0 and container.format.name not in UNINDEXED:
         with suppress(pyav().FFmpegError):
-            container.seek(int(seconds * 1e6))
+            container.seek(int((beginning(container) + start) * 1e6))
 
 
 def orientation(picture: VideoFrame) -> tuple[bool, bool, bool]:

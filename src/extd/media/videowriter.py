@@ -211,7 +211,7 @@ class _Audio:
             if stream.index not in self._copies:
                 stream.discard = av.stream.Discard.all
         origin = beginning(source)
-        seek(source, origin + span.start)
+        seek(source, span.start)
         # Where the file is broken, its frames tell.
         with suppress(av.FFmpegError):
             for packet in source.demux(*source.streams.audio):

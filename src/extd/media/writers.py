@@ -21,6 +21,7 @@ from extd.media.formats import coco_json
 from extd.media.metadata import NO_METADATA, Metadata
 from extd.media.sources import real_path
 
+PNG = b"\x89PNG"
 ROWS = 256
 """Of a picture that are converted at a time: OpenCV copies what it converts in place."""
 WRITTEN_AS_READ = frozenset({".jpg", ".jpeg", ".png", ".webp"})
@@ -209,6 +210,9 @@ def check_replaceable(path: Path) -> None:
     frames = cv2.imdecodemulti(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED, None, (0, 2))[1]
     if len(frames) > 1:
         raise ValueError(f"{path} cannot be replaced: it has several frames, one would stay")
+    # In grey, OpenCV does not see it.
+    if data.startswith(PNG) and b"tRNS" in data[: data.find(b"IDAT")]:
+        raise ValueError(f"{path} cannot be replaced: its transparent parts would not stay so")
     for frame in frames:
         if frame.dtype != np.uint8:
             raise ValueError(f"{path} cannot be replaced: of its 16 bits a channel 8 would stay")
