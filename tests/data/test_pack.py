@@ -217,6 +217,9 @@ def test_what_is_no_part_is_not_unpacked(tmp_path: Path) -> None:
     pack(other, tmp_path / "two", max_mib=1)
     folder = tmp_path / "out"
     unpack([tmp_path / "one" / "part-000.zip"], folder)
+    labels = folder / "labels.jsonl"
+    labels.write_bytes(labels.read_bytes().rstrip())
+    assert unpack([tmp_path / "one" / "part-000.zip"], folder) == 2
     before = digests(folder)
     with pytest.raises(ValueError, match=r"is there and not that of .*two"):
         unpack([tmp_path / "two" / "part-000.zip"], folder)

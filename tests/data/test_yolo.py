@@ -119,6 +119,8 @@ def test_pictures_and_labels_may_lie_together(tmp_path: Path) -> None:
     assert find_yolo(tmp_path) == tmp_path
     (one,) = read_yolo(tmp_path)
     assert (one.path, one.boxes.tolist()) == (path, [[0, 0, 64, 48]])
+    path.rename(tmp_path / "a.JPG")
+    assert find_yolo(tmp_path) == tmp_path
 
 
 def test_pictures_may_lie_elsewhere(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -58,6 +58,7 @@ def test_the_lists_of_a_folder_are_read(folds: Path) -> None:
         ("\n1\n", "\none\n", r"fold-01-ellipseList\.txt, line 6: expected the number of faces"),
         ("20 15 -0.2 30 40  1\n", "", "line 4: expected major radius"),
         ("20 15", "20 -15", "line 4"),
+        ("20 15", "20 1e9", "line 4"),
         ("img_2", "img_1", "lists 2002/07/19/big/img_1 again"),
     ],
 )

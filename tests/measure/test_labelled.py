@@ -66,3 +66,18 @@ def test_nothing_labelled_is_an_error(picture: Picture) -> None:
     none = np.zeros((0, 4), np.float32)
     with pytest.raises(ValueError, match="no picture has a labelled face"):
         evaluate_labelled(lambda _: found(), [Picture(picture.path, 200, 150, none, none)])
+
+
+def test_false_alarms_in_pictures_without_faces_count(picture: Picture, tmp_path: Path) -> None:
+    blank = tmp_path / "b.png"
+    cv2.imwrite(str(blank), np.full((150, 200, 3), 255, np.uint8))
+    empty = Picture(blank, 200, 150, np.zeros((0, 4), np.float32), np.zeros((0, 4), np.float32))
+
+    def detect(image: Image) -> Prediction:
+        sure, unsure = ([SMALL, LARGE], []) if image.max() == 0 else ([], [LARGE])
+        rows = np.array(sure + unsure, float)
+        rows[:, 2:] -= rows[:, :2]
+        return Prediction(rows, np.array([0.5] * len(sure) + [0.9] * len(unsure)))
+
+    assert evaluate_labelled(detect, [picture]).ap["all"] == 1
+    assert evaluate_labelled(detect, [picture, empty]).ap["all"] == pytest.approx(2 / 3)

@@ -100,6 +100,11 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         read_faces(tmp_path / "none.mat", tmp_path)
     with pytest.raises(ValueError, match="no struct array Annotations"):
         read_faces(mat(tmp_path / "other.mat", boxes=np.zeros(4)), tmp_path)
+    nameless = np.zeros(1, [("imgname", object), ("objects", object)])
+    for name, faces, message in ((np.zeros(0), np.zeros(4), "0 names"), ("a", "b", "no numbers")):
+        nameless["imgname"][0], nameless["objects"][0] = name, faces
+        with pytest.raises(ValueError, match=message):
+            read_faces(mat(tmp_path / "odd.mat", Annotations=nameless), tmp_path)
     (tmp_path / "text.mat").write_text("no")
     with pytest.raises(ValueError, match="not a MATLAB file"):
         read_faces(tmp_path / "text.mat", tmp_path)

@@ -64,6 +64,9 @@ def test_recall_is_taken_where_false_alarms_are_as_many_as_allowed() -> None:
         small.key: seen(small, [0.9, 0.8, 0.2], alarms=2, alarm=0.5),
         large.key: seen(large, [0.0, 0.3]),
     }
+    none = {small.key: seen(small, [0.5] * 3, 9, 0.5), large.key: seen(large, [0.5] * 2)}
+    assert find(none, subsets, 1.0).false_alarms == 0
+    assert find(none, subsets, 1.0).recall[0] == 0
     strict, loose = (find(predictions, subsets, allowed) for allowed in (0.5, 1.0))
     tiny = subsets.names.index("8-12")
     medium = subsets.names.index("96-128")

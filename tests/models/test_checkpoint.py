@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from extd.models.anchors import anchor_boxes
 from extd.models.checkpoint import convert, convert_official, load_network, save_network
@@ -41,6 +42,10 @@ def test_missing_and_foreign_files_are_named(tmp_path: Path) -> None:
     junk.write_bytes(b"not tensors at all")
     with pytest.raises(ValueError, match=r"junk.safetensors is not a safetensors file"):
         load_network(junk)
+    for notes in ({"model": "extd-lite", "network": '{"later": 1}'}, {"notes": "["}):
+        save_file({}, tmp_path / "later.safetensors", {"model": "extd-lite", **notes})
+        with pytest.raises(ValueError, match=r"later.safetensors is of another version of extd"):
+            load_network(tmp_path / "later.safetensors")
     other = tmp_path / "other.pth"
     torch.save({"weight": torch.zeros(3)}, other)
     with pytest.raises(ValueError, match=r"other.pth is not a checkpoint of EXTD's authors"):

@@ -63,6 +63,31 @@ def test_a_variant_changes_the_keys_it_names_and_no_others(grid: Grid) -> None:
     assert giou.augmentation == plain.augmentation
 
 
+def test_sections_change_key_by_key_and_no_variant_changes_another(
+    labels: Path, grid: Grid
+) -> None:
+    path = labels.with_name("grid.yaml")
+    content = {
+        "recipe": "recipe.yaml",
+        "changes": {"loss": {"box_weight": 9.0}},
+        "variants": {"giou": {"loss": {"regression": "giou"}}, "plain": {}},
+    }
+    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    grid = load_grid(path)
+    giou, plain = (variant_recipe(grid, name).loss for name in grid.variants)
+    assert (giou.box_weight, giou.regression) == (9.0, "giou")
+    assert (plain.box_weight, plain.regression) == (9.0, "smooth_l1")
+
+
+def test_a_result_of_other_pictures_is_refused(grid: Grid, labels: Path, tmp_path: Path) -> None:
+    recipe = variant_recipe(grid, "plain")
+    run_variant("plain", recipe, tmp_path, lambda _: (7, {"easy": 0.5}), "a")
+    lines = labels.read_text(encoding="utf-8").splitlines(keepends=True)
+    labels.write_text("".join(lines[:-1]), encoding="utf-8")
+    with pytest.raises(ValueError, match="plain learned from other pictures"):
+        run_variant("plain", recipe, tmp_path, lambda _: (7, {"easy": 0.5}), "a")
+
+
 def test_variants_are_trained_once_measured_and_set_side_by_side(
     grid: Grid, tmp_path: Path
 ) -> None:
@@ -115,7 +140,7 @@ def test_the_table_keeps_the_order_of_the_grid_and_leaves_out_what_is_not_done(
     grid: Grid, tmp_path: Path
 ) -> None:
     assert finished(grid, tmp_path, "a") == []
-    result = Result("giou", 1, 2, 3, 4, 5, "a", 0.5, {"all": 0.25})
+    result = Result("giou", 1, 2, 3, 4, 5, "a", "b", 0.5, {"all": 0.25})
     (tmp_path / "giou").mkdir()
     fields = {name: getattr(result, name) for name in Result.__slots__}
     (tmp_path / "giou" / RESULT).write_text(json.dumps(fields), encoding="utf-8")
@@ -143,6 +168,10 @@ def test_the_loss_of_a_run_is_that_of_its_last_third(tmp_path: Path) -> None:
         ("recipe: a.yaml\nvariants: {}", "variants must be names"),
         ("recipe: a.yaml\nvariants: {a: 3}", "a must be keys of the recipe and values, not 3"),
         ("recipe: a.yaml\nvariants: {a/b: {}}", "'a/b' would be no folder"),
+        ("recipe: a.yaml\nvariants: {..: {}}", "'..' would be no folder"),
+        ("recipe: a.yaml\nvariants: {1: {}, '1': {}}", "two variants have one name"),
+        ("recipe: a.yaml\nvariants: {a: {}, a: {batch: 4}}", "the key a is there twice"),
+        ("recipe: a.yaml\nvariants: {a: {1: 2}}", "a has a key that is no text"),
         ("recipe: a.yaml\nvariant: {a: {}}\nvariants: {a: {}}", "may have changes"),
     ],
 )

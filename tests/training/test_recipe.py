@@ -24,6 +24,8 @@ from extd.training.recipe import (
         ({"ema": 1.0}, "ema is 1.0; give 0 to below 1"),
         ({"data": Data(())}, r"data.sets is \[\]; give one set"),
         ({"data": Data((DataSet("a"), DataSet("b", 0.0)))}, "data.sets.1.weight is 0.0"),
+        ({"data": Data((DataSet("a", sources={"b": -1.0}),))}, "sources.b is -1.0; give 0 or more"),
+        ({"optimizer": Optimizer(momentum=5.0)}, "optimizer.momentum is 5.0; give 0 to below 1"),
         ({"data": Data((DataSet("a"),), 2.0)}, "data.max_unreadable is 2.0; give 0 to 1"),
         ({"augmentation": Augmentation(crops=(256, 64))}, r"augmentation.crops is \[256, 64\]"),
         ({"augmentation": Augmentation(crops=())}, r"augmentation.crops is \[\]"),

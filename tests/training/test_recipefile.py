@@ -154,6 +154,8 @@ def test_what_is_written_reads_back_the_same(recipe: Recipe, tmp_path: Path) -> 
         ("data: {sets: [{path: a}]}\nnetwork: {width: 3}", r"width is 3; choose one of"),
         ("data: {sets: [{path: a}]}\nnetwork: 3", r"network must be a mapping, not 3"),
         ("data: [", r"r.yaml is not YAML"),
+        ("data: {sets: [{path: a}]}\nbatch: 3\nbatch: 4", r"the key batch is there twice"),
+        ("data: {sets: [{path: a}]}\noptimizer: {rate: .inf}", r"optimizer.rate is inf; it takes"),
         ("data: 3", r"data must be a mapping, not 3"),
     ],
 )

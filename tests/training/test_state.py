@@ -108,6 +108,10 @@ def test_what_a_resumed_run_may_not_change_is_named(recipe: Recipe, tmp_path: Pa
         ({"data": Data((weighted,))}, "1234", "cpu", "made with data.sets"),
         ({"loss": Loss(negatives=2)}, "1234", "cpu", "made with loss"),
         ({"distillation": Distillation("t")}, "1234", "cpu", "made with distillation"),
+        (
+            {"compute": dataclasses.replace(recipe.compute, channels_last=False)},
+            *("1234", "cpu", "made with compute.channels_last True, now it is False"),
+        ),
         ({}, "abcd", "cpu", "pictures of fingerprint 1234, now it is abcd"),
         ({}, "1234", "device", "made with feed cpu, now it is device"),
     ):
@@ -176,7 +180,8 @@ def test_a_run_begins_with_the_weights_that_the_recipe_names(
     restore(resumed, tmp_path / "next" / "checkpoint.pt", recipe)
     assert resumed.earlier == state.earlier
     other = dataclasses.replace(recipe, model="extd-ssd-32-relu")
-    with pytest.raises(ValueError, match="is extd-fpn-32-relu, the recipe trains extd-ssd-32-relu"):
+    told = r"is extd-fpn-32-relu, the recipe trains extd-ssd-32-relu; give network: {neck: fpn}"
+    with pytest.raises(ValueError, match=told):
         new_state(other, CPU)
 
 

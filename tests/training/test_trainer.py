@@ -168,6 +168,10 @@ def test_a_run_is_not_overwritten(recipe: Recipe, tmp_path: Path) -> None:
     train(recipe, tmp_path / "run", device="cpu", cache=tmp_path)
     with pytest.raises(FileExistsError, match="--resume"):
         train(recipe, tmp_path / "run", device="cpu", cache=tmp_path)
+    (tmp_path / "run" / "checkpoint.pt").unlink()
+    for resume in (False, True):
+        with pytest.raises(FileExistsError, match="weights without a checkpoint"):
+            train(recipe, tmp_path / "run", resume=resume, device="cpu", cache=tmp_path)
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_pictures_and_keeps_the_checkpoint(

@@ -114,12 +114,12 @@ def wider(
             result, _ = evaluate_folder(detect, images, truth, bar.track, save_predictions)
         summary = report(result, model, protocol)
 
-    write_json(json, summary)
     table = Console(quiet=json == STDOUT)
     print_line(table, f"{summary['model']}, {summary['protocol']}")
     print_line(table, f"AP on {result.images:,} of the {len(truth):,} pictures:")
     for difficulty, ap in result.ap.items():
         print_line(table, f"  {difficulty:7} {ap:.4f}")
+    write_json(json, summary)
     return 0
 
 
@@ -132,7 +132,8 @@ def labels(
     """Measure average precision on your own labelled pictures.
 
     AP at IoU 0.5 is 0 to 1, for all faces and by size: small ones have less than 32 px (square
-    root of the area), large ones 96 and more. The metric is that of `extd eval wider`.
+    root of the area), large ones 96 and more. The metric is that of `extd eval wider`, except
+    that false alarms in pictures without any face count.
 
         extd eval labels faces/labels.jsonl
 
@@ -146,11 +147,11 @@ def labels(
     detect = load_measured(measured)
     with measuring_bar(measured.json) as bar:
         result = evaluate_labelled(detect, read_dataset(pictures), bar.track)
-    write_json(measured.json, report(result, measured.model, measured.protocol))
     table = Console(quiet=measured.json == STDOUT)
     print_line(table, f"{measured.model}, {measured.protocol}, {result.images:,} pictures")
     for size, ap in result.ap.items():
         print_line(table, f"  AP {size:7} {ap:.4f}   {result.faces[size]:6,} faces")
+    write_json(measured.json, report(result, measured.model, measured.protocol))
     return 0
 
 

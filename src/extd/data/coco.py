@@ -118,7 +118,7 @@ def _find_images(path: Path, names: Sequence[str]) -> Path:
         return path.parent
     raise FileNotFoundError(
         f"no picture of {path}, as {names[0]!r}, is in {', '.join(map(str, folders))}; "
-        "name the folder that holds them (images)"
+        "name the folder that holds them, as with extd data convert --images"
     )
 
 

@@ -310,7 +310,7 @@ def unpack(parts: Iterable[Path], out: Path) -> int:
         OSError: the disk is too small.
     """
     labels = out / LABELS
-    lines = dict.fromkeys(labels.read_bytes().splitlines(keepends=True) if labels.exists() else ())
+    lines = dict.fromkeys(labels.read_bytes().splitlines() if labels.exists() else ())
     for part in parts:
         with open_archive(part) as bundle:
             if LABELS not in bundle.namelist():
@@ -320,7 +320,7 @@ def unpack(parts: Iterable[Path], out: Path) -> int:
                 target = out / member.filename
                 data = bundle.read(member)
                 if member.filename == LABELS:
-                    lines |= dict.fromkeys(data.splitlines(keepends=True))
+                    lines |= dict.fromkeys(data.splitlines())
                 elif not member.is_dir():
                     if target.exists() and target.read_bytes() != data:
                         raise ValueError(
@@ -330,5 +330,5 @@ def unpack(parts: Iterable[Path], out: Path) -> int:
                     with whole_file(target) as partial:
                         partial.write_bytes(data)
         with whole_file(labels) as partial:
-            partial.write_bytes(b"".join(lines))
+            partial.write_bytes(b"".join(line + b"\n" for line in lines))
     return len(lines)

@@ -163,7 +163,8 @@ def read_sizes(
     if reasons and len(reasons) == len(sizes):
         raise ValueError(
             f"{labels} does not tell the size of its pictures, and none of the {len(sizes):,} can "
-            f"be read: {reasons[0]}; name the folder that holds them (images)"
+            f"be read: {reasons[0]}; name the folder that holds them, as with extd data convert "
+            "--images"
         )
     return sizes
 

@@ -58,8 +58,9 @@ def find_yolo(path: Path) -> Path | None:
     counterpart = _counterpart(path, IMAGES, LABELS)
     if counterpart != path and counterpart.is_dir():
         return counterpart
+    texts = {text.stem for text in path.glob("*.txt")}
     together = any(
-        text.with_suffix(suffix).is_file() for text in path.glob("*.txt") for suffix in SUFFIXES
+        file.stem in texts and file.suffix.lower() in SUFFIXES for file in path.glob("*.*")
     )
     return path if together else None
 

@@ -25,6 +25,8 @@ from extd.measure.predictions import Prediction
 IOU = 0.5
 LISTS = "*ellipseList.txt"
 """Names of FDDB's annotation files, as FDDB-fold-01-ellipseList.txt."""
+FAR = 1e6
+"""Pixels beyond which no ellipse reaches."""
 STATED = (10, 100, 500, 1000, 2000)
 """Numbers of false positives at which true positive rates are told."""
 
@@ -98,7 +100,10 @@ def read_annotations(folder: Path) -> list[Picture]:
 
 
 def _read_list(path: Path) -> list[Picture]:
-    lines = path.read_text(encoding="utf-8").split("\n")
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text in UTF-8: {error}") from error
     pictures = []
     number = 0
     while number < len(lines):
@@ -126,7 +131,7 @@ def _ellipse(line: str, where: str) -> list[float]:
         values = [float(word) for word in line.split()]
     except ValueError:
         values = []
-    if len(values) not in (5, 6) or not all(map(math.isfinite, values)) or min(values[:2]) <= 0:
+    if len(values) not in (5, 6) or not all(abs(v) < FAR for v in values) or min(values[:2]) <= 0:
         raise ValueError(
             f"{where}: expected major radius, minor radius, angle, centre x, centre y, 1, "
             f"not {line.strip()!r}"

@@ -17,6 +17,9 @@ from extd.measure.predictions import Prediction
 SIZES = {"all": (0.0, math.inf), "small": (0.0, 32.0), "medium": (32.0, 96.0), "large": (96.0, 1e9)}
 """Difficulties: faces whose square root of area lies in this range of px, as COCO bins them."""
 
+NOWHERE = -1e6
+"""A coordinate outside of all pictures, px."""
+
 
 @dataclass(frozen=True, slots=True)
 class LabelledEvaluation:
@@ -45,6 +48,8 @@ def evaluate_labelled(
 ) -> LabelledEvaluation:
     """Detect in every picture and score the result; ignored regions neither help nor harm.
 
+    Unlike in `extd.measure.wider`, false alarms in pictures without faces count.
+
     Args:
         detect: a protocol with its detector, as in `partial(single, Detector())`.
         pictures: with at least one face among them.
@@ -71,7 +76,11 @@ def evaluate_labelled(
 
 
 def _ground_truth(picture: Picture) -> wider.Picture:
-    boxes = np.concatenate([picture.boxes, picture.ignore]).astype(np.float64)
+    ignored = picture.ignore
+    if not len(picture.boxes) + len(ignored):
+        # WIDER's evaluation passes over pictures without labels; one that nothing meets helps.
+        ignored = np.full((1, 4), NOWHERE, np.float32)
+    boxes = np.concatenate([picture.boxes, ignored]).astype(np.float64)
     boxes[:, 2:] -= boxes[:, :2]
     side = np.sqrt(np.maximum(boxes[:, 2:], 0).prod(1))
     labelled = np.arange(len(boxes)) < len(picture.boxes)

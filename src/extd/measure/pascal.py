@@ -93,10 +93,16 @@ def _read_mat(path: Path, images: Path) -> list[Picture]:
     if fields is None or not {NAME, OBJECTS} <= set(fields):
         raise ValueError(f"{path} has no struct array {VARIABLE} with {NAME} and {OBJECTS}")
     assert isinstance(entries, np.ndarray)
-    pictures = []
+    pictures: list[Picture] = []
     for entry in entries.ravel():
-        name = str(np.ravel(entry[NAME])[0])
-        rows = np.atleast_2d(np.asarray(entry[OBJECTS], np.float64))
+        names = np.ravel(entry[NAME])
+        if len(names) != 1:
+            raise ValueError(f"{path}: picture {len(pictures) + 1} has {len(names)} names, not 1")
+        name = str(names[0])
+        try:
+            rows = np.atleast_2d(np.asarray(entry[OBJECTS], np.float64))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path}: the faces of {name} are no numbers: {error}") from error
         rows = rows.reshape(-1, rows.shape[1] if rows.size else 4)
         if rows.shape[1] < 4:
             raise ValueError(f"{path}: {name} has faces of {rows.shape[1]} numbers, not 4 or more")

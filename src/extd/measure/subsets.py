@@ -139,13 +139,14 @@ def find(predictions: Mapping[str, Prediction], subsets: Subsets, false_alarms: 
     counts = wider.count_matches(predictions, pictures)
     alarms = counts[0, 1] - counts[0, 0]
     allowed = np.flatnonzero(alarms <= false_alarms * len(pictures))
-    last = int(allowed.max(initial=0))
+    last = int(allowed.max(initial=-1))
     curves = [
         wider.curve_of(hits, detections, total)
         for (hits, detections), total in zip(counts, faces, strict=True)
     ]
     return Found(
-        np.array([curve.recall[last] for curve in curves]),
+        # Where the surest detections alone have more false ones, no threshold finds a face.
+        np.array([curve.recall[last] if last >= 0 else 0.0 for curve in curves]),
         np.array([curve.ap for curve in curves]),
-        float(alarms[last] / len(pictures)),
+        float(alarms[last] / len(pictures)) if last >= 0 else 0.0,
     )

@@ -63,12 +63,15 @@ def load_network(path: Path) -> tuple[TorchNetwork, dict[str, object]]:
         raise ValueError(f"{path} is not a safetensors file: {error}") from error
     if "model" not in metadata:
         raise ValueError(f"{path} does not name its model; write it with extd convert or train")
-    network = build_network(_config(metadata))
+    try:
+        network = build_network(_config(metadata))
+        notes = dict[str, object](json.loads(metadata.get("notes", "{}")))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} is of another version of extd: {error}") from error
     try:
         network.load_state_dict(state, strict=True)
     except RuntimeError as error:
         raise ValueError(f"{path} does not fit {metadata['model']}: {error}") from error
-    notes: dict[str, object] = json.loads(metadata.get("notes", "{}"))
     return network.eval(), notes
 
 

@@ -106,12 +106,12 @@ class ExtdConfig:
                 not self.depths
                 or (
                     len(self.depths) == len(self.strides)
-                    and 1 <= min(self.depths) <= max(self.depths) <= depth
+                    and 1 <= min(self.depths) <= max(self.depths) == depth
                     and (self.stride_first or set(self.depths) == {depth})
                 ),
                 "depths",
                 self.depths,
-                f"{len(self.strides)} numbers of 1 to {depth}, with stride_first",
+                f"{len(self.strides)} numbers up to {depth}, which one is, with stride_first",
             ),
             (self.tower >= 0, "tower", self.tower, "0 or more"),
             (

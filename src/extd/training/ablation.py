@@ -11,16 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-import yaml
-
 from extd.files import whole_file
 from extd.models.checkpoint import load_network
 from extd.models.export import export_onnx
 from extd.models.profile import count_macs, count_parameters
 from extd.training.journal import LOG, read_columns
+from extd.training.mixture import fingerprint, read_mixture
 from extd.training.plots import plot_variants
 from extd.training.recipe import Recipe
-from extd.training.recipefile import dump_recipe, load_recipe
+from extd.training.recipefile import dump_recipe, load_recipe, load_yaml
 from extd.training.trainer import train
 
 RESULT = "result.json"
@@ -53,6 +52,7 @@ class Result:
         crops: how many crops it learned from.
         images: how many pictures it was measured on.
         test: fingerprint of those.
+        data: fingerprint of the pictures that it learned from; older results have none.
         loss: mean over the last third of the steps, less noisy than `ap`: to be compared only among
             variants of the same losses, matching and crops.
         ap: average precision, 0 to 1, by difficulty or size of faces.
@@ -65,6 +65,7 @@ class Result:
     crops: int
     images: int
     test: str
+    data: str
     loss: float
     ap: dict[str, float | None]
 
@@ -78,10 +79,7 @@ def load_grid(path: Path) -> Grid:
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no grid {path}")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not YAML: {error}") from error
+    content = load_yaml(path)
     known = {"recipe", "changes", "variants"}
     if not isinstance(content, dict) or not {"recipe", "variants"} <= set(content) <= known:
         raise ValueError(f"{path} must have the keys recipe and variants, and may have changes")
@@ -92,10 +90,26 @@ def load_grid(path: Path) -> Grid:
     for name, change in {"changes": changes, **variants}.items():
         if not isinstance(change or {}, dict):
             raise ValueError(f"{path}: {name} must be keys of the recipe and values, not {change}")
-        if Path(str(name)).name != str(name):
+        if not all(isinstance(key, str) for key in change or {}):
+            raise ValueError(
+                f"{path}: {name} has a key that is no text in {change}; put it in quotes"
+            )
+        if Path(str(name)).name != str(name) or str(name) in {"", ".."} or "\0" in str(name):
             raise ValueError(f"{path}: the variant {name!r} would be no folder; leave out slashes")
+    if len({str(name) for name in variants}) < len(variants):
+        raise ValueError(f"{path}: two variants have one name among {list(variants)}")
     recipe = Path(os.path.normpath(path.parent.absolute() / str(content["recipe"])))
-    return Grid(recipe, changes, {str(name): change or {} for name, change in variants.items()})
+    each = {str(name): _dotted(change or {}) for name, change in variants.items()}
+    return Grid(recipe, _dotted(changes), each)
+
+
+def _dotted(changes: Mapping[str, object], parent: str = "") -> dict[str, object]:
+    """A mapping in a mapping, as in a recipe, as keys with dots: what it does not name stays."""
+    keys: dict[str, object] = {}
+    for key, value in changes.items():
+        inner = _dotted(value, f"{parent}{key}.") if isinstance(value, dict) else None
+        keys |= {f"{parent}{key}": value} if inner is None else inner
+    return keys
 
 
 def variant_recipe(grid: Grid, name: str, data: Sequence[Path] = ()) -> Recipe:
@@ -138,13 +152,17 @@ def run_variant(
         cache: likewise.
 
     Raises:
-        FileNotFoundError, ValueError: as `train`; or its folder holds the run of another recipe.
+        FileNotFoundError, ValueError: as `train`; or its folder holds the run of another recipe,
+            or of other pictures.
     """
     folder = out / name
+    data = fingerprint(read_mixture(recipe.data))
     if (folder / RESULT).is_file():
         if (folder / "recipe.yaml").read_text(encoding="utf-8") != dump_recipe(recipe, folder):
             raise ValueError(f"{folder} holds the result of another recipe; choose another --out")
         before = _read(folder)
+        if before.data not in {"", data}:
+            raise ValueError(f"{folder} learned from other pictures; choose another --out")
         if before.test == test:
             return before
     weights = train(recipe, folder, resume=True, device=device, threads=threads, cache=cache)
@@ -159,6 +177,7 @@ def run_variant(
         recipe.iterations * recipe.batch,
         images,
         test,
+        data,
         late_loss(folder),
         dict(ap),
     )
@@ -177,7 +196,7 @@ def late_loss(folder: Path) -> float:
 def _read(folder: Path) -> Result:
     path = folder / RESULT
     try:
-        return Result(**json.loads(path.read_text(encoding="utf-8")))
+        return Result(**{"data": "", **json.loads(path.read_text(encoding="utf-8"))})
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"{path} is not a result of this version ({error}); remove it, and the variant is "

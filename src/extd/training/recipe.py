@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from extd.models.config import ExtdConfig, NetworkConfig, parse_name
-
-SAMPLINGS = ("anchor_sampling", "size_sampling", "zoom_out", "unscaled")
+from extd.training.limits import limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +196,8 @@ class Optimizer:
 class Compute:
     """How the arithmetic is done; it decides speed, and results only to rounding.
 
+    Except that SimOTA divides the loss of each part of a batch by the positives of that part.
+
     Attributes:
         precision: `auto` times fp32 and bf16 autocast at the start and takes the faster; `fp16`
             scales the loss and needs CUDA.
@@ -261,98 +262,12 @@ class Recipe:
         return self.network or parse_name(self.model)
 
     def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            ValueError: a value is out of range; the message names it.
+        """
         parse_name(self.model)
-        crops, loss, optimizer = self.augmentation, self.loss, self.optimizer
-        learned, compute = self.distillation, self.compute
-        for right, name, value, wanted in (
-            (len(self.data.sets) > 0, "data.sets", "[]", "one set or more"),
-            *(
-                (dataset.weight > 0, f"data.sets.{i}.weight", dataset.weight, "above 0")
-                for i, dataset in enumerate(self.data.sets)
-            ),
-            _share("data.max_unreadable", self.data.max_unreadable),
-            *(
-                (getattr(self, key) >= 1, key, getattr(self, key), "1 or more")
-                for key in ("iterations", "batch", "save_every")
-            ),
-            (self.seed >= 0, "seed", self.seed, "0 or more"),
-            (self.validation.every >= 1, "validation.every", self.validation.every, "1 or more"),
-            (0 <= self.ema < 1, "ema", self.ema, "0 to below 1"),
-            (self.freeze_norms >= 0, "freeze_norms", self.freeze_norms, "0 or more"),
-            (
-                min(crops.crops, default=0) >= 128,
-                "augmentation.crops",
-                list(crops.crops),
-                "one or more sides of at least 128 px",
-            ),
-            (
-                0 < crops.square[0] <= crops.square[1] <= 1,
-                "augmentation.square",
-                crops.square,
-                "two shares of the short side, the smaller first",
-            ),
-            *(
-                _share(f"augmentation.{key}", getattr(crops, key))
-                for key in (*SAMPLINGS, "whole", "horizontal_flip", "vertical_flip")
-            ),
-            _share(
-                f"the sum of augmentation's {', '.join(SAMPLINGS)}",
-                sum(getattr(crops, key) for key in SAMPLINGS),
-            ),
-            (
-                0 < crops.face_sizes[0] <= crops.face_sizes[1] * min(crops.crops, default=0),
-                "augmentation.face_sizes",
-                crops.face_sizes,
-                "a size in px and a larger one as a share of the crop",
-            ),
-            (crops.most_enlarged > 0, "augmentation.most_enlarged", crops.most_enlarged, "above 0"),
-            (loss.negatives >= 1, "loss.negatives", loss.negatives, "1 or more"),
-            (0 < loss.match_iou < 1, "loss.match_iou", loss.match_iou, "between 0 and 1"),
-            (loss.centre > 0, "loss.centre", loss.centre, "above 0"),
-            (
-                loss.size_ratio == 0 or loss.size_ratio >= 1.5,
-                "loss.size_ratio",
-                loss.size_ratio,
-                "0, or 1.5 or more, or some faces have no anchors",
-            ),
-            (loss.compensate_iou >= 0, "loss.compensate_iou", loss.compensate_iou, "0 or more"),
-            (loss.box_weight >= 0, "loss.box_weight", loss.box_weight, "0 or more"),
-            (loss.progressive >= 0, "loss.progressive", loss.progressive, "0 or more"),
-            (learned.temperature > 0, "distillation.temperature", learned.temperature, "above 0"),
-            (
-                0 <= learned.threshold < 1,
-                "distillation.threshold",
-                learned.threshold,
-                "0 to below 1",
-            ),
-            *(
-                (
-                    getattr(learned, key) >= 0,
-                    f"distillation.{key}",
-                    getattr(learned, key),
-                    "0 or more",
-                )
-                for key in ("class_weight", "box_weight", "feature_weight")
-            ),
-            (optimizer.rate > 0, "optimizer.rate", optimizer.rate, "above 0"),
-            (
-                optimizer.kind != "muon" or compute.precision != "fp16",
-                "compute.precision",
-                "fp16",
-                "bf16 or fp32 with muon",
-            ),
-            (optimizer.warmup >= 0, "optimizer.warmup", optimizer.warmup, "0 or more"),
-            (optimizer.clip >= 0, "optimizer.clip", optimizer.clip, "0 or more"),
-            (
-                compute.accumulate >= 1 and self.batch % compute.accumulate == 0,
-                "compute.accumulate",
-                compute.accumulate,
-                f"a divisor of the batch of {self.batch}",
-            ),
-        ):
-            if not right:
+        for kept, name, value, wanted in limits(self):
+            if not kept:
                 raise ValueError(f"{name} is {value}; give {wanted}")
-
-
-def _share(name: str, value: float) -> tuple[bool, str, float, str]:
-    return 0 <= value <= 1, name, value, "0 to 1"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -37,10 +39,7 @@ def load_recipe(
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no recipe {path}")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not YAML: {error}") from error
+    content = load_yaml(path)
     try:
         for key, value in (changes or {}).items():
             _change(content, key, value)
@@ -75,6 +74,30 @@ def dump_recipe(recipe: Recipe, folder: Path | None = None) -> str:
     if folder is not None:
         recipe = _with_paths(recipe, lambda value: os.path.relpath(value, folder))
     return yaml.safe_dump(_plain(dataclasses.asdict(recipe)), sort_keys=False)
+
+
+class _Loader(yaml.SafeLoader):
+    """Of two equal keys YAML's own takes the later without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        mapping = super().construct_mapping(node, deep)
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = [key for key in mapping if keys.count(key) > 1]
+        if twice:
+            raise yaml.YAMLError(f"the key {twice[0]} is there twice{node.start_mark}")
+        return mapping
+
+
+def load_yaml(path: Path) -> Any:
+    """What a YAML file says.
+
+    Raises:
+        ValueError: it is no YAML, or has a key twice.
+    """
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not YAML: {error}") from error
 
 
 def _change(content: Any, key: str, value: object) -> None:
@@ -154,11 +177,11 @@ def _build(kind: Any, value: Any, where: str) -> Any:
     if origin is dict and isinstance(value, dict):
         return {str(k): _build(get_args(kind)[1], v, f"{where}.{k}") for k, v in value.items()}
     if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
-        try:
-            return float(value)  # YAML reads 1e-3, without a point, as text
-        except ValueError:
-            pass
-    if isinstance(kind, type) and type(value) is kind:
+        # YAML reads 1e-3, without a point, as text.
+        with suppress(ValueError):
+            if math.isfinite(float(value)):
+                return float(value)
+    if isinstance(kind, type) and kind is not float and type(value) is kind:
         return value
     raise ValueError(f"{where} is {value!r}; it takes {_NOUNS.get(origin or kind, str(kind))}")
 

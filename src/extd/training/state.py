@@ -102,8 +102,14 @@ def begin_with(network: TorchNetwork, weights: str) -> str:
         path = find_weights(weights, load_catalog()).with_suffix(".safetensors")
     found, notes = load_network(path)
     if found.config != network.config:
+        differing = [
+            f"{name}: {value}"
+            for name, value in dataclasses.asdict(found.config).items()
+            if getattr(network.config, name, None) != value
+        ]
         raise ValueError(
-            f"init: {weights} is {found.config.name}, the recipe trains {network.config.name}"
+            f"init: {weights} is {found.config.name}, the recipe trains {network.config.name}; "
+            f"give network: {{{', '.join(differing)}}} to train it"
         )
     network.load_state_dict(found.state_dict())
     return str(notes.get("training", ""))
@@ -194,7 +200,9 @@ def _fixed(recipe: Recipe) -> dict[str, Any]:
     if teacher.is_file():
         values["distillation"]["teacher"] = hashlib.sha256(teacher.read_bytes()).hexdigest()
     mixture = [(dataset.weight, dataset.sources) for dataset in recipe.data.sets]
-    return {**{key: values[key] for key in FIXED}, "data.sets": mixture}
+    # Muon's momenta lie in the order of the memory of its kernels.
+    layout = {"compute.channels_last": recipe.compute.channels_last}
+    return {**{key: values[key] for key in FIXED}, **layout, "data.sets": mixture}
 
 
 def restore(state: State, path: Path, recipe: Recipe) -> None:
@@ -205,7 +213,9 @@ def restore(state: State, path: Path, recipe: Recipe) -> None:
             that matters.
     """
     content = load_torch_file(path)
-    if not {"recipe", "data", "feed", "step", "precision"} <= content.keys():
+    if not {"recipe", "data", "feed", "step", "precision"} <= content.keys() or not (
+        SETTINGS.keys() <= content["recipe"].keys()
+    ):
         raise ValueError(f"{path} is no checkpoint of extd train; it holds {sorted(content)}")
     wanted = {**_fixed(recipe), "pictures of fingerprint": state.data, "feed": state.feed}
     # A key that was unknown when the run began had no effect: its default has none.
@@ -220,7 +230,7 @@ def restore(state: State, path: Path, recipe: Recipe) -> None:
         if wanted.get(key) != value:
             raise ValueError(
                 f"{path} was made with {key} {value}, now it is {wanted.get(key)}; "
-                "resume with the recipe.yaml beside the checkpoint"
+                "resume with the recipe.yaml beside the checkpoint, and the same labels"
             )
     state.objective.load_state_dict(content["objective"], strict=True)
     state.average.load_state_dict(content["average"], strict=True)

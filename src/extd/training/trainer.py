@@ -66,13 +66,16 @@ def train(
         `out/weights.safetensors`, the averaged weights.
 
     Raises:
-        FileExistsError: `out` holds a run and `resume` is not set.
+        FileExistsError: `out` holds a run and `resume` is not set, or weights that nothing goes
+            on from.
         FileNotFoundError: labelled pictures or the teacher are missing.
         ValueError: data, recipe or checkpoint do not fit, or the loss is not finite.
         KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint was saved.
     """
     if (out / CHECKPOINT).exists() and not resume:
         raise FileExistsError(f"{out} holds a run already; add --resume or choose another folder")
+    if (out / "weights.safetensors").exists() and not (out / CHECKPOINT).exists():
+        raise FileExistsError(f"{out} holds weights without a checkpoint; choose another folder")
     if threads is not None:
         if threads < 1:
             raise ValueError(f"threads is {threads}; give 1 or more")
@@ -194,10 +197,11 @@ def _loop(
             speed = (state.step - first) * recipe.batch / seconds
             told = f"{speed:,.0f} crops/s, {waited / seconds:.0%} waiting for data"
             progress.update(task, completed=state.step, loss=report.loss, speed=told)
-            if tracer is not None and state.step - first == profile:
+            last = state.step == recipe.iterations or report.stop
+            if tracer is not None and (state.step - first == profile or last):
                 tracer.stop()
                 tracer.export_chrome_trace(str(out / "profile.json"))
-            last = state.step == recipe.iterations or report.stop
+                tracer = None
             if journal is not None:
                 journal.add(state.step, rate, report, seconds, waited)
                 due = last or state.step % recipe.save_every == 0
