@@ -235,22 +235,24 @@ PAPER_CONFIGS = tuple(
 """Every detector of Table 1."""
 
 
-def _lite(width: int) -> ExtdConfig:
-    return ExtdConfig(
-        "fpn",
-        width,
-        "leakyrelu",
-        norm_per_pass=True,
-        block="conv",
-        expansions=(1, 1, 1, 1),
-        stride_first=True,
-        stem=(16,),
-        first_stride=8,
-        head="joint",
-    )
-
-
-LITE_CONFIGS = {"extd-lite": _lite(48), "extd-lite-nano": _lite(32)}
+_LITE = ExtdConfig(
+    "fpn",
+    48,
+    "leakyrelu",
+    norm_per_pass=True,
+    block="conv",
+    expansions=(1, 1, 1, 1),
+    stride_first=True,
+    stem=(16,),
+    first_stride=8,
+    head="joint",
+)
+LITE_CONFIGS = {
+    "extd-lite": _LITE,
+    "extd-lite-nano": replace(
+        _LITE, width=32, activation="relu", expansions=(1, 1, 1), tower=1, shared_head=True
+    ),
+}
 """The same idea made for CPUs: docs/lite.md sets it beside the paper."""
 
 
