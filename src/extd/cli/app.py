@@ -93,9 +93,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 all well, 1 something failed, 2 wrong usage, 130 stopped with Ctrl-C,
         141 the reader of a pipe left.
     """
+    _open_streams()
     # File names need not be UTF-8; their bytes are read and printed as they are. Where not every
     # letter can be printed, its number is.
-    _open_streams()
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             utf8 = stream is sys.stdin or stream.encoding.lower() == "utf-8"

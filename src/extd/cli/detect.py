@@ -236,7 +236,9 @@ def protect_pictures(
     """
     from extd.media.sources import VIDEO_SUFFIXES, real_path
 
-    originals = {real_path(source.path) for source in sources}
+    # Looking up a million links takes a while, and most runs name no file of results.
+    named = any(target not in {None, STDOUT} for target in targets.values())
+    originals = {real_path(source.path) for source in sources} if named else set()
     owners: dict[str | Path, str] = {}
     for option, target in targets.items():
         if target is None:
