@@ -51,6 +51,17 @@ def test_ignored_regions_neither_help_nor_harm(picture: Picture) -> None:
         assert result.ap["all"] == pytest.approx(ap, abs=2e-3), extra
 
 
+def test_boxes_in_an_ignored_region_say_nothing_unless_they_find_a_face(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), np.zeros((300, 300, 3), np.uint8))
+    face, crowd = (110.0, 110, 140, 140), (100.0, 100, 300, 300)
+    within, beside = (200.0, 200, 230, 230), (75.0, 200, 105, 230)
+    picture = Picture(path, 300, 300, np.array([face], np.float32), np.array([crowd], np.float32))
+    for boxes, ap in (((within, within, face), 1.0), ((beside, face), 0.5), ((within,), 0.0)):
+        result = evaluate_labelled(lambda _, b=boxes: found(*b), [picture])
+        assert result.ap["all"] == pytest.approx(ap, abs=2e-3), boxes
+
+
 def test_each_picture_is_read_once_and_in_order(picture: Picture) -> None:
     seen: list[Image] = []
 

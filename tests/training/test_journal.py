@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from extd.measure.labelled import SIZES
 from extd.training.journal import LOG, VALIDATION, open_journal, read_columns
 from extd.training.step import Report
 
@@ -49,6 +50,16 @@ def test_events_are_what_the_log_says(tmp_path: Path) -> None:
     assert events.Scalars("training/loss")[0].value == 7
     assert events.Scalars("training/rate")[0].step == 1
     assert events.Scalars("AP/small")[0].value == pytest.approx(0.4)
+
+
+def test_a_resumed_run_keeps_the_events_up_to_its_checkpoint(tmp_path: Path) -> None:
+    for begins, steps in ((0, (1, 2, 3)), (2, (3, 4))):
+        with open_journal(tmp_path, begins) as journal:
+            for step in steps:
+                journal.measured(step, dict.fromkeys(SIZES, 0.5))
+    events = EventAccumulator(str(tmp_path / "events")).Reload()
+    assert [event.step for event in events.Scalars("AP/all")] == [1, 2, 3, 4]
+    assert read_columns(tmp_path / VALIDATION)["step"] == [1, 2, 3, 4]
 
 
 def test_a_log_of_another_version_is_not_overwritten(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from extd.training.plan import (
     Square,
     anchor_sampled_square,
     crop_size,
-    crop_sizes,
     draw,
     random_square,
     size_sampled_square,
@@ -205,8 +204,6 @@ def test_growing_crops_take_one_size_after_the_other(recipe: Recipe) -> None:
     recipe = dataclasses.replace(recipe, iterations=10, augmentation=crops)
     sizes = [crop_size(recipe, step) for step in range(10)]
     assert sizes == [128] * 3 + [256] * 5 + [384] * 2
-    for steps in range(1, 10):
-        assert crop_sizes(recipe, steps) == sorted(set(sizes[:steps]))
 
 
 def test_sizes_of_crops_come_equally_often_and_go_with_the_step(recipe: Recipe) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from extd.models.config import ExtdConfig
 from extd.training.recipe import (
     Augmentation,
     Compute,
@@ -38,6 +39,10 @@ from extd.training.recipe import (
         ({"augmentation": Augmentation(face_sizes=(500.0, 0.5))}, "augmentation.face_sizes"),
         ({"augmentation": Augmentation(most_enlarged=0.0)}, "most_enlarged is 0.0"),
         ({"loss": Loss(negatives=0)}, "loss.negatives is 0"),
+        (
+            {"network": ExtdConfig(anchor_scale=8.0)},
+            "loss.assignment is s3fd; give atss or simota where anchor_scale is above 4",
+        ),
         ({"loss": Loss(size_ratio=1.2)}, "loss.size_ratio is 1.2; give 0, or 1.5 or more"),
         ({"loss": Loss(match_iou=1.0)}, "loss.match_iou is 1.0"),
         ({"distillation": Distillation(threshold=1.0)}, "distillation.threshold is 1.0"),
@@ -51,3 +56,9 @@ def test_values_that_cannot_be_are_named(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(recipe, **change)
+
+
+def test_shares_that_add_up_to_one_are_taken(recipe: Recipe) -> None:
+    parts = {"anchor_sampling": 0.05, "size_sampling": 0.55, "zoom_out": 0.3, "unscaled": 0.1}
+    assert sum(parts.values()) > 1
+    dataclasses.replace(recipe, augmentation=Augmentation(**parts))

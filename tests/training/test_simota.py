@@ -126,14 +126,6 @@ def test_faces_get_anchors_whatever_is_predicted(value: float) -> None:
     assert (simota(broken, ANCHORS, faces, real, nothing(), 0.625).face >= 0).any()
 
 
-def test_no_gradient_flows_through_the_choice() -> None:
-    predictions = Predictions(*(part.requires_grad_() for part in guesses(0)))
-    faces, real = some_faces(0, 3)[None], torch.ones(1, 3, dtype=torch.bool)
-    targets = simota(predictions, ANCHORS, faces, real, nothing(), 0.625)
-    assert not targets.face.requires_grad
-    assert not any(part.requires_grad for part in targets)
-
-
 @given(st.floats(1, 2000), st.floats(0.5, 2))
 def test_at_a_ratio_of_one_and_a_half_every_face_has_anchors_of_its_size(
     size: float, aspect: float

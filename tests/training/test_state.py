@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from extd.models.checkpoint import load_network
-from extd.training.recipe import Data, DataSet, Distillation, Loss, Optimizer, Recipe
+from extd.training.recipe import Compute, Data, DataSet, Distillation, Loss, Optimizer, Recipe
 from extd.training.state import (
     State,
     new_state,
@@ -87,14 +87,20 @@ def test_a_saved_state_is_restored_whole(recipe: Recipe, tmp_path: Path) -> None
     state = new_state(recipe, CPU, "data", "cpu")
     state.network(torch.rand(2, 3, 128, 128)).logits.sum().backward()
     state.optimizers[0].step()
-    state.step, state.precision = 7, "fp32"
+    state.step, state.precision, state.sides = 7, "fp32", {128, 192}
     save(state, recipe, tmp_path)
-    again = new_state(dataclasses.replace(recipe, seed=0), CPU, "data", "cpu")
+    again = new_state(dataclasses.replace(recipe, seed=1), CPU, "data", "cpu")
     restore(again, tmp_path / "checkpoint.pt", recipe)
-    assert (again.step, again.precision) == (7, "fp32")
+    assert (again.step, again.precision, again.sides) == (7, "fp32", {128, 192})
     for name, value in state.objective.state_dict().items():
         assert torch.equal(value, again.objective.state_dict()[name]), name
     assert len(again.optimizers[0].state) == len(state.optimizers[0].state) > 0
+
+
+def test_a_run_may_go_on_in_another_precision(recipe: Recipe, tmp_path: Path) -> None:
+    save(new_state(recipe, CPU), recipe, tmp_path)
+    half = dataclasses.replace(recipe, compute=Compute(precision="fp16"))
+    restore(new_state(half, CPU), tmp_path / "checkpoint.pt", half)
 
 
 def test_what_a_resumed_run_may_not_change_is_named(recipe: Recipe, tmp_path: Path) -> None:
@@ -143,39 +149,42 @@ def test_a_key_that_a_checkpoint_does_not_know_was_at_its_default(
         restore(new_state(other, CPU), path, other)
 
 
-def test_a_full_disk_keeps_the_last_checkpoint(recipe: Recipe, tmp_path: Path) -> None:
+def test_a_full_disk_keeps_the_last_files(recipe: Recipe, tmp_path: Path) -> None:
     """A limit on the size of files fails in the middle of a write, as a full disk does."""
     state = new_state(recipe, CPU)
     save(state, recipe, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     state.step = 3
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    # Enough for the weights alone.
+    enough = (tmp_path / "weights.safetensors").stat().st_size + 1000
+    resource.setrlimit(resource.RLIMIT_FSIZE, (enough, limits[1]))
     try:
         with pytest.raises((OSError, RuntimeError)):
             save(state, recipe, tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
-    restore(new_state(recipe, CPU), tmp_path / "checkpoint.pt", recipe)
-    names = {path.name for path in tmp_path.iterdir() if "partial" in path.name}
-    assert not names
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_a_run_begins_with_the_weights_that_the_recipe_names(
     recipe: Recipe, tmp_path: Path
 ) -> None:
     (tmp_path / "next").mkdir()
-    save(new_state(dataclasses.replace(recipe, seed=1), CPU), recipe, tmp_path)
+    first = new_state(dataclasses.replace(recipe, seed=1), CPU)
+    first.step, first.sides = 2, {128, 192}
+    save(first, recipe, tmp_path)
     wanted = load_network(tmp_path / "weights.safetensors")[0].state_dict()
     recipe = dataclasses.replace(recipe, init=str(tmp_path / "weights.safetensors"))
     state = new_state(recipe, CPU)
     for network in (state.network, state.average):
         assert all(torch.equal(network.state_dict()[key], wanted[key]) for key in wanted)
-    state.step = 3
+    state.step, state.sides = 3, {128}
     save(state, recipe, tmp_path / "next")
     told = load_network(tmp_path / "next" / "weights.safetensors")[1]["training"]
-    assert told == "3 steps, 12 crops of 128 px, after 0 steps, 0 crops of 128 px"
+    assert told == "3 steps, 12 crops of 128 px, after 2 steps, 8 crops of 128, 192 px"
     resumed = new_state(dataclasses.replace(recipe, init=""), CPU)
     restore(resumed, tmp_path / "next" / "checkpoint.pt", recipe)
     assert resumed.earlier == state.earlier

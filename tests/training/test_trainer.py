@@ -146,7 +146,7 @@ def test_the_run_folder_tells_all_about_the_run(
     train(recipe, run, device="cpu", cache=tmp_path, profile=2)
     assert load_recipe(run / "recipe.yaml") == recipe
     notes = load_network(run / "weights.safetensors")[1]
-    assert "6 steps" in str(notes)
+    assert "6 steps, 24 crops of 128 px" in str(notes)
     origin = json.loads((run / "origin.json").read_text(encoding="utf-8"))
     assert origin["pictures"] == 6
     assert origin["data"] == notes["data_fingerprint"]
@@ -193,9 +193,10 @@ def test_a_loss_that_is_not_finite_stops_with_the_pictures_and_keeps_the_checkpo
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_run_with_a_checkpoint(
-    recipe: Recipe, tmp_path: Path, number: signal.Signals
+    recipe: Recipe, labels: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
-    recipe = dataclasses.replace(recipe, iterations=100, save_every=100)
+    validation = Validation(str(labels), every=50)
+    recipe = dataclasses.replace(recipe, iterations=100, save_every=100, validation=validation)
     update = trainer.update_average
 
     def signal_at_three(state: State, decay: float) -> None:
@@ -209,6 +210,7 @@ def test_a_signal_ends_the_run_with_a_checkpoint(
             train(recipe, tmp_path / "run", device="cpu", cache=tmp_path)
     assert saved_step(tmp_path / "run") in {4, 5}
     assert len(losses(tmp_path / "run")) == saved_step(tmp_path / "run")
+    assert not read_columns(tmp_path / "run" / "validation.csv")
 
 
 def command(recipe: Recipe, folder: Path, *more: str) -> list[str]:
@@ -236,6 +238,26 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(recipe: Recipe, tmp_path: P
     assert losses(out) == losses(tmp_path / "whole")
 
 
+def together(commands: list[list[str]]) -> list[tuple[int, str, str]]:
+    """Exit codes, output and errors of processes that train one network."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    group = [
+        subprocess.Popen(
+            [sys.executable, *arguments],
+            env={**os.environ, **address, "WORLD_SIZE": "2", "RANK": rank, "LOCAL_RANK": rank},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank, arguments in zip("01", commands, strict=True)
+    ]
+    ended = [process.communicate(timeout=300) for process in group]
+    return [(process.returncode, *told) for process, told in zip(group, ended, strict=True)]
+
+
 def test_two_processes_learn_as_one_does(recipe: Recipe, tmp_path: Path) -> None:
     """From a step on at which norms are frozen: else each process sees half of a batch."""
     recipe = dataclasses.replace(recipe, freeze_norms=2)
@@ -246,26 +268,25 @@ def test_two_processes_learn_as_one_does(recipe: Recipe, tmp_path: Path) -> None
     halved = dataclasses.replace(recipe.compute, accumulate=2)
     whole = dataclasses.replace(recipe, compute=halved)
     train(whole, one, resume=True, device="cpu", threads=1, cache=cache)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
     arguments = command(recipe, tmp_path / "r", "--resume", "--out", str(two))
-    group = [
-        subprocess.Popen(
-            [sys.executable, *arguments],
-            env={**os.environ, **address, "RANK": rank, "LOCAL_RANK": rank},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        for rank in ("0", "1")
-    ]
-    for process, talks in zip(group, (True, False), strict=True):
-        told, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors.decode()
-        assert (b"written" in told) == talks
+    for (code, told, errors), talks in zip(together([arguments] * 2), (True, False), strict=True):
+        assert code == 0, errors
+        assert ("written" in told) == talks
     assert len(losses(two)) == recipe.iterations
     assert losses(two) == pytest.approx(losses(one), rel=1e-3)
+
+
+def test_a_machine_without_the_checkpoint_is_told(recipe: Recipe, tmp_path: Path) -> None:
+    begun, cache = dataclasses.replace(recipe, iterations=1), tmp_path / "r" / "cache"
+    train(begun, tmp_path / "one", device="cpu", threads=1, cache=cache)
+    commands = [
+        command(recipe, tmp_path / "r", "--resume", "--out", str(tmp_path / name))
+        for name in ("one", "two")
+    ]
+    for (code, _, errors), step in zip(together(commands), (1, 0), strict=True):
+        assert code == 1
+        assert f"this one at {step}, the first at 1" in " ".join(errors.split())
+    assert saved_step(tmp_path / "one") == 1
 
 
 def test_a_compiler_that_is_missing_is_named(

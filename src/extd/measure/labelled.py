@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from extd.boxes import area, intersection, iou
 from extd.data.picture import Picture
 from extd.data.pixels import read_pixels
 from extd.images import Image
@@ -17,6 +18,10 @@ from extd.measure.predictions import Prediction
 SIZES = {"all": (0.0, math.inf), "small": (0.0, 32.0), "medium": (32.0, 96.0), "large": (96.0, 1e9)}
 """Difficulties: faces whose square root of area lies in this range of px, as COCO bins them."""
 
+MATCHED = 0.5
+"""IoU with a labelled face from which a box finds it, as in WIDER FACE."""
+HIDDEN = 0.5
+"""A box of which more lies in an ignored region says nothing, unless it finds a face."""
 NOWHERE = -1e6
 """A coordinate outside of all pictures, px."""
 
@@ -63,7 +68,7 @@ def evaluate_labelled(
         raise ValueError("no picture has a labelled face; there is nothing to measure")
     truth = [_ground_truth(picture) for picture in pictures]
     found = {
-        wanted.key: detect(read_pixels(picture.path))
+        wanted.key: _telling(detect(read_pixels(picture.path)), picture)
         for wanted, picture in zip(truth, progress(pictures), strict=True)
     }
     counts = np.sum([wanted.keep.sum(1) for wanted in truth], 0).tolist()
@@ -73,6 +78,16 @@ def evaluate_labelled(
         dict(zip(SIZES, counts, strict=True)),
         dict(zip(SIZES, curves, strict=True)),
     )
+
+
+def _telling(found: Prediction, picture: Picture) -> Prediction:
+    """The detections that find a face or lie outside of ignored regions."""
+    if not len(found) or not len(picture.ignore):
+        return found
+    boxes = np.concatenate([found.boxes[:, :2], found.boxes[:, :2] + found.boxes[:, 2:]], 1)
+    inside = (intersection(boxes, picture.ignore) > HIDDEN * area(boxes)[:, None]).any(1)
+    finds = (iou(boxes, picture.boxes) >= MATCHED).any(1)
+    return Prediction(found.boxes[~inside | finds], found.scores[~inside | finds])
 
 
 def _ground_truth(picture: Picture) -> wider.Picture:

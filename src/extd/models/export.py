@@ -52,7 +52,7 @@ def simplified(network: TorchNetwork) -> TorchNetwork:
     ONNX Runtime fuses LeakyRelu into the convolution before it, which it does not do with PRelu.
     A batch norm a pass stays: folding it would copy the shared weights six times.
     """
-    network = copy.deepcopy(network).eval()
+    network = copy.deepcopy(network).cpu().eval()
     for module in list(network.modules()):
         if isinstance(module, nn.Sequential | nn.ModuleList):
             _fold_norms(module)

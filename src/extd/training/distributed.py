@@ -47,6 +47,10 @@ class Processes:
             distributed.all_reduce(values)
         return values
 
+    def of_first(self, value: int) -> int:
+        """What `value` is in the process of rank 0."""
+        return int(self.total(torch.tensor(value * self.leads, device=self.device)).item())
+
 
 @contextmanager
 def processes(device: str | None) -> Iterator[Processes]:

@@ -66,7 +66,7 @@ def open_journal(folder: Path, step: int) -> Iterator[Journal]:
     """
     _begin(folder / LOG, LOG_COLUMNS, step)
     _begin(folder / VALIDATION, VALIDATION_COLUMNS, step)
-    with SummaryWriter(str(folder / "events"), purge_step=step) as events:
+    with SummaryWriter(str(folder / "events"), purge_step=step + 1) as events:
         journal = Journal(folder, events)
         try:
             yield journal

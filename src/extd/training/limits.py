@@ -54,7 +54,7 @@ def limits(recipe: Recipe) -> tuple[Limit, ...]:
         ),
         _share(
             f"the sum of augmentation's {', '.join(SAMPLINGS)}",
-            sum(getattr(crops, key) for key in SAMPLINGS),
+            round(sum(getattr(crops, key) for key in SAMPLINGS), 9),
         ),
         (
             0 < crops.face_sizes[0] <= crops.face_sizes[1] * min(crops.crops, default=0),
@@ -63,6 +63,13 @@ def limits(recipe: Recipe) -> tuple[Limit, ...]:
             "a size in px and a larger one as a share of the crop",
         ),
         (crops.most_enlarged > 0, "augmentation.most_enlarged", crops.most_enlarged, "above 0"),
+        (
+            loss.assignment != "s3fd"
+            or recipe.config.anchor_sizes[0] <= 4 * recipe.config.strides[0],
+            "loss.assignment",
+            "s3fd",
+            "atss or simota where anchor_scale is above 4",
+        ),
         (loss.negatives >= 1, "loss.negatives", loss.negatives, "1 or more"),
         (0 < loss.match_iou < 1, "loss.match_iou", loss.match_iou, "between 0 and 1"),
         (loss.centre > 0, "loss.centre", loss.centre, "above 0"),

@@ -13,7 +13,7 @@ from extd.training.recipe import Loss
 
 CROWD = 3.0
 """No box has more than this / t² anchors of an IoU of at least t: they stand a quarter of their
-side apart."""
+side apart, or more."""
 HIDDEN_IOU = 0.05
 HIDDEN_SHARE = 0.5
 """An anchor is ignored above this IoU with an ignored region, or if more than this share of it

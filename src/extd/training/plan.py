@@ -86,14 +86,6 @@ def crop_size(recipe: Recipe, step: int) -> int:
     return sizes[int(rng.random() * len(sizes))]
 
 
-def crop_sizes(recipe: Recipe, steps: int) -> list[int]:
-    """The different sides of the crops of the first `steps` steps, px."""
-    sizes = recipe.augmentation.crops
-    if recipe.augmentation.crop_order == "growing":
-        sizes = sizes[: max(steps - 1, 0) * len(sizes) // recipe.iterations + 1]
-    return sorted(set(sizes))
-
-
 def draw(
     pictures: Sequence[Picture],
     shares: NDArray[np.float64],

@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from extd.models.checkpoint import load_network, load_torch_file, save_network
 from extd.models.network import TorchNetwork, build_network
 from extd.training.objective import Objective
 from extd.training.optimizers import build_optimizers
-from extd.training.plan import crop_sizes
 from extd.training.recipe import Augmentation, Distillation, Loss, Optimizer, Recipe
 from extd.training.teacher import Teacher
 
@@ -52,6 +51,7 @@ class State:
         step: how many steps were made.
         precision: `fp32`, `bf16` or `fp16`, once it is decided.
         earlier: the training that the weights of `Recipe.init` had, in words.
+        sides: of the crops so far, px.
     """
 
     objective: Objective
@@ -63,6 +63,7 @@ class State:
     step: int = 0
     precision: str = ""
     earlier: str = ""
+    sides: set[int] = field(default_factory=set)
 
     @property
     def network(self) -> TorchNetwork:
@@ -176,9 +177,10 @@ def save(state: State, recipe: Recipe, out: Path) -> None:
         "optimizers": [optimizer.state_dict() for optimizer in state.optimizers],
         "scaler": state.scaler.state_dict(),
         "earlier": state.earlier,
+        "sides": sorted(state.sides),
     }
     crops = state.step * recipe.batch
-    sides = ", ".join(map(str, crop_sizes(recipe, state.step)))
+    sides = ", ".join(map(str, sorted(state.sides)))
     sources = [name for dataset in recipe.data.sets for name in dataset.sources]
     notes: dict[str, object] = {
         "training_data": ", ".join(sources)
@@ -187,10 +189,10 @@ def save(state: State, recipe: Recipe, out: Path) -> None:
         + (f", after {state.earlier}" if state.earlier else ""),
         "data_fingerprint": state.data,
     }
-    save_network(state.average, out / "weights.safetensors", notes)
-    # Last: a run killed in between makes its last steps, and these weights, again.
+    # The checkpoint takes its name last: a run killed in between makes its last steps again.
     with whole_file(out / "checkpoint.pt") as partial:
         torch.save(content, partial)
+        save_network(state.average, out / "weights.safetensors", notes)
 
 
 def _fixed(recipe: Recipe) -> dict[str, Any]:
@@ -236,6 +238,8 @@ def restore(state: State, path: Path, recipe: Recipe) -> None:
     state.average.load_state_dict(content["average"], strict=True)
     for optimizer, saved in zip(state.optimizers, content["optimizers"], strict=True):
         optimizer.load_state_dict(saved)
-    state.scaler.load_state_dict(content["scaler"])
+    if content["scaler"]:  # of a run in another precision it is empty
+        state.scaler.load_state_dict(content["scaler"])
     state.step, state.precision = content["step"], content["precision"]
     state.earlier = content.get("earlier", state.earlier)
+    state.sides = set(content.get("sides", recipe.augmentation.crops))

@@ -30,7 +30,7 @@ from extd.training.runfolder import (
     write_recipe,
 )
 from extd.training.state import State, new_state, rate_at, restore, save, set_modes, update_average
-from extd.training.step import Stepper, choose_precision, compare_modes
+from extd.training.step import PRECISIONS, Stepper, choose_precision, compare_modes
 from extd.training.store import PictureStore, open_store, sampling_shares, sift
 from extd.training.teacher import Teacher, load_teacher
 from extd.training.validation import average_precision, open_validation
@@ -150,7 +150,11 @@ def open_pictures(
 def open_state(
     recipe: Recipe, out: Path, store: PictureStore, here: Processes, teacher: Teacher | None
 ) -> State:
-    """A fresh run, or the one whose checkpoint is in `out`."""
+    """A fresh run, or the one whose checkpoint is in `out`.
+
+    Raises:
+        ValueError: the checkpoint does not fit, or the processes have different ones.
+    """
     feed = recipe.compute.feed
     if feed == "auto":
         feed = "device" if here.device.type == "cuda" else "cpu"
@@ -160,9 +164,17 @@ def open_state(
     state = new_state(initial, here.device, fingerprint(store.pictures), feed, teacher)
     if begun:
         restore(state, out / CHECKPOINT, recipe)
+    first = here.of_first(state.step)
+    if here.total(torch.tensor(abs(state.step - first), device=here.device)).item():
+        raise ValueError(
+            f"the processes do not stand at one step, this one at {state.step}, the first at "
+            f"{first}; give every machine the first one's {out / CHECKPOINT}"
+        )
     # What was timed once stays, so that a resumed run computes alike; a recipe may insist.
     if recipe.compute.precision != "auto" or not state.precision:
-        state.precision = choose_precision(recipe, state.objective, here.device)
+        chosen = choose_precision(recipe, state.objective, here.device)
+        kinds = list(PRECISIONS)
+        state.precision = kinds[here.of_first(kinds.index(chosen))]
     return state
 
 
@@ -192,6 +204,7 @@ def _loop(
             report = stepper.step(batch, rate, stop=interrupted.is_set())
             update_average(state, recipe.ema)
             state.step += 1
+            state.sides.add(batch.images.shape[-1])
 
             seconds = time.perf_counter() - began
             speed = (state.step - first) * recipe.batch / seconds
@@ -214,7 +227,8 @@ def _loop(
                     logged = seconds
                 if due:
                     save(state, recipe, out)
-                if validation and (last or state.step % recipe.validation.every == 0):
+                end = state.step == recipe.iterations
+                if validation and (end or state.step % recipe.validation.every == 0):
                     ap = average_precision(state.average, validation, torch.get_num_threads())
                     journal.measured(state.step, ap)
                     console.print(f"step {state.step}: AP {ap['all']:.4f} on validation pictures")
