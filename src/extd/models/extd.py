@@ -258,7 +258,7 @@ class JointHeads(nn.Module):
 
 
 def initialize(network: nn.Module) -> None:
-    """He initialisation (Appendix A)."""
+    """He initialisation (Appendix A); heads begin otherwise (`build_heads`)."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
