@@ -104,6 +104,20 @@ def test_a_vote_is_the_mean_by_score_and_overlap(boxes: NDArray[np.float32], see
         assert moved == pytest.approx(expected, abs=1e-3)
 
 
+def test_votes_of_a_crowd_of_all_sizes_are_those_of_its_boxes_one_by_one() -> None:
+    rng = np.random.default_rng(0)
+    sides = np.exp(rng.uniform(np.log(4), np.log(400), (900, 1))) * rng.uniform(0.8, 1.2, (900, 2))
+    corner = rng.uniform(-50, 600, (900, 2))
+    boxes = np.hstack([corner, corner + sides]).astype(np.float32)
+    scores = rng.uniform(0.01, 1, 900).astype(np.float32)
+    kept = nms(boxes, scores, 0.3)
+    together = vote(boxes, scores, kept, 0.3)
+    alone = np.concatenate([vote(boxes, scores, kept[i : i + 1], 0.3) for i in range(len(kept))])
+    assert len(kept) > 100
+    assert not np.array_equal(together, boxes[kept])
+    assert together == pytest.approx(alone, abs=1e-3)
+
+
 def test_a_box_alone_stays_where_it_is_in_any_crowd() -> None:
     places = np.arange(600, dtype=np.float32)[:, None] * 10
     boxes = np.hstack([places, places, places + 7.3, places + 9.1])

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import copy
+import io
+import multiprocessing
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -341,3 +344,38 @@ def test_scales_may_be_given_as_a_list() -> None:
 
 def test_a_detector_shows_its_model_provider_and_threads(detector: Detector) -> None:
     assert repr(detector) == "Detector('toy', CPUExecutionProvider, threads=1)"
+
+
+def test_the_weights_stay_those_that_were_loaded(
+    toy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("model.onnx").write_bytes(Path(toy).read_bytes())
+    detector, image = Detector("model.onnx", threads=2), picture((1, 1, 255, 4))
+    Path("model.onnx").write_bytes(b"another")
+    assert list(detector.detect_many([image] * 3)) == [detector.detect(image)] * 3
+
+
+def test_a_detector_goes_to_other_processes(toy: str) -> None:
+    detector = Detector(toy, options=Options(threshold=0.2), threads=2)
+    image = picture((1, 1, 102, 4), (5, 3, 255, 3))
+    faces = detector.detect(image)
+    assert len(faces) == 2
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.map(detector.detect, [image]) == [faces]
+    assert repr(copy.deepcopy(detector)) == repr(detector)
+
+
+def test_an_error_of_reading_keeps_its_message(detector: Detector) -> None:
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise OSError("the network is down")
+
+    with pytest.raises(OSError, match=r"picture 0: .*the network is down"):
+        list(detector.detect_many([Broken(b"x")]))
+
+
+def test_angles_may_be_any_numbers(detector: Detector) -> None:
+    image = picture((1, 1, 102, 4))
+    turned = detector.detect(image, Options(rotations=np.array([0.0, 90.0])))
+    assert turned == detector.detect(image, Options(rotations=(0, 90)))

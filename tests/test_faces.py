@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -114,3 +117,19 @@ def test_a_missing_supervision_is_explained(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "supervision", None)
     with pytest.raises(ImportError, match="pip install supervision"):
         TWO.to_supervision()
+
+
+def test_sizes_are_whole_numbers_of_any_kind() -> None:
+    faces = Faces([[0, 0, 1, 1]], [0.5], np.int64(640), np.uint16(480))
+    assert (type(faces.width), type(faces.height)) == (int, int)
+    with pytest.raises(ValueError, match=r"the picture is 640\.5 x 480 px; give whole numbers"):
+        Faces([], [], 640.5, 480)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda faces: pickle.loads(pickle.dumps(faces))])
+def test_copies_are_equal_and_read_only(copied: Callable[[Faces], Faces]) -> None:
+    faces = Faces([[0, 0, 1, 1]], [0.5], 640, 480)
+    again = copied(faces)
+    assert again == faces
+    assert not again.boxes.flags.writeable
+    assert not again.scores.flags.writeable

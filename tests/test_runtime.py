@@ -147,7 +147,9 @@ def test_a_provider_that_falls_back_is_refused(echo: Path, monkeypatch: pytest.M
         Network(echo, providers=["CUDAExecutionProvider"])
 
 
-def test_negative_threads_are_refused(echo: Path) -> None:
+def test_threads_out_of_range_are_refused(echo: Path) -> None:
+    with pytest.raises(ValueError, match="threads is 3000000000; give 0 for one a core"):
+        Network(echo, threads=3_000_000_000)
     with pytest.raises(ValueError, match="threads is -1"):
         Network(echo, threads=-1)
 

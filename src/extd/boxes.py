@@ -10,6 +10,8 @@ Boxes = NDArray[np.float32]
 
 VOTERS = 0.5
 """A box has a vote if its score is at least this share of the best one's."""
+PART = 32
+"""Boxes that are voted on together."""
 
 
 def area(boxes: Boxes) -> NDArray[np.float64]:
@@ -79,14 +81,27 @@ def vote(
         For each kept box the mean of itself and its voters, weighted by score times IoU: [K, 4].
     """
     voted = boxes[kept]
-    # In parts: all pairs of a crowd would not fit into the memory.
-    for start in range(0, len(kept), 256):
-        part = kept[start : start + 256]
-        overlaps = iou(boxes[part], boxes)
-        voters = (overlaps > threshold) & (scores >= VOTERS * scores[part, None])
-        weights = np.where(voters, overlaps * scores, 0).astype(np.float64)
-        weights[np.arange(len(part)), part] = scores[part]
-        voted[start : start + 256] = weights @ boxes / weights.sum(axis=1, keepdims=True)
+    areas = area(boxes)
+    # In parts of boxes of about one size and place: few of all others can overlap any of them.
+    order = np.lexsort((boxes[kept, 0], np.log2(np.maximum(areas[kept], 1)).astype(int)))
+    for start in range(0, len(kept), PART):
+        places = order[start : start + PART]
+        part = kept[places]
+        near = np.flatnonzero(
+            (boxes[:, :2] < boxes[part, 2:].max(0)).all(1)
+            & (boxes[:, 2:] > boxes[part, :2].min(0)).all(1)
+            # An IoU is at most the share of the smaller area.
+            & (areas >= threshold * areas[part].min())
+            & (threshold * areas <= areas[part].max())
+            & (scores >= VOTERS * scores[part].min())
+        )
+        overlaps = iou(boxes[part], boxes[near])
+        voters = (overlaps > threshold) & (scores[near] >= VOTERS * scores[part, None])
+        voters &= near != part[:, None]
+        weights = np.where(voters, overlaps * scores[near], 0).astype(np.float64)
+        own = scores[part, None].astype(np.float64)
+        total = weights @ boxes[near] + own * boxes[part]
+        voted[places] = total / (weights.sum(axis=1, keepdims=True) + own)
     return voted
 
 

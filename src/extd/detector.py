@@ -115,6 +115,7 @@ class Options:
         ):
             if not right:
                 raise ValueError(f"{name} is {value}; give {range_}")
+        object.__setattr__(self, "rotations", tuple(map(int, self.rotations)))
 
 
 class Detector:
@@ -212,7 +213,9 @@ class Detector:
         """
         if self.network.provider != CPU or self.at_once == 1:
             return self
-        return Detector(self.network.path, options=self.options, threads=1)
+        alone = Detector.__new__(Detector)
+        alone.options, alone.network = self.options, self.network.in_threads(1)
+        return alone
 
     def of_many(self, image: Image) -> Detector:
         """What looks at `image`, one of many: `serial`, or this one where memory forbids it.
@@ -229,6 +232,8 @@ class Detector:
         except (ValueError, FileNotFoundError) as error:
             raise type(error)(f"picture {position}: {error}") from error
         except OSError as error:
+            if error.errno is None:
+                raise OSError(f"picture {position}: {error}") from error
             raise OSError(error.errno, f"picture {position}: {error.strerror}", source) from error
         chosen = self.of_many(image)
         if chosen is self:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import index as whole
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -47,8 +48,12 @@ class Faces:
 
         Raises:
             ValueError: a shape is wrong, a box is not finite or has x2 < x1 or y2 < y1, a score
-                is outside 0 to 1, or the picture has no pixels.
+                is outside 0 to 1, or the picture has no whole number of pixels.
         """
+        try:
+            width, height = whole(width), whole(height)
+        except TypeError as error:
+            raise ValueError(f"the picture is {width} x {height} px; give whole numbers") from error
         boxes = np.array(boxes, dtype=np.float32)
         scores = np.array(scores, dtype=np.float32)
         if boxes.ndim != 2 or boxes.shape[1] != 4:
@@ -101,6 +106,10 @@ class Faces:
             and np.array_equal(self.boxes, other.boxes)
             and np.array_equal(self.scores, other.scores)
         )
+
+    def __reduce__(self) -> tuple[type[Faces], tuple[ArrayLike, ArrayLike, int, int]]:
+        # Copies, too, are read-only.
+        return Faces, (self.boxes, self.scores, self.width, self.height)
 
     def __repr__(self) -> str:
         return f"Faces({len(self)} in {self.width} x {self.height} px)"

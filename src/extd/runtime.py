@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from extd.catalog import find_weights, load_catalog
 
 CPU = "CPUExecutionProvider"
+MOST_THREADS = 1024
 
 
 class Network:
@@ -42,29 +43,25 @@ class Network:
 
         Raises:
             FileNotFoundError: there is no such file.
+            OSError: it cannot be opened, as without permission.
             ValueError: the name is unknown or has no weights, the file is no exported detector,
                 or the first provider does not run here.
         """
-        if threads < 0:
-            raise ValueError(f"threads is {threads}; give 0 for one a core, or how many")
-        wanted = _check_providers(CPU if providers is None else providers)
+        if not 0 <= threads <= MOST_THREADS:
+            raise ValueError(
+                f"threads is {threads}; give 0 for one a core, or how many, up to {MOST_THREADS}"
+            )
+        self._wanted = _check_providers(CPU if providers is None else providers)
         self.path = _find_file(model)
         self.threads = threads
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        # A pattern is kept for every input shape ever seen, and pictures come in all sizes.
-        options.enable_mem_pattern = False
-        try:
-            self._session = ort.InferenceSession(str(self.path), options, providers=wanted)
-        except Exception as error:
-            raise ValueError(f"ONNX Runtime cannot load {self.path}: {error}") from error
+        # Kept, for what lies at that path may be another network tomorrow.
+        self._file = self.path.read_bytes()
+        self._session = self._start()
         self.provider: str = self._session.get_providers()[0]
-        if self.provider != wanted[0]:
+        if self.provider != self._wanted[0]:
             raise ValueError(
-                f"provider {wanted[0]!r} does not start on this machine; use {self.provider!r}, "
-                "or install what it needs"
+                f"provider {self._wanted[0]!r} does not start on this machine; use "
+                f"{self.provider!r}, or install what it needs"
             )
         inputs = {value.name for value in self._session.get_inputs()}
         outputs = {value.name for value in self._session.get_outputs()}
@@ -77,6 +74,33 @@ class Network:
         self.metadata = {key.removeprefix("extd."): notes[key] for key in sorted(notes)}
         self.name = self.metadata.get("model", self.path.stem)
         self.votes = self.metadata.get("votes") == "true"
+
+    def _start(self) -> ort.InferenceSession:
+        """The network, ready to run."""
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # A pattern is kept for every input shape ever seen, and pictures come in all sizes.
+        options.enable_mem_pattern = False
+        try:
+            return ort.InferenceSession(self._file, options, providers=self._wanted)
+        except Exception as error:
+            raise ValueError(f"ONNX Runtime cannot load {self.path}: {error}") from error
+
+    def in_threads(self, threads: int) -> Network:
+        """The same network, computing in so many threads."""
+        other = Network.__new__(Network)
+        other.__setstate__({**self.__getstate__(), "threads": threads})
+        return other
+
+    def __getstate__(self) -> dict[str, object]:
+        # What runs cannot go to another process; it starts again there.
+        return {name: value for name, value in vars(self).items() if name != "_session"}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        vars(self).update(state)
+        self._session = self._start()
 
     def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Run a batch of pictures of one size.

@@ -98,6 +98,7 @@ def test_a_span_chooses_frames_by_their_time(folder: Path, toy: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
+        (["camera:99999"], 1, "camera:99999 is no camera"),
         (["camera:front"], 1, "camera:front is no camera"),
         (["camera:0", "a.png"], 2, "a camera is watched alone"),
         (["camera:0", "--out", "boxed"], 2, "a camera is watched alone"),

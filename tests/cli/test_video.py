@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import signal
@@ -259,3 +260,43 @@ def test_videos_are_not_replaced(film: Film, toy: str, capsys: Captured) -> None
 )
 def test_times_are_told_as_clocks_do(seconds: float, shown: str) -> None:
     assert clock(seconds) == shown
+
+
+def test_results_that_cannot_be_written_are_no_fault_of_a_video(film: Film, toy: str) -> None:
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = film("a.mp4", [255, 0])
+    with (
+        progress_bar("detecting", hidden=True) as bar,
+        pytest.raises(OSError, match="No space left"),
+    ):
+        detect_video(
+            Detector(toy),
+            Source(path, path),
+            Span(),
+            out=Path("boxed"),
+            json_stream=None,
+            csv_stream=Full(),
+            bar=bar,
+        )
+    assert not list(Path("boxed").iterdir())
+
+
+@pytest.mark.usefixtures("heard")
+def test_sigterm_ends_as_ctrl_c_does(film: Film, toy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    film("a.mp4", [255] * 30)
+    detect = Detector.detect
+    calls = []
+
+    def terminate(self: Detector, *arguments: object) -> object:
+        calls.append(arguments)
+        if len(calls) == 5:
+            signal.raise_signal(signal.SIGTERM)
+        return detect(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Detector, "detect", terminate)
+    assert blur("a.mp4", "--out", "new", model=toy) == 130
+    assert reds("new/a.mp4") == [False] * 5
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

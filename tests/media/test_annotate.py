@@ -84,3 +84,18 @@ def test_it_draws_into_the_picture_that_is_given() -> None:
     assert np.array_equal(other, expected)
     assert annotate(image, faces, out=image) is image
     assert np.array_equal(image, expected)
+
+
+def test_views_are_drawn_into_and_what_does_not_fit_is_refused() -> None:
+    faces = Faces([[20, 20, 60, 60]], [0.9], 100, 80)
+    image = np.zeros((80, 100, 3), np.uint8)
+    bgr = image.copy()
+    rgb = bgr[:, :, ::-1]
+    assert annotate(rgb, faces, out=rgb) is rgb
+    assert np.array_equal(rgb, annotate(image, faces))
+    for out in (image.astype(float), image[:-1].copy()):
+        with pytest.raises(ValueError, match=r"give writable uint8 \[80, 100, 3\]"):
+            annotate(image, faces, out=out)
+    image.flags.writeable = False
+    with pytest.raises(ValueError, match="out is read-only"):
+        annotate(image, faces, out=image)

@@ -191,3 +191,13 @@ def test_a_name_that_is_not_utf_8_can_be_replaced(tmp_path: Path) -> None:
     Pillow.new("RGB", (8, 8)).save(tmp_path / "a.png")
     (tmp_path / "a.png").rename(path)
     check_replaceable(path)
+
+
+def test_values_of_more_bytes_than_the_exif_are_refused() -> None:
+    """Thousands of entries that share a value would be written out one by one."""
+    count = 2000
+    end = 10 + 12 * count + 4
+    entries = [struct.pack("<HHII", 0x9000 + i, 2, 30_000, end) for i in range(count)]
+    exif = b"II*\0" + struct.pack("<IH", 8, count) + b"".join(entries) + bytes(4 + 30_000)
+    with pytest.raises(ValueError, match=r"its EXIF of 54,014 bytes has values of more"):
+        upright_exif(exif)

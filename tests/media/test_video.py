@@ -145,6 +145,7 @@ def test_without_pyav_the_extra_is_named(film: Film, monkeypatch: pytest.MonkeyP
     ("values", "message"),
     [
         ((-1,), "start is -1"),
+        ((1e14,), r"start is 1e\+14; give seconds from 0 to below 1e\+09"),
         ((float("nan"),), "start is nan"),
         ((3, 2), "end is 2"),
         ((0, None, 0), "every is 0"),

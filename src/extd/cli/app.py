@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
@@ -31,6 +32,7 @@ from extd.cli.tradeoff import tradeoff
 from extd.cli.train import train
 from extd.cli.widerface import widerface
 from extd.media.sources import LIST, SUFFIXES, VIDEO_SUFFIXES
+from extd.signals import caught
 
 DETECTION = Group("Find faces", sort_key=0)
 TRAINING = Group("Measure and train", sort_key=1)
@@ -90,8 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; those of the process without it.
 
     Returns:
-        The exit code: 0 all well, 1 something failed, 2 wrong usage, 130 stopped with Ctrl-C,
-        141 the reader of a pipe left.
+        The exit code: 0 all well, 1 something failed, 2 wrong usage, 130 stopped with Ctrl-C or
+        SIGTERM, 141 the reader of a pipe left.
     """
     _open_streams()
     # File names need not be UTF-8; their bytes are read and printed as they are. Where not every
@@ -102,7 +104,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
     tokens = with_stdout(sys.argv[1:] if argv is None else argv)
     try:
-        code = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+        with caught(signal.default_int_handler):
+            code = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
     except (CycloptsError, UsageError) as error:
         print_error(str(error))

@@ -55,6 +55,8 @@ def train(
     """
     if out is None and not print_config:
         raise UsageError("give --out DIR, the folder for checkpoint and weights")
+    if profile < 0:
+        raise UsageError(f"--profile is {profile}; give how many steps")
     console = Console()
     with train_extra("extd train"):
         from extd.training.recipefile import dump_recipe, load_recipe

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import math
-import signal
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
 from cyclopts import Group, Parameter
+
+from extd.signals import caught
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -36,6 +37,18 @@ FRAME_CSV_HEADER = "path,frame,time,width,height,x1,y1,x2,y2,score\n"
 """Columns of the CSV of sources among which are videos."""
 TOLD = 3
 """How many faces that were left uncovered are told."""
+
+
+class ResultsError(Exception):
+    """A stream of results cannot be written, whatever the video.
+
+    Attributes:
+        reason: why.
+    """
+
+    def __init__(self, reason: OSError) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
 
 
 @dataclass(slots=True, eq=False)
@@ -151,13 +164,20 @@ def detect_video(
 def write_lines(
     frame: Frame, faces: Faces, json_stream: TextIO | None, csv_stream: TextIO | None
 ) -> None:
-    """Write the faces of a frame to the streams that there are."""
-    if json_stream is not None:
-        json_stream.write(frame_json_line(frame, faces))
-        json_stream.flush()
-    if csv_stream is not None:
-        csv_stream.write(frame_csv_lines(frame.name, frame.index, frame.time, faces))
-        csv_stream.flush()
+    """Write the faces of a frame to the streams that there are.
+
+    Raises:
+        ResultsError: one cannot be written.
+    """
+    try:
+        if json_stream is not None:
+            json_stream.write(frame_json_line(frame, faces))
+            json_stream.flush()
+        if csv_stream is not None:
+            csv_stream.write(frame_csv_lines(frame.name, frame.index, frame.time, faces))
+            csv_stream.flush()
+    except OSError as error:
+        raise ResultsError(error) from error
 
 
 def cover_video(
@@ -268,6 +288,8 @@ def reported(tally: Tally, name: str) -> Iterator[None]:
     """Within it, an error that is told to the user goes into `tally`, unless there is one."""
     try:
         yield
+    except ResultsError as error:
+        raise error.reason from None
     except (ValueError, OSError) as error:
         tally.error = tally.error or error
     except ImportError as error:
@@ -281,20 +303,13 @@ def reported(tally: Tally, name: str) -> Iterator[None]:
 def after_ctrl_c() -> Iterator[threading.Event]:
     """An event that Ctrl-C sets, so that work ends in order; a second Ctrl-C interrupts it."""
     stopped = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stopped
-        return
-    before = signal.getsignal(signal.SIGINT)
 
     def stop(*_: object) -> None:
         stopped.set()
-        signal.signal(signal.SIGINT, before)
+        restore()
 
-    signal.signal(signal.SIGINT, stop)
-    try:
+    with caught(stop) as restore:
         yield stopped
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def clock(seconds: float) -> str:

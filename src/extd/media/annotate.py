@@ -47,10 +47,12 @@ def annotate(image: Image, faces: Faces, *, out: Image | None = None) -> Image:
         `out`, or a new image.
 
     Raises:
-        ValueError: `image` is no such array; `faces` are of a picture of another size.
+        ValueError: `image` or `out` is no such array; `faces` are of a picture of another size.
     """
     check_size(image, faces)
-    canvas = copied(image, out)
+    drawn = copied(image, out)
+    # OpenCV draws into whole arrays alone; these are the same, but for views as of BGR.
+    canvas = np.ascontiguousarray(drawn)
     frames = [_frame(box, max(image.shape[:2])) for box in faces.boxes]
     for frame in frames:
         _draw_rings(canvas, frame, 0, frame.thickness + 2, OUTLINE)
@@ -65,7 +67,9 @@ def annotate(image: Image, faces: Faces, *, out: Image | None = None) -> Image:
         label = _draw_score(canvas, others, float(faces.scores[index]), frames[index])
         if label is not None:
             taken[len(frames) + index] = label
-    return canvas
+    if canvas is not drawn:
+        drawn[:] = canvas
+    return drawn
 
 
 def _frame(box: NDArray[np.float32], longest: int) -> Frame:

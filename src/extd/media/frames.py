@@ -87,7 +87,7 @@ def _read_camera(address: str) -> Iterator[Frame | Fault]:
     """The newest frames of a camera of this machine or on the network."""
     if address.startswith(CAMERA):
         number = address.removeprefix(CAMERA)
-        if not number.isdecimal():
+        if not number.isdecimal() or len(number) > 4:
             raise ValueError(f"{address} is no camera; give camera:0, camera:1 ...")
         camera = cv2.VideoCapture(int(number))
     else:

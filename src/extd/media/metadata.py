@@ -109,6 +109,7 @@ def upright_exif(exif: bytes) -> bytes:
 def _read(exif: bytes, order: str, start: int, below: frozenset[int]) -> Directory:
     """The directory at `start`, with those that its tags among `below` point to."""
     directory: Directory = {}
+    total = 0
     (count,) = struct.unpack_from(order + "H", exif, start)
     for place in range(start + 2, start + 2 + 12 * count, 12):
         tag, kind, number, offset = struct.unpack_from(order + "HHII", exif, place)
@@ -120,6 +121,9 @@ def _read(exif: bytes, order: str, start: int, below: frozenset[int]) -> Directo
             first = place + 8 if length <= 4 else offset
             if first + length > len(exif):
                 raise ValueError(f"its EXIF is cut off at tag {tag:#06x}")
+            total += length
+            if total > len(exif):
+                raise ValueError(f"its EXIF of {len(exif):,} bytes has values of more")
             directory[tag] = kind, number, exif[first : first + length]
     return directory
 

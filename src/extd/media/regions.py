@@ -27,9 +27,18 @@ def around(faces: Faces, margin: float) -> Boxes:
 
 
 def copied(image: Image, out: Image | None) -> Image:
-    """The pixels of `image` in `out`, which may be `image`, or in a new array."""
+    """The pixels of `image` in `out`, which may be `image`, or in a new array.
+
+    Raises:
+        ValueError: `out` is no such array, or cannot be written.
+    """
     if out is None:
         return image.copy()
+    if out.dtype != np.uint8 or out.shape != image.shape or not out.flags.writeable:
+        what = "" if out.flags.writeable else "read-only "
+        raise ValueError(
+            f"out is {what}{out.dtype} {list(out.shape)}; give writable uint8 {list(image.shape)}"
+        )
     if out is not image:
         out[:] = image
     return out

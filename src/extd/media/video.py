@@ -25,6 +25,8 @@ SHORT = 0.5
 """Seconds that may be missing from the end of a video before it counts as cut off."""
 UNINDEXED = frozenset({"mpegts", "mpeg", "flv"})
 """Formats of FFmpeg's that seek by bytes or guesses."""
+LATEST = 1e9
+"""Seconds that no video has."""
 ROUNDING = 1e-4
 """Seconds by which a frame may come before the start that is asked for."""
 
@@ -49,8 +51,8 @@ class Span:
         Raises:
             ValueError: a value is out of range; the message names it.
         """
-        if not 0 <= self.start < math.inf:
-            raise ValueError(f"start is {self.start:g}; give 0 or more seconds")
+        if not 0 <= self.start < LATEST:
+            raise ValueError(f"start is {self.start:g}; give seconds from 0 to below {LATEST:g}")
         if self.end is not None and not self.end > self.start:
             raise ValueError(
                 f"end is {self.end:g}; give more seconds than {self.start:g}, the start"

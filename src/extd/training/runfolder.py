@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 import torch
 from rich.console import Console
@@ -20,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import extd
 from extd.files import whole_file
+from extd.signals import caught
 from extd.training.recipe import Recipe
 from extd.training.recipefile import dump_recipe
 from extd.training.state import State
@@ -105,13 +104,5 @@ def progress_bar(console: Console) -> Progress:
 def interruption() -> Iterator[threading.Event]:
     """An event that Ctrl-C and SIGTERM set, so that the loop ends between two steps."""
     event = threading.Event()
-
-    def set_event(number: int, frame: FrameType | None) -> None:
-        event.set()
-
-    before = {s: signal.signal(s, set_event) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with caught(lambda number, frame: event.set()):
         yield event
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
