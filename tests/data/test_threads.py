@@ -41,3 +41,9 @@ def test_the_first_error_ends_it() -> None:
     with pytest.raises(ValueError, match="item 3"):
         list(in_threads(work, range(1000), 2))
     assert len(done) < 20
+
+
+@pytest.mark.parametrize("threads", [-1, 1025])
+def test_threads_that_cannot_be_are_named(threads: int) -> None:
+    with pytest.raises(ValueError, match=f"threads is {threads}; give 0 for one a core"):
+        list(in_threads(abs, [1], threads))

@@ -59,6 +59,20 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
+def check_threads(threads: int) -> None:
+    """Refuse a number of threads that cannot be.
+
+    Raises:
+        UsageError: it is below 0 or too large.
+    """
+    from extd.data.threads import MOST_THREADS
+
+    if not 0 <= threads <= MOST_THREADS:
+        raise UsageError(
+            f"--threads is {threads}; give 0 for one a core, or how many, up to {MOST_THREADS}"
+        )
+
+
 def count_of(pictures: int, faces: int) -> str:
     """As in `2 pictures with 1 face`."""
     return f"{count(pictures, 'picture')} with {count(faces, 'face')}"
@@ -104,10 +118,21 @@ def check(
         tally_by_source,
         write_findings,
     )
+    from extd.data.datasets import check_new_files
+    from extd.data.sheet import MOST_SAMPLES, draw_histogram, draw_sheet
 
-    if samples < 1:
-        raise UsageError(f"--samples is {samples}; give 1 or more")
+    if not 1 <= samples <= MOST_SAMPLES:
+        raise UsageError(f"--samples is {samples}; give 1 or more, up to {MOST_SAMPLES}")
+    if seed < 0:
+        raise UsageError(f"--seed is {seed}; give 0 or more")
+    check_threads(threads)
     pictures = read(path, layout, images)
+    written: list[Path] = []
+    if out is not None:
+        written = [out / "findings.csv", out / "sizes.png", out / "sheet.jpg"]
+        written = written[:2] if labels_only else written
+        with usage():
+            check_new_files(written, pictures, path, layout, images)
     console = Console()
     whole, tallies = tally(pictures), tally_by_source(pictures)
     for line in describe(str(path), whole, tallies):
@@ -125,16 +150,13 @@ def check(
     if sum(one.kind == Kind.MISSING for one in findings) == len(pictures):
         print_line(console, "no picture is there: give --images, the folder that has them\n")
     if out is not None and table is not None:
-        from extd.data.sheet import draw_histogram, draw_sheet
         from extd.media.writers import write_picture
 
         write_findings(table, findings)
         title = count_of(whole.pictures, whole.faces)
         write_picture(out / "sizes.png", draw_histogram(tallies, title))
-        written = [table, out / "sizes.png"]
         if not labels_only:
             write_picture(out / "sheet.jpg", draw_sheet(pictures, samples, seed=seed))
-            written.append(out / "sheet.jpg")
         for file in written:
             print_line(console, f"written: {file}")
     return 1 if findings else 0
@@ -263,6 +285,9 @@ def pack(
 
     if max_mib is not None and not parts:
         raise UsageError("--max-mib limits parts: give --parts too, or leave it out")
+    if max_mib is not None and not packing.is_limit(max_mib):
+        raise UsageError(f"--max-mib is {max_mib}; give a finite size above 0 MiB")
+    check_threads(threads)
     with usage():
         choice = packing.Packing(encoding, quality, smallest_face, longest)
     pictures = read(path, layout, images)

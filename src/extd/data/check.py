@@ -214,7 +214,10 @@ def _look(picture: Picture) -> tuple[Picture, list[Finding], bytes | None]:
 
 def write_findings(path: Path, findings: Iterable[Finding]) -> None:
     """Write a CSV table: kind, picture, x1, y1, x2, y2, detail."""
-    with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
+    with (
+        whole_file(path) as partial,
+        partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
+    ):
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["kind", "picture", "x1", "y1", "x2", "y2", "detail"])
         for finding in findings:

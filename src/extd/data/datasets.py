@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from os.path import commonpath
 from pathlib import Path
@@ -12,13 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from extd.data.coco import find_coco, read_coco, write_coco
+from extd.data.folders import link_or_copy, whole_folder
 from extd.data.labels import find_labels, read_labels, write_labels
 from extd.data.picture import Picture
-from extd.data.pixels import Progress, find_archive, is_file, read_bytes
+from extd.data.pixels import Progress, find_archive, is_file
 from extd.data.table import find_table, read_table, write_table
 from extd.data.voc import find_voc, place_voc, read_voc, write_voc
 from extd.data.wider import find_wider, place_wider, read_wider, write_wider
-from extd.data.yolo import find_yolo, place_yolo, read_yolo, write_yolo
+from extd.data.yolo import find_yolo, place_yolo, read_yolo, write_yolo, yolo_images
+from extd.media.sources import SUFFIXES, real_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,10 @@ class Format:
         write: writes pictures to a file, or to a folder that has the pictures in their places.
         place: where a picture lies in the folder, from its path below the pictures' own folder.
         suffix: of the label file; empty where the format is a folder in which pictures have places.
-        regions, sources, decimals: whether it holds ignored regions, sources, parts of a pixel.
+        regions, sources, decimals, raw_names: whether it holds ignored regions, sources, parts of a
+            pixel, and names that are not UTF-8.
+        searched: the folder whose pictures all belong to the set, whatever the labels name; takes
+            what `read` takes.
     """
 
     name: str
@@ -48,6 +51,8 @@ class Format:
     regions: bool = True
     sources: bool = True
     decimals: bool = True
+    raw_names: bool = True
+    searched: Callable[[Path, Path | None], Path] | None = None
 
 
 def _place_beside(picture: Picture, below: Path) -> Path:
@@ -96,6 +101,7 @@ _ALL = (
         place_yolo,
         regions=False,
         sources=False,
+        searched=yolo_images,
     ),
     Format(
         "voc",
@@ -105,6 +111,7 @@ _ALL = (
         read_voc,
         write_voc,
         place_voc,
+        raw_names=False,
     ),
     Format(
         "csv",
@@ -151,11 +158,49 @@ def read_dataset(
         raise FileNotFoundError(f"there is no file or folder {path}")
     if images is not None and not images.exists() and find_archive(images) is None:
         raise FileNotFoundError(f"there is no folder {images} of pictures")
-    chosen, labels = _recognise(path) if format is None else _look_for(path, find_format(format))
+    chosen, labels = _find(path, format)
     pictures = chosen.read(labels, images, progress)
     if not pictures:
         raise ValueError(f"{labels} names no picture")
     return pictures
+
+
+def check_new_files(
+    files: Iterable[Path],
+    pictures: Iterable[Picture],
+    path: Path,
+    format: str | None = None,  # noqa: A002
+    images: Path | None = None,
+) -> None:
+    """Refuse to write files that would replace one of a data set, or become pictures of it.
+
+    Args:
+        files: what is to be written.
+        pictures: the set.
+        path: where the set is.
+        format: as `read_dataset` was given it.
+        images: likewise.
+
+    Raises:
+        ValueError: the message names the file.
+    """
+    chosen, labels = _find(path, format)
+    places = {real_path(file): file for file in files}
+    for own in (labels, *(picture.path for picture in pictures)):
+        if (file := places.get(real_path(own))) is not None:
+            raise ValueError(
+                f"{file} would replace a file of the data set, {own}; give another folder"
+            )
+    if chosen.searched is not None:
+        folder = chosen.searched(labels, images)
+        for file in places.values():
+            parent = real_path(file.parent)
+            found = real_path(folder) in {parent, *parent.parents}
+            if found and file.suffix.lower() in SUFFIXES:
+                raise ValueError(
+                    f"{file} would become a picture of the data set, as all in {folder} are; "
+                    "give a folder elsewhere"
+                )
 
 
 def find_format(name: str) -> Format:
@@ -167,6 +212,11 @@ def find_format(name: str) -> Format:
     if name not in FORMATS:
         raise ValueError(f"{name!r} is no format of labels; give one of {', '.join(FORMATS)}")
     return FORMATS[name]
+
+
+def _find(path: Path, name: str | None) -> tuple[Format, Path]:
+    """The format of what is at `path`, that of the name if given, and its label file or folder."""
+    return _recognise(path) if name is None else _look_for(path, find_format(name))
 
 
 def _look_for(path: Path, wanted: Format) -> tuple[Format, Path]:
@@ -218,8 +268,8 @@ def write_dataset(
         What the format cannot hold and was not written, a sentence each.
 
     Raises:
-        ValueError: the format is not known, `out` has another suffix, or the size of a picture
-            is not known.
+        ValueError: the format is not known, `out` has another suffix, the size of a picture is not
+            known, its name cannot be written, or what is to be linked or copied is no picture.
         FileExistsError: the new folder is not empty, or the file is there already.
         FileNotFoundError: a picture that is to be linked or copied is missing.
     """
@@ -230,8 +280,14 @@ def write_dataset(
                 f"the size of {picture.path} is not known, for it cannot be read; mend it, or take "
                 "it out of the labels"
             )
+        words = f"{picture.path.name}{picture.source}"
+        if not chosen.raw_names and words != words.encode(errors="ignore").decode():
+            raise ValueError(
+                f"the name or source of {picture.path} is not UTF-8, which {chosen.title} needs; "
+                "change it, in the labels too"
+            )
     if not chosen.suffix:
-        with _whole_folder(out) as partial:
+        with whole_folder(out) as partial:
             chosen.write(_put(pictures, partial, chosen, copy, progress), partial)
     elif out.suffix.lower() != chosen.suffix or out.is_dir():
         file = out / f"labels{chosen.suffix}" if out.is_dir() else out.with_suffix(chosen.suffix)
@@ -240,7 +296,7 @@ def write_dataset(
         raise FileExistsError(f"{out} is there already; give another name, or remove it")
     elif copy:
         folder = out.parent / "images"
-        with _whole_folder(folder) as partial:
+        with whole_folder(folder) as partial:
             copied = _put(pictures, partial, chosen, copy, progress)
         places = [folder / picture.path.relative_to(partial) for picture in copied]
         moved = [replace(one, path=path) for one, path in zip(pictures, places, strict=True)]
@@ -248,23 +304,6 @@ def write_dataset(
     else:
         chosen.write(pictures, out)
     return _losses(pictures, chosen)
-
-
-@contextmanager
-def _whole_folder(folder: Path) -> Iterator[Path]:
-    """A folder to write to, which takes the name `folder` once the block ends well."""
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise FileExistsError(f"{folder} is not empty; give another place, or remove it")
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
-        yield partial
-        if folder.exists():
-            folder.rmdir()
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _put(
@@ -283,7 +322,7 @@ def _put(
     for number, (picture, path) in enumerate(zip(pictures, paths, strict=True), 1):
         target = folder / _free(chosen.place(picture, path.relative_to(base)), taken)
         target.parent.mkdir(parents=True, exist_ok=True)
-        _link_or_copy(path, target, copy)
+        link_or_copy(path, target, copy)
         moved.append(replace(picture, path=target))
         if progress is not None:
             progress(number, len(pictures))
@@ -298,22 +337,6 @@ def _free(path: Path, taken: set[str]) -> Path:
         free = path.with_stem(f"{path.stem}-{number}")
     taken.add(claim)
     return free
-
-
-def _link_or_copy(path: Path, target: Path, copy: bool) -> None:
-    if not is_file(path):
-        raise FileNotFoundError(f"there is no picture {path}; take it out of the labels")
-    if not path.is_file():
-        target.write_bytes(read_bytes(path))
-    elif copy:
-        shutil.copyfile(path, target)
-    else:
-        try:
-            target.symlink_to(path)
-        except (OSError, NotImplementedError) as error:
-            raise OSError(
-                f"no link to {path} can be made in {target.parent}: {error}; copy the pictures"
-            ) from error
 
 
 def _losses(pictures: Sequence[Picture], chosen: Format) -> list[str]:

@@ -24,7 +24,7 @@ def at(path: Path | str, place: str = "") -> Iterator[None]:
     """Within it, an error about an entry names its label file and the place in it.
 
     Raises:
-        ValueError: in place of an error about a value, its type, or a missing one.
+        ValueError: in place of an error about a value, its type, its depth, or a missing one.
     """
     where = f"{path}, {place}" if place else str(path)
     try:
@@ -33,6 +33,8 @@ def at(path: Path | str, place: str = "") -> Iterator[None]:
         raise ValueError(f"{where}: {error.args[0]!r} is missing") from error
     except (ValueError, TypeError) as error:
         raise ValueError(f"{where}: {error}") from error
+    except RecursionError as error:
+        raise ValueError(f"{where}: it is nested too deeply") from error
 
 
 def read_text(path: Path) -> str:

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from extd.data.archives import checked_members, open_archive
+from extd.data.folders import whole_folder
 from extd.data.labels import NAME as LABELS
 from extd.data.labels import write_labels
 from extd.data.picture import Picture
@@ -103,16 +104,13 @@ def pack(
 
     Raises:
         FileExistsError: `out` is there and not empty.
-        ValueError: no picture can be read, or one does not fit into a part.
+        ValueError: a value is out of range, no picture can be read, or one does not fit into a
+            part.
     """
-    if max_mib is not None and not max_mib > 0:
-        raise ValueError(f"max_mib is {max_mib}; give a size above 0 MiB")
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise FileExistsError(f"{out} is not empty; give a new folder")
-    partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        whole, parts = partial / "whole", partial / "parts"
+    if max_mib is not None and not is_limit(max_mib):
+        raise ValueError(f"max_mib is {max_mib}; give a finite size above 0 MiB")
+    with whole_folder(out) as partial:
+        whole = partial if max_mib is None else partial / "whole"
         results: list[_Small | str] = []
         jobs = zip(pictures, _stems(pictures), strict=True)
         for result in in_threads(lambda job: _make_small(*job, whole, packing), jobs, threads):
@@ -125,12 +123,8 @@ def pack(
             raise ValueError(f"there is no picture to pack; {'; '.join(failures[:1])}".rstrip("; "))
         write_labels([one.picture for one in small], whole / LABELS)
         if max_mib is not None:
-            write_parts(whole, parts, max_mib)
-        if out.exists():
-            out.rmdir()
-        (whole if max_mib is None else parts).rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+            write_parts(whole, partial, max_mib)
+            shutil.rmtree(whole)
     return Packed(
         files=(out / LABELS,) if max_mib is None else tuple(sorted(out.iterdir())),
         pictures=len(small),
@@ -141,6 +135,11 @@ def pack(
         after=sum(one.after for one in small),
         failures=failures,
     )
+
+
+def is_limit(max_mib: float) -> bool:
+    """Whether a part can be limited to so many MiB."""
+    return 0 < max_mib * MIB < math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,12 +154,16 @@ class _Small:
 
 
 def _stems(pictures: Sequence[Picture]) -> list[str]:
-    """Paths below the folder that all pictures share, without suffix and unlike each other."""
+    """Paths below the folder that all pictures share, without suffix and unlike each other.
+
+    A byte that is not UTF-8, which archives cannot hold, becomes `%e9` or the like.
+    """
     paths = [picture.path.absolute() for picture in pictures]
     base = os.path.commonpath([path.parent for path in paths]) if paths else ""
     stems, taken = [], set()
     for path in paths:
-        stem = first = path.relative_to(base).with_suffix("").as_posix()
+        stem = path.relative_to(base).with_suffix("").as_posix()
+        stem = first = stem.encode(errors="backslashreplace").decode().replace("\\udc", "%")
         number = 1
         while stem.casefold() in taken:
             number += 1
@@ -254,7 +257,7 @@ def write_parts(whole: Path, parts: Path, max_mib: float) -> None:
     Raises:
         ValueError: a picture is larger than a part.
     """
-    parts.mkdir(parents=True)
+    parts.mkdir(parents=True, exist_ok=True)
     lines = (whole / LABELS).read_bytes().splitlines(keepends=True)
     names = [json.loads(line)["image"] for line in lines]
     limit = int(max_mib * MIB)

@@ -34,6 +34,10 @@ TILE = (400, 300)
 """Width and height of a sample, px."""
 CAPTION, GAP = 44, 16
 """Height of the lines below a sample, and space between samples, px."""
+COLUMNS, TOP = 4, 60
+"""Samples beside each other, and height above them, px."""
+MOST_SAMPLES = (65_500 - TOP) // (TILE[1] + CAPTION + GAP) * COLUMNS
+"""JPEG holds no sheet of more: libjpeg writes 65,500 px a side."""
 VISIBLE = 12
 """Px below which a face on the sheet is too small to judge its box: a part is shown instead."""
 ENLARGED = 28
@@ -55,7 +59,7 @@ def choose_samples(pictures: Sequence[Picture], count: int, seed: int) -> list[P
 
 
 def draw_sheet(
-    pictures: Sequence[Picture], count: int = 24, columns: int = 4, seed: int = 0
+    pictures: Sequence[Picture], count: int = 24, columns: int = COLUMNS, seed: int = 0
 ) -> Image:
     """Samples of a data set with the boxes of faces and of ignored regions.
 
@@ -83,7 +87,7 @@ def draw_sheet(
     rows = -(-len(chosen) // columns)
     width, height = TILE
     step_x, step_y = width + GAP, height + CAPTION + GAP
-    sheet = np.full((60 + rows * step_y, GAP + columns * step_x, 3), PAPER, np.uint8)
+    sheet = np.full((TOP + rows * step_y, GAP + columns * step_x, 3), PAPER, np.uint8)
     x = GAP
     for color, name in ((FACE, "face"), (IGNORED, "ignored")):
         sheet[23:40, x : x + 17] = OUTLINE
@@ -93,7 +97,7 @@ def draw_sheet(
     write(sheet, title, (x, 38), 15, FAINT)
     for number, picture in enumerate(chosen):
         left = GAP + number % columns * step_x
-        top = 60 + number // columns * step_y
+        top = TOP + number // columns * step_y
         tile = sheet[top : top + height, left : left + width]
         tile[:] = PANEL
         note = _draw_sample(tile, picture, rng)

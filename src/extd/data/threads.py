@@ -9,6 +9,8 @@ from typing import TypeVar
 
 from extd.readahead import cores
 
+MOST_THREADS = 1024
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -25,7 +27,14 @@ def in_threads(
         work: what is done, in any thread.
         items: what it is done with.
         threads: how many at once; 0 for one a core.
+
+    Raises:
+        ValueError: `threads` is below 0 or too large.
     """
+    if not 0 <= threads <= MOST_THREADS:
+        raise ValueError(
+            f"threads is {threads}; give 0 for one a core, or how many, up to {MOST_THREADS}"
+        )
     threads = threads or cores()
     pool = ThreadPoolExecutor(threads)
     waiting: deque[Future[Result]] = deque()

@@ -74,6 +74,14 @@ def _counterpart(path: Path, own: str, other: str) -> Path:
     return path
 
 
+def yolo_images(folder: Path, images: Path | None = None) -> Path:
+    """The folder of the pictures, all of which and of those below belong to the set."""
+    if images is not None:
+        return images
+    beside = _counterpart(folder, LABELS, IMAGES)
+    return beside if beside.is_dir() else folder
+
+
 def read_yolo(
     folder: Path, images: Path | None = None, progress: Progress | None = None
 ) -> list[Picture]:
@@ -91,9 +99,7 @@ def read_yolo(
         ValueError: a line cannot be understood, no class is that of faces, or not one picture can
             be read.
     """
-    if images is None:
-        beside = _counterpart(folder, LABELS, IMAGES)
-        images = beside if beside.is_dir() else folder
+    images = yolo_images(folder, images)
     names = {
         file.relative_to(images)
         for file in images.rglob("*")
