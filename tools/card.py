@@ -22,7 +22,7 @@ import yaml
 from extd.catalog import ModelInfo, find_model, load_catalog
 from extd.files import whole_file
 from extd.training.journal import LOG, read_columns
-from extd.training.plan import crop_sizes
+from extd.training.plan import crop_size
 from extd.training.plots import plot_run
 from extd.training.recipefile import load_recipe
 
@@ -93,7 +93,7 @@ def described(run: Path, device: str) -> str:
     """A run as a line of the card."""
     recipe, log = load_recipe(run / "recipe.yaml"), read_columns(run / LOG)
     sources = [name for dataset in recipe.data.sets for name in dataset.sources]
-    sides = crop_sizes(recipe, int(log["step"][-1]))
+    sides = sorted({crop_size(recipe, step) for step in range(int(log["step"][-1]))})
     begin = "scratch"
     if recipe.init:
         begin = f"`{recipe.init}`" if not Path(recipe.init).suffix else "the run below"
