@@ -152,10 +152,16 @@ def heard() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.usefixtures("heard")
-def test_ctrl_c_finishes_the_video(
-    film: Film, toy: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+def test_ctrl_c_and_sigterm_finish_the_video(
+    film: Film,
+    toy: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Captured,
+    number: signal.Signals,
 ) -> None:
+    before = signal.getsignal(number)
     film("a.mp4", [255] * 30)
     detect = Detector.detect
     calls = []
@@ -163,7 +169,7 @@ def test_ctrl_c_finishes_the_video(
     def press_ctrl_c(self: Detector, *arguments: object) -> object:
         calls.append(arguments)
         if len(calls) == 10:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
         return detect(self, *arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Detector, "detect", press_ctrl_c)
@@ -171,7 +177,7 @@ def test_ctrl_c_finishes_the_video(
     assert "interrupted" in capsys.readouterr().err
     assert reds("new/a.mp4") == [False] * 10
     assert not any(isinstance(item, Fault) for item in read_video(Path("new/a.mp4")))
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(number) is before
 
 
 @pytest.mark.usefixtures("heard")
@@ -282,21 +288,3 @@ def test_results_that_cannot_be_written_are_no_fault_of_a_video(film: Film, toy:
             bar=bar,
         )
     assert not list(Path("boxed").iterdir())
-
-
-@pytest.mark.usefixtures("heard")
-def test_sigterm_ends_as_ctrl_c_does(film: Film, toy: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    film("a.mp4", [255] * 30)
-    detect = Detector.detect
-    calls = []
-
-    def terminate(self: Detector, *arguments: object) -> object:
-        calls.append(arguments)
-        if len(calls) == 5:
-            signal.raise_signal(signal.SIGTERM)
-        return detect(self, *arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Detector, "detect", terminate)
-    assert blur("a.mp4", "--out", "new", model=toy) == 130
-    assert reds("new/a.mp4") == [False] * 5
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
