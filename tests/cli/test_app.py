@@ -130,3 +130,20 @@ def test_without_torch_the_error_tells_what_to_install(arguments: list[str]) -> 
     assert result.stderr == (
         f'error: extd {arguments[0]} needs the package torch; run: pip install "extd[train]"\n'
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["detect", "a.jpg", "--max-faces", "1.5"], "--max-faces: '1.5'"),
+        (["detect", "a.mp4", "--every", "2.5"], "--every: '2.5'"),
+        (["blur", "a.mp4", "--out", "b", "--hold", "1e1"], "--hold: '1e1'"),
+        (["bench", "--out", "b", "--rounds", "ten"], "--rounds: 'ten'"),
+        (["data", "check", "a", "--samples", "24.0"], "--samples: '24.0'"),
+        (["train", "a.yaml", "--out", "b", "--threads", "0.5"], "--threads: '0.5'"),
+    ],
+)
+def test_whole_numbers_are_not_rounded(arguments: list[str], named: str, capsys: Captured) -> None:
+    assert main(arguments) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert f"Invalid value for {named} is no whole number" in told

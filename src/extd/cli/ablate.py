@@ -10,7 +10,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
-from extd.cli.terminal import Folder, UsageError, print_line, train_extra, usage
+from extd.cli.terminal import WHOLE_NUMBER, Folder, UsageError, print_line, train_extra, usage
 
 
 def ablate(
@@ -26,7 +26,7 @@ def ablate(
     ] = None,
     only: Annotated[list[str] | None, Parameter(metavar="NAME", show_default="all")] = None,
     device: Annotated[str | None, Parameter(show_default="cuda if there is one, else cpu")] = None,
-    threads: Annotated[int | None, Parameter(show_default="one a core")] = None,
+    threads: Annotated[int | None, WHOLE_NUMBER, Parameter(show_default="one a core")] = None,
     cache: Annotated[Folder | None, Parameter(show_default="in the user's cache folder")] = None,
 ) -> int:
     """Train variants of a recipe alike and compare their average precision.

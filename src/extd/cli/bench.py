@@ -16,6 +16,7 @@ from rich.console import Console
 
 from extd.cli.terminal import (
     MACHINE,
+    WHOLE_NUMBER,
     Folder,
     UsageError,
     print_error,
@@ -66,12 +67,12 @@ def bench(
             show_default=",".join(f"{width}x{height}" for width, height in SIZES),
         ),
     ] = SIZES,
-    rounds: int = 20,
-    batch: int | None = None,
+    rounds: Annotated[int, WHOLE_NUMBER] = 20,
+    batch: Annotated[int | None, WHOLE_NUMBER] = None,
     picture: Annotated[Path | None, Parameter(show_default="a portrait")] = None,
     images: Folder | None = None,
     ground_truth: Folder | None = None,
-    threads: Annotated[int, Parameter(group=MACHINE)] = 1,
+    threads: Annotated[int, WHOLE_NUMBER, Parameter(group=MACHINE)] = 1,
     device: Annotated[str, Parameter(group=MACHINE)] = "cpu",
 ) -> int:
     """Measure how long detectors take, and how good they are for it.

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from extd.cli.terminal import (
+    WHOLE_NUMBER,
     Folder,
     UsageError,
     count,
@@ -33,7 +34,7 @@ BAR = 40
 DataSet = Annotated[Path, Parameter(metavar="PATH")]
 Format = Annotated[str | None, Parameter(metavar="NAME", show_default="recognised")]
 Images = Annotated[Folder | None, Parameter(show_default="as the labels say")]
-Workers = Annotated[int, Parameter(show_default="one a core")]
+Workers = Annotated[int, WHOLE_NUMBER, Parameter(show_default="one a core")]
 
 
 def read(path: Path, layout: str | None, images: Path | None) -> list[Picture]:
@@ -86,8 +87,8 @@ def check(
     images: Images = None,
     out: Folder | None = None,
     labels_only: Annotated[bool, Parameter(show_default=False)] = False,
-    samples: int = 24,
-    seed: int = 0,
+    samples: Annotated[int, WHOLE_NUMBER] = 24,
+    seed: Annotated[int, WHOLE_NUMBER] = 0,
     threads: Workers = 0,
 ) -> int:
     """Tell what is in a data set, and what is probably wrong with it.
@@ -253,9 +254,9 @@ def pack(
     layout: Annotated[Format, Parameter(name="--format")] = None,
     images: Images = None,
     encoding: Literal["avif", "webp", "jpg"] = "avif",
-    quality: int = 50,
+    quality: Annotated[int, WHOLE_NUMBER] = 50,
     smallest_face: Annotated[float, Parameter(metavar="PX")] = 24,
-    longest: Annotated[int, Parameter(metavar="PX")] = 640,
+    longest: Annotated[int, WHOLE_NUMBER, Parameter(metavar="PX")] = 640,
     threads: Workers = 0,
 ) -> int:
     """Make a data set small, for a machine with little bandwidth.

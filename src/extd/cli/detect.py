@@ -25,6 +25,7 @@ from extd.cli.pictures import (
 )
 from extd.cli.terminal import (
     STDOUT,
+    WHOLE_NUMBER,
     Folder,
     Target,
     UsageError,
@@ -70,7 +71,7 @@ def detect(
     wider: Annotated[Folder | None, Parameter(group=RESULTS)] = None,
     threshold: Threshold = 0.5,
     min_face: Annotated[float, Parameter(group=SEARCH, metavar="PX")] = 0,
-    max_faces: Annotated[int | None, Parameter(group=SEARCH)] = None,
+    max_faces: Annotated[int | None, WHOLE_NUMBER, Parameter(group=SEARCH)] = None,
     inference: Inference = INFERENCE,
     start: Start = 0.0,
     end: End = None,

@@ -15,6 +15,7 @@ from rich.console import Console
 from extd.catalog import DEFAULT_MODEL
 from extd.cli.terminal import (
     STDOUT,
+    WHOLE_NUMBER,
     Folder,
     Model,
     Provider,
@@ -214,7 +215,7 @@ def voc(
     images: Folder,
     annotations: Annotated[Path, Parameter(metavar="PATH")],
     out: Folder | None = None,
-    smallest: int = 30,
+    smallest: Annotated[int, WHOLE_NUMBER] = 30,
     measured: Measured = MEASURED,
 ) -> int:
     """Measure average precision as PASCAL VOC does: for AFW and PASCAL faces.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 from cyclopts import Group, Parameter, Token
 
 from extd.catalog import DEFAULT_MODEL
-from extd.cli.terminal import Model, Provider, Threads, UsageError, usage
+from extd.cli.terminal import WHOLE_NUMBER, Model, Provider, Threads, UsageError, usage
 from extd.media.sources import is_folder, is_video, real_path
 from extd.readahead import read_ahead
 
@@ -57,7 +57,7 @@ ROTATIONS = Parameter(
     group=SEARCH, metavar="DEGREES", converter=read_rotations, n_tokens=1, show_default="0"
 )
 Threshold = Annotated[float, Parameter(group=SEARCH)]
-Pixels = Annotated[int | None, Parameter(group=SEARCH, metavar="PX")]
+Pixels = Annotated[int | None, WHOLE_NUMBER, Parameter(group=SEARCH, metavar="PX")]
 
 
 @Parameter(name="*")
@@ -88,7 +88,7 @@ class Inference:
     rotations: Annotated[tuple[int, ...], ROTATIONS] = (0,)
     tile: Pixels = None
     overlap: Annotated[float, Parameter(group=SEARCH)] = 0.25
-    max_pixels: Annotated[int, Parameter(group=SEARCH, metavar="N")] = 500_000_000
+    max_pixels: Annotated[int, WHOLE_NUMBER, Parameter(group=SEARCH, metavar="N")] = 500_000_000
     model: Model = DEFAULT_MODEL
     threads: Threads = 0
     provider: Provider = None

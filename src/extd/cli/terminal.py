@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
-from cyclopts import Group, Parameter
+from cyclopts import Group, Parameter, Token
 from rich.console import Console
 from rich.text import Text
 
@@ -17,9 +17,23 @@ if TYPE_CHECKING:
 
 STDOUT = "-"
 
+
+def whole(_: object, tokens: Sequence[Token]) -> int:
+    """The whole number of an option, which cyclopts would round.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return int(tokens[0].value)
+    except ValueError:
+        raise ValueError(f"{tokens[0].value!r} is no whole number") from None
+
+
+WHOLE_NUMBER = Parameter(converter=whole)
 MACHINE = Group("Model and machine", sort_key=9)
 Model = Annotated[str, Parameter(group=MACHINE, metavar="NAME|FILE")]
-Threads = Annotated[int, Parameter(group=MACHINE, show_default="one a core")]
+Threads = Annotated[int, WHOLE_NUMBER, Parameter(group=MACHINE, show_default="one a core")]
 Provider = Annotated[
     str | None, Parameter(group=MACHINE, metavar="NAME", show_default="CPUExecutionProvider")
 ]

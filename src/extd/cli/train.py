@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
-from extd.cli.terminal import Folder, UsageError, print_line, train_extra, usage
+from extd.cli.terminal import WHOLE_NUMBER, Folder, UsageError, print_line, train_extra, usage
 
 
 def train(
@@ -25,9 +25,9 @@ def train(
     ] = None,
     resume: Annotated[bool, Parameter(show_default=False)] = False,
     device: Annotated[str | None, Parameter(show_default="cuda if there is one, else cpu")] = None,
-    threads: Annotated[int | None, Parameter(show_default="one a core")] = None,
+    threads: Annotated[int | None, WHOLE_NUMBER, Parameter(show_default="one a core")] = None,
     cache: Annotated[Folder | None, Parameter(show_default="in the user's cache folder")] = None,
-    profile: Annotated[int, Parameter(metavar="STEPS", show_default=False)] = 0,
+    profile: Annotated[int, WHOLE_NUMBER, Parameter(metavar="STEPS", show_default=False)] = 0,
     print_config: Annotated[bool, Parameter(show_default=False)] = False,
 ) -> int:
     """Train a detector.

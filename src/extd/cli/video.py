@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 from cyclopts import Group, Parameter
 
+from extd.cli.terminal import WHOLE_NUMBER
 from extd.signals import caught
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 VIDEO = Group("Of videos", sort_key=3)
 Start = Annotated[float, Parameter(group=VIDEO, metavar="SECONDS")]
 End = Annotated[float | None, Parameter(group=VIDEO, metavar="SECONDS")]
-Every = Annotated[int, Parameter(group=VIDEO, metavar="FRAMES")]
-Hold = Annotated[int, Parameter(group=VIDEO, metavar="FRAMES")]
+Every = Annotated[int, WHOLE_NUMBER, Parameter(group=VIDEO, metavar="FRAMES")]
+Hold = Annotated[int, WHOLE_NUMBER, Parameter(group=VIDEO, metavar="FRAMES")]
 
 FRAME_CSV_HEADER = "path,frame,time,width,height,x1,y1,x2,y2,score\n"
 """Columns of the CSV of sources among which are videos."""
