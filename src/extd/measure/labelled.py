@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from extd.boxes import area, intersection, iou
+from extd.boxes import area, intersection
 from extd.data.picture import Picture
 from extd.data.pixels import read_pixels
 from extd.images import Image
@@ -18,8 +18,6 @@ from extd.measure.predictions import Prediction
 SIZES = {"all": (0.0, math.inf), "small": (0.0, 32.0), "medium": (32.0, 96.0), "large": (96.0, 1e9)}
 """Difficulties: faces whose square root of area lies in this range of px, as COCO bins them."""
 
-MATCHED = 0.5
-"""IoU with a labelled face from which a box finds it, as in WIDER FACE."""
 HIDDEN = 0.5
 """A box of which more lies in an ignored region says nothing, unless it finds a face."""
 NOWHERE = -1e6
@@ -84,9 +82,10 @@ def _telling(found: Prediction, picture: Picture) -> Prediction:
     """The detections that find a face or lie outside of ignored regions."""
     if not len(found) or not len(picture.ignore):
         return found
-    boxes = np.concatenate([found.boxes[:, :2], found.boxes[:, :2] + found.boxes[:, 2:]], 1)
-    inside = (intersection(boxes, picture.ignore) > HIDDEN * area(boxes)[:, None]).any(1)
-    finds = (iou(boxes, picture.boxes) >= MATCHED).any(1)
+    boxes = wider.corners(found.boxes)
+    finds = (wider.pixel_iou(boxes, picture.boxes.astype(np.float64)) >= wider.IOU).any(1)
+    whole = boxes.astype(np.float32)
+    inside = (intersection(whole, picture.ignore) > HIDDEN * area(whole)[:, None]).any(1)
     return Prediction(found.boxes[~inside | finds], found.scores[~inside | finds])
 
 

@@ -204,7 +204,7 @@ def _count_matches(
         [D, 2, 1000]: by difficulty, the faces found, and the detections that count.
     """
     order = np.argsort(-scores, kind="stable")
-    overlaps = pixel_iou(_corners(boxes[order]), _corners(picture.boxes))
+    overlaps = pixel_iou(corners(boxes[order]), corners(picture.boxes))
     face = overlaps.argmax(axis=1)
     overlapping = overlaps.max(axis=1) >= IOU
     first = np.zeros(len(order), np.bool_)
@@ -225,7 +225,7 @@ def curve_of(found: NDArray[np.int64], detections: NDArray[np.int64], faces: int
     return Curve(recall, found / np.maximum(detections, 1))
 
 
-def _corners(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+def corners(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
     """(x, y, w, h) to (x, y, x + w, y + h), the evaluation's own conversion."""
     return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
 
