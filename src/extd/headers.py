@@ -12,6 +12,10 @@ Size = tuple[int, int]
 Buffer = bytes | bytearray | memoryview
 
 
+HEAD = 1 << 16
+"""Bytes in which the size of a picture is looked for first."""
+
+
 def encoded_size(data: Buffer) -> Size | None:
     """Width and height in px as they are stored, before EXIF or the like turns the picture.
 

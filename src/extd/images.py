@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from extd.headers import Buffer, avif_properties, encoded_size
+from extd.headers import HEAD, Buffer, Size, avif_properties, encoded_size
 
 Image = NDArray[np.uint8]
 """uint8 [H, W, 3], RGB."""
@@ -124,6 +124,13 @@ def file_content(path: Path) -> Buffer:
     if path.stat().st_size > LARGE:
         return np.memmap(path, np.uint8, "r").data
     return path.read_bytes()
+
+
+def stored_size(path: Path) -> Size | None:
+    """As `encoded_size` of a file, of which no more than its head is read where that tells."""
+    with path.open("rb") as file:
+        # Only few, as TIFF, tell the size far behind.
+        return encoded_size(file.read(HEAD)) or encoded_size(file_content(path))
 
 
 def _decode(data: Buffer, name: str, max_pixels: int, path: Path | None = None) -> Image:

@@ -13,6 +13,7 @@ Result = TypeVar("Result")
 
 THREADS = 2
 """Least threads: one can read while another waits for a disk."""
+MOST_THREADS = 1024
 
 
 def read_ahead(
@@ -58,6 +59,18 @@ def cores() -> int:
     # Linux alone has it.
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def check_threads(threads: int, name: str = "threads") -> None:
+    """Refuse a number of threads that cannot be; the message calls it `name`.
+
+    Raises:
+        ValueError: it is below 0, which is one a core, or too large.
+    """
+    if not 0 <= threads <= MOST_THREADS:
+        raise ValueError(
+            f"{name} is {threads}; give 0 for one a core, or how many, up to {MOST_THREADS}"
+        )
 
 
 def _next(waiting: deque[tuple[Item, Future[Result]]]) -> tuple[Item, Result]:

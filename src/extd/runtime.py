@@ -10,9 +10,9 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from extd.catalog import find_weights, load_catalog
+from extd.readahead import check_threads
 
 CPU = "CPUExecutionProvider"
-MOST_THREADS = 1024
 
 
 class Network:
@@ -47,10 +47,7 @@ class Network:
             ValueError: the name is unknown or has no weights, the file is no exported detector,
                 or the first provider does not run here.
         """
-        if not 0 <= threads <= MOST_THREADS:
-            raise ValueError(
-                f"threads is {threads}; give 0 for one a core, or how many, up to {MOST_THREADS}"
-            )
+        check_threads(threads)
         self._wanted = _check_providers(CPU if providers is None else providers)
         self.path = _find_file(model)
         self.threads = threads

@@ -152,7 +152,8 @@ def blur(
         check_folder(out)
         with usage():
             sources = find_media(inputs, out)
-        protect_originals(sources, out, (result_name(source) for source in sources))
+        originals = {real_path(source.path) for source in sources}
+        protect_originals(originals, out, (result_name(source) for source in sources))
     with usage():
         covering = Covering(
             method=method,

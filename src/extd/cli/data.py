@@ -21,6 +21,7 @@ from extd.cli.terminal import (
     progress_bar,
     usage,
 )
+from extd.readahead import check_threads
 
 if TYPE_CHECKING:
     from extd.data.check import Finding, Tally
@@ -58,20 +59,6 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
     with progress_bar(what, hidden=False) as bar:
         task = bar.add_task("", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def check_threads(threads: int) -> None:
-    """Refuse a number of threads that cannot be.
-
-    Raises:
-        UsageError: it is below 0 or too large.
-    """
-    from extd.data.threads import MOST_THREADS
-
-    if not 0 <= threads <= MOST_THREADS:
-        raise UsageError(
-            f"--threads is {threads}; give 0 for one a core, or how many, up to {MOST_THREADS}"
-        )
 
 
 def count_of(pictures: int, faces: int) -> str:
@@ -126,7 +113,8 @@ def check(
         raise UsageError(f"--samples is {samples}; give 1 or more, up to {MOST_SAMPLES}")
     if seed < 0:
         raise UsageError(f"--seed is {seed}; give 0 or more")
-    check_threads(threads)
+    with usage():
+        check_threads(threads, "--threads")
     pictures = read(path, layout, images)
     written: list[Path] = []
     if out is not None:
@@ -288,8 +276,8 @@ def pack(
         raise UsageError("--max-mib limits parts: give --parts too, or leave it out")
     if max_mib is not None and not packing.is_limit(max_mib):
         raise UsageError(f"--max-mib is {max_mib}; give a finite size above 0 MiB")
-    check_threads(threads)
     with usage():
+        check_threads(threads, "--threads")
         choice = packing.Packing(encoding, quality, smallest_face, longest)
     pictures = read(path, layout, images)
     limit = (55.0 if max_mib is None else max_mib) if parts else None

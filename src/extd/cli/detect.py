@@ -13,7 +13,6 @@ from rich.console import Console
 
 from extd.cli.camera import watch
 from extd.cli.pictures import (
-    HEAD,
     INFERENCE,
     SEARCH,
     Inference,
@@ -237,9 +236,9 @@ def protect_pictures(
     """
     from extd.media.sources import VIDEO_SUFFIXES, real_path
 
-    # Looking up a million links takes a while, and most runs name no file of results.
-    named = any(target not in {None, STDOUT} for target in targets.values())
-    originals = {real_path(source.path) for source in sources} if named else set()
+    # Looking up a million links takes a while, and many runs write no file.
+    needed = out is not None or any(target not in {None, STDOUT} for target in targets.values())
+    originals = {real_path(source.path) for source in sources} if needed else set()
     owners: dict[str | Path, str] = {}
     for option, target in targets.items():
         if target is None:
@@ -255,12 +254,12 @@ def protect_pictures(
             )
         owners[place] = option
     if out is not None:
-        protect_originals(sources, out, map(result_name, sources))
+        protect_originals(originals, out, map(result_name, sources))
 
 
 def is_visual(path: Path) -> bool:
     """Whether a path is a picture's or video's, by its name or by what the file begins with."""
-    from extd.headers import encoded_size
+    from extd.headers import HEAD, encoded_size
     from extd.media.sources import SUFFIXES, VIDEO_SUFFIXES
 
     if path.suffix.lower() in SUFFIXES | VIDEO_SUFFIXES | UNREAD:

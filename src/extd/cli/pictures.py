@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence, Set
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from extd.media.sources import Source
 
 SEARCH = Group("What to look for", sort_key=2)
-
-HEAD = 1 << 16
-"""Bytes in which the size of a picture is looked for first."""
 
 Result = TypeVar("Result")
 
@@ -194,16 +191,13 @@ def _begin(
 
 def is_large(path: Path, max_pixels: int) -> bool:
     """Whether a picture is to be read when its turn comes."""
-    from extd.headers import encoded_size
-    from extd.images import file_content
+    from extd.images import stored_size
     from extd.tiles import LARGE
 
     # Whether it can be read, reading tells; a pipe can be read only once.
     if path.is_file():
-        with suppress(OSError, ValueError), path.open("rb") as file:
-            # Only few, as TIFF, tell the size far behind; the others are not read twice.
-            size = encoded_size(file.read(HEAD)) or encoded_size(file_content(path))
-            width, height = size or (0, 0)
+        with suppress(OSError, ValueError):
+            width, height = stored_size(path) or (0, 0)
             return LARGE < width * height <= max_pixels
     return False
 
@@ -256,13 +250,17 @@ def check_folder(folder: Path, option: str = "--out") -> None:
         raise UsageError(f"{option} {folder} is a {kind}; give a folder")
 
 
-def protect_originals(sources: Sequence[Source], out: Path, written: Iterable[Path]) -> None:
+def protect_originals(originals: Set[Path], out: Path, written: Iterable[Path]) -> None:
     """Refuse to write over a picture.
 
+    Args:
+        originals: the `real_path` of every source.
+        out: folder that is written to.
+        written: names there.
+
     Raises:
-        UsageError: one of the names `written` in the folder `out` is a source; it is named.
+        UsageError: one of them is an original; it is named.
     """
-    originals = {real_path(source.path) for source in sources}
     for name in written:
         if real_path(out / name) in originals:
             raise UsageError(f"--out {out} would replace the picture {out / name}; choose another")

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from extd.data.pixels import HEAD, is_file, read_bytes
+from extd.data.pixels import is_file, read_bytes
 from extd.headers import encoded_size
-from extd.images import file_content
+from extd.images import stored_size
 from extd.media.sources import real_path
 
 
@@ -50,13 +50,12 @@ def link_or_copy(path: Path, target: Path, copy: bool) -> None:
     if not is_file(path):
         raise FileNotFoundError(f"there is no picture {path}; take it out of the labels")
     inside = not path.is_file()
+    data = read_bytes(path) if inside else b""
     # Labels may come from anyone, and name any file of this machine.
-    if encoded_size(read_bytes(path, HEAD)) is None and (
-        encoded_size(read_bytes(path) if inside else file_content(path)) is None
-    ):
+    if (encoded_size(data) if inside else stored_size(path)) is None:
         raise ValueError(f"{path} is broken or no picture; mend it, or take it out of the labels")
     if inside:
-        target.write_bytes(read_bytes(path))
+        target.write_bytes(data)
     elif copy:
         shutil.copyfile(path, target)
     else:

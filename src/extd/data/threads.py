@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from extd.readahead import cores
-
-MOST_THREADS = 1024
+from extd.readahead import check_threads, cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -31,10 +29,7 @@ def in_threads(
     Raises:
         ValueError: `threads` is below 0 or too large.
     """
-    if not 0 <= threads <= MOST_THREADS:
-        raise ValueError(
-            f"threads is {threads}; give 0 for one a core, or how many, up to {MOST_THREADS}"
-        )
+    check_threads(threads)
     threads = threads or cores()
     pool = ThreadPoolExecutor(threads)
     waiting: deque[Future[Result]] = deque()

@@ -210,7 +210,8 @@ def _loop(
             speed = (state.step - first) * recipe.batch / seconds
             told = f"{speed:,.0f} crops/s, {waited / seconds:.0%} waiting for data"
             progress.update(task, completed=state.step, loss=report.loss, speed=told)
-            last = state.step == recipe.iterations or report.stop
+            end = state.step == recipe.iterations
+            last = end or report.stop
             if tracer is not None and (state.step - first == profile or last):
                 tracer.stop()
                 tracer.export_chrome_trace(str(out / "profile.json"))
@@ -227,12 +228,11 @@ def _loop(
                     logged = seconds
                 if due:
                     save(state, recipe, out)
-                end = state.step == recipe.iterations
                 if validation and (end or state.step % recipe.validation.every == 0):
                     ap = average_precision(state.average, validation, torch.get_num_threads())
                     journal.measured(state.step, ap)
                     console.print(f"step {state.step}: AP {ap['all']:.4f} on validation pictures")
-            if report.stop and state.step < recipe.iterations:
+            if report.stop and not end:
                 console.print(f"stopped after step {state.step}; go on with --resume")
                 raise KeyboardInterrupt
     console.print(told)
