@@ -18,6 +18,7 @@ import yaml
 
 from extd.models.checkpoint import load_network
 from extd.training import trainer
+from extd.training.distributed import Processes
 from extd.training.journal import read_columns
 from extd.training.recipe import Compute, Optimizer, Recipe, Validation
 from extd.training.recipefile import dump_recipe, load_recipe
@@ -276,16 +277,15 @@ def test_two_processes_learn_as_one_does(recipe: Recipe, tmp_path: Path) -> None
     assert losses(two) == pytest.approx(losses(one), rel=1e-3)
 
 
-def test_a_machine_without_the_checkpoint_is_told(recipe: Recipe, tmp_path: Path) -> None:
-    begun, cache = dataclasses.replace(recipe, iterations=1), tmp_path / "r" / "cache"
-    train(begun, tmp_path / "one", device="cpu", threads=1, cache=cache)
-    commands = [
-        command(recipe, tmp_path / "r", "--resume", "--out", str(tmp_path / name))
-        for name in ("one", "two")
-    ]
-    for (code, _, errors), step in zip(together(commands), (1, 0), strict=True):
-        assert code == 1
-        assert f"this one at {step}, the first at 1" in " ".join(errors.split())
+def test_a_machine_without_the_checkpoint_is_told(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = dataclasses.replace(recipe, iterations=1)
+    train(begun, tmp_path / "one", device="cpu", threads=1, cache=tmp_path)
+    for name, own, first in (("two", 0, 1), ("one", 1, 0)):
+        monkeypatch.setattr(Processes, "of_first", lambda self, value, first=first: first)
+        with pytest.raises(ValueError, match=f"this one at {own}, the first at {first}; give"):
+            train(recipe, tmp_path / name, resume=True, device="cpu", threads=1, cache=tmp_path)
     assert saved_step(tmp_path / "one") == 1
 
 
