@@ -80,6 +80,35 @@ def _checked(rows: object) -> NDArray[np.float64]:
     return np.array(rows, np.float64).reshape(-1, 4)
 
 
+def from_landmarks(rows: object, count: int) -> NDArray[np.float32]:
+    """Rows of ten numbers or None as `count` x 10 float32, NaN for None.
+
+    Raises:
+        ValueError: these are no such rows, or another number of them.
+    """
+    if not isinstance(rows, list) or len(rows) != count:
+        raise ValueError(f"landmarks are {rows!r}; give a list with one entry for each box")
+    points = np.full((count, 10), np.nan, np.float32)
+    for index, row in enumerate(rows):
+        if row is None:
+            continue
+        if not (
+            isinstance(row, list)
+            and len(row) == 10
+            and all(type(value) in {int, float} and abs(value) < LIMIT for value in row)
+        ):
+            raise ValueError(f"{row!r} are no landmarks of ten numbers below {LIMIT:g} px, or null")
+        points[index] = row
+    return points
+
+
+def to_landmarks(points: NDArray[np.float32]) -> list[list[float] | None]:
+    """The rows that `from_landmarks` reads."""
+    return [
+        None if np.isnan(row).any() else [float(str(value)) for value in row] for row in points
+    ]
+
+
 def to_corners(boxes: Boxes) -> list[list[float]]:
     """Rows of x1, y1, x2, y2 in the fewest decimals that stand for the same float32."""
     return [[float(str(value)) for value in box] for box in boxes]

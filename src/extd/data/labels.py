@@ -1,10 +1,11 @@
 """`labels.jsonl`, the label format of this project: a JSON object a line.
 
     {"image": "images/a.jpg", "width": 640, "height": 480, "boxes": [[10, 20, 42, 64]],
-     "ignore": [], "source": "street"}
+     "ignore": [], "source": "street", "landmarks": [[18, 36, 33, 35, 26, 45, 20, 53, 32, 52]]}
 
-`image` is relative to the label file, `boxes` and `ignore` are x1, y1, x2, y2 in px. `ignore` and
-`source` may be left out; other keys are passed over.
+`image` is relative to the label file, `boxes` and `ignore` are x1, y1, x2, y2 in px. `landmarks`
+has for each box x and y of the eyes, nose and corners of the mouth, image-left first, or null.
+`ignore`, `source` and `landmarks` may be left out; other keys are passed over.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from pathlib import Path
 from extd.data.entries import (
     at,
     from_corners,
+    from_landmarks,
     read_text,
     relative_name,
     to_corners,
+    to_landmarks,
     to_name,
     to_size,
 )
@@ -58,13 +61,16 @@ def read_labels(path: Path, images: Path | None = None) -> list[Picture]:
                 raise ValueError("it is no JSON object")
             # Some older files of this format have the longer name.
             ignore = entry.get("ignore", entry.get("ignore_boxes", []))
+            boxes = from_corners(entry["boxes"])
+            points = entry.get("landmarks")
             picture = Picture(
                 folder / to_name(entry["image"]),
                 to_size(entry["width"]),
                 to_size(entry["height"]),
-                from_corners(entry["boxes"]),
+                boxes,
                 from_corners(ignore),
                 str(entry.get("source") or ""),
+                None if points is None else from_landmarks(points, len(boxes)),
             )
         pictures.append(picture)
     return pictures
@@ -74,7 +80,7 @@ def write_labels(pictures: Iterable[Picture], path: Path) -> None:
     """Write a `labels.jsonl` file, which holds everything of a `Picture` exactly."""
     with whole_file(path) as partial, partial.open("w", encoding="utf-8") as file:
         for picture in pictures:
-            entry = {
+            entry: dict[str, object] = {
                 "image": relative_name(picture.path, path.parent),
                 "width": picture.width,
                 "height": picture.height,
@@ -82,4 +88,6 @@ def write_labels(pictures: Iterable[Picture], path: Path) -> None:
                 "ignore": to_corners(picture.ignore),
                 "source": picture.source,
             }
+            if picture.landmarks is not None:
+                entry["landmarks"] = to_landmarks(picture.landmarks)
             file.write(json.dumps(entry, separators=(",", ":")) + "\n")

@@ -209,6 +209,7 @@ def _make_small(picture: Picture, stem: str, folder: Path, packing: Packing) -> 
         width=size[0],
         height=size[1],
         boxes=picture.boxes * scale,
+        landmarks=None if picture.landmarks is None else picture.landmarks * scale,
         ignore=picture.ignore * scale,
     )
     return _Small(moved, len(data), target.stat().st_size, shrunk, copied)

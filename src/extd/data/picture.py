@@ -19,6 +19,8 @@ class Picture:
         boxes: N x 4 float32 faces, xyxy px; they may reach beyond the picture or have no area.
         ignore: M x 4 float32 regions that count neither as face nor as background.
         source: the collection that it comes from.
+        landmarks: N x 10 float32, x and y of the eyes, nose and corners of the mouth, image-left
+            first, px; NaN where a face has none. None where the label file has none at all.
     """
 
     path: Path
@@ -27,3 +29,4 @@ class Picture:
     boxes: NDArray[np.float32]
     ignore: NDArray[np.float32]
     source: str = ""
+    landmarks: NDArray[np.float32] | None = None

@@ -2,10 +2,35 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from extd.models.config import VARIANCES, NetworkConfig
+
+
+class Level(NamedTuple):
+    """The anchors of one feature map: one a cell, in its middle.
+
+    Attributes:
+        stride: distance of two cells, px.
+        rows, columns: of the map.
+        side: of the square anchors, px.
+    """
+
+    stride: int
+    rows: int
+    columns: int
+    side: float
+
+
+def anchor_levels(config: NetworkConfig, height: int, width: int) -> list[Level]:
+    """The levels of an input of `height` x `width` px, finest first."""
+    return [
+        Level(stride, -(-height // stride), -(-width // stride), side)
+        for stride, side in zip(config.strides, config.anchor_sizes, strict=True)
+    ]
 
 
 def anchor_boxes(
@@ -55,3 +80,9 @@ def decode(regression: Tensor, anchors: Tensor) -> Tensor:
     centre = anchors[..., :2] + regression[..., :2] * VARIANCES[0] * anchors[..., 2:]
     size = anchors[..., 2:] * torch.exp(regression[..., 2:] * VARIANCES[1])
     return corners(torch.cat([centre, size], -1))
+
+
+def decode_landmarks(regression: Tensor, anchors: Tensor) -> Tensor:
+    """Five points (... x 10, x and y, px) of raw `regression` against `anchors` (cxcywh, px)."""
+    scale = anchors[..., 2:] * VARIANCES[0]
+    return anchors[..., :2].tile(5) + regression * scale.tile(5)

@@ -18,6 +18,7 @@ from extd.files import whole_file
 from extd.models.config import (
     WIDTHS,
     ExtdConfig,
+    LiteConfig,
     NetworkConfig,
     S3fdConfig,
     Upsampling,
@@ -83,6 +84,8 @@ def _config(metadata: dict[str, str]) -> NetworkConfig:
         key: tuple(value) if isinstance(value, list) else value
         for key, value in json.loads(metadata["network"]).items()
     }
+    if "stem_width" in fields:
+        return LiteConfig(**fields)
     return S3fdConfig(**fields) if "backbone" in fields else ExtdConfig(**fields)
 
 

@@ -221,7 +221,66 @@ class S3fdConfig:
         return (64, 128, 512, 512, 256, 256)
 
 
-NetworkConfig = ExtdConfig | S3fdConfig
+@dataclass(frozen=True, slots=True)
+class LiteConfig:
+    """A network of EXTD-Lite's second design, made for int8 arithmetic on CPUs.
+
+    Attributes:
+        width: channels C of every feature map.
+        stem_width: channels of the stem's map of stride 4, before the map of stride 8. 0: the
+            stem ends at stride 4, with C channels.
+        blocks: residual 3x3 convolutions of F, after the one of stride 2.
+        tower: residual 3x3 convolutions that all levels share, before the head.
+        head_kernel: 1 or 3, side of the head's convolution.
+        sum_first: residual sums come before the activation.
+    """
+
+    width: int = 64
+    stem_width: int = 32
+    blocks: int = 3
+    tower: int = 1
+    head_kernel: int = 1
+    sum_first: bool = False
+
+    def __post_init__(self) -> None:
+        for field, value, right, wanted in (
+            ("width", self.width, self.width >= 1, "1 or more"),
+            ("stem_width", self.stem_width, self.stem_width >= 0, "0 or more"),
+            ("blocks", self.blocks, self.blocks >= 1, "1 or more"),
+            ("tower", self.tower, self.tower >= 0, "0 or more"),
+            ("head_kernel", self.head_kernel, self.head_kernel in (1, 3), "1 or 3"),
+        ):
+            if not right:
+                raise ValueError(f"{field} is {value}; give {wanted}")
+
+    @property
+    def name(self) -> str:
+        """As in `extd-lite-64`; a network of no name is `extd-custom`."""
+        names = (name for name, config in LITE2_CONFIGS.items() if config == self)
+        return next(names, "extd-custom")
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Of the maps, finest first."""
+        return (8, 16, 32, 64, 128)
+
+    @property
+    def anchor_sizes(self) -> tuple[float, ...]:
+        """Sides of the one square anchor a cell of each level, px."""
+        return tuple(4.0 * stride for stride in self.strides)
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Of the maps that the heads read, finest first."""
+        return (self.width,) * len(self.strides)
+
+    @property
+    def head(self) -> Head:
+        """The kind of heads, as of `ExtdConfig`."""
+        return "joint"
+
+
+NetworkConfig = ExtdConfig | LiteConfig | S3fdConfig
 
 BASELINE_CONFIGS = tuple(S3fdConfig(backbone) for backbone in get_args(Backbone))
 """What the paper compares with."""
@@ -256,13 +315,21 @@ LITE_CONFIGS = {
 """The same idea made for CPUs: docs/lite.md sets it beside the paper."""
 
 
+LITE2_CONFIGS = {
+    "extd-lite-64": LiteConfig(),
+    "extd-lite-32": LiteConfig(width=32, stem_width=16),
+}
+"""The second design, in training."""
+
+
 def parse_name(name: str) -> NetworkConfig:
     """The configuration that a model name stands for, in any letter case.
 
     Raises:
         ValueError: the name is not of the family; the message gives the nearest one that is.
     """
-    others = LITE_CONFIGS | {config.name: config for config in BASELINE_CONFIGS}
+    baselines = {config.name: config for config in BASELINE_CONFIGS}
+    others: dict[str, NetworkConfig] = LITE_CONFIGS | LITE2_CONFIGS | baselines
     if name.lower() in others:
         return others[name.lower()]
     match = re.fullmatch(

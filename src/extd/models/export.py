@@ -23,7 +23,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from extd.files import whole_file
 from extd.models.anchors import decode, map_anchors
 from extd.models.checkpoint import load_network
-from extd.models.config import MEAN, ExtdConfig, NetworkConfig
+from extd.models.config import MEAN, NetworkConfig, S3fdConfig
 from extd.models.extd import PassNorm, UpsamplingBlock
 from extd.models.network import TorchNetwork
 
@@ -125,7 +125,7 @@ def export_onnx(
 
 def by_votes(config: NetworkConfig) -> bool:
     """Whether boxes of such a network that overlap are averaged, unless told otherwise."""
-    return isinstance(config, ExtdConfig) and config.head == "joint"
+    return not isinstance(config, S3fdConfig) and config.head == "joint"
 
 
 def export_file(source: Path, target: Path, *, votes: bool | None = None) -> None:

@@ -29,10 +29,13 @@ class Predictions(NamedTuple):
     Attributes:
         regression: B x A x 4, offsets to the anchors (dx, dy, dw, dh), scaled by the variances.
         logits: B x A x 2, background and face; or B x A x 1, log odds of a face.
+        landmarks: B x A x 10, offsets of five points (x, y) from the anchor's center, scaled as
+            those of the box; None for networks without.
     """
 
     regression: Tensor
     logits: Tensor
+    landmarks: Tensor | None = None
 
     @property
     def log_odds(self) -> Tensor:

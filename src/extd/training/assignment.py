@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
+from extd.models.anchors import Level
 from extd.training.atss import atss
 from extd.training.matching import Targets, hidden, match
 from extd.training.recipe import Loss
 
 
 def assign(
+    levels: Sequence[Level],
     anchors: Tensor,
     faces: Tensor,
     real: Tensor,
@@ -25,7 +29,8 @@ def assign(
     has a face yet: `extd.training.simota.simota` completes the targets.
 
     Args:
-        anchors: A x 4 (cx, cy, w, h) px; anchors of equal width are one level, in a row.
+        levels: of the anchors.
+        anchors: A x 4 (cx, cy, w, h) px, of these levels.
         faces: B x N x 4, xyxy px; N is at least 1.
         real: B x N bool, which faces are no padding.
         ignore: B x M x 4 regions, xyxy px, in which anchors are not background.
@@ -39,4 +44,4 @@ def assign(
     else:
         shape = (len(faces), len(anchors))
         face = torch.full(shape, -1, dtype=torch.int64, device=anchors.device)
-    return Targets(face, hidden(anchors, ignore, ignore_real) & (face < 0))
+    return Targets(face, hidden(levels, ignore, ignore_real) & (face < 0))

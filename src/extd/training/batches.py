@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from extd.data.picture import Picture
-from extd.models.anchors import anchor_boxes
+from extd.models.anchors import Level, anchor_boxes, anchor_levels
 from extd.training.assignment import assign
 from extd.training.augmentation import Labels, cut, label
 from extd.training.matching import Targets
@@ -41,6 +41,7 @@ class Batch:
         targets: what each anchor should say.
         first_shot: the same for anchors of half the size, where the recipe has a progressive
             anchor loss.
+        landmarks: B x N x 10 float32, five points of each face, crop px; NaN where not known.
         paths: B picture files, for error messages.
     """
 
@@ -49,11 +50,13 @@ class Batch:
     real: Tensor
     targets: Targets
     first_shot: Targets | None
+    landmarks: Tensor
     paths: list[str]
 
     def tensors(self) -> list[Tensor]:
         """Everything that lies in the memory of the device."""
-        return [self.images, self.faces, self.real, *self.targets, *(self.first_shot or ())]
+        shots = [*self.targets, *(self.first_shot or ())]
+        return [self.images, self.faces, self.real, self.landmarks, *shots]
 
 
 def open_feed(
@@ -114,17 +117,20 @@ def make_batch(
     labels = label(plans, pictures, settings.min_face)
     boxes = [send(part, device) for part in labels]
     groups = [(send(rows, device), width) for rows, width in group(labels)]
+    levels = anchor_levels(recipe.config, size, size)
     anchors = anchor_boxes(recipe.config, size, size, device)
     first_shot = None
     if recipe.loss.progressive:
         halved = torch.cat([anchors[:, :2], anchors[:, 2:] / 2], 1)
-        first_shot = _match(halved, boxes, groups, recipe.loss)
+        smaller = [level._replace(side=level.side / 2) for level in levels]
+        first_shot = _match(smaller, halved, boxes, groups, recipe.loss)
     return Batch(
         images,
         boxes[0],
         boxes[1],
-        _match(anchors, boxes, groups, recipe.loss),
+        _match(levels, anchors, boxes, groups, recipe.loss),
         first_shot,
+        boxes[4],
         [str(pictures[plan.picture].path) for plan in plans],
     )
 
@@ -132,7 +138,7 @@ def make_batch(
 def cut_all(store: PictureStore, plans: Sequence[Plan]) -> Tensor:
     """The crops of `plans`, cut by OpenCV: B x 3 x S x S uint8 RGB."""
     crops = np.stack([cut(store.pixels(plan.picture), plan) for plan in plans])
-    return torch.from_numpy(crops).permute(0, 3, 1, 2).contiguous()
+    return torch.from_numpy(crops).permute(0, 3, 1, 2)
 
 
 def group(labels: Labels) -> list[tuple[NDArray[np.intp], int]]:
@@ -146,7 +152,11 @@ def group(labels: Labels) -> list[tuple[NDArray[np.intp], int]]:
 
 
 def _match(
-    anchors: Tensor, boxes: list[Tensor], groups: list[tuple[Tensor, int]], settings: Loss
+    levels: Sequence[Level],
+    anchors: Tensor,
+    boxes: list[Tensor],
+    groups: list[tuple[Tensor, int]],
+    settings: Loss,
 ) -> Targets:
     """The targets of all crops, group by group."""
     shape = (len(boxes[0]), len(anchors))
@@ -155,8 +165,8 @@ def _match(
         torch.empty(shape, dtype=torch.bool, device=anchors.device),
     )
     for rows, width in groups:
-        faces, real, ignore, ignore_real = (each[rows, :width] for each in boxes)
-        targets = assign(anchors, faces, real, ignore, ignore_real, settings)
+        faces, real, ignore, ignore_real = (each[rows, :width] for each in boxes[:4])
+        targets = assign(levels, anchors, faces, real, ignore, ignore_real, settings)
         whole.face[rows], whole.ignored[rows] = targets
     return whole
 

@@ -44,6 +44,20 @@ def box_loss(
     return diou_loss(boxes, faces) if kind == "diou" else eiou_loss(boxes, faces)
 
 
+def landmark_loss(points: Tensor, known: Tensor, faces: Tensor) -> Tensor:
+    """Mean distance of five points along x and y, in sides of the face: P; 0 where not known.
+
+    Args:
+        points: P x 10, x and y, px.
+        known: P x 10, NaN where they are not known.
+        faces: P x 4, xyxy px, of some area.
+    """
+    there = ~known.isnan()
+    # NaN would spoil the gradient even where it does not count.
+    apart = (points - torch.where(there, known, points.detach())).abs().mean(-1)
+    return apart / area(faces).clamp(min=1).sqrt()
+
+
 def safe_decode(regression: Tensor, anchors: Tensor) -> Tensor:
     """`decode` for any numbers: no box is so far away or so large that its loss overflows."""
     limits = (FARTHEST / VARIANCES[0], LARGEST / VARIANCES[1])

@@ -81,6 +81,7 @@ def limits(recipe: Recipe) -> tuple[Limit, ...]:
         ),
         (loss.compensate_iou >= 0, "loss.compensate_iou", loss.compensate_iou, "0 or more"),
         (loss.box_weight >= 0, "loss.box_weight", loss.box_weight, "0 or more"),
+        (loss.landmark_weight >= 0, "loss.landmark_weight", loss.landmark_weight, "0 or more"),
         (loss.progressive >= 0, "loss.progressive", loss.progressive, "0 or more"),
         (learned.temperature > 0, "distillation.temperature", learned.temperature, "above 0"),
         (
@@ -106,6 +107,7 @@ def limits(recipe: Recipe) -> tuple[Limit, ...]:
             "bf16 or fp32 with muon",
         ),
         (0 <= optimizer.momentum < 1, "optimizer.momentum", optimizer.momentum, "0 to below 1"),
+        (0 < optimizer.decay <= 1, "optimizer.decay", optimizer.decay, "above 0, up to 1"),
         (optimizer.warmup >= 0, "optimizer.warmup", optimizer.warmup, "0 or more"),
         (optimizer.clip >= 0, "optimizer.clip", optimizer.clip, "0 or more"),
         (

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from extd.models.anchors import Level, decode_landmarks
 from extd.models.extd import Predictions
-from extd.training.box_losses import box_loss, safe_decode
+from extd.training.box_losses import box_loss, landmark_loss, safe_decode
 from extd.training.class_losses import cross_entropy, focal, quality_focal
 from extd.training.matching import Targets, iou
 from extd.training.recipe import Loss
@@ -22,17 +25,19 @@ class Losses:
     Attributes:
         classes: over positives and the negatives that count, normalised.
         boxes: over positives, normalised and weighted.
+        landmarks: likewise, over those positives whose landmarks are known.
         positives: how many anchors were positive, int64.
     """
 
     classes: Tensor
     boxes: Tensor
+    landmarks: Tensor
     positives: Tensor
 
     @property
     def total(self) -> Tensor:
         """What is minimised."""
-        return self.classes + self.boxes
+        return self.classes + self.boxes + self.landmarks
 
 
 def count(targets: Targets, settings: Loss) -> Tensor:
@@ -61,12 +66,26 @@ def _count(targets: Targets, settings: Loss) -> Tensor:
     return torch.stack([positives.sum(), divisor.sum()]).float()
 
 
+class Truth(NamedTuple):
+    """The faces of B pictures, padded to the same number.
+
+    Attributes:
+        faces: B x N x 4, xyxy px.
+        real: B x N bool, which faces are no padding.
+        landmarks: B x N x 10, x and y of five points, px; NaN where they are not known.
+    """
+
+    faces: Tensor
+    real: Tensor
+    landmarks: Tensor
+
+
 def multitask_loss(
     predictions: Predictions,
+    levels: Sequence[Level],
     anchors: Tensor,
     targets: Targets,
-    faces: Tensor,
-    real: Tensor,
+    truth: Truth,
     settings: Loss,
     counts: Tensor,
 ) -> Losses:
@@ -74,41 +93,52 @@ def multitask_loss(
 
     Losses of the parts of a batch, each with the counts of the whole, add up to that of the whole.
     With SimOTA each part is divided by its own positives and weighs its share of the pictures.
-    The host never waits for a device.
 
     Args:
         predictions: of B pictures with A anchors each.
+        levels: of the anchors.
         anchors: A x 4 (cx, cy, w, h) px, for which `targets` were assigned.
         targets: of `assign`.
-        faces: B x N x 4, xyxy px.
-        real: B x N bool, which faces are no padding.
+        truth: the faces.
         settings: kinds and weights.
         counts: of `count`, over the whole batch.
     """
-    predictions = Predictions(*(_precise(part) for part in predictions))
-    regression, score = predictions.regression, predictions.log_odds
+    score = _precise(predictions.log_odds)
+    faces, real, _ = truth
     if settings.assignment == "simota":
         share = len(faces) / counts
         limits = settings.centre, settings.size_ratio
-        targets = simota(predictions, anchors, faces, real, targets, *limits)
+        targets = simota(predictions, levels, anchors, faces, real, targets, *limits)
         counts = _count(targets, settings).clamp(min=1) / share
     n_reg, n_cls = counts.clamp(min=1).unbind()
     positive = targets.face >= 0
     negative = ~(positive | targets.ignored)
 
-    # Other anchors are compared with any face, but what they predict cannot spoil the gradient.
-    matched = faces.gather(1, targets.face.clamp(min=0)[..., None].expand(-1, -1, 4))
-    regression = torch.where(positive[..., None], regression, 0)
+    # Boxes and landmarks concern positives alone, a hundredth of all anchors.
+    picture, anchor = positive.nonzero(as_tuple=True)
+    face = targets.face[picture, anchor]
+    regression = _precise(predictions.regression[picture, anchor])
+    matched, nearby = faces[picture, face], anchors[anchor]
 
     if settings.classification == "cross_entropy":
         classes = cross_entropy(score, positive, negative, settings.negatives)
     elif settings.classification == "focal":
         classes = focal(score, positive, negative)
     else:
-        quality = iou(safe_decode(regression.detach(), anchors), matched)
+        reached = iou(safe_decode(regression.detach(), nearby), matched)
+        quality = torch.zeros_like(score).masked_scatter(positive, reached)
         classes = quality_focal(score, quality, positive, negative)
-    boxes = box_loss(regression, matched, anchors, settings.regression).masked_fill(~positive, 0)
-    return Losses(classes.sum() / n_cls, settings.box_weight * boxes.sum() / n_reg, positive.sum())
+    boxes = box_loss(regression, matched, nearby, settings.regression)
+    landmarks = boxes.new_zeros(())
+    if predictions.landmarks is not None:
+        points = decode_landmarks(_precise(predictions.landmarks[picture, anchor]), nearby)
+        landmarks = landmark_loss(points, truth.landmarks[picture, face], matched).sum()
+    return Losses(
+        classes.sum() / n_cls,
+        settings.box_weight * boxes.sum() / n_reg,
+        settings.landmark_weight * landmarks / n_reg,
+        positive.sum(),
+    )
 
 
 def _precise(values: Tensor) -> Tensor:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from extd.models.anchors import corners
+from extd.models.anchors import Level, corners
 from extd.training.recipe import Loss
 
 CROWD = 3.0
@@ -18,6 +19,9 @@ HIDDEN_IOU = 0.05
 HIDDEN_SHARE = 0.5
 """An anchor is ignored above this IoU with an ignored region, or if more than this share of it
 lies inside."""
+
+NEARLY = 1e-6
+"""Relative rounding of shared areas."""
 
 
 class Targets(NamedTuple):
@@ -114,23 +118,38 @@ def award(index: Tensor, bids: Tensor, wanted: Tensor, count: int) -> Tensor:
     return face.masked_fill(face == faces, -1)
 
 
-def hidden(anchors: Tensor, ignore: Tensor, ignore_real: Tensor) -> Tensor:
+def hidden(levels: Sequence[Level], ignore: Tensor, ignore_real: Tensor) -> Tensor:
     """Anchors that lie in an ignored region of their picture: B x A bool.
 
     Args:
-        anchors: A x 4 (cx, cy, w, h) px.
+        levels: of the A anchors.
         ignore: B x M x 4 regions, xyxy px.
         ignore_real: B x M bool, which are no padding.
     """
-    boxes = corners(anchors)
-    pairs = pairwise(ignore, ignore_real, boxes)
-    shared, size = intersection(*pairs), area(boxes)
-    inside = shared > HIDDEN_SHARE * size
-    overlap = shared.div_((area(pairs[0]) + size).sub_(shared))
-    # Anchors are 8 px and more: one on a tiny face has a small IoU, so a region's best anchor
-    # always counts.
-    best = (overlap == overlap.amax(2, keepdim=True)) & (overlap > 0)
-    return ((overlap > HIDDEN_IOU) | inside | best).any(1)
+    size = (ignore[..., 2:] - ignore[..., :2]).clamp(min=0).prod(-1)
+    found, best = [], torch.zeros_like(size)
+    for index, level in enumerate(levels):
+        # The area that an anchor and a region share is a product: one factor a row, one a column.
+        across = _shared(ignore[..., 0], ignore[..., 2], level.columns, level)
+        down = _shared(ignore[..., 1], ignore[..., 3], level.rows, level)
+        if index == 0:
+            best = across.amax(-1) * down.amax(-1)
+        area = level.side**2
+        enough = (HIDDEN_IOU / (1 + HIDDEN_IOU) * (size + area)).clamp(max=HIDDEN_SHARE * area)
+        # Anchors are 8 px and more: one on a tiny face has a small IoU, so a region's best anchor
+        # of the finest level always counts.
+        enough = torch.minimum(enough, best).masked_fill(~(ignore_real & (best > 0)), torch.inf)
+        shared = (down / enough[..., None])[..., None] * across[..., None, :]
+        found.append((shared.amax(1) >= 1 - NEARLY).flatten(1))
+    return torch.cat(found, 1)
+
+
+def _shared(low: Tensor, high: Tensor, cells: int, level: Level) -> Tensor:
+    """The length that anchors of one row or column share with [low, high] (B x M): ... x cells."""
+    center = (torch.arange(cells, device=low.device) + 0.5) * level.stride
+    half = level.side / 2
+    begin = torch.maximum(center - half, low[..., None])
+    return (torch.minimum(center + half, high[..., None]) - begin).clamp(min=0)
 
 
 def match(anchors: Tensor, faces: Tensor, real: Tensor, settings: Loss) -> Tensor:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from extd.models.extd import Heads, JointHeads, Predictions, build_heads
+from extd.models.lite import Lite
 from extd.models.network import TorchNetwork
 from extd.training.distillation import FeatureAdapter, feature_adapter
 from extd.training.recipe import Recipe
@@ -46,8 +47,13 @@ class Objective(nn.Module):
     def forward(self, images: Tensor) -> Outputs:
         """B x 3 x S x S, RGB of 0 to 255 in float."""
         network = self.network
+        if self.first_shot is None:
+            features: list[Tensor] = network.features(images)
+            adapted = self.adapter(features) if self.adapter else features
+            return Outputs(network.heads(features), None, adapted)
+        assert not isinstance(network, Lite)
         raw: list[Tensor] = network.backbone(images - network.mean)
         maps = network.pyramid(raw)
-        first_shot = None if self.first_shot is None else self.first_shot(raw)
+        first_shot = self.first_shot(raw)
         predictions = network.heads(maps)
         return Outputs(predictions, first_shot, self.adapter(maps) if self.adapter else maps)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from extd.models.config import ExtdConfig, NetworkConfig, parse_name
+from extd.models.config import ExtdConfig, LiteConfig, NetworkConfig, parse_name
 from extd.training.limits import limits
 
 
@@ -121,6 +121,7 @@ class Loss:
         regression: `smooth_l1` on the coded offsets, or `giou`, `diou`, `eiou` on the boxes (arXiv
             1902.09630, 1911.08287, 2101.08158).
         box_weight: the weight of the box loss (the paper's lambda).
+        landmark_weight: the weight of the landmark loss, where network and labels have any.
         normalizer: `paper` divides the class loss by positives and kept negatives; `released`
             by positives alone, as the authors' code does.
         progressive: weight of DSFD's progressive anchor loss: a second head, thrown away after
@@ -137,6 +138,7 @@ class Loss:
     negatives: int = 3
     regression: Literal["smooth_l1", "giou", "diou", "eiou"] = "smooth_l1"
     box_weight: float = 4.0
+    landmark_weight: float = 1.0
     normalizer: Literal["paper", "released"] = "paper"
     progressive: float = 0.0
 
@@ -176,7 +178,10 @@ class Optimizer:
         rate: peak learning rate.
         momentum: of SGD and Muon.
         weight_decay: L2 for SGD, decoupled for AdamW; biases, norms and slopes have none in AdamW.
-        schedule: `step` divides the rate by 10 at each milestone, `cosine` takes it to zero.
+        schedule: `step` divides the rate by 10 at each milestone, `cosine` takes it to zero, `wsd`
+            keeps it and takes it to zero over the last share `decay` of the run, so that a run can
+            be made longer at any time before.
+        decay: share of the run.
         milestones: iterations at which `step` divides.
         warmup: iterations of linear warm-up.
         clip: largest norm of the gradient; 0 for none.
@@ -186,7 +191,8 @@ class Optimizer:
     rate: float = 1e-3
     momentum: float = 0.9
     weight_decay: float = 5e-4
-    schedule: Literal["step", "cosine"] = "step"
+    schedule: Literal["step", "cosine", "wsd"] = "step"
+    decay: float = 0.2
     milestones: tuple[int, ...] = ()
     warmup: int = 0
     clip: float = 0.0
@@ -242,7 +248,7 @@ class Recipe:
     model: str
     data: Data
     iterations: int
-    network: ExtdConfig | None = None
+    network: ExtdConfig | LiteConfig | None = None
     init: str = ""
     batch: int = 16
     seed: int = 0

@@ -161,7 +161,7 @@ def _plain(value: Any) -> Any:
 def _build(kind: Any, value: Any, where: str) -> Any:
     """`value` from YAML as an instance of the annotated type `kind`."""
     if isinstance(kind, UnionType):  # of something and None
-        return None if value is None else _build(get_args(kind)[0], value, where)
+        return None if value is None else _build(_fitting(get_args(kind), value), value, where)
     origin = get_origin(kind)
     if dataclasses.is_dataclass(kind):
         return _build_dataclass(kind, value, where)
@@ -184,6 +184,15 @@ def _build(kind: Any, value: Any, where: str) -> Any:
     if isinstance(kind, type) and kind is not float and type(value) is kind:
         return value
     raise ValueError(f"{where} is {value!r}; it takes {_NOUNS.get(origin or kind, str(kind))}")
+
+
+def _fitting(kinds: Sequence[Any], value: Any) -> Any:
+    """The first of `kinds` that has the keys of `value`, or else the first."""
+    for kind in kinds:
+        known = get_type_hints(kind) if dataclasses.is_dataclass(kind) else {}
+        if isinstance(value, dict) and set(value) <= set(known):
+            return kind
+    return kinds[0]
 
 
 _NOUNS = {

@@ -120,6 +120,9 @@ def rate_at(step: int, iterations: int, settings: Optimizer) -> float:
     """The learning rate of step number `step` of `iterations`."""
     if step < settings.warmup:
         return settings.rate * (step + 1) / settings.warmup
+    if settings.schedule == "wsd":
+        begin = round(iterations * (1 - settings.decay))
+        return settings.rate * min(1, (iterations - step) / max(iterations - begin, 1))
     if settings.schedule == "cosine":
         share = (step - settings.warmup) / max(iterations - settings.warmup, 1)
         return settings.rate * (1 + math.cos(math.pi * share)) / 2

@@ -15,11 +15,11 @@ from rich.console import Console
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from extd.models.anchors import anchor_boxes
+from extd.models.anchors import anchor_boxes, anchor_levels
 from extd.training.batches import Batch
 from extd.training.distillation import distillation_loss
 from extd.training.distributed import Processes
-from extd.training.loss import count, multitask_loss
+from extd.training.loss import Truth, count, multitask_loss
 from extd.training.matching import Targets
 from extd.training.objective import Objective, Outputs
 from extd.training.recipe import Recipe
@@ -36,8 +36,9 @@ class Report:
     """What a step did, over all processes.
 
     Attributes:
-        loss: what was minimised, the sum of the next four.
+        loss: what was minimised, the sum of the next five.
         classes, boxes: the two parts of equation 3.
+        landmarks: the landmark loss.
         first_shot: the progressive anchor loss.
         teacher: the distillation loss.
         positives: how many anchors were positive.
@@ -48,6 +49,7 @@ class Report:
     loss: float
     classes: float
     boxes: float
+    landmarks: float
     first_shot: float
     teacher: float
     positives: float
@@ -95,7 +97,7 @@ class Stepper:
             for group in optimizer.param_groups:
                 group["lr"] = rate
         counts = here.total(self._counts(batch))
-        sums = torch.zeros(5, device=here.device)
+        sums = torch.zeros(6, device=here.device)
         size = len(batch.paths) // parts
         for index in range(parts):
             # Processes exchange their gradients once, with the last part.
@@ -104,7 +106,7 @@ class Stepper:
                 part = part_of(batch, slice(index * size, (index + 1) * size))
                 losses = self.losses(self.run, part, counts, state.precision, self.teacher)
                 # They average them; the divisors already count all crops.
-                total = state.scaler.scale(losses[:4].sum() * here.world)
+                total = state.scaler.scale(losses[:5].sum() * here.world)
                 total.backward()  # type: ignore[no-untyped-call]
             sums += losses.detach()
         for optimizer in state.optimizers:
@@ -113,8 +115,8 @@ class Stepper:
         norm = nn.utils.clip_grad_norm_(state.objective.parameters(), limit)
         asked = torch.tensor([float(stop)], device=here.device)
         *values, stopped = here.total(torch.cat([sums, asked])).tolist()
-        classes, boxes, first_shot, taught, positives = values
-        loss, gradient = classes + boxes + first_shot + taught, norm.item()
+        classes, boxes, landmarks, first_shot, taught, positives = values
+        loss, gradient = sum(values[:5]), norm.item()
         # With fp16, a step whose gradient overflows is skipped and the scale lowered.
         finite = math.isfinite(loss) and (math.isfinite(gradient) or state.scaler.is_enabled())
         if not finite:
@@ -126,7 +128,15 @@ class Stepper:
             state.scaler.step(optimizer)
         state.scaler.update()
         return Report(
-            loss, classes, boxes, first_shot, taught, positives, gradient, stop=stopped > 0
+            loss,
+            classes,
+            boxes,
+            landmarks,
+            first_shot,
+            taught,
+            positives,
+            gradient,
+            stop=stopped > 0,
         )
 
     def _counts(self, batch: Batch) -> Tensor:
@@ -143,7 +153,7 @@ class Stepper:
         precision: str,
         teacher: Teacher | None = None,
     ) -> Tensor:
-        """Classes, boxes, first shot and teacher: the parts of the loss; and how many positives.
+        """Classes, boxes, landmarks, first shot and teacher; and how many positives.
 
         Args:
             run: the objective, wrapped or not.
@@ -153,22 +163,25 @@ class Stepper:
             teacher: to compare with, too.
         """
         settings, device = self.recipe.loss, self.here.device
-        images = batch.images.to(device, non_blocking=True).float()
+        images = batch.images.to(device, non_blocking=True)
         mixed = torch.autocast(device.type, PRECISIONS[precision], enabled=precision != "fp32")
         with mixed:
             outputs = run(images)
-        anchors = anchor_boxes(self.recipe.config, images.shape[2], images.shape[3], device)
-        faces, real = batch.faces.to(device), batch.real.to(device)
+        shape = images.shape[2], images.shape[3]
+        levels = anchor_levels(self.recipe.config, *shape)
+        anchors = anchor_boxes(self.recipe.config, *shape, device)
+        truth = Truth(batch.faces.to(device), batch.real.to(device), batch.landmarks.to(device))
         targets = _moved(batch.targets, device)
         own = multitask_loss(
-            outputs.predictions, anchors, targets, faces, real, settings, counts[0]
+            outputs.predictions, levels, anchors, targets, truth, settings, counts[0]
         )
         first_shot = taught = torch.zeros((), device=device)
         if outputs.first_shot is not None and batch.first_shot is not None:
             halved = torch.cat([anchors[:, :2], anchors[:, 2:] / 2], 1)
             early = _moved(batch.first_shot, device)
+            smaller = [level._replace(side=level.side / 2) for level in levels]
             shot = multitask_loss(
-                outputs.first_shot, halved, early, faces, real, settings, counts[1]
+                outputs.first_shot, smaller, halved, early, truth, settings, counts[1]
             )
             first_shot = settings.progressive * (shot.classes + shot.boxes)
         if teacher is not None:
@@ -183,7 +196,8 @@ class Stepper:
                 )
             # It is a mean over its own crops: of parts and processes, too.
             taught = told.total / (self.recipe.compute.accumulate * self.here.world)
-        return torch.stack([own.classes, own.boxes, first_shot, taught, own.positives.float()])
+        parts = own.classes, own.boxes, own.landmarks, first_shot, taught
+        return torch.stack([*parts, own.positives.float()])
 
 
 def part_of(batch: Batch, part: slice) -> Batch:
@@ -197,6 +211,7 @@ def part_of(batch: Batch, part: slice) -> Batch:
         batch.real[part],
         Targets(*(t[part] for t in batch.targets)),
         None if first_shot is None else Targets(*(t[part] for t in first_shot)),
+        batch.landmarks[part],
         batch.paths[part],
     )
 
@@ -216,7 +231,7 @@ def compare_modes(stepper: Stepper, batch: Batch, console: Console) -> tuple[flo
         for training in (True, False):
             probe = copy.deepcopy(stepper.state.objective).train(training)
             parts = stepper.losses(probe, batch, stepper._counts(batch), "fp32")
-            losses.append(parts[:2].sum().item())
+            losses.append(parts[:3].sum().item())
     trained, evaluated = losses
     console.print(f"loss with batch statistics {trained:.3f}, as in detection {evaluated:.3f}")
     if not evaluated < MODE_GAP * trained:

@@ -58,16 +58,20 @@ def sift(pictures: Sequence[Picture]) -> tuple[list[Picture], list[str]]:
     """
     usable, dropped = [], []
     for picture in pictures:
-        kept = []
+        kept, points = [], picture.landmarks
         for boxes in (picture.boxes, picture.ignore):
             wrongs = [_wrong(box, picture) for box in boxes.tolist()]
+            if boxes is picture.boxes and points is not None:
+                points = points[[not wrong for wrong in wrongs]]
             dropped += [
                 f"{picture.path}: box {box.round(2).tolist()} {wrong}"
                 for box, wrong in zip(boxes.astype(np.float64), wrongs, strict=True)
                 if wrong
             ]
             kept.append(boxes[[not wrong for wrong in wrongs]] if any(wrongs) else boxes)
-        usable.append(dataclasses.replace(picture, boxes=kept[0], ignore=kept[1]))
+        usable.append(
+            dataclasses.replace(picture, boxes=kept[0], ignore=kept[1], landmarks=points)
+        )
     return usable, dropped
 
 

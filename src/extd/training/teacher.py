@@ -17,7 +17,7 @@ from extd.models.anchors import corners, encode
 from extd.models.checkpoint import load_network
 from extd.models.config import NetworkConfig
 from extd.models.network import TorchNetwork
-from extd.training.assignment import assign
+from extd.training.matching import match
 from extd.training.recipe import Loss
 
 SCORE_MARGIN = 1e-3
@@ -196,9 +196,7 @@ def matched_boxes(boxes: Tensor, scores: Tensor, real: Tensor, anchors: Tensor) 
         real: B x K bool, False for padding.
         anchors: A x 4 (cx, cy, w, h) px.
     """
-    nothing = boxes.new_zeros(len(boxes), 1, 4)
-    none_real = torch.zeros_like(nothing[..., 0], dtype=torch.bool)
-    index = assign(anchors, boxes, real, nothing, none_real, Loss()).face
+    index = match(anchors, boxes, real, Loss())
     matched = index >= 0
     index = index.clamp(min=0)
     face = scores.gather(1, index) * matched

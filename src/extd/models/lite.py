@@ -1,0 +1,156 @@
+"""EXTD-Lite: the paper's one F used again at every scale, made of what int8 does fast on CPUs.
+
+Dense 3x3 convolutions whose widths are multiples of 16, ReLU, one head for all levels. Shapes are
+B x C x H x W; a map written "H/8" has ceil(H / 8) rows, so any input size works.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from extd.models.config import LiteConfig
+from extd.models.extd import FACE_PRIOR, OFFSET_GAIN, PassNorm, Predictions, initialize
+
+GREY = 128.0
+"""Subtracted from images of 0 to 255: the zero point of uint8, so that int8 needs no arithmetic."""
+CONTRAST = 64.0
+"""Divides them then, to a variance of about one."""
+LANDMARKS = 5
+"""Eyes, nose, corners of the mouth; image-left first."""
+
+
+class ConvBlock(nn.Module):
+    """A 3x3 convolution, a batch norm for each pass, ReLU, and a skip where shapes allow it."""
+
+    def __init__(
+        self, c_in: int, c_out: int, *, stride: int = 1, passes: int = 1, sum_first: bool = False
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False)
+        self.norm = PassNorm(c_out, passes)
+        self.has_skip = stride == 1 and c_in == c_out
+        self.sum_first = sum_first
+
+    def forward(self, x: Tensor, index: int = 0) -> Tensor:
+        """B x C_in x H x W to B x C_out x H/stride x W/stride, in pass `index`."""
+        out = self.norm(self.conv(x), index)
+        if self.has_skip and self.sum_first:
+            return F.relu(out + x)
+        return F.relu(out) + x if self.has_skip else F.relu(out)
+
+
+class Stem(nn.Module):
+    """A 6x6 convolution of stride 4 on the image, and one of stride 2 to the width of F.
+
+    Convolutions of few channels at half the image's size would cost a fifth of the time.
+    """
+
+    def __init__(self, config: LiteConfig) -> None:
+        super().__init__()
+        channels = config.stem_width or config.width
+        self.conv = nn.Conv2d(3, channels, 6, 4, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+        self.down = ConvBlock(channels, config.width, stride=2) if config.stem_width else None
+
+    def forward(self, images: Tensor) -> Tensor:
+        """B x 3 x H x W, 0 to 255, to B x C x H/8 x W/8, or H/4 x W/4 without `down`."""
+        # Two px before and three after make ceil(H / 4) rows for every H.
+        x = F.pad(images, (2, 3, 2, 3), value=GREY)
+        # Whole numbers up to 256 are exact in bfloat16, and half the memory.
+        mixed = torch.is_autocast_enabled(x.device.type)
+        x = x.to(torch.get_autocast_dtype(x.device.type) if mixed else self.conv.weight.dtype)
+        x = F.relu(self.norm(self.conv(x.sub_(GREY).mul_(1 / CONTRAST))))
+        return x if self.down is None else self.down(x)
+
+
+class Lateral(nn.Module):
+    """The coarser map, through a 1x1 convolution and doubled, added to the finer one."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 1, bias=False)
+        self.norm = nn.BatchNorm2d(width)
+
+    def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
+        """B x C x H/2 x W/2 and B x C x H x W to B x C x H x W."""
+        height, width = fine.shape[-2:]
+        doubled = F.interpolate(self.norm(self.conv(coarse)), scale_factor=2, mode="nearest")
+        return F.relu(doubled[..., :height, :width] + fine)
+
+
+class LiteHead(nn.Module):
+    """One convolution for all levels: the box, the log odds of a face, and the landmarks.
+
+    Offsets are scaled such that one unit moves a box by half its anchor, or grows it e-fold: losses
+    of decoded boxes then learn as fast as that of the scores.
+    """
+
+    def __init__(self, config: LiteConfig) -> None:
+        super().__init__()
+        side = config.head_kernel
+        self.conv = nn.Conv2d(config.width, 5 + 2 * LANDMARKS, side, 1, side // 2)
+        assert self.conv.bias is not None
+        nn.init.normal_(self.conv.weight, std=0.01)
+        nn.init.zeros_(self.conv.bias)
+        nn.init.constant_(self.conv.bias[4], -math.log((1 - FACE_PRIOR) / FACE_PRIOR))
+
+    def forward(self, maps: list[Tensor]) -> Predictions:
+        """The maps to the predictions of their A = sum(H_i * W_i) anchors."""
+        whole = torch.cat([self.conv(x).flatten(2) for x in maps], 2).transpose(1, 2)
+        return Predictions(
+            whole[..., :4] * OFFSET_GAIN, whole[..., 4:5], whole[..., 5:] * OFFSET_GAIN
+        )
+
+
+class Lite(nn.Module):
+    """The detector: f_0 = E(x), f_i = F(f_{i-1}), neck, tower, head.
+
+    F begins with a convolution of stride 2. The first pass leaves it out where the stem gives a
+    map of stride 8, that of the finest level.
+    """
+
+    def __init__(self, config: LiteConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, levels = config.width, len(config.strides)
+        self.stem = Stem(config)
+        # The first pass that makes its map smaller: of the norms, each pass has its own.
+        self.first = 1 if config.stem_width else 0
+        self.down = ConvBlock(width, width, stride=2, passes=levels - self.first)
+        self.blocks = nn.ModuleList(
+            ConvBlock(width, width, passes=levels, sum_first=config.sum_first)
+            for _ in range(config.blocks)
+        )
+        self.laterals = nn.ModuleList(Lateral(width) for _ in range(levels - 1))
+        self.tower = nn.ModuleList(
+            ConvBlock(width, width, passes=levels, sum_first=config.sum_first)
+            for _ in range(config.tower)
+        )
+        initialize(self)
+        self.heads = LiteHead(config)
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """The maps that the head reads, finest first; `images` as in `forward`."""
+        x = self.stem(images)
+        maps: list[Tensor] = []
+        for index in range(len(self.config.strides)):
+            if index >= self.first:
+                x = self.down(x, index - self.first)
+            for block in self.blocks:
+                x = block(x, index)
+            maps.append(x)
+        pyramid = [maps[-1]]
+        for lateral, fine in zip(self.laterals, reversed(maps[:-1]), strict=True):
+            pyramid.insert(0, lateral(pyramid[0], fine))
+        for block in self.tower:
+            pyramid = [block(x, level) for level, x in enumerate(pyramid)]
+        return pyramid
+
+    def forward(self, images: Tensor) -> Predictions:
+        """Detect in B x 3 x H x W, RGB of 0 to 255 in uint8 or float."""
+        predictions: Predictions = self.heads(self.features(images))
+        return predictions
