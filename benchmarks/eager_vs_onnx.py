@@ -21,7 +21,7 @@ import torch
 from extd.models.config import ExtdConfig
 from extd.models.export import export_onnx
 from extd.models.extd import Extd
-from extd.runtime import Network
+from extd.runtime import OnnxModel
 
 
 def seconds(call: Callable[[], object]) -> float:
@@ -38,7 +38,7 @@ def compare(width: int, threads: int, rounds: int) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         export_onnx(network, path)
-        exported = Network(path, threads=threads)
+        exported = OnnxModel(path, threads=threads)
 
     def eager() -> None:
         with torch.inference_mode():

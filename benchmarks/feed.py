@@ -21,14 +21,14 @@ import torch
 from numpy.typing import NDArray
 
 from extd.data.datasets import read_dataset
-from extd.data.picture import Picture
+from extd.data.sample import Sample
 from extd.training.batches import open_feed
 from extd.training.plan import crop_size, draw
 from extd.training.recipe import Augmentation, Compute, Data, DataSet, Recipe
 from extd.training.store import PictureStore, open_store, sampling_shares, sift
 
 
-def synthetic(folder: Path, count: int = 64) -> list[Picture]:
+def synthetic(folder: Path, count: int = 64) -> list[Sample]:
     """Smooth pictures with square faces of 8 to 200 px, small ones more often."""
     rng = np.random.default_rng(0)
     pictures = []
@@ -40,7 +40,7 @@ def synthetic(folder: Path, count: int = 64) -> list[Picture]:
         side = 8 * 25 ** rng.random((faces, 1))
         corner = rng.random((faces, 2)) * (np.array([1024, 768]) - side)
         boxes = np.hstack([corner, corner + side]).astype(np.float32)
-        pictures.append(Picture(path, 1024, 768, boxes, np.zeros((0, 4), np.float32)))
+        pictures.append(Sample(path, 1024, 768, boxes, np.zeros((0, 4), np.float32)))
     return pictures
 
 

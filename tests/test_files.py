@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from extd.files import whole_file
+from extd.files import atomic_write
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
     target = tmp_path / "new" / "a.jpg"
-    with whole_file(target) as partial:
+    with atomic_write(target) as partial:
         partial.write_text("half")
         assert partial.suffix == ".jpg"
         assert not target.exists()
@@ -22,7 +22,7 @@ def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
 
 def test_names_may_be_long_and_files_be_written_at_the_same_time(tmp_path: Path) -> None:
     target = tmp_path / ("x" * 251 + ".jpg")
-    with whole_file(target) as first, whole_file(target) as second:
+    with atomic_write(target) as first, atomic_write(target) as second:
         first.write_text("first")
         second.write_text("second")
     assert target.read_text() == "first"
@@ -33,7 +33,7 @@ def test_an_error_keeps_what_was_there(tmp_path: Path) -> None:
     target.write_text("before")
 
     def write_half(path: Path) -> None:
-        with whole_file(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_text("half")
             raise RuntimeError
 
@@ -49,7 +49,7 @@ def test_a_full_disk_keeps_what_was_there(tmp_path: Path) -> None:
     target.write_bytes(b"before")
 
     def write(path: Path) -> None:
-        with whole_file(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_bytes(bytes(100_000))
 
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

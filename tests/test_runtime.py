@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 
 from extd.catalog import load_catalog
-from extd.runtime import Network
+from extd.runtime import OnnxModel
 
 CPU = "CPUExecutionProvider"
 
@@ -43,7 +43,7 @@ def echo(tmp_path: Path) -> Path:
 
 def test_the_network_gets_rgb_planes_of_0_to_255(echo: Path) -> None:
     rng = np.random.default_rng(0)
-    network = Network(echo, threads=1)
+    network = OnnxModel(echo, threads=1)
     for size in ((1, 5, 7), (3, 2, 4), (1, 1, 1)):
         images = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
         boxes, scores = network.run(images)
@@ -55,21 +55,21 @@ def test_the_network_gets_rgb_planes_of_0_to_255(echo: Path) -> None:
 
 def test_views_need_no_copy_by_the_caller(echo: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (1, 6, 8, 3), dtype=np.uint8)
-    network = Network(echo)
+    network = OnnxModel(echo)
     mirrored = images[:, :, ::-1]
     boxes, _ = network.run(mirrored)
     assert np.array_equal(boxes, network.run(mirrored.copy())[0])
 
 
 def test_a_network_says_what_it_is_and_where_it_runs(echo: Path) -> None:
-    network = Network(str(echo), threads=2)
+    network = OnnxModel(str(echo), threads=2)
     assert network.metadata == {"model": "extd-echo", "license": "MIT"}
     assert (network.name, network.provider, network.threads) == ("extd-echo", CPU, 2)
-    assert repr(network) == f"Network('extd-echo', provider='{CPU}', threads=2)"
+    assert repr(network) == f"OnnxModel('extd-echo', provider='{CPU}', threads=2)"
 
 
 def test_a_network_without_metadata_has_the_name_of_its_file(tmp_path: Path) -> None:
-    assert Network(save(tmp_path / "mine.onnx", ECHO)).name == "mine"
+    assert OnnxModel(save(tmp_path / "mine.onnx", ECHO)).name == "mine"
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_a_network_without_metadata_has_the_name_of_its_file(tmp_path: Path) -> 
 )
 def test_other_shapes_and_types_are_named(echo: Path, images: np.ndarray) -> None:
     with pytest.raises(ValueError, match=rf"{images.dtype} \({images.shape[0]}, "):
-        Network(echo).run(images)
+        OnnxModel(echo).run(images)
 
 
 @pytest.mark.parametrize(
@@ -98,39 +98,39 @@ def test_other_shapes_and_types_are_named(echo: Path, images: np.ndarray) -> Non
 def test_other_files_say_what_to_do(model: str, message: str) -> None:
     for given in (model, Path(model)):
         with pytest.raises(ValueError, match=message):
-            Network(given)
+            OnnxModel(given)
 
 
 def test_a_missing_file_and_a_typo_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"absent\.onnx"):
-        Network(tmp_path / "absent.onnx")
+        OnnxModel(tmp_path / "absent.onnx")
     with pytest.raises(ValueError, match="did you mean 'extd-fpn-32-prelu'"):
-        Network("extd-fpn-32-prleu")
+        OnnxModel("extd-fpn-32-prleu")
 
 
 def test_a_broken_file_is_named(echo: Path) -> None:
     echo.write_bytes(echo.read_bytes()[:-100])
     with pytest.raises(ValueError, match=r"cannot load .*echo\.onnx"):
-        Network(echo)
+        OnnxModel(echo)
 
 
 def test_a_graph_that_is_no_detector_names_its_inputs(tmp_path: Path) -> None:
     path = save(tmp_path / "other.onnx", ECHO.replace("images", "pixels"))
     with pytest.raises(ValueError, match=r"inputs \['pixels'\]"):
-        Network(path)
+        OnnxModel(path)
     path = save(tmp_path / "other.onnx", ECHO.replace("scores", "probabilities"))
     with pytest.raises(ValueError, match=r"outputs \['boxes', 'probabilities'\]"):
-        Network(path)
+        OnnxModel(path)
 
 
 def test_one_provider_may_be_given_by_itself(echo: Path) -> None:
-    assert Network(echo, providers=CPU).provider == CPU
+    assert OnnxModel(echo, providers=CPU).provider == CPU
 
 
 @pytest.mark.parametrize("providers", [["NoSuchProvider"], [CPU, "NoSuchProvider"], []])
 def test_a_provider_that_is_not_installed_is_refused(echo: Path, providers: list[str]) -> None:
     with pytest.raises(ValueError, match=rf"{providers[-1:]} .*{CPU}".replace("[", r"\[")):
-        Network(echo, providers=providers)
+        OnnxModel(echo, providers=providers)
 
 
 def test_a_provider_that_falls_back_is_refused(echo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,21 +144,21 @@ def test_a_provider_that_falls_back_is_refused(echo: Path, monkeypatch: pytest.M
         lambda path, options, providers: start(path, options, providers=[CPU]),
     )
     with pytest.raises(ValueError, match=rf"'CUDAExecutionProvider' does not start.*{CPU}"):
-        Network(echo, providers=["CUDAExecutionProvider"])
+        OnnxModel(echo, providers=["CUDAExecutionProvider"])
 
 
 def test_threads_out_of_range_are_refused(echo: Path) -> None:
     with pytest.raises(ValueError, match="threads is 3000000000; give 0 for one a core"):
-        Network(echo, threads=3_000_000_000)
+        OnnxModel(echo, threads=3_000_000_000)
     with pytest.raises(ValueError, match="threads is -1"):
-        Network(echo, threads=-1)
+        OnnxModel(echo, threads=-1)
 
 
 def test_every_shipped_model_runs_at_any_size() -> None:
     shipped = [model for model in load_catalog() if model.weights is not None]
     assert shipped
     for model in shipped:
-        network = Network(model.name.upper(), threads=1)
+        network = OnnxModel(model.name.upper(), threads=1)
         assert network.name == model.name
         for height, width in ((1, 1), (37, 150), (64, 64)):
             boxes, scores = network.run(np.zeros((2, height, width, 3), np.uint8))

@@ -20,7 +20,7 @@ from pathlib import Path
 import yaml
 
 from extd.catalog import ModelInfo, find_model, load_catalog
-from extd.files import whole_file
+from extd.files import atomic_write
 from extd.training.journal import LOG, read_columns
 from extd.training.plan import crop_size
 from extd.training.plots import plot_run
@@ -139,7 +139,7 @@ def write_card(model: ModelInfo, run: Path, before: str, device: str) -> Path:
     plot_run(run)
     shutil.copyfile(run / "curves.png", CARDS / f"{model.name}.png")
     with (
-        whole_file(CARDS / f"{model.name}.csv") as partial,
+        atomic_write(CARDS / f"{model.name}.csv") as partial,
         partial.open("w", newline="", encoding="utf-8") as file,
     ):
         csv.writer(file, lineterminator="\n").writerows(thinned(read_columns(run / LOG)))
@@ -159,7 +159,7 @@ def write_card(model: ModelInfo, run: Path, before: str, device: str) -> Path:
         **asdict(weights.ap),
     )
     path = CARDS / f"{model.name}.md"
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(card, encoding="utf-8")
     return path
 

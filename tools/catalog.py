@@ -14,7 +14,7 @@ import json
 from pathlib import Path
 
 from extd.catalog import CATALOG, WEIGHTS
-from extd.files import whole_file
+from extd.files import atomic_write
 from extd.models.checkpoint import load_network, save_network
 from extd.models.config import LITE_CONFIGS, PAPER_CONFIGS, parse_name
 from extd.models.export import export_onnx
@@ -79,7 +79,7 @@ def main() -> None:
         name, weights = packaged(arguments.weights, arguments.evaluation)
         records.setdefault(name, {})["weights"] = weights
     text = json.dumps(list(counted(records).values()), indent=1)
-    with whole_file(CATALOG) as partial:
+    with atomic_write(CATALOG) as partial:
         partial.write_text(text + "\n", encoding="utf-8")
 
 

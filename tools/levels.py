@@ -19,31 +19,31 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from extd.boxes import iou
-from extd.files import whole_file
+from extd.files import atomic_write
 from extd.images import read_image
 from extd.measure.evaluation import find_pictures
 from extd.measure.figures import import_figure, save, tidy
 from extd.measure.wider import load_ground_truth
-from extd.runtime import Network
+from extd.runtime import OnnxModel
 
 EDGES = (8, 16, 32, 64, 128, 256, 512)
 """Where groups of sizes begin, px of the longer side; smaller faces are left out."""
 SURE = 0.2
 
 
-def levels_of(network: Network) -> list[int]:
+def levels_of(network: OnnxModel) -> list[int]:
     """The strides of the network's levels."""
     strides: list[int] = json.loads(network.metadata["anchors"])["strides"]
     return strides
 
 
-def strides_of(network: Network, height: int, width: int) -> NDArray[np.int64]:
+def strides_of(network: OnnxModel, height: int, width: int) -> NDArray[np.int64]:
     """The stride of each of the network's boxes in a picture of that size."""
     strides = levels_of(network)
     return np.repeat(strides, [-(-height // stride) * -(-width // stride) for stride in strides])
 
 
-def count(network: Network, path: Path, faces: NDArray[np.float32]) -> list[tuple[int, int]]:
+def count(network: OnnxModel, path: Path, faces: NDArray[np.float32]) -> list[tuple[int, int]]:
     """For each face found, the index of its size in `EDGES`, and the stride of its box."""
     image = read_image(path)
     boxes, scores = (values[0] for values in network.run(image[None]))
@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     pictures = [picture for picture in truth if picture.key in paths]
     tables: dict[str, dict[int, list[int]]] = {}
     for model in given.models:
-        network = Network(model)
+        network = OnnxModel(model)
         table = tables[Path(model).stem] = {
             stride: [0] * len(EDGES) for stride in levels_of(network)
         }
@@ -104,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for size, stride in count(network, paths[picture.key], faces):
                 table[stride][size] += 1
     given.out.mkdir(parents=True, exist_ok=True)
-    with whole_file(given.out / "levels.csv") as partial, partial.open("w", newline="") as stream:
+    with atomic_write(given.out / "levels.csv") as partial, partial.open("w", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["model", "stride", *(f"from_{edge}_px" for edge in EDGES)])
         for model, table in tables.items():

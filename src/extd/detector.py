@@ -19,7 +19,7 @@ from extd.faces import Faces
 from extd.images import Image, ImageSource, read_image, resize
 from extd.poses import Pose, posed, upright
 from extd.readahead import cores, read_ahead
-from extd.runtime import CPU, Network
+from extd.runtime import CPU, OnnxModel
 from extd.tiles import LARGE, SIDE, STRIDE, Detections, look_in_tiles, shrink
 
 OPTIONAL = ("max_faces", "max_face", "longest", "tile")
@@ -149,7 +149,7 @@ class Detector:
                 the first provider does not run here, or `options` are not `Options`.
         """
         self.options = _given(options) or Options()
-        self.network = Network(model, threads=threads, providers=providers)
+        self.network = OnnxModel(model, threads=threads, providers=providers)
 
     def detect(self, image: ImageSource, options: Options | None = None) -> Faces:
         """Find the faces of one picture.

@@ -13,7 +13,7 @@ _numbers = itertools.count()
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A path to write to, which takes the name `path` once the block ends well.
 
     An error leaves what `path` held before. The folder is made.

@@ -15,7 +15,7 @@ from extd.readahead import check_threads
 CPU = "CPUExecutionProvider"
 
 
-class Network:
+class OnnxModel:
     """A detector's ONNX file, loaded.
 
     The file has an input `images`, float32 [N, 3, H, W] of RGB 0 to 255, and the outputs `boxes`,
@@ -85,9 +85,9 @@ class Network:
         except Exception as error:
             raise ValueError(f"ONNX Runtime cannot load {self.path}: {error}") from error
 
-    def in_threads(self, threads: int) -> Network:
+    def in_threads(self, threads: int) -> OnnxModel:
         """The same network, computing in so many threads."""
-        other = Network.__new__(Network)
+        other = OnnxModel.__new__(OnnxModel)
         other.__setstate__({**self.__getstate__(), "threads": threads})
         return other
 
@@ -126,7 +126,7 @@ class Network:
         return boxes, scores
 
     def __repr__(self) -> str:
-        return f"Network({self.name!r}, provider={self.provider!r}, threads={self.threads})"
+        return f"OnnxModel({self.name!r}, provider={self.provider!r}, threads={self.threads})"
 
 
 def _find_file(model: str | Path) -> Path:

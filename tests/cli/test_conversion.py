@@ -7,7 +7,7 @@ import pytest
 
 from extd.catalog import find_weights, load_catalog
 from extd.cli.app import main
-from extd.runtime import Network
+from extd.runtime import OnnxModel
 
 Captured = pytest.CaptureFixture[str]
 
@@ -45,8 +45,8 @@ def test_a_checkpoint_of_the_authors_becomes_a_model_that_detects(
 def test_a_person_may_do_without_votes(tmp_path: Path) -> None:
     weights = find_weights("extd-lite-nano", load_catalog()).with_suffix(".safetensors")
     assert main(["export", str(weights), str(tmp_path / "plain.onnx"), "--no-votes"]) == 0
-    assert Network("extd-lite-nano").votes
-    assert not Network(tmp_path / "plain.onnx").votes
+    assert OnnxModel("extd-lite-nano").votes
+    assert not OnnxModel(tmp_path / "plain.onnx").votes
 
 
 @pytest.mark.parametrize(

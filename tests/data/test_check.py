@@ -21,7 +21,7 @@ from extd.data.check import (
     tally_by_source,
     write_findings,
 )
-from extd.data.picture import Picture
+from extd.data.sample import Sample
 
 Box = tuple[float, float, float, float]
 NONE = np.empty((0, 4), np.float32)
@@ -29,8 +29,8 @@ NONE = np.empty((0, 4), np.float32)
 
 def picture(
     path: str | Path, *boxes: Box, ignore: tuple[Box, ...] = (), source: str = ""
-) -> Picture:
-    return Picture(
+) -> Sample:
+    return Sample(
         Path(path),
         100,
         80,
@@ -40,7 +40,7 @@ def picture(
     )
 
 
-def told(*pictures: Picture) -> list[tuple[Kind, str]]:
+def told(*pictures: Sample) -> list[tuple[Kind, str]]:
     return [(finding.kind, finding.detail) for finding in check_labels(pictures)]
 
 
@@ -95,7 +95,7 @@ def test_a_picture_that_is_listed_twice_is_named_once() -> None:
 
 
 def test_a_picture_of_unknown_size_has_no_borders_to_go_beyond() -> None:
-    nameless = Picture(Path("a.jpg"), 0, 0, picture("a.jpg", (9, 9, 90, 90)).boxes, NONE)
+    nameless = Sample(Path("a.jpg"), 0, 0, picture("a.jpg", (9, 9, 90, 90)).boxes, NONE)
     assert [kind for kind, _ in told(nameless)] == [Kind.NO_SIZE]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from extd.data.coco import find_coco, read_coco, write_coco
-from extd.data.picture import Picture
+from extd.data.sample import Sample
 
 
 def content(**change: object) -> dict[str, Any]:
@@ -137,8 +137,8 @@ def test_the_one_file_of_a_folder_is_found(tmp_path: Path) -> None:
 def test_what_is_written_is_coco(tmp_path: Path) -> None:
     boxes = np.array([[216.8, 174.8, 227.2, 188.2], [5, 5, 5, 9]], np.float32)
     pictures = [
-        Picture(tmp_path / "in" / "a.jpg", 640, 480, boxes[:0], boxes[:0]),
-        Picture(tmp_path / "in" / "b.jpg", 640, 480, boxes, boxes[:1], "street"),
+        Sample(tmp_path / "in" / "a.jpg", 640, 480, boxes[:0], boxes[:0]),
+        Sample(tmp_path / "in" / "b.jpg", 640, 480, boxes, boxes[:1], "street"),
     ]
     write_coco(pictures, tmp_path / "faces.json")
     written = json.loads((tmp_path / "faces.json").read_text())

@@ -16,8 +16,8 @@ from hypothesis.extra.numpy import arrays
 
 from extd.data.datasets import FORMATS, read_dataset, write_dataset
 from extd.data.labels import write_labels
-from extd.data.picture import Picture
 from extd.data.pixels import read_bytes, read_pixels
+from extd.data.sample import Sample
 
 SIZES = {"a.png": (64, 48), "deep/a.jpg": (30, 60), "b c.png": (200, 10)}
 PRECISION = {"jsonl": 0.0, "csv": 0.0, "coco": 1e-6, "voc": 1e-6, "yolo": 1e-5, "wider": 0.5}
@@ -26,7 +26,7 @@ NONE = np.empty((0, 4), np.float32)
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Picture]:
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
     """Three pictures of different sizes, with and without faces."""
     folder = tmp_path_factory.mktemp("pictures")
     made = []
@@ -35,7 +35,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Picture]:
         path.parent.mkdir(exist_ok=True)
         cv2.imwrite(str(path), np.full((height, width, 3), 50 * number, np.uint8))
         boxes = np.array([[1, 2, 30, 40], [5, 5, 5, 9], [-7, 3, 9, 80]], np.float32)
-        made.append(Picture(path, width, height, boxes[: 2 * number], NONE, "street"))
+        made.append(Sample(path, width, height, boxes[: 2 * number], NONE, "street"))
     return made
 
 
@@ -45,12 +45,12 @@ def target(folder: Path, name: str) -> Path:
     return folder / f"labels{suffix}" if suffix else folder / "set"
 
 
-def content(pictures: Sequence[Picture]) -> dict[bytes, Picture]:
+def content(pictures: Sequence[Sample]) -> dict[bytes, Sample]:
     """Pictures by the bytes of their files, for formats have an order and names of their own."""
     return {read_bytes(one.path): one for one in pictures}
 
 
-def assert_same(found: Sequence[Picture], given: Sequence[Picture], name: str) -> None:
+def assert_same(found: Sequence[Sample], given: Sequence[Sample], name: str) -> None:
     one, other = content(found), content(given)
     assert len(found) == len(given)
     assert one.keys() == other.keys()
@@ -79,8 +79,8 @@ labelled = st.lists(
 
 
 def with_labels(
-    pictures: list[Picture], labels: list[tuple[np.ndarray, np.ndarray, str]]
-) -> list[Picture]:
+    pictures: list[Sample], labels: list[tuple[np.ndarray, np.ndarray, str]]
+) -> list[Sample]:
     return [
         replace(picture, boxes=boxes, ignore=ignore, source=source)
         for picture, (boxes, ignore, source) in zip(pictures, labels, strict=True)
@@ -92,7 +92,7 @@ def with_labels(
 @given(labels=labelled)
 @settings(max_examples=12)
 def test_what_is_written_is_read(
-    name: str, copy: bool, pictures: list[Picture], labels: list[tuple[np.ndarray, np.ndarray, str]]
+    name: str, copy: bool, pictures: list[Sample], labels: list[tuple[np.ndarray, np.ndarray, str]]
 ) -> None:
     given = with_labels(pictures, labels)
     with tempfile.TemporaryDirectory() as folder:
@@ -109,7 +109,7 @@ def test_what_is_written_is_read(
 def test_any_format_becomes_any_other(
     first: str,
     second: str,
-    pictures: list[Picture],
+    pictures: list[Sample],
     labels: list[tuple[np.ndarray, np.ndarray, str]],
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -126,7 +126,7 @@ def test_any_format_becomes_any_other(
 
 
 def test_pictures_stay_where_they_are_unless_they_are_copied(
-    pictures: list[Picture], tmp_path: Path
+    pictures: list[Sample], tmp_path: Path
 ) -> None:
     for name in ("jsonl", "coco", "csv"):
         out = target(tmp_path / name, name)
@@ -147,7 +147,7 @@ def test_pictures_stay_where_they_are_unless_they_are_copied(
             assert all(one.path.is_symlink() is not copy for one in read_dataset(out))
 
 
-def test_copied_sets_can_be_moved(pictures: list[Picture], tmp_path: Path) -> None:
+def test_copied_sets_can_be_moved(pictures: list[Sample], tmp_path: Path) -> None:
     for name in FORMATS:
         out = target(tmp_path / name, name)
         write_dataset(pictures, out, name, copy=True)
@@ -156,7 +156,7 @@ def test_copied_sets_can_be_moved(pictures: list[Picture], tmp_path: Path) -> No
         (tmp_path / "moved").rename(tmp_path / f"{name}-moved")
 
 
-def test_members_of_archives_are_extracted(pictures: list[Picture], tmp_path: Path) -> None:
+def test_members_of_archives_are_extracted(pictures: list[Sample], tmp_path: Path) -> None:
     archive = tmp_path / "part-000.zip"
     inside = [archive / "in" / one.path.name for one in pictures if one.path.suffix == ".png"]
     with zipfile.ZipFile(archive, "w") as bundle:
@@ -188,7 +188,7 @@ def test_pictures_of_one_name_get_a_number(tmp_path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(path), np.full((10, 20, 3), 60 * number, np.uint8))
         box = np.array([[number, 1, 9, 9]], np.float32)
-        pictures.append(Picture(path, 20, 10, box, NONE))
+        pictures.append(Sample(path, 20, 10, box, NONE))
     for name in ("voc", "wider", "yolo", "jsonl"):
         out = target(tmp_path / name, name)
         write_dataset([*pictures, pictures[0]], out, name, copy=True)
@@ -197,7 +197,7 @@ def test_pictures_of_one_name_get_a_number(tmp_path: Path) -> None:
         assert len(found) == 5
 
 
-def test_no_picture_is_placed_outside_of_the_set(pictures: list[Picture], tmp_path: Path) -> None:
+def test_no_picture_is_placed_outside_of_the_set(pictures: list[Sample], tmp_path: Path) -> None:
     folder = pictures[0].path.parent
     roundabout = [folder / "deep" / ".." / "a.png", folder / "b c.png"]
     given = [replace(one, path=path) for one, path in zip(pictures[::2], roundabout, strict=True)]
@@ -206,7 +206,7 @@ def test_no_picture_is_placed_outside_of_the_set(pictures: list[Picture], tmp_pa
     assert [name.as_posix() for name in names] == ["images/a.png", "images/b c.png"]
 
 
-def test_validation_pictures_of_wider_stay_apart(pictures: list[Picture], tmp_path: Path) -> None:
+def test_validation_pictures_of_wider_stay_apart(pictures: list[Sample], tmp_path: Path) -> None:
     val = [replace(pictures[0], source="wider_val"), *pictures[1:]]
     write_dataset(val, tmp_path / "set", "wider")
     assert len(read_dataset(tmp_path / "set")) == 2
@@ -214,7 +214,7 @@ def test_validation_pictures_of_wider_stay_apart(pictures: list[Picture], tmp_pa
     assert (one.path.name, one.source) == (val[0].path.name, "wider_val")
 
 
-def test_what_a_format_cannot_hold_is_told(pictures: list[Picture], tmp_path: Path) -> None:
+def test_what_a_format_cannot_hold_is_told(pictures: list[Sample], tmp_path: Path) -> None:
     box = np.array([[1, 1, 2.5, 9]], np.float32)
     given = [*pictures, replace(pictures[0], boxes=box, ignore=box, source="other")]
     lost = {name: write_dataset(given, target(tmp_path / name, name), name) for name in FORMATS}
@@ -235,7 +235,7 @@ def test_what_a_format_cannot_hold_is_told(pictures: list[Picture], tmp_path: Pa
     assert write_dataset(pictures[:2], tmp_path / "all", "yolo") == []
 
 
-def test_progress_is_told(pictures: list[Picture], tmp_path: Path) -> None:
+def test_progress_is_told(pictures: list[Sample], tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     write_dataset(pictures, tmp_path / "set", "yolo", progress=lambda *now: told.append(now))
     read_dataset(tmp_path / "set", progress=lambda *now: told.append(now))
@@ -243,7 +243,7 @@ def test_progress_is_told(pictures: list[Picture], tmp_path: Path) -> None:
 
 
 def test_a_missing_picture_is_kept_but_cannot_be_placed(
-    pictures: list[Picture], tmp_path: Path
+    pictures: list[Sample], tmp_path: Path
 ) -> None:
     missing = replace(pictures[0], path=tmp_path / "none.jpg")
     for name in ("jsonl", "csv", "coco"):
@@ -261,7 +261,7 @@ def test_a_missing_picture_is_kept_but_cannot_be_placed(
             write_dataset([*pictures, unsized], tmp_path / "unsized", name)
 
 
-def test_places_that_are_taken_are_refused(pictures: list[Picture], tmp_path: Path) -> None:
+def test_places_that_are_taken_are_refused(pictures: list[Sample], tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("precious")
     with pytest.raises(FileExistsError, match="is not empty"):
         write_dataset(pictures, tmp_path, "yolo")
@@ -288,7 +288,7 @@ def test_places_that_are_taken_are_refused(pictures: list[Picture], tmp_path: Pa
 
 @pytest.mark.skipif(not hasattr(os, "symlink"), reason="no symbolic links")
 def test_where_links_cannot_be_made_a_copy_is_advised(
-    pictures: list[Picture], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pictures: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(self: Path, target: Path) -> None:
         raise OSError("not permitted")
@@ -301,7 +301,7 @@ def test_where_links_cannot_be_made_a_copy_is_advised(
 
 
 def test_what_is_not_recognised_says_what_was_looked_for(
-    pictures: list[Picture], tmp_path: Path
+    pictures: list[Sample], tmp_path: Path
 ) -> None:
     with pytest.raises(FileNotFoundError, match=r"there is no file or folder .*none"):
         read_dataset(tmp_path / "none")
@@ -322,7 +322,7 @@ def test_what_is_not_recognised_says_what_was_looked_for(
         read_dataset(tmp_path)
 
 
-def test_two_formats_in_one_folder_are_named(pictures: list[Picture], tmp_path: Path) -> None:
+def test_two_formats_in_one_folder_are_named(pictures: list[Sample], tmp_path: Path) -> None:
     write_dataset(pictures, tmp_path / "labels.jsonl", "jsonl")
     write_dataset(pictures, tmp_path / "labels.csv", "csv")
     with pytest.raises(ValueError, match=r"jsonl \(.*labels\.jsonl\) and csv \(.*labels\.csv\)"):
@@ -331,7 +331,7 @@ def test_two_formats_in_one_folder_are_named(pictures: list[Picture], tmp_path: 
 
 
 def test_a_file_of_another_name_is_read_when_its_format_is_given(
-    pictures: list[Picture], tmp_path: Path
+    pictures: list[Sample], tmp_path: Path
 ) -> None:
     for name in ("jsonl", "csv", "coco"):
         write_dataset(pictures, target(tmp_path, name), name)

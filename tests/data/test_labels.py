@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from extd.data.labels import find_labels, read_labels, write_labels
-from extd.data.picture import Picture
+from extd.data.sample import Sample
 
 
 def line(**change: object) -> str:
@@ -85,7 +85,7 @@ def test_everything_is_written_exactly(tmp_path: Path) -> None:
     boxes = np.array([[0.1, 1 / 3, 216.8, 1e-20], [-3, 4e5, 5, 5]], np.float32)
     names = ["in/a.jpg", "../b c.jpg", "na\udcefve.jpg"]
     pictures = [
-        Picture(tmp_path / name, 64, 48, boxes, boxes[:1], "str\u00e4\u00dfe") for name in names
+        Sample(tmp_path / name, 64, 48, boxes, boxes[:1], "str\u00e4\u00dfe") for name in names
     ]
     write_labels(pictures, tmp_path / "new" / "labels.jsonl")
     back = read_labels(tmp_path / "new" / "labels.jsonl")

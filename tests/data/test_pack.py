@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from extd.data.labels import read_labels
 from extd.data.pack import MIB, Packing, pack, small_size, unpack
-from extd.data.picture import Picture
+from extd.data.sample import Sample
 from extd.images import read_image
 
 Box = tuple[float, float, float, float]
 NONE = np.empty((0, 4), np.float32)
 
 
-def photo(path: Path, width: int, height: int, *boxes: Box, source: str = "") -> Picture:
+def photo(path: Path, width: int, height: int, *boxes: Box, source: str = "") -> Sample:
     """Writes a smooth picture with a black square in every box, and labels it."""
     rng = np.random.default_rng(len(path.name))
     small = rng.integers(60, 255, (6, 8, 3), np.uint8)
@@ -28,7 +28,7 @@ def photo(path: Path, width: int, height: int, *boxes: Box, source: str = "") ->
         pixels[int(y1) : int(y2), int(x1) : int(x2)] = 0
     path.parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(str(path), pixels)
-    return Picture(path, width, height, np.array(boxes, np.float32).reshape(-1, 4), NONE, source)
+    return Sample(path, width, height, np.array(boxes, np.float32).reshape(-1, 4), NONE, source)
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -50,7 +50,7 @@ def test_a_shrunk_picture_keeps_what_was_asked(
     width: int, height: int, faces: list[tuple[float, float]], smallest: float, longest: int
 ) -> None:
     boxes = np.array([(0, 0, *sides) for sides in faces], np.float32).reshape(-1, 4)
-    picture = Picture(Path("a.jpg"), width, height, boxes, NONE)
+    picture = Sample(Path("a.jpg"), width, height, boxes, NONE)
     size = small_size(picture, Packing(smallest_face=smallest, longest=longest))
     if size == (width, height):
         return
@@ -63,7 +63,7 @@ def test_a_shrunk_picture_keeps_what_was_asked(
 
 def test_pictures_without_faces_or_with_a_tiny_one_keep_their_size() -> None:
     for boxes in ([], [(0, 0, 500, 500), (0, 0, 10, 12)], [(5, 5, 5, 9)]):
-        picture = Picture(
+        picture = Sample(
             Path("a.jpg"), 2000, 1000, np.array(boxes, np.float32).reshape(-1, 4), NONE
         )
         assert small_size(picture, Packing()) == (2000, 1000)
@@ -166,9 +166,9 @@ def test_a_picture_that_fails_is_named_and_the_rest_is_packed(tmp_path: Path) ->
     good = photo(tmp_path / "good.png", 64, 48)
     (tmp_path / "broken.png").write_text("no picture")
     pictures = [
-        Picture(tmp_path / "missing.png", 64, 48, NONE, NONE),
-        Picture(tmp_path / "broken.png", 64, 48, NONE, NONE),
-        Picture(good.path, 48, 64, NONE, NONE),
+        Sample(tmp_path / "missing.png", 64, 48, NONE, NONE),
+        Sample(tmp_path / "broken.png", 64, 48, NONE, NONE),
+        Sample(good.path, 48, 64, NONE, NONE),
         good,
     ]
     done = pack(pictures, tmp_path / "out")
@@ -245,7 +245,7 @@ def test_real_pictures_get_smaller_and_stay_readable(shared: Path, tmp_path: Pat
     for path in paths:
         height, width = read_image(path).shape[:2]
         face = np.array([[10, 10, 10 + width / 4, 10 + height / 4]], np.float32)
-        pictures.append(Picture(path, width, height, face, NONE))
+        pictures.append(Sample(path, width, height, face, NONE))
     done = pack(pictures, tmp_path / "out", Packing(longest=320))
     assert done.shrunk == len(paths)
     assert done.after < done.before / 4

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from extd.data.picture import Picture
 from extd.data.pixels import (
     is_file,
     read_bytes,
@@ -20,6 +19,7 @@ from extd.data.pixels import (
     read_sizes,
     with_sizes,
 )
+from extd.data.sample import Sample
 from extd.images import read_image
 
 NONE = np.empty((0, 4), np.float32)
@@ -150,8 +150,8 @@ def test_pictures_that_cannot_be_read_have_no_size(tmp_path: Path) -> None:
 def test_only_sizes_that_are_not_known_are_read(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(jpeg(40, 30))
     pictures = [
-        Picture(tmp_path / "none.jpg", 7, 5, NONE, NONE),
-        Picture(tmp_path / "a.jpg", 0, 0, NONE, NONE, "street"),
+        Sample(tmp_path / "none.jpg", 7, 5, NONE, NONE),
+        Sample(tmp_path / "a.jpg", 0, 0, NONE, NONE, "street"),
     ]
     sized = with_sizes(pictures, tmp_path / "list.txt")
     assert [(one.width, one.height, one.source) for one in sized] == [

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from extd.data.check import tally_by_source
-from extd.data.picture import Picture
+from extd.data.sample import Sample
 from extd.data.sheet import (
     BARS,
     FACE,
@@ -21,8 +21,8 @@ from extd.data.sheet import (
 )
 
 
-def picture(path: Path, boxes: object = (), ignore: object = (), source: str = "") -> Picture:
-    return Picture(
+def picture(path: Path, boxes: object = (), ignore: object = (), source: str = "") -> Sample:
+    return Sample(
         path,
         400,
         300,
@@ -62,7 +62,7 @@ def test_tiny_faces_are_shown_enlarged(tmp_path: Path) -> None:
     pixels[700:710, 1000:1008] = (0, 0, 255)
     path = tmp_path / "large.png"
     assert cv2.imwrite(str(path), pixels)
-    labelled = Picture(
+    labelled = Sample(
         path,
         1600,
         1200,

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from extd.data.picture import Picture
+from extd.data.sample import Sample
 from extd.data.table import find_table, read_table, write_table
 
 HEAD = "image,width,height,x1,y1,x2,y2,ignore,source"
@@ -75,8 +75,8 @@ def test_a_table_is_found_in_its_folder(tmp_path: Path) -> None:
 def test_everything_is_written_exactly(tmp_path: Path) -> None:
     boxes = np.array([[0.1, 1 / 3, 216.8, 1e-20], [-3, 4e5, 5, 5]], np.float32)
     names = ["in/a.jpg", 'b, "c"\n.jpg', "na\udcefve.jpg"]
-    pictures = [Picture(tmp_path / name, 64, 48, boxes, boxes[:1], "a,b") for name in names]
-    pictures.append(Picture(tmp_path / "none.jpg", 30, 60, boxes[:0], boxes[:0]))
+    pictures = [Sample(tmp_path / name, 64, 48, boxes, boxes[:1], "a,b") for name in names]
+    pictures.append(Sample(tmp_path / "none.jpg", 30, 60, boxes[:0], boxes[:0]))
     write_table(pictures, tmp_path / "labels.csv")
     back = read_table(tmp_path / "labels.csv")
     for one, same in zip(pictures, back, strict=True):

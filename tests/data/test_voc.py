@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from extd.data.picture import Picture
+from extd.data.sample import Sample
 from extd.data.voc import find_voc, read_voc, write_voc
 
 
@@ -117,7 +117,7 @@ def test_document_types_are_refused_before_their_entities(
 def test_what_is_written_is_voc(tmp_path: Path) -> None:
     boxes = np.array([[0, 0, 64, 48], [216.8, 174.8, 227.2, 188.2]], np.float32)
     paths = [tmp_path / "JPEGImages" / name for name in ("a.jpg", "b <&>.jpg")]
-    write_voc([Picture(path, 64, 48, boxes[:1], boxes[1:], "x") for path in paths], tmp_path)
+    write_voc([Sample(path, 64, 48, boxes[:1], boxes[1:], "x") for path in paths], tmp_path)
     assert (tmp_path / "ImageSets" / "Main" / "trainval.txt").read_text() == "a\nb <&>\n"
     root = ElementTree.parse(tmp_path / "Annotations" / "b <&>.xml").getroot()
     assert root.findtext("filename") == "b <&>.jpg"

@@ -11,8 +11,8 @@ import pytest
 from scipy.io import savemat
 
 from extd.data.labels import read_labels
-from extd.data.picture import Picture
 from extd.data.pixels import read_pixels
+from extd.data.sample import Sample
 from extd.data.wider import find_wider, read_wider, write_wider
 from extd.images import read_image
 
@@ -79,11 +79,11 @@ def build(root: Path, split: str = "train", *, zipped: bool = False, mat: bool =
     return root
 
 
-def every_box(picture: Picture) -> list[list[float]]:
+def every_box(picture: Sample) -> list[list[float]]:
     return sorted([*picture.boxes.tolist(), *picture.ignore.tolist()])
 
 
-def read(path: Path) -> list[Picture]:
+def read(path: Path) -> list[Sample]:
     found = find_wider(path)
     assert found is not None
     return read_wider(found)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from extd.data.picture import Picture
+from extd.data.sample import Sample
 from extd.data.yolo import find_yolo, read_yolo, write_yolo
 
 
@@ -155,7 +155,7 @@ def test_what_is_written_is_yolo(tmp_path: Path) -> None:
     boxes = np.array([[16, 12, 48, 36], [-16, 12, 16, 12]], np.float32)
     names = ("a.jpg", "deep/b.c.png")
     pictures = [
-        Picture(tmp_path / "images" / name, 64, 48, boxes[:count], boxes)
+        Sample(tmp_path / "images" / name, 64, 48, boxes[:count], boxes)
         for name, count in zip(names, (0, 2), strict=True)
     ]
     write_yolo(pictures, tmp_path)

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from extd.data.picture import Picture
+from extd.data.sample import Sample
 from extd.images import Image
 from extd.measure.labelled import evaluate_labelled, report
 from extd.measure.predictions import Prediction
@@ -16,11 +16,11 @@ SMALL, LARGE, IGNORED = (10.0, 10, 30, 30), (50.0, 20, 170, 140), (5.0, 100, 45,
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Picture:
+def picture(tmp_path: Path) -> Sample:
     path = tmp_path / "a.png"
     cv2.imwrite(str(path), np.zeros((150, 200, 3), np.uint8))
     faces = np.array([SMALL, LARGE], np.float32)
-    return Picture(path, 200, 150, faces, np.array([IGNORED], np.float32))
+    return Sample(path, 200, 150, faces, np.array([IGNORED], np.float32))
 
 
 def found(*boxes: tuple[float, ...]) -> Prediction:
@@ -29,7 +29,7 @@ def found(*boxes: tuple[float, ...]) -> Prediction:
     return Prediction(rows, np.linspace(0.9, 0.1, len(rows)))
 
 
-def test_faces_count_by_their_size(picture: Picture) -> None:
+def test_faces_count_by_their_size(picture: Sample) -> None:
     result = evaluate_labelled(lambda _: found(LARGE), [picture])
     assert (result.images, result.faces) == (1, {"all": 2, "small": 1, "medium": 0, "large": 1})
     assert result.ap["all"] == pytest.approx(0.5)
@@ -44,7 +44,7 @@ def test_faces_count_by_their_size(picture: Picture) -> None:
     }
 
 
-def test_ignored_regions_neither_help_nor_harm(picture: Picture) -> None:
+def test_ignored_regions_neither_help_nor_harm(picture: Sample) -> None:
     wrong = (120.0, 100, 140, 120)
     for extra, ap in ((IGNORED, 1.0), (wrong, 5 / 6)):
         result = evaluate_labelled(lambda _, e=extra: found(SMALL, e, LARGE), [picture])
@@ -56,13 +56,13 @@ def test_boxes_in_an_ignored_region_say_nothing_unless_they_find_a_face(tmp_path
     cv2.imwrite(str(path), np.zeros((300, 300, 3), np.uint8))
     face, crowd = (110.0, 110, 140, 140), (100.0, 100, 300, 300)
     within, beside = (200.0, 200, 230, 230), (75.0, 200, 105, 230)
-    picture = Picture(path, 300, 300, np.array([face], np.float32), np.array([crowd], np.float32))
+    picture = Sample(path, 300, 300, np.array([face], np.float32), np.array([crowd], np.float32))
     for boxes, ap in (((within, within, face), 1.0), ((beside, face), 0.5), ((within,), 0.0)):
         result = evaluate_labelled(lambda _, b=boxes: found(*b), [picture])
         assert result.ap["all"] == pytest.approx(ap, abs=2e-3), boxes
 
 
-def test_each_picture_is_read_once_and_in_order(picture: Picture) -> None:
+def test_each_picture_is_read_once_and_in_order(picture: Sample) -> None:
     seen: list[Image] = []
 
     def detect(image: Image) -> Prediction:
@@ -73,16 +73,16 @@ def test_each_picture_is_read_once_and_in_order(picture: Picture) -> None:
     assert [image.shape for image in seen] == [(150, 200, 3)] * 2
 
 
-def test_nothing_labelled_is_an_error(picture: Picture) -> None:
+def test_nothing_labelled_is_an_error(picture: Sample) -> None:
     none = np.zeros((0, 4), np.float32)
     with pytest.raises(ValueError, match="no picture has a labelled face"):
-        evaluate_labelled(lambda _: found(), [Picture(picture.path, 200, 150, none, none)])
+        evaluate_labelled(lambda _: found(), [Sample(picture.path, 200, 150, none, none)])
 
 
-def test_false_alarms_in_pictures_without_faces_count(picture: Picture, tmp_path: Path) -> None:
+def test_false_alarms_in_pictures_without_faces_count(picture: Sample, tmp_path: Path) -> None:
     blank = tmp_path / "b.png"
     cv2.imwrite(str(blank), np.full((150, 200, 3), 255, np.uint8))
-    empty = Picture(blank, 200, 150, np.zeros((0, 4), np.float32), np.zeros((0, 4), np.float32))
+    empty = Sample(blank, 200, 150, np.zeros((0, 4), np.float32), np.zeros((0, 4), np.float32))
 
     def detect(image: Image) -> Prediction:
         sure, unsure = ([SMALL, LARGE], []) if image.max() == 0 else ([], [LARGE])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from extd.data.picture import Picture
+from extd.data.sample import Sample
 from extd.images import read_image
 from extd.measure.pascal import (
     curve_rows,
@@ -30,14 +30,14 @@ def found(*rows: tuple[float, ...]) -> Prediction:
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Picture:
+def picture(tmp_path: Path) -> Sample:
     path = tmp_path / "a.jpg"
     cv2.imwrite(str(path), np.zeros((100, 120, 3), np.uint8))
     boxes = np.array([FACE, OTHER, SMALL], np.float32)
-    return Picture(path, 120, 100, boxes, np.array([IGNORED], np.float32))
+    return Sample(path, 120, 100, boxes, np.array([IGNORED], np.float32))
 
 
-def test_each_detection_is_judged(picture: Picture) -> None:
+def test_each_detection_is_judged(picture: Sample) -> None:
     detections = found(
         (*FACE, 0.9),
         (12, 12, 52, 52, 0.8),
@@ -52,7 +52,7 @@ def test_each_detection_is_judged(picture: Picture) -> None:
     assert verdicts.tolist() == [[0.9, 1], [0.8, 0], [0.5, 1], [0.3, 0]]
 
 
-def test_average_precision_by_hand(picture: Picture, tmp_path: Path) -> None:
+def test_average_precision_by_hand(picture: Sample, tmp_path: Path) -> None:
     answers = iter([found((*FACE, 0.9), (60, 40, 90, 70, 0.8)), found((*OTHER, 0.7))])
     result = evaluate_voc(lambda _: next(answers), [picture, picture])
     assert (result.images, result.faces) == (2, 4)
@@ -73,7 +73,7 @@ def mat(path: Path, **variables: object) -> Path:
     return path
 
 
-def test_the_toolboxs_file_and_voc_files_say_the_same(picture: Picture, tmp_path: Path) -> None:
+def test_the_toolboxs_file_and_voc_files_say_the_same(picture: Sample, tmp_path: Path) -> None:
     entries = np.zeros((2, 1), [("imgname", object), ("objects", object)])
     rows = [[11, 11, 50, 50, 0, 0], [61, 71, 99, 99, 0, 1]]
     entries[0, 0] = ("a.jpg", np.array(rows, float))

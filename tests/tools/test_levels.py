@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import extd
-from extd.runtime import Network
+from extd.runtime import OnnxModel
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -16,13 +16,13 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.mark.parametrize("model", ["extd-lite-nano", "extd-fpn-32-prelu"])
 @pytest.mark.parametrize("size", [(97, 131), (128, 128), (200, 33)])
 def test_every_box_has_a_stride(model: str, size: tuple[int, int]) -> None:
-    network = Network(model)
+    network = OnnxModel(model)
     boxes, _ = network.run(np.zeros((1, *size, 3), np.uint8))
     assert len(levels.strides_of(network, *size)) == boxes.shape[1]
 
 
 def test_a_face_counts_for_its_size_and_the_stride_that_finds_it(tmp_path: Path) -> None:
-    network = Network("extd-fpn-32-prelu")
+    network = OnnxModel("extd-fpn-32-prelu")
     image = extd.read_image(ROOT / "examples" / "astronaut.jpg")
     counted = {}
     for factor in (1.0, 0.25):

@@ -7,16 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extd.data.picture import Picture
+from extd.data.sample import Sample
 from extd.training.augmentation import cut, distort, label
 from extd.training.plan import INTERPOLATIONS, Color, Plan, Square, draw_color
 
 NONE = np.zeros((0, 4), np.float32)
 
 
-def picture(faces: list[list[float]], ignore: list[list[float]]) -> Picture:
+def picture(faces: list[list[float]], ignore: list[list[float]]) -> Sample:
     boxes = (np.array(each, np.float32).reshape(-1, 4) for each in (faces, ignore))
-    return Picture(Path("a.jpg"), 300, 200, *boxes)
+    return Sample(Path("a.jpg"), 300, 200, *boxes)
 
 
 @pytest.mark.parametrize("square", [Square(-500, -500, 100), Square(-50, -80, 400)])
@@ -74,7 +74,7 @@ def test_each_colour_change_does_what_its_name_says() -> None:
 
 
 def slow_label(
-    plan: Plan, shown: Picture, min_face: float
+    plan: Plan, shown: Sample, min_face: float
 ) -> tuple[list[list[float]], list[list[float]]]:
     """Faces and ignored regions of one crop, box by box."""
     size, scale = plan.size, plan.size / plan.square.side
@@ -118,7 +118,7 @@ crops = st.tuples(
 
 @given(st.lists(crops, min_size=1, max_size=4), st.sampled_from([0.0, 6.0, 30.0]))
 def test_the_boxes_of_a_batch_are_those_of_each_crop(
-    batch: list[tuple[Picture, Square, bool, bool]], min_face: float
+    batch: list[tuple[Sample, Square, bool, bool]], min_face: float
 ) -> None:
     pictures = [shown for shown, *_ in batch]
     plans = [

@@ -11,7 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from extd.data.picture import Picture
+from extd.data.sample import Sample
 from extd.models.anchors import anchor_boxes
 from extd.models.config import ExtdConfig
 from extd.training import batches as module
@@ -40,7 +40,7 @@ def data(tmp_path: Path) -> Data:
         count = (1, 40, 3, 12, 2)[i]
         corner = rng.uniform(0, 0.8, (count, 2)) * (width, height)
         boxes = np.hstack([corner, corner + rng.uniform(5, 60, (count, 1))]).astype(np.float32)
-        pictures.append(Picture(path, width, height, boxes, boxes[: i // 2] + 20))
+        pictures.append(Sample(path, width, height, boxes, boxes[: i // 2] + 20))
     store = open_store(pictures, tmp_path / "cache")
     return store, sampling_shares(store.pictures, [1.0] * 5)
 

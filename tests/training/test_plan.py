@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extd.data.picture import Picture
+from extd.data.sample import Sample
 from extd.training.plan import (
     INTERPOLATIONS,
     UNCHANGED,
@@ -25,9 +25,9 @@ from extd.training.recipe import Augmentation, Recipe
 
 NONE = np.zeros((0, 4), np.float32)
 PICTURES = [
-    Picture(Path("none.jpg"), 300, 200, NONE, NONE),
-    Picture(Path("one.jpg"), 300, 200, np.float32([[30, 40, 70, 90]]), NONE),
-    Picture(Path("two.jpg"), 200, 300, np.float32([[9, 9, 20, 20], [100, 200, 180, 290]]), NONE),
+    Sample(Path("none.jpg"), 300, 200, NONE, NONE),
+    Sample(Path("one.jpg"), 300, 200, np.float32([[30, 40, 70, 90]]), NONE),
+    Sample(Path("two.jpg"), 200, 300, np.float32([[9, 9, 20, 20], [100, 200, 180, 290]]), NONE),
 ]
 SHARES = np.array([0.0, 0.25, 1.0])
 
@@ -140,7 +140,7 @@ def test_the_kinds_of_crops_come_as_often_as_the_settings_say() -> None:
         face_sizes=(200.0, 0.8),
     )
     rng = np.random.default_rng(0)
-    picture = [Picture(Path("wide.jpg"), 900, 100, np.float32([[400, 20, 440, 60]]), NONE)]
+    picture = [Sample(Path("wide.jpg"), 900, 100, np.float32([[400, 20, 440, 60]]), NONE)]
     squares = [draw(picture, np.ones(1), 640, settings, rng).square for _ in range(4000)]
     assert np.mean([s.side >= 900 for s in squares]) == pytest.approx(0.4, abs=0.03)
     assert np.mean([s.side == 320 for s in squares]) == pytest.approx(0.2, abs=0.03)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from extd.data.picture import Picture
+from extd.data.sample import Sample
 from extd.images import Image, read_image
 from extd.training import augmentation, rendering
 from extd.training.augmentation import cut, label
@@ -36,7 +36,7 @@ def stored(
     pictures = []
     for i, image in enumerate(images):
         boxes = np.array(faces[i], np.float32) if faces else NONE
-        pictures.append(Picture(Path(f"{i}.png"), image.shape[1], image.shape[0], boxes, NONE))
+        pictures.append(Sample(Path(f"{i}.png"), image.shape[1], image.shape[0], boxes, NONE))
     offsets = [0, *np.cumsum([image.size for image in images]).tolist()]
     return PictureStore(pictures, np.concatenate([i.ravel() for i in images]), offsets, [])
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from extd.data.picture import Picture
+from extd.data.sample import Sample
 from extd.images import read_image
 from extd.training import store as module
 from extd.training.store import open_store, sampling_shares, sift
@@ -19,21 +19,21 @@ NONE = np.zeros((0, 4), np.float32)
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> list[Picture]:
+def pictures(tmp_path: Path) -> list[Sample]:
     """Six noisy pictures of different sizes with a box each; the last one is in an archive."""
     rng = np.random.default_rng(0)
     found = []
     for i in range(6):
         path = tmp_path / f"{i}.png"
         cv2.imwrite(str(path), rng.integers(0, 256, (30 + i, 40, 3), np.uint8))
-        found.append(Picture(path, 40, 30 + i, np.float32([[2, 3, 20, 25]]), NONE))
+        found.append(Sample(path, 40, 30 + i, np.float32([[2, 3, 20, 25]]), NONE))
     with zipfile.ZipFile(tmp_path / "more.zip", "w") as archive:
         archive.write(found[-1].path, "deep/5.png")
     inside = tmp_path / "more.zip" / "deep" / "5.png"
-    return [*found[:-1], Picture(inside, 40, 35, found[-1].boxes, NONE)]
+    return [*found[:-1], Sample(inside, 40, 35, found[-1].boxes, NONE)]
 
 
-def test_the_store_holds_every_pixel_and_is_reused(pictures: list[Picture], tmp_path: Path) -> None:
+def test_the_store_holds_every_pixel_and_is_reused(pictures: list[Sample], tmp_path: Path) -> None:
     store = open_store(pictures, tmp_path / "cache")
     for index in range(6):
         assert np.array_equal(store.pixels(index), read_image(tmp_path / f"{index}.png"))
@@ -44,7 +44,7 @@ def test_the_store_holds_every_pixel_and_is_reused(pictures: list[Picture], tmp_
 
 
 def test_what_older_stores_take_is_told(
-    pictures: list[Picture], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    pictures: list[Sample], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     open_store(pictures, tmp_path / "cache")
     assert "decoded before" not in capsys.readouterr().err
@@ -56,7 +56,7 @@ def test_what_older_stores_take_is_told(
     )
 
 
-def test_a_replaced_picture_is_decoded_again(pictures: list[Picture], tmp_path: Path) -> None:
+def test_a_replaced_picture_is_decoded_again(pictures: list[Sample], tmp_path: Path) -> None:
     open_store(pictures, tmp_path / "cache")
     cv2.imwrite(str(pictures[0].path), np.full((30, 40, 3), 7, np.uint8))
     assert (open_store(pictures, tmp_path / "cache").pixels(0) == 7).all()
@@ -67,11 +67,11 @@ def test_a_replaced_picture_is_decoded_again(pictures: list[Picture], tmp_path: 
 
 
 def test_unreadable_pictures_are_told_left_out_and_remembered(
-    pictures: list[Picture], tmp_path: Path
+    pictures: list[Sample], tmp_path: Path
 ) -> None:
     pictures[1].path.write_bytes(b"no picture")
     pictures[2].path.unlink()
-    wide = Picture(pictures[4].path, 41, 34, pictures[4].boxes, NONE)
+    wide = Sample(pictures[4].path, 41, 34, pictures[4].boxes, NONE)
     members = [*pictures[:4], wide, pictures[5]]
     for _ in range(2):
         store = open_store(members, tmp_path / "cache", 0.5)
@@ -87,7 +87,7 @@ def test_unreadable_pictures_are_told_left_out_and_remembered(
 
 
 def test_too_many_unreadable_pictures_leave_nothing_behind(
-    pictures: list[Picture], tmp_path: Path
+    pictures: list[Sample], tmp_path: Path
 ) -> None:
     for picture in pictures[:5]:
         picture.path.write_bytes(b"no picture")
@@ -99,9 +99,7 @@ def test_too_many_unreadable_pictures_leave_nothing_behind(
 
 
 @pytest.mark.parametrize("damage", ["short", "long", "note", "unnoted"])
-def test_a_damaged_cache_is_made_again(
-    pictures: list[Picture], tmp_path: Path, damage: str
-) -> None:
+def test_a_damaged_cache_is_made_again(pictures: list[Sample], tmp_path: Path, damage: str) -> None:
     expected = np.array(open_store(pictures, tmp_path / "cache").bytes)
     (pixels,) = (tmp_path / "cache").glob("*.rgb")
     (note,) = (tmp_path / "cache").glob("*.json")
@@ -118,7 +116,7 @@ def test_a_damaged_cache_is_made_again(
 
 
 def test_a_full_disk_is_told_and_leaves_nothing_behind(
-    pictures: list[Picture], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pictures: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class FullDisk:
         data = property(lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "no space left")))
@@ -136,10 +134,10 @@ def test_a_full_disk_is_told_and_leaves_nothing_behind(
 def test_boxes_to_learn_nothing_from_are_taken_out_by_name() -> None:
     bad = [[5, 5, 5, 9], [5, 9, 8, 8], [np.nan, 1, 2, 3], [1, 1, np.inf, 3], [50, 1, 60, 9]]
     good = [[-5, -5, 5, 5], [30, 20, 45, 40]]
-    mixed = Picture(Path("a.jpg"), 40, 30, np.float32([bad[0], *good, *bad[1:]]), NONE)
-    ignored = Picture(Path("b.jpg"), 40, 30, np.float32(good), np.float32([bad[4], good[0]]))
-    empty = Picture(Path("c.jpg"), 40, 30, NONE, NONE, "source")
-    unsized = Picture(Path("d.jpg"), 0, 0, np.float32(good), NONE)
+    mixed = Sample(Path("a.jpg"), 40, 30, np.float32([bad[0], *good, *bad[1:]]), NONE)
+    ignored = Sample(Path("b.jpg"), 40, 30, np.float32(good), np.float32([bad[4], good[0]]))
+    empty = Sample(Path("c.jpg"), 40, 30, NONE, NONE, "source")
+    unsized = Sample(Path("d.jpg"), 0, 0, np.float32(good), NONE)
     usable, dropped = sift([mixed, ignored, empty, unsized])
     assert [picture.path.name for picture in usable] == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
     assert usable[0].boxes.tolist() == good
@@ -158,8 +156,8 @@ def test_boxes_to_learn_nothing_from_are_taken_out_by_name() -> None:
     ]
 
 
-def test_pictures_are_drawn_by_their_weight(pictures: list[Picture]) -> None:
-    faceless = Picture(Path("no.png"), 40, 30, NONE, NONE)
+def test_pictures_are_drawn_by_their_weight(pictures: list[Sample]) -> None:
+    faceless = Sample(Path("no.png"), 40, 30, NONE, NONE)
     weights = [3.0, 1.0, 1.0, 0.0, 1.0, 2.0, 9.0]
     shares = np.diff(sampling_shares([*pictures, faceless], weights), prepend=0)
     assert shares == pytest.approx(np.array([3, 1, 1, 0, 1, 2, 0]) / 8)

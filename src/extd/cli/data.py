@@ -25,7 +25,7 @@ from extd.readahead import check_threads
 
 if TYPE_CHECKING:
     from extd.data.check import Finding, Tally
-    from extd.data.picture import Picture
+    from extd.data.sample import Sample
 
 LISTED = 10
 """Findings of one kind that are printed where a file has them all."""
@@ -38,7 +38,7 @@ Images = Annotated[Folder | None, Parameter(show_default="as the labels say")]
 Workers = Annotated[int, WHOLE_NUMBER, Parameter(show_default="one a core")]
 
 
-def read(path: Path, layout: str | None, images: Path | None) -> list[Picture]:
+def read(path: Path, layout: str | None, images: Path | None) -> list[Sample]:
     """The pictures of a data set, with a bar where their sizes must be read from the files.
 
     Raises:

@@ -124,7 +124,7 @@ def count_networks(configs: Sequence[NetworkConfig]) -> list[TableRow]:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
-    from extd.files import whole_file
+    from extd.files import atomic_write
 
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(text, encoding="utf-8")

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extd.boxes import Boxes, area
-from extd.data.picture import Picture
 from extd.data.pixels import read_pixels
+from extd.data.sample import Sample
 from extd.data.threads import in_threads
-from extd.files import whole_file
+from extd.files import atomic_write
 
 EDGES = (4, 8, 16, 32, 64, 128, 256, 512)
 """Where the classes of face size meet: square root of the area, px."""
@@ -95,7 +95,7 @@ class Tally:
     sizes: NDArray[np.int64]
 
 
-def tally(pictures: Sequence[Picture], source: str = "") -> Tally:
+def tally(pictures: Sequence[Sample], source: str = "") -> Tally:
     """Count pictures, faces and ignored regions, and faces by size."""
     boxes = [picture.boxes for picture in pictures]
     faces = np.concatenate([np.empty((0, 4), np.float32), *boxes])
@@ -111,16 +111,16 @@ def tally(pictures: Sequence[Picture], source: str = "") -> Tally:
     )
 
 
-def tally_by_source(pictures: Iterable[Picture]) -> list[Tally]:
+def tally_by_source(pictures: Iterable[Sample]) -> list[Tally]:
     """A tally of each source, those with the most pictures first."""
-    groups: dict[str, list[Picture]] = defaultdict(list)
+    groups: dict[str, list[Sample]] = defaultdict(list)
     for picture in pictures:
         groups[picture.source].append(picture)
     tallies = [tally(group, source) for source, group in groups.items()]
     return sorted(tallies, key=lambda one: -one.pictures)
 
 
-def check_labels(pictures: Iterable[Picture]) -> Iterator[Finding]:
+def check_labels(pictures: Iterable[Sample]) -> Iterator[Finding]:
     """What the labels alone tell, picture by picture; no file is opened."""
     listed: set[str] = set()
     for picture in pictures:
@@ -134,7 +134,7 @@ def check_labels(pictures: Iterable[Picture]) -> Iterator[Finding]:
         yield from _check_boxes(picture)
 
 
-def _check_boxes(picture: Picture) -> Iterator[Finding]:
+def _check_boxes(picture: Sample) -> Iterator[Finding]:
     """Faces and ignored regions of one picture."""
     names = [f"face {number}" for number in range(1, len(picture.boxes) + 1)]
     names += [f"ignored {number}" for number in range(1, len(picture.ignore) + 1)]
@@ -158,7 +158,7 @@ def _check_boxes(picture: Picture) -> Iterator[Finding]:
             yield Finding(Kind.SAME_BOX, picture.path, (x1, y1, x2, y2), detail)
 
 
-def _beyond(boxes: Boxes, picture: Picture) -> list[str]:
+def _beyond(boxes: Boxes, picture: Sample) -> list[str]:
     """For each box [N, 4] how far it goes beyond which borders, or an empty text."""
     size = np.array([picture.width or np.inf, picture.height or np.inf], np.float32)
     excess = np.concatenate([-boxes[:, :2], boxes[:, 2:] - size], axis=1)
@@ -173,7 +173,7 @@ def _beyond(boxes: Boxes, picture: Picture) -> list[str]:
     ]
 
 
-def check_files(pictures: Iterable[Picture], threads: int = 0) -> Iterator[list[Finding]]:
+def check_files(pictures: Iterable[Sample], threads: int = 0) -> Iterator[list[Finding]]:
     """Decode every picture and tell what is wrong with it: a list a picture, in their order.
 
     Two pictures are the same when all their pixels are; a copy that was compressed anew is not
@@ -190,7 +190,7 @@ def check_files(pictures: Iterable[Picture], threads: int = 0) -> Iterator[list[
         yield findings
 
 
-def _look(picture: Picture) -> tuple[Picture, list[Finding], bytes | None]:
+def _look(picture: Sample) -> tuple[Sample, list[Finding], bytes | None]:
     """What is wrong with a picture's file, and the digest of its pixels."""
     try:
         pixels = read_pixels(picture.path)
@@ -215,7 +215,7 @@ def _look(picture: Picture) -> tuple[Picture, list[Finding], bytes | None]:
 def write_findings(path: Path, findings: Iterable[Finding]) -> None:
     """Write a CSV table: kind, picture, x1, y1, x2, y2, detail."""
     with (
-        whole_file(path) as partial,
+        atomic_write(path) as partial,
         partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
     ):
         writer = csv.writer(stream, lineterminator="\n")

@@ -23,9 +23,9 @@ from extd.data.entries import (
     to_name,
     to_size,
 )
-from extd.data.picture import Picture
 from extd.data.pixels import Progress, with_sizes
-from extd.files import whole_file
+from extd.data.sample import Sample
+from extd.files import atomic_write
 
 TRIED = 100
 """Pictures that are looked for to find their folder."""
@@ -49,7 +49,7 @@ def find_coco(path: Path) -> Path | None:
 
 def read_coco(
     path: Path, images: Path | None = None, progress: Progress | None = None
-) -> list[Picture]:
+) -> list[Sample]:
     """The pictures of a COCO file.
 
     Args:
@@ -99,7 +99,7 @@ def read_coco(
                 size = [0, 0]
             source = str(entry.get("source") or "")
             name = names[entry["id"]]
-            pictures.append(Picture(folder / name, size[0], size[1], boxes, ignore, source))
+            pictures.append(Sample(folder / name, size[0], size[1], boxes, ignore, source))
     return with_sizes(pictures, path, progress)
 
 
@@ -122,7 +122,7 @@ def _find_images(path: Path, names: Sequence[str]) -> Path:
     )
 
 
-def write_coco(pictures: Iterable[Picture], path: Path) -> None:
+def write_coco(pictures: Iterable[Sample], path: Path) -> None:
     """Write a COCO file; boxes are exact to a millionth of a pixel.
 
     An image has its `source` as a key of its own, which COCO does not know.
@@ -157,5 +157,5 @@ def write_coco(pictures: Iterable[Picture], path: Path) -> None:
         "annotations": annotations,
         "categories": [{"id": 1, "name": FACE}],
     }
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(json.dumps(content), encoding="utf-8")

@@ -12,8 +12,8 @@ import numpy as np
 from extd.data.coco import find_coco, read_coco, write_coco
 from extd.data.folders import link_or_copy, whole_folder
 from extd.data.labels import find_labels, read_labels, write_labels
-from extd.data.picture import Picture
 from extd.data.pixels import Progress, find_archive, is_file
+from extd.data.sample import Sample
 from extd.data.table import find_table, read_table, write_table
 from extd.data.voc import find_voc, place_voc, read_voc, write_voc
 from extd.data.wider import find_wider, place_wider, read_wider, write_wider
@@ -44,9 +44,9 @@ class Format:
     title: str
     sign: str
     find: Callable[[Path], Path | None]
-    read: Callable[[Path, Path | None, Progress | None], list[Picture]]
-    write: Callable[[Sequence[Picture], Path], None]
-    place: Callable[[Picture, Path], Path]
+    read: Callable[[Path, Path | None, Progress | None], list[Sample]]
+    write: Callable[[Sequence[Sample], Path], None]
+    place: Callable[[Sample, Path], Path]
     suffix: str = ""
     regions: bool = True
     sources: bool = True
@@ -55,7 +55,7 @@ class Format:
     searched: Callable[[Path, Path | None], Path] | None = None
 
 
-def _place_beside(picture: Picture, below: Path) -> Path:
+def _place_beside(picture: Sample, below: Path) -> Path:
     return below
 
 
@@ -133,7 +133,7 @@ def read_dataset(
     format: str | None = None,  # noqa: A002
     images: Path | None = None,
     progress: Progress | None = None,
-) -> list[Picture]:
+) -> list[Sample]:
     """The pictures of a data set.
 
     All labels are kept as they are, also boxes without area, boxes outside of the picture and
@@ -167,7 +167,7 @@ def read_dataset(
 
 def check_new_files(
     files: Iterable[Path],
-    pictures: Iterable[Picture],
+    pictures: Iterable[Sample],
     path: Path,
     format: str | None = None,  # noqa: A002
     images: Path | None = None,
@@ -244,7 +244,7 @@ def _recognise(path: Path) -> tuple[Format, Path]:
 
 
 def write_dataset(
-    pictures: Sequence[Picture],
+    pictures: Sequence[Sample],
     out: Path,
     format: str,  # noqa: A002
     copy: bool = False,
@@ -307,12 +307,12 @@ def write_dataset(
 
 
 def _put(
-    pictures: Sequence[Picture],
+    pictures: Sequence[Sample],
     folder: Path,
     chosen: Format,
     copy: bool,
     progress: Progress | None,
-) -> list[Picture]:
+) -> list[Sample]:
     """Link or copy pictures to their places in `folder`, and tell where they are."""
     # Without `..`, which would lead out of the folder.
     paths = [picture.path.parent.resolve() / picture.path.name for picture in pictures]
@@ -339,7 +339,7 @@ def _free(path: Path, taken: set[str]) -> Path:
     return free
 
 
-def _losses(pictures: Sequence[Picture], chosen: Format) -> list[str]:
+def _losses(pictures: Sequence[Sample], chosen: Format) -> list[str]:
     """What the format cannot hold of these pictures."""
     lost = []
     regions = sum(len(picture.ignore) for picture in pictures)

@@ -104,9 +104,7 @@ def from_landmarks(rows: object, count: int) -> NDArray[np.float32]:
 
 def to_landmarks(points: NDArray[np.float32]) -> list[list[float] | None]:
     """The rows that `from_landmarks` reads."""
-    return [
-        None if np.isnan(row).any() else [float(str(value)) for value in row] for row in points
-    ]
+    return [None if np.isnan(row).any() else [float(str(value)) for value in row] for row in points]
 
 
 def to_corners(boxes: Boxes) -> list[list[float]]:

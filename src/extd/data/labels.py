@@ -25,9 +25,9 @@ from extd.data.entries import (
     to_name,
     to_size,
 )
-from extd.data.picture import Picture
 from extd.data.pixels import is_file
-from extd.files import whole_file
+from extd.data.sample import Sample
+from extd.files import atomic_write
 
 NAME = "labels.jsonl"
 
@@ -39,7 +39,7 @@ def find_labels(path: Path) -> Path | None:
     return path / NAME if is_file(path / NAME) else None
 
 
-def read_labels(path: Path, images: Path | None = None) -> list[Picture]:
+def read_labels(path: Path, images: Path | None = None) -> list[Sample]:
     """The pictures of a `labels.jsonl` file.
 
     Args:
@@ -63,7 +63,7 @@ def read_labels(path: Path, images: Path | None = None) -> list[Picture]:
             ignore = entry.get("ignore", entry.get("ignore_boxes", []))
             boxes = from_corners(entry["boxes"])
             points = entry.get("landmarks")
-            picture = Picture(
+            picture = Sample(
                 folder / to_name(entry["image"]),
                 to_size(entry["width"]),
                 to_size(entry["height"]),
@@ -76,9 +76,9 @@ def read_labels(path: Path, images: Path | None = None) -> list[Picture]:
     return pictures
 
 
-def write_labels(pictures: Iterable[Picture], path: Path) -> None:
-    """Write a `labels.jsonl` file, which holds everything of a `Picture` exactly."""
-    with whole_file(path) as partial, partial.open("w", encoding="utf-8") as file:
+def write_labels(pictures: Iterable[Sample], path: Path) -> None:
+    """Write a `labels.jsonl` file, which holds everything of a `Sample` exactly."""
+    with atomic_write(path) as partial, partial.open("w", encoding="utf-8") as file:
         for picture in pictures:
             entry: dict[str, object] = {
                 "image": relative_name(picture.path, path.parent),

@@ -18,10 +18,10 @@ from extd.data.archives import checked_members, open_archive
 from extd.data.folders import whole_folder
 from extd.data.labels import NAME as LABELS
 from extd.data.labels import write_labels
-from extd.data.picture import Picture
 from extd.data.pixels import read_bytes
+from extd.data.sample import Sample
 from extd.data.threads import in_threads
-from extd.files import whole_file
+from extd.files import atomic_write
 from extd.images import Image, read_image
 
 MIB = 1 << 20
@@ -81,7 +81,7 @@ class Packed:
 
 
 def pack(
-    pictures: Sequence[Picture],
+    pictures: Sequence[Sample],
     out: Path,
     packing: Packing = Packing(),
     max_mib: float | None = None,
@@ -146,14 +146,14 @@ def is_limit(max_mib: float) -> bool:
 class _Small:
     """A picture that was written, and the bytes of its file before and after."""
 
-    picture: Picture
+    picture: Sample
     before: int
     after: int
     shrunk: bool
     copied: bool
 
 
-def _stems(pictures: Sequence[Picture]) -> list[str]:
+def _stems(pictures: Sequence[Sample]) -> list[str]:
     """Paths below the folder that all pictures share, without suffix and unlike each other.
 
     A byte that is not UTF-8, which archives cannot hold, becomes `%e9` or the like.
@@ -173,7 +173,7 @@ def _stems(pictures: Sequence[Picture]) -> list[str]:
     return stems
 
 
-def _make_small(picture: Picture, stem: str, folder: Path, packing: Packing) -> _Small | str:
+def _make_small(picture: Sample, stem: str, folder: Path, packing: Packing) -> _Small | str:
     """Write one picture below `folder`/images, or say why that cannot be."""
     try:
         data = read_bytes(picture.path)
@@ -215,7 +215,7 @@ def _make_small(picture: Picture, stem: str, folder: Path, packing: Packing) -> 
     return _Small(moved, len(data), target.stat().st_size, shrunk, copied)
 
 
-def small_size(picture: Picture, packing: Packing) -> tuple[int, int]:
+def small_size(picture: Sample, packing: Packing) -> tuple[int, int]:
     """Width and height that a picture gets, px: its own unless all its faces are large."""
     sides = (picture.boxes[:, 2:] - picture.boxes[:, :2]).min(axis=1)
     size = (picture.width, picture.height)
@@ -277,7 +277,10 @@ def write_parts(whole: Path, parts: Path, max_mib: float) -> None:
         groups[-1].append(index)
         room -= needed
     for number, group in enumerate(groups):
-        with whole_file(parts / f"part-{number:03d}.zip") as partial, ZipFile(partial, "w") as out:
+        with (
+            atomic_write(parts / f"part-{number:03d}.zip") as partial,
+            ZipFile(partial, "w") as out,
+        ):
             out.writestr(_entry(LABELS), b"".join(lines[index] for index in group))
             for index in group:
                 out.writestr(_entry(names[index]), (whole / names[index]).read_bytes())
@@ -331,8 +334,8 @@ def unpack(parts: Iterable[Path], out: Path) -> int:
                             f"{target} is there and not that of {part}; "
                             "unpack the parts of one set into a folder of their own"
                         )
-                    with whole_file(target) as partial:
+                    with atomic_write(target) as partial:
                         partial.write_bytes(data)
-        with whole_file(labels) as partial:
+        with atomic_write(labels) as partial:
             partial.write_bytes(b"".join(line + b"\n" for line in lines))
     return len(lines)

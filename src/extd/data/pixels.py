@@ -1,4 +1,4 @@
-"""Picture files: their bytes, pixels and sizes, also where they lie in a zip archive.
+"""Sample files: their bytes, pixels and sizes, also where they lie in a zip archive.
 
 A path such as `WIDER_train.zip/WIDER_train/images/0--Parade/a.jpg` leads into an archive.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 from extd.data.archives import DAMAGE
-from extd.data.picture import Picture
+from extd.data.sample import Sample
 from extd.data.threads import in_threads
 from extd.images import Image, read_image
 
@@ -177,8 +177,8 @@ def _size_or_reason(path: Path) -> tuple[int, int] | str:
 
 
 def with_sizes(
-    pictures: Sequence[Picture], labels: Path, progress: Progress | None = None
-) -> list[Picture]:
+    pictures: Sequence[Sample], labels: Path, progress: Progress | None = None
+) -> list[Sample]:
     """The pictures, with sizes read from their files where they are 0; see `read_sizes`."""
     unsized = [index for index, picture in enumerate(pictures) if not picture.width]
     sizes = read_sizes([pictures[index].path for index in unsized], labels, progress)

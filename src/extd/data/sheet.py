@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from extd.boxes import Boxes, longer_side
 from extd.data.check import SIZES, Tally
-from extd.data.picture import Picture
 from extd.data.pixels import read_pixels
+from extd.data.sample import Sample
 from extd.images import Image
 
 Color = tuple[int, int, int]
@@ -47,7 +47,7 @@ BROAD = 60
 FONT, FONT_HEIGHT, SMOOTH = cv2.FONT_HERSHEY_SIMPLEX, 21, 4
 
 
-def choose_samples(pictures: Sequence[Picture], count: int, seed: int) -> list[Picture]:
+def choose_samples(pictures: Sequence[Sample], count: int, seed: int) -> list[Sample]:
     """`count` pictures at random, as evenly from the sources as can be, in the set's order."""
     rng = np.random.default_rng(seed)
     groups: dict[str, list[int]] = defaultdict(list)
@@ -59,7 +59,7 @@ def choose_samples(pictures: Sequence[Picture], count: int, seed: int) -> list[P
 
 
 def draw_sheet(
-    pictures: Sequence[Picture], count: int = 24, columns: int = COLUMNS, seed: int = 0
+    pictures: Sequence[Sample], count: int = 24, columns: int = COLUMNS, seed: int = 0
 ) -> Image:
     """Samples of a data set with the boxes of faces and of ignored regions.
 
@@ -109,7 +109,7 @@ def draw_sheet(
     return sheet
 
 
-def _draw_sample(tile: Image, picture: Picture, rng: np.random.Generator) -> str:
+def _draw_sample(tile: Image, picture: Sample, rng: np.random.Generator) -> str:
     """Draw a picture, or a part of it, into `tile`; what is to be said of that."""
     try:
         pixels = read_pixels(picture.path)

@@ -27,9 +27,9 @@ from extd.data.entries import (
     to_name,
     to_size,
 )
-from extd.data.picture import Picture
 from extd.data.pixels import Progress, is_file, with_sizes
-from extd.files import whole_file
+from extd.data.sample import Sample
+from extd.files import atomic_write
 
 CORNERS = ("x1", "y1", "x2", "y2")
 NEEDED = ("image", *CORNERS)
@@ -58,7 +58,7 @@ class _Rows:
 
 def read_table(
     path: Path, images: Path | None = None, progress: Progress | None = None
-) -> list[Picture]:
+) -> list[Sample]:
     """The pictures of a CSV table, in the order of their first rows.
 
     Args:
@@ -76,7 +76,7 @@ def read_table(
     for name, rows in _collect(path).items():
         with at(path, name):
             boxes, ignore = from_corners(rows.boxes), from_corners(rows.ignore)
-        pictures.append(Picture(folder / name, rows.width, rows.height, boxes, ignore, rows.source))
+        pictures.append(Sample(folder / name, rows.width, rows.height, boxes, ignore, rows.source))
     return with_sizes(pictures, path, progress)
 
 
@@ -125,10 +125,10 @@ def _add(row: dict[str, str], found: dict[str, _Rows]) -> None:
         (rows.ignore if IGNORED[mark] else rows.boxes).append([float(cell) for cell in corners])
 
 
-def write_table(pictures: Iterable[Picture], path: Path) -> None:
-    """Write a CSV table, which holds everything of a `Picture` exactly."""
+def write_table(pictures: Iterable[Sample], path: Path) -> None:
+    """Write a CSV table, which holds everything of a `Sample` exactly."""
     with (
-        whole_file(path) as partial,
+        atomic_write(path) as partial,
         partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
     ):
         writer = csv.writer(stream, lineterminator="\n")

@@ -14,8 +14,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from extd.data.entries import FACE, at, face_classes, from_corners, plain, to_corners, to_size
-from extd.data.picture import Picture
 from extd.data.pixels import Progress, read_bytes, with_sizes
+from extd.data.sample import Sample
 
 ANNOTATIONS, PICTURES = "Annotations", "JPEGImages"
 SIDES = ("xmin", "ymin", "xmax", "ymax")
@@ -42,7 +42,7 @@ class _Builder(ElementTree.TreeBuilder):
 
 def read_voc(
     folder: Path, images: Path | None = None, progress: Progress | None = None
-) -> list[Picture]:
+) -> list[Sample]:
     """The pictures of all XML files in a folder, by their names.
 
     Args:
@@ -80,7 +80,7 @@ def _parse(file: Path) -> ElementTree.Element:
     return root
 
 
-def _picture(file: Path, root: ElementTree.Element, faces: frozenset[str], images: Path) -> Picture:
+def _picture(file: Path, root: ElementTree.Element, faces: frozenset[str], images: Path) -> Sample:
     """What one file says; the size is 0 where it does not tell it."""
     boxes: list[list[float]] = []
     ignore: list[list[float]] = []
@@ -102,7 +102,7 @@ def _picture(file: Path, root: ElementTree.Element, faces: frozenset[str], image
                 own.append([xmin - FIRST, ymin - FIRST, xmax, ymax])
         path = images / ((root.findtext("filename") or "").strip() or f"{file.stem}.jpg")
         source = (root.findtext("source/database") or "").strip()
-        return Picture(path, *size, from_corners(boxes), from_corners(ignore), source)
+        return Sample(path, *size, from_corners(boxes), from_corners(ignore), source)
 
 
 def _number(item: ElementTree.Element, side: str) -> float:
@@ -112,12 +112,12 @@ def _number(item: ElementTree.Element, side: str) -> float:
     return float(text)
 
 
-def place_voc(picture: Picture, below: Path) -> Path:
+def place_voc(picture: Sample, below: Path) -> Path:
     """Where a picture lies in the layout, which has no folders for them."""
     return Path(PICTURES, below.name)
 
 
-def write_voc(pictures: Sequence[Picture], folder: Path) -> None:
+def write_voc(pictures: Sequence[Sample], folder: Path) -> None:
     """Write the XML files for pictures that are in their place in `folder`, and a list of them.
 
     Numbers have decimals where the boxes do: they are exact to a billionth of a pixel.
@@ -134,7 +134,7 @@ def write_voc(pictures: Sequence[Picture], folder: Path) -> None:
     (lists / "trainval.txt").write_text(stems, encoding="utf-8", newline="")
 
 
-def _element(picture: Picture) -> ElementTree.Element:
+def _element(picture: Sample) -> ElementTree.Element:
     root = ElementTree.Element("annotation")
     _add(root, "folder", PICTURES)
     _add(root, "filename", picture.path.name)

@@ -21,8 +21,8 @@ import numpy as np
 
 from extd.boxes import Boxes
 from extd.data.entries import at, from_corner_and_size, read_text
-from extd.data.picture import Picture
 from extd.data.pixels import Progress, is_file, read_bytes, with_sizes
+from extd.data.sample import Sample
 
 SPLITS = ("train", "val")
 LISTS = re.compile(r"wider_face_(train|val)(_bbx_gt\.txt|\.mat)")
@@ -82,7 +82,7 @@ def _split(labels: Path) -> str:
 
 def read_wider(
     labels: Path, images: Path | None = None, progress: Progress | None = None
-) -> list[Picture]:
+) -> list[Sample]:
     """The pictures of one split; their source is `wider_train` or `wider_val`.
 
     Args:
@@ -104,7 +104,7 @@ def read_wider(
         )
     read = _read_mat if labels.suffix == ".mat" else _read_text
     pictures = [
-        Picture(folder / one.name, 0, 0, one.boxes, one.ignore, f"wider_{split}")
+        Sample(folder / one.name, 0, 0, one.boxes, one.ignore, f"wider_{split}")
         for one in read(labels)
     ]
     return with_sizes(pictures, labels, progress)
@@ -185,17 +185,17 @@ def _entry(name: str, rows: Sequence[list[float]]) -> _Entry:
     return _Entry(name, from_corner_and_size(valid), from_corner_and_size(ignore))
 
 
-def place_wider(picture: Picture, below: Path) -> Path:
+def place_wider(picture: Sample, below: Path) -> Path:
     """Where a picture lies in the layout; its folder is its event."""
     split = _split_of(picture)
     return Path(f"WIDER_{split}", "images", picture.path.parent.name, picture.path.name)
 
 
-def _split_of(picture: Picture) -> str:
+def _split_of(picture: Sample) -> str:
     return "val" if picture.source == "wider_val" else "train"
 
 
-def write_wider(pictures: Sequence[Picture], folder: Path) -> None:
+def write_wider(pictures: Sequence[Sample], folder: Path) -> None:
     """Write the lists for pictures that are in their place in `folder`.
 
     Pictures of the source `wider_val` go to `val`, all others to `train`. Corners are rounded to
@@ -210,7 +210,7 @@ def write_wider(pictures: Sequence[Picture], folder: Path) -> None:
             path.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
 
 
-def _text(picture: Picture, images: Path) -> str:
+def _text(picture: Sample, images: Path) -> str:
     name = picture.path.relative_to(images).as_posix()
     faces = [*_lines(picture.boxes, 0), *_lines(picture.ignore, 1)]
     zeros = " ".join("0" * FIELDS)

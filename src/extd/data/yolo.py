@@ -15,8 +15,8 @@ import numpy as np
 
 from extd.boxes import Boxes
 from extd.data.entries import FACE, at, face_classes, from_corners, plain, read_text
-from extd.data.picture import Picture
 from extd.data.pixels import Progress, read_sizes
+from extd.data.sample import Sample
 from extd.media.sources import SUFFIXES
 
 IMAGES, LABELS = "images", "labels"
@@ -84,7 +84,7 @@ def yolo_images(folder: Path, images: Path | None = None) -> Path:
 
 def read_yolo(
     folder: Path, images: Path | None = None, progress: Progress | None = None
-) -> list[Picture]:
+) -> list[Sample]:
     """The pictures of a folder and those below it, by their names.
 
     A text file without a picture stands for one that is missing, with the suffix `.jpg`.
@@ -117,7 +117,7 @@ def read_yolo(
     sizes = read_sizes(paths, folder, progress)
     none = np.empty((0, 4), np.float32)
     return [
-        Picture(path, *size, _to_px(rows, size), none)
+        Sample(path, *size, _to_px(rows, size), none)
         for path, size, rows in zip(paths, sizes, shares, strict=True)
     ]
 
@@ -191,12 +191,12 @@ def _to_px(rows: list[list[float]], size: tuple[int, int]) -> Boxes:
     return (np.array(rows, np.float64).reshape(-1, 4) * [*size, *size]).astype(np.float32)
 
 
-def place_yolo(picture: Picture, below: Path) -> Path:
+def place_yolo(picture: Sample, below: Path) -> Path:
     """Where a picture lies in the layout."""
     return IMAGES / below
 
 
-def write_yolo(pictures: Sequence[Picture], folder: Path) -> None:
+def write_yolo(pictures: Sequence[Sample], folder: Path) -> None:
     """Write text files for pictures that are in their place in `folder`, and `data.yaml`.
 
     Boxes are exact to a few millionths of a pixel. Ignored regions and sources are not written.
@@ -210,7 +210,7 @@ def write_yolo(pictures: Sequence[Picture], folder: Path) -> None:
     (folder / "data.yaml").write_text(names, encoding="utf-8", newline="")
 
 
-def _text(picture: Picture) -> str:
+def _text(picture: Sample) -> str:
     boxes = picture.boxes.astype(np.float64)
     middle, sides = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
     size = [picture.width, picture.height]

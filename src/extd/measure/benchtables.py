@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from extd.files import whole_file
+from extd.files import atomic_write
 from extd.measure.bench import Latency, Scored, Spread, Throughput
 
 Row = dict[str, object]
@@ -113,7 +113,7 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     table = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(stream.getvalue(), encoding="utf-8")
 
 

@@ -205,7 +205,7 @@ def open_opencv(
 
 
 def open_session(path: Path, threads: int) -> ort.InferenceSession:
-    """An ONNX file in ONNX Runtime on the CPU, with the settings of `extd.runtime.Network`.
+    """An ONNX file in ONNX Runtime on the CPU, with the settings of `extd.runtime.OnnxModel`.
 
     Args:
         path: the file.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from extd.files import whole_file
+from extd.files import atomic_write
 from extd.measure.wider import DIFFICULTIES, Curve, load_mat
 
 PATTERN = "wider_pr_info_*_{}_val.mat"
@@ -43,7 +43,7 @@ def load_official(folder: Path) -> dict[str, dict[str, Curve]]:
 
 def write_curves(curves: Curves, path: Path) -> None:
     """Write a table of every tenth point: detector, difficulty, recall, precision."""
-    with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["detector", "difficulty", "recall", "precision"])
         for name, by_difficulty in curves.items():

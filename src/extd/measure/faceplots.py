@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from extd.files import whole_file
+from extd.files import atomic_write
 from extd.measure.curves import Curves
 from extd.measure.figures import import_figure, look_of, save, tidy
 from extd.measure.subsets import ATTRIBUTES, Found
@@ -116,7 +116,7 @@ def write_found(
     found: Mapping[str, Found], names: Sequence[str], faces: Sequence[int], path: Path
 ) -> None:
     """Write the same as a table: detector, group, faces, recall, AP, false alarms a picture."""
-    with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["detector", "group", "faces", "recall", "ap", "false_alarms"])
         for detector, result in found.items():

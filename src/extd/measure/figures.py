@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from extd.files import whole_file
+from extd.files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,5 +52,5 @@ def plain_ticks(line: Axis) -> None:
 
 def save(figure: Figure, path: Path) -> None:
     """Write the picture, whole or not at all; its suffix is the format."""
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         figure.savefig(partial, dpi=DPI)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from extd.boxes import area, intersection
-from extd.data.picture import Picture
 from extd.data.pixels import read_pixels
+from extd.data.sample import Sample
 from extd.images import Image
 from extd.measure import wider
 from extd.measure.predictions import Prediction
@@ -46,8 +46,8 @@ class LabelledEvaluation:
 
 def evaluate_labelled(
     detect: Callable[[Image], Prediction],
-    pictures: Sequence[Picture],
-    progress: Callable[[Sequence[Picture]], Iterable[Picture]] = iter,
+    pictures: Sequence[Sample],
+    progress: Callable[[Sequence[Sample]], Iterable[Sample]] = iter,
 ) -> LabelledEvaluation:
     """Detect in every picture and score the result; ignored regions neither help nor harm.
 
@@ -78,7 +78,7 @@ def evaluate_labelled(
     )
 
 
-def _telling(found: Prediction, picture: Picture) -> Prediction:
+def _telling(found: Prediction, picture: Sample) -> Prediction:
     """The detections that find a face or lie outside of ignored regions."""
     if not len(found) or not len(picture.ignore):
         return found
@@ -89,7 +89,7 @@ def _telling(found: Prediction, picture: Picture) -> Prediction:
     return Prediction(found.boxes[~inside | finds], found.scores[~inside | finds])
 
 
-def _ground_truth(picture: Picture) -> wider.Picture:
+def _ground_truth(picture: Sample) -> wider.Picture:
     ignored = picture.ignore
     if not len(picture.boxes) + len(ignored):
         # WIDER's evaluation passes over pictures without labels; one that nothing meets helps.

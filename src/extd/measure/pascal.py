@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extd.boxes import iou
-from extd.data.picture import Picture
 from extd.data.pixels import read_pixels, with_sizes
+from extd.data.sample import Sample
 from extd.data.voc import find_voc, read_voc
 from extd.images import Image
 from extd.measure.figures import import_figure, save, tidy
@@ -52,7 +52,7 @@ class VocEvaluation:
     curve: Curve
 
 
-def read_faces(annotations: Path, images: Path) -> list[Picture]:
+def read_faces(annotations: Path, images: Path) -> list[Sample]:
     """Annotated pictures, from VOC's XML files or from a .mat file of the toolbox.
 
     Args:
@@ -77,7 +77,7 @@ def read_faces(annotations: Path, images: Path) -> list[Picture]:
     return read_voc(folder, images)
 
 
-def _read_mat(path: Path, images: Path) -> list[Picture]:
+def _read_mat(path: Path, images: Path) -> list[Sample]:
     try:
         from scipy.io import loadmat
     except ImportError as error:
@@ -93,7 +93,7 @@ def _read_mat(path: Path, images: Path) -> list[Picture]:
     if fields is None or not {NAME, OBJECTS} <= set(fields):
         raise ValueError(f"{path} has no struct array {VARIABLE} with {NAME} and {OBJECTS}")
     assert isinstance(entries, np.ndarray)
-    pictures: list[Picture] = []
+    pictures: list[Sample] = []
     for entry in entries.ravel():
         names = np.ravel(entry[NAME])
         if len(names) != 1:
@@ -109,15 +109,15 @@ def _read_mat(path: Path, images: Path) -> list[Picture]:
         ignored = rows[:, 5] != 0 if rows.shape[1] > 5 else np.zeros(len(rows), np.bool_)
         # MATLAB counts pixels from 1, and the last ones are inside.
         boxes = (rows[:, :4] - [1, 1, 0, 0]).astype(np.float32)
-        pictures.append(Picture(images / name, 0, 0, boxes[~ignored], boxes[ignored]))
+        pictures.append(Sample(images / name, 0, 0, boxes[~ignored], boxes[ignored]))
     return with_sizes(pictures, path)
 
 
 def evaluate_voc(
     detect: Callable[[Image], Prediction],
-    pictures: Sequence[Picture],
+    pictures: Sequence[Sample],
     smallest: int = SMALLEST,
-    progress: Callable[[Sequence[Picture]], Iterable[Picture]] = iter,
+    progress: Callable[[Sequence[Sample]], Iterable[Sample]] = iter,
 ) -> VocEvaluation:
     """Detect in every picture and score the result.
 
@@ -144,7 +144,7 @@ def evaluate_voc(
     return VocEvaluation(len(pictures), faces, verdicts[:, 0], curve)
 
 
-def judged(found: Prediction, picture: Picture, smallest: int) -> NDArray[np.float64]:
+def judged(found: Prediction, picture: Sample, smallest: int) -> NDArray[np.float64]:
     """Which detections of one picture are right.
 
     Returns:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extd.faces import Faces
-from extd.files import whole_file
+from extd.files import atomic_write
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,7 +81,7 @@ def write_predictions(folder: Path, predictions: Mapping[str, Prediction]) -> No
         for row in np.column_stack([found.boxes, found.scores]).tolist():
             lines.append(" ".join(str(value) for value in row))
         path = folder / f"{key}.txt"
-        with whole_file(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from extd.faces import Faces
-from extd.files import whole_file
+from extd.files import atomic_write
 
 
 def coco_json(results: Iterable[tuple[str, Faces]]) -> str:
@@ -84,7 +84,7 @@ def text_files(folder: Path, names: Sequence[Path]) -> list[Path]:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file that appears whole, replacing what was there. Folders are made."""
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         # File names need not be UTF-8.
         partial.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import cv2
 import numpy as np
 
-from extd.files import whole_file
+from extd.files import atomic_write
 from extd.images import Image
 from extd.media.video import (
     WHOLE,
@@ -94,7 +94,7 @@ def write_video(
     first = first_picture(source)
     # Of these two, or only a few of the tags are written.
     options = {"movflags": "use_metadata_tags"} if keep_metadata and kind in {"mp4", "mov"} else {}
-    with whole_file(path) as partial, open_video(source) as (container, stream):
+    with atomic_write(path) as partial, open_video(source) as (container, stream):
         try:
             with av.open(f"file:{partial}", "w", format=kind, options=options) as output:
                 if keep_metadata:

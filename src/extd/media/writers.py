@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from extd.faces import Faces
-from extd.files import whole_file
+from extd.files import atomic_write
 from extd.images import JPEG, Image
 from extd.media.formats import coco_json
 from extd.media.metadata import NO_METADATA, Metadata
@@ -189,7 +189,7 @@ def write_picture(
         height, width = image.shape[:2]
         also = " with this metadata" if kinds else ""
         raise ValueError(f"{path}: this format cannot hold {width} x {height} px{also}")
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_bytes(encoded[1].data)
 
 

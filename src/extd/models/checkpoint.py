@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from extd.files import whole_file
+from extd.files import atomic_write
 from extd.models.config import (
     WIDTHS,
     ExtdConfig,
@@ -37,7 +37,7 @@ def save_network(network: TorchNetwork, path: Path, notes: dict[str, object] | N
         "notes": json.dumps(notes or {}),
     }
     state = {key: tensor.cpu().contiguous() for key, tensor in network.state_dict().items()}
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_bytes(save(state, metadata))
 
 

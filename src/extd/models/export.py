@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from extd.files import whole_file
+from extd.files import atomic_write
 from extd.models.anchors import decode, map_anchors
 from extd.models.checkpoint import load_network
 from extd.models.config import MEAN, NetworkConfig, S3fdConfig
@@ -119,7 +119,7 @@ def export_onnx(
         text = value if isinstance(value, str) else json.dumps(value)
         model.metadata_props.add(key=f"extd.{key}", value=text)
     onnx.checker.check_model(model, full_check=True)
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_bytes(model.SerializeToString())
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from extd.files import whole_file
+from extd.files import atomic_write
 from extd.models.checkpoint import load_network
 from extd.models.export import export_onnx
 from extd.models.profile import count_macs, count_parameters
@@ -182,7 +182,7 @@ def run_variant(
         dict(ap),
     )
     content = {field: getattr(result, field) for field in Result.__slots__}
-    with whole_file(folder / RESULT) as partial:
+    with atomic_write(folder / RESULT) as partial:
         partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return result
 
@@ -232,7 +232,7 @@ def write_tables(results: Sequence[Result], out: Path) -> str:
     ]
     lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
     text = "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
-    with whole_file(out / "results.md") as partial:
+    with atomic_write(out / "results.md") as partial:
         partial.write_text(text, encoding="utf-8")
     stream = io.StringIO()
     table = csv.writer(stream, lineterminator="\n")
@@ -241,7 +241,7 @@ def write_tables(results: Sequence[Result], out: Path) -> str:
         *fields, ap = (getattr(result, field) for field in Result.__slots__)
         table.writerow([*fields, *ap.values()])
     plot_variants({result.variant: result.ap for result in results}, out / "results.png")
-    with whole_file(out / "results.csv") as partial:
+    with atomic_write(out / "results.csv") as partial:
         partial.write_text(stream.getvalue(), encoding="utf-8")
     return text
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from extd.data.picture import Picture
+from extd.data.sample import Sample
 from extd.images import Image
 from extd.models.config import MEAN
 from extd.training.plan import UNCHANGED, Color, Interpolation, Plan
@@ -92,7 +92,7 @@ def _looked_up(image: Image, table: NDArray[np.float32]) -> Image:
     return np.asarray(cv2.LUT(image, whole), np.uint8)
 
 
-def label(plans: Sequence[Plan], pictures: Sequence[Picture], min_face: float) -> Labels:
+def label(plans: Sequence[Plan], pictures: Sequence[Sample], min_face: float) -> Labels:
     """The boxes of the crops that `plans` describe.
 
     A face stays if its centre lies inside the crop. One whose shorter side is below `min_face`

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from extd.data.picture import Picture
+from extd.data.sample import Sample
 from extd.models.anchors import Level, anchor_boxes, anchor_levels
 from extd.training.assignment import assign
 from extd.training.augmentation import Labels, cut, label
@@ -99,7 +99,7 @@ def open_feed(
 
 def make_batch(
     recipe: Recipe,
-    pictures: Sequence[Picture],
+    pictures: Sequence[Sample],
     shares: NDArray[np.float64],
     places: Sequence[int],
     cut_images: Callable[[Sequence[Plan]], Tensor],

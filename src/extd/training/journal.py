@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from extd.files import whole_file
+from extd.files import atomic_write
 from extd.measure.labelled import SIZES
 from extd.training.step import Report
 
@@ -84,7 +84,7 @@ def _begin(path: Path, columns: Sequence[str], step: int) -> None:
         # A killed run can leave half a row.
         rows = [row for row in found if len(row) == len(columns) and int(row[0]) <= step]
     with (
-        whole_file(path) as partial,
+        atomic_write(path) as partial,
         partial.open("w", newline="", encoding="utf-8") as file,
     ):
         csv.writer(file).writerows([columns, *rows])

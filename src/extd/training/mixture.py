@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from extd.data.datasets import read_dataset
-from extd.data.picture import Picture
+from extd.data.sample import Sample
 from extd.training.recipe import Data
 
 
-def read_mixture(data: Data) -> dict[Picture, float]:
+def read_mixture(data: Data) -> dict[Sample, float]:
     """Every picture of the sets, and how often it is drawn relative to the others.
 
     Raises:
@@ -35,7 +35,7 @@ def read_mixture(data: Data) -> dict[Picture, float]:
     return weights
 
 
-def fingerprint(pictures: Iterable[Picture]) -> str:
+def fingerprint(pictures: Iterable[Sample]) -> str:
     """A short hash of what is learnt from: names, sizes and boxes, wherever the folder lies."""
     digest = hashlib.sha256()
     for picture in pictures:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from extd.data.picture import Picture
+from extd.data.sample import Sample
 from extd.models.config import ANCHOR_SIZES
 from extd.training.recipe import Augmentation, Recipe
 
@@ -87,7 +87,7 @@ def crop_size(recipe: Recipe, step: int) -> int:
 
 
 def draw(
-    pictures: Sequence[Picture],
+    pictures: Sequence[Sample],
     shares: NDArray[np.float64],
     size: int,
     settings: Augmentation,

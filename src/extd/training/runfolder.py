@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import extd
-from extd.files import whole_file
+from extd.files import atomic_write
 from extd.signals import caught
 from extd.training.recipe import Recipe
 from extd.training.recipefile import dump_recipe
@@ -34,7 +34,7 @@ def write_recipe(recipe: Recipe, out: Path) -> None:
 
     `extd train OUT/recipe.yaml` reads it again: paths in it are relative to `out`.
     """
-    with whole_file(out / "recipe.yaml") as partial:
+    with atomic_write(out / "recipe.yaml") as partial:
         partial.write_text(dump_recipe(recipe, out.absolute()), encoding="utf-8")
 
 
@@ -66,7 +66,7 @@ def write_origin(out: Path, state: State, pictures: int, device: torch.device) -
         "data": state.data,
         "processes": [*earlier.get("processes", []), process],
     }
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from extd.catalog import find_weights, load_catalog
-from extd.files import whole_file
+from extd.files import atomic_write
 from extd.models.checkpoint import load_network, load_torch_file, save_network
 from extd.models.network import TorchNetwork, build_network
 from extd.training.objective import Objective
@@ -193,7 +193,7 @@ def save(state: State, recipe: Recipe, out: Path) -> None:
         "data_fingerprint": state.data,
     }
     # The checkpoint takes its name last: a run killed in between makes its last steps again.
-    with whole_file(out / "checkpoint.pt") as partial:
+    with atomic_write(out / "checkpoint.pt") as partial:
         torch.save(content, partial)
         save_network(state.average, out / "weights.safetensors", notes)
 

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from extd.data.picture import Picture
 from extd.data.pixels import read_pixels
+from extd.data.sample import Sample
 from extd.data.threads import in_threads
-from extd.files import whole_file
+from extd.files import atomic_write
 from extd.images import Image
 
 NAMED = 5
@@ -37,19 +37,19 @@ class PictureStore:
         unreadable: what is wrong with each picture that was left out, with its path.
     """
 
-    pictures: list[Picture]
+    pictures: list[Sample]
     bytes: NDArray[np.uint8]
     offsets: list[int]
     unreadable: list[str]
 
     def pixels(self, index: int) -> Image:
-        """Picture `index` as H x W x 3 RGB, a view of the map."""
+        """Sample `index` as H x W x 3 RGB, a view of the map."""
         picture = self.pictures[index]
         flat = self.bytes[self.offsets[index] : self.offsets[index + 1]]
         return flat.reshape(picture.height, picture.width, 3)
 
 
-def sift(pictures: Sequence[Picture]) -> tuple[list[Picture], list[str]]:
+def sift(pictures: Sequence[Sample]) -> tuple[list[Sample], list[str]]:
     """Take out boxes that nothing can be learnt from.
 
     Returns:
@@ -69,13 +69,11 @@ def sift(pictures: Sequence[Picture]) -> tuple[list[Picture], list[str]]:
                 if wrong
             ]
             kept.append(boxes[[not wrong for wrong in wrongs]] if any(wrongs) else boxes)
-        usable.append(
-            dataclasses.replace(picture, boxes=kept[0], ignore=kept[1], landmarks=points)
-        )
+        usable.append(dataclasses.replace(picture, boxes=kept[0], ignore=kept[1], landmarks=points))
     return usable, dropped
 
 
-def _wrong(box: list[float], picture: Picture) -> str:
+def _wrong(box: list[float], picture: Sample) -> str:
     """Why nothing can be learnt from a box; empty for a good one."""
     x1, y1, x2, y2 = box
     if not all(map(math.isfinite, box)):
@@ -90,7 +88,7 @@ def _wrong(box: list[float], picture: Picture) -> str:
 
 
 def open_store(
-    pictures: Sequence[Picture], folder: Path, max_unreadable: float = 0.0
+    pictures: Sequence[Sample], folder: Path, max_unreadable: float = 0.0
 ) -> PictureStore:
     """Open the decoded pictures kept in `folder`, decoding them first where they are not there.
 
@@ -110,7 +108,7 @@ def open_store(
     unreadable = _read_note(note) if path.exists() else None
     if unreadable is None or path.stat().st_size != _offsets(pictures, unreadable)[-1]:
         unreadable = _decode(pictures, path, max_unreadable)
-        with whole_file(note) as partial:
+        with atomic_write(note) as partial:
             partial.write_text(json.dumps(unreadable), encoding="utf-8")
     _check_share(unreadable, len(pictures), max_unreadable)
     offsets = _offsets(pictures, unreadable)
@@ -120,7 +118,7 @@ def open_store(
     return PictureStore(kept, np.memmap(path, np.uint8, "r"), offsets, [*unreadable.values()])
 
 
-def _fingerprint(pictures: Sequence[Picture]) -> str:
+def _fingerprint(pictures: Sequence[Sample]) -> str:
     """A short hash of the files and of the sizes that their labels give."""
     digest = hashlib.sha256()
     for picture in pictures:
@@ -142,7 +140,7 @@ def _read_note(path: Path) -> dict[str, str] | None:
     return content if isinstance(content, dict) else None
 
 
-def _offsets(pictures: Sequence[Picture], unreadable: dict[str, str]) -> list[int]:
+def _offsets(pictures: Sequence[Sample], unreadable: dict[str, str]) -> list[int]:
     """Where each readable picture begins in the file, and the end."""
     sizes = [p.width * p.height * 3 for i, p in enumerate(pictures) if str(i) not in unreadable]
     return [0, *np.cumsum(sizes, dtype=np.int64).tolist()]
@@ -158,7 +156,7 @@ def _check_share(unreadable: dict[str, str], count: int, allowed: float) -> None
         )
 
 
-def _decode(pictures: Sequence[Picture], path: Path, max_unreadable: float) -> dict[str, str]:
+def _decode(pictures: Sequence[Sample], path: Path, max_unreadable: float) -> dict[str, str]:
     """Write the pixels of all readable pictures to `path`, and tell which are not readable."""
     needed = _offsets(pictures, {})[-1]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -186,7 +184,7 @@ def _decode(pictures: Sequence[Picture], path: Path, max_unreadable: float) -> d
     unreadable: dict[str, str] = {}
     try:
         # Plain writes, not a memory map: on a full disk they fail with an error, not a signal.
-        with whole_file(path) as partial, partial.open("wb") as file:
+        with atomic_write(path) as partial, partial.open("wb") as file:
             for index, result in enumerate(results):
                 if isinstance(result, str):
                     unreadable[str(index)] = result
@@ -198,7 +196,7 @@ def _decode(pictures: Sequence[Picture], path: Path, max_unreadable: float) -> d
     return unreadable
 
 
-def _read(picture: Picture) -> Image | str:
+def _read(picture: Sample) -> Image | str:
     try:
         image = read_pixels(picture.path)
     except (OSError, ValueError, MemoryError) as error:
@@ -211,7 +209,7 @@ def _read(picture: Picture) -> Image | str:
     return np.ascontiguousarray(image)
 
 
-def sampling_shares(pictures: Sequence[Picture], weights: Sequence[float]) -> NDArray[np.float64]:
+def sampling_shares(pictures: Sequence[Sample], weights: Sequence[float]) -> NDArray[np.float64]:
     """Cumulative shares for drawing a picture with faces.
 
     Args:

@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 from torch.profiler import profile as profiler
 
-from extd.data.picture import Picture
+from extd.data.sample import Sample
 from extd.training.batches import Batch, open_feed
 from extd.training.distributed import Processes, processes
 from extd.training.journal import open_journal
@@ -181,7 +181,7 @@ def open_state(
 def _loop(
     stepper: Stepper,
     feed: Generator[Batch],
-    validation: Sequence[Picture],
+    validation: Sequence[Sample],
     out: Path,
     console: Console,
     profile: int,

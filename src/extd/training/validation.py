@@ -8,8 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from extd.data.datasets import read_dataset
-from extd.data.picture import Picture
 from extd.data.pixels import read_pixels
+from extd.data.sample import Sample
 from extd.detector import Detector
 from extd.measure.labelled import evaluate_labelled
 from extd.measure.protocols import single
@@ -17,7 +17,7 @@ from extd.models.export import export_onnx
 from extd.models.network import TorchNetwork
 
 
-def open_validation(path: str) -> list[Picture]:
+def open_validation(path: str) -> list[Sample]:
     """The pictures to measure on, each read once before hours of training depend on it.
 
     Raises:
@@ -33,7 +33,7 @@ def open_validation(path: str) -> list[Picture]:
 
 
 def average_precision(
-    network: TorchNetwork, pictures: Sequence[Picture], threads: int
+    network: TorchNetwork, pictures: Sequence[Sample], threads: int
 ) -> dict[str, float]:
     """AP by the size of faces (`extd.measure.labelled.SIZES`), protocol `single`.
 

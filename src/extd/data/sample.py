@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Picture:
+class Sample:
     """One labelled picture, as a label file describes it.
 
     Attributes:
