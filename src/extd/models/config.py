@@ -227,31 +227,21 @@ class LiteConfig:
 
     Attributes:
         width: channels C of every feature map.
-        stem_width: channels of the stem's map of stride 4, before the map of stride 8. 0: the
-            stem ends at stride 4, with C channels.
+        stem_width: channels of the stem's map of stride 4, before the map of stride 8.
         blocks: residual 3x3 convolutions of F, after the one of stride 2.
         tower: residual 3x3 convolutions that all levels share, before the head.
-        head_kernel: 1 or 3, side of the head's convolution.
-        sum_first: residual sums come before the activation.
     """
 
     width: int = 64
     stem_width: int = 32
     blocks: int = 3
     tower: int = 1
-    head_kernel: int = 1
-    sum_first: bool = False
 
     def __post_init__(self) -> None:
-        for field, value, right, wanted in (
-            ("width", self.width, self.width >= 1, "1 or more"),
-            ("stem_width", self.stem_width, self.stem_width >= 0, "0 or more"),
-            ("blocks", self.blocks, self.blocks >= 1, "1 or more"),
-            ("tower", self.tower, self.tower >= 0, "0 or more"),
-            ("head_kernel", self.head_kernel, self.head_kernel in (1, 3), "1 or 3"),
-        ):
-            if not right:
-                raise ValueError(f"{field} is {value}; give {wanted}")
+        for field, least in (("width", 1), ("stem_width", 1), ("blocks", 1), ("tower", 0)):
+            value = getattr(self, field)
+            if value < least:
+                raise ValueError(f"{field} is {value}; give {least} or more")
 
     @property
     def name(self) -> str:

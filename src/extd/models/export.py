@@ -1,7 +1,12 @@
-"""ONNX files: the network with its boxes decoded, for any batch, height and width.
+"""ONNX files of the networks, for any batch, height and width.
 
-Input `images`: B x 3 x H x W float32, RGB of 0 to 255. Outputs: `boxes`, B x A x 4 float32, xyxy
-px, not clipped; `scores`, B x A float32, probability of a face.
+Decoded, the contract for other programs. Input `images`: B x 3 x H x W float32, RGB of 0 to 255.
+Outputs: `boxes`, B x A x 4 float32, xyxy px, not clipped; `scores`, B x A float32, probability of a
+face; `landmarks`, B x A x 5 x 2 float32 px, where the network has any.
+
+Raw, what `Detector` takes of EXTD-Lite: it decodes the few boxes above its threshold itself. Input
+`images`: B x H x W x 3 uint8, RGB. Output `raw`: B x 15 x A float32, the head as it is; the
+metadata tell the anchors and scales.
 """
 
 from __future__ import annotations
@@ -18,13 +23,15 @@ from pathlib import Path
 import onnx
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from extd.files import atomic_write
-from extd.models.anchors import decode, map_anchors
+from extd.models.anchors import decode, decode_landmarks, map_anchors
 from extd.models.checkpoint import load_network
-from extd.models.config import MEAN, NetworkConfig, S3fdConfig
-from extd.models.extd import PassNorm, UpsamplingBlock
+from extd.models.config import MEAN, VARIANCES, NetworkConfig, S3fdConfig
+from extd.models.extd import OFFSET_GAIN, PassNorm, UpsamplingBlock
+from extd.models.lite import CONTRAST, GREY, ConvBlock, Lateral, Lite
 from extd.models.network import TorchNetwork
 
 OPSET = 18
@@ -37,13 +44,83 @@ class DecodedExtd(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """`images` to `boxes` and `scores`, as described above."""
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """`images` to `boxes`, `scores` and `landmarks`, as described above."""
         maps = self.network.features(images)
         predictions = self.network.heads(maps)
         shapes = [(m.shape[-2], m.shape[-1]) for m in maps]
         anchors = map_anchors(self.network.config, shapes, images.device)
-        return decode(predictions.regression, anchors), torch.sigmoid(predictions.log_odds)
+        boxes = decode(predictions.regression, anchors)
+        scores = torch.sigmoid(predictions.log_odds)
+        if predictions.landmarks is None:
+            return boxes, scores
+        points = decode_landmarks(predictions.landmarks, anchors)
+        return boxes, scores, points.reshape(*scores.shape, -1, 2)
+
+
+class RawLite(nn.Module):
+    """EXTD-Lite with norms folded into the convolutions of each pass, for int8."""
+
+    def __init__(self, network: Lite) -> None:
+        super().__init__()
+        levels = len(network.config.strides)
+        self.head = network.heads.conv
+        self.patches = fuse_conv_bn_eval(network.stem.conv, network.stem.norm)
+        self.patches.weight.data /= CONTRAST
+        self.stem_down = FoldedBlock(network.stem.down, 0)
+        self.down = nn.ModuleList(FoldedBlock(network.down, index) for index in range(levels - 1))
+        self.blocks = nn.ModuleList(
+            nn.ModuleList(FoldedBlock(block, index) for block in network.blocks)
+            for index in range(levels)
+        )
+        laterals = [lateral for lateral in network.laterals if isinstance(lateral, Lateral)]
+        self.laterals = nn.ModuleList(fuse_conv_bn_eval(x.conv, x.norm) for x in laterals)
+        self.tower = nn.ModuleList(
+            nn.ModuleList(FoldedBlock(block, index) for block in network.tower)
+            for index in range(levels)
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """`images` to `raw`, as described above."""
+        x = F.pad(images.permute(0, 3, 1, 2).float() - GREY, (2, 3, 2, 3))
+        x = self.stem_down(F.relu(self.patches(x)))
+        maps: list[Tensor] = []
+        for index, blocks in enumerate(self.blocks):
+            assert isinstance(blocks, nn.ModuleList)
+            x = self.down[index - 1](x) if index > 0 else x
+            for block in blocks:
+                x = block(x)
+            maps.append(x)
+        pyramid = [maps[-1]]
+        for lateral, fine in zip(self.laterals, reversed(maps[:-1]), strict=True):
+            height, width = fine.shape[-2:]
+            doubled = F.interpolate(lateral(pyramid[0]), scale_factor=2, mode="nearest")
+            pyramid.insert(0, F.relu(doubled[..., :height, :width] + fine))
+        outputs = []
+        for tower, level in zip(self.tower, pyramid, strict=True):
+            assert isinstance(tower, nn.ModuleList)
+            x = level
+            for block in tower:
+                x = block(x)
+            outputs.append(self.head(x).flatten(2))
+        return torch.cat(outputs, 2)
+
+
+class FoldedBlock(nn.Module):
+    """A `ConvBlock` in one pass, its norm folded into its convolution."""
+
+    def __init__(self, block: nn.Module, index: int) -> None:
+        super().__init__()
+        assert isinstance(block, ConvBlock)
+        norm = block.norm.norms[index]
+        assert isinstance(norm, nn.BatchNorm2d)
+        self.conv = fuse_conv_bn_eval(block.conv, norm)
+        self.has_skip = block.has_skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As the block's."""
+        out = self.conv(x)
+        return F.relu(out + x if self.has_skip else out)
 
 
 def simplified(network: TorchNetwork) -> TorchNetwork:
@@ -84,21 +161,36 @@ def export_onnx(
     notes: dict[str, object] | None = None,
     *,
     votes: bool | None = None,
+    decoded: bool = False,
 ) -> None:
-    """Write `network` as an ONNX file with `notes` (training data, AP, licence) in its metadata.
+    """Write `network` as an ONNX file with `notes` (training data, AP, license) in its metadata.
 
-    `votes` stands there too: whether a `Detector` averages boxes that overlap. Without it those
-    of EXTD-Lite are, whose scores tell how well a box fits; the paper's are not.
+    Args:
+        network: any.
+        path: the file.
+        notes: beside model, anchors, mean, votes and sha256.
+        votes: whether a `Detector` averages boxes that overlap. By default those of EXTD-Lite are,
+            whose scores tell how well a box fits; the paper's are not.
+        decoded: EXTD-Lite too with its boxes decoded, which costs time, for other programs.
     """
-    graph = DecodedExtd(simplified(network)).eval()
-    dynamic = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
+    config = network.config
+    raw = isinstance(network, Lite) and not decoded
+    if isinstance(network, Lite) and raw:
+        graph: nn.Module = RawLite(copy.deepcopy(network).cpu().eval())
+        example = torch.zeros((2, 259, 387, 3), dtype=torch.uint8)
+        outputs, dynamic = ["raw"], dict.fromkeys((0, 1, 2), torch.export.Dim.DYNAMIC)
+    else:
+        graph = DecodedExtd(simplified(network))
+        example = torch.zeros(2, 3, 259, 387)
+        outputs, dynamic = ["boxes", "scores"], dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
+        outputs += ["landmarks"] * isinstance(network, Lite)
     with warnings.catch_warnings(), _quiet("torch.onnx", "onnxscript"):
         warnings.simplefilter("ignore")  # the exporter's own deprecations are not the user's
         program = torch.onnx.export(
-            graph,
-            (torch.zeros(2, 3, 259, 387),),
+            graph.eval(),
+            (example,),
             input_names=["images"],
-            output_names=["boxes", "scores"],
+            output_names=outputs,
             dynamic_shapes=(dynamic,),
             dynamo=True,
             opset_version=OPSET,
@@ -107,12 +199,17 @@ def export_onnx(
     assert program is not None
     model = _tidied(program.model_proto)
     weights = b"".join(sorted(i.raw_data for i in model.graph.initializer))
+    anchors: dict[str, object] = {"strides": config.strides, "sizes": config.anchor_sizes}
+    if raw:
+        # In sides of the anchor, and as logarithm: see `extd.decoding`.
+        scale = OFFSET_GAIN * VARIANCES[0], OFFSET_GAIN * VARIANCES[1]
+        anchors |= {"center_scale": scale[0], "size_scale": scale[1]}
     metadata = {
         **(notes or {}),
-        "model": network.config.name,
-        "anchors": {"strides": network.config.strides, "sizes": network.config.anchor_sizes},
-        "mean": MEAN,
-        "votes": by_votes(network.config) if votes is None else votes,
+        "model": config.name,
+        "anchors": anchors,
+        "mean": (GREY,) * 3 if isinstance(network, Lite) else MEAN,
+        "votes": by_votes(config) if votes is None else votes,
         "sha256": hashlib.sha256(weights).hexdigest(),
     }
     for key, value in metadata.items():
@@ -128,14 +225,16 @@ def by_votes(config: NetworkConfig) -> bool:
     return not isinstance(config, S3fdConfig) and config.head == "joint"
 
 
-def export_file(source: Path, target: Path, *, votes: bool | None = None) -> None:
-    """Export the safetensors file `source` as the ONNX file `target`; `votes` of `export_onnx`.
+def export_file(
+    source: Path, target: Path, *, votes: bool | None = None, decoded: bool = False
+) -> None:
+    """Export the safetensors file `source` as the ONNX file `target`; see `export_onnx`.
 
     Raises:
         FileNotFoundError, ValueError: as `load_network`.
     """
     network, notes = load_network(source)
-    export_onnx(network, target, notes, votes=votes)
+    export_onnx(network, target, notes, votes=votes, decoded=decoded)
 
 
 def _tidied(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -24,23 +24,18 @@ LANDMARKS = 5
 
 
 class ConvBlock(nn.Module):
-    """A 3x3 convolution, a batch norm for each pass, ReLU, and a skip where shapes allow it."""
+    """A 3x3 convolution, a batch norm for each pass, a skip where shapes allow it, and ReLU."""
 
-    def __init__(
-        self, c_in: int, c_out: int, *, stride: int = 1, passes: int = 1, sum_first: bool = False
-    ) -> None:
+    def __init__(self, c_in: int, c_out: int, *, stride: int = 1, passes: int = 1) -> None:
         super().__init__()
         self.conv = nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False)
         self.norm = PassNorm(c_out, passes)
         self.has_skip = stride == 1 and c_in == c_out
-        self.sum_first = sum_first
 
     def forward(self, x: Tensor, index: int = 0) -> Tensor:
         """B x C_in x H x W to B x C_out x H/stride x W/stride, in pass `index`."""
         out = self.norm(self.conv(x), index)
-        if self.has_skip and self.sum_first:
-            return F.relu(out + x)
-        return F.relu(out) + x if self.has_skip else F.relu(out)
+        return F.relu(out + x if self.has_skip else out)
 
 
 class Stem(nn.Module):
@@ -51,20 +46,20 @@ class Stem(nn.Module):
 
     def __init__(self, config: LiteConfig) -> None:
         super().__init__()
-        channels = config.stem_width or config.width
-        self.conv = nn.Conv2d(3, channels, 6, 4, bias=False)
-        self.norm = nn.BatchNorm2d(channels)
-        self.down = ConvBlock(channels, config.width, stride=2) if config.stem_width else None
+        self.conv = nn.Conv2d(3, config.stem_width, 6, 4, bias=False)
+        self.norm = nn.BatchNorm2d(config.stem_width)
+        self.down = ConvBlock(config.stem_width, config.width, stride=2)
 
     def forward(self, images: Tensor) -> Tensor:
-        """B x 3 x H x W, 0 to 255, to B x C x H/8 x W/8, or H/4 x W/4 without `down`."""
+        """B x 3 x H x W, 0 to 255, to B x C x H/8 x W/8."""
         # Two px before and three after make ceil(H / 4) rows for every H.
         x = F.pad(images, (2, 3, 2, 3), value=GREY)
         # Whole numbers up to 256 are exact in bfloat16, and half the memory.
         mixed = torch.is_autocast_enabled(x.device.type)
         x = x.to(torch.get_autocast_dtype(x.device.type) if mixed else self.conv.weight.dtype)
         x = F.relu(self.norm(self.conv(x.sub_(GREY).mul_(1 / CONTRAST))))
-        return x if self.down is None else self.down(x)
+        out: Tensor = self.down(x)
+        return out
 
 
 class Lateral(nn.Module):
@@ -83,7 +78,7 @@ class Lateral(nn.Module):
 
 
 class LiteHead(nn.Module):
-    """One convolution for all levels: the box, the log odds of a face, and the landmarks.
+    """One 1x1 convolution for all levels: the box, the log odds of a face, and the landmarks.
 
     Offsets are scaled such that one unit moves a box by half its anchor, or grows it e-fold: losses
     of decoded boxes then learn as fast as that of the scores.
@@ -91,8 +86,7 @@ class LiteHead(nn.Module):
 
     def __init__(self, config: LiteConfig) -> None:
         super().__init__()
-        side = config.head_kernel
-        self.conv = nn.Conv2d(config.width, 5 + 2 * LANDMARKS, side, 1, side // 2)
+        self.conv = nn.Conv2d(config.width, 5 + 2 * LANDMARKS, 1)
         assert self.conv.bias is not None
         nn.init.normal_(self.conv.weight, std=0.01)
         nn.init.zeros_(self.conv.bias)
@@ -109,8 +103,8 @@ class LiteHead(nn.Module):
 class Lite(nn.Module):
     """The detector: f_0 = E(x), f_i = F(f_{i-1}), neck, tower, head.
 
-    F begins with a convolution of stride 2. The first pass leaves it out where the stem gives a
-    map of stride 8, that of the finest level.
+    F begins with a convolution of stride 2, which the first pass leaves out: the stem's map has the
+    stride of the finest level, 8.
     """
 
     def __init__(self, config: LiteConfig) -> None:
@@ -118,17 +112,13 @@ class Lite(nn.Module):
         self.config = config
         width, levels = config.width, len(config.strides)
         self.stem = Stem(config)
-        # The first pass that makes its map smaller: of the norms, each pass has its own.
-        self.first = 1 if config.stem_width else 0
-        self.down = ConvBlock(width, width, stride=2, passes=levels - self.first)
+        self.down = ConvBlock(width, width, stride=2, passes=levels - 1)
         self.blocks = nn.ModuleList(
-            ConvBlock(width, width, passes=levels, sum_first=config.sum_first)
-            for _ in range(config.blocks)
+            ConvBlock(width, width, passes=levels) for _ in range(config.blocks)
         )
         self.laterals = nn.ModuleList(Lateral(width) for _ in range(levels - 1))
         self.tower = nn.ModuleList(
-            ConvBlock(width, width, passes=levels, sum_first=config.sum_first)
-            for _ in range(config.tower)
+            ConvBlock(width, width, passes=levels) for _ in range(config.tower)
         )
         initialize(self)
         self.heads = LiteHead(config)
@@ -138,8 +128,8 @@ class Lite(nn.Module):
         x = self.stem(images)
         maps: list[Tensor] = []
         for index in range(len(self.config.strides)):
-            if index >= self.first:
-                x = self.down(x, index - self.first)
+            if index > 0:
+                x = self.down(x, index - 1)
             for block in self.blocks:
                 x = block(x, index)
             maps.append(x)
