@@ -46,19 +46,21 @@ def test_the_network_gets_rgb_planes_of_0_to_255(echo: Path) -> None:
     network = OnnxModel(echo, threads=1)
     for size in ((1, 5, 7), (3, 2, 4), (1, 1, 1)):
         images = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
-        boxes, scores = network.run(images)
-        pixels = images.reshape(size[0], -1, 3)
-        assert boxes.dtype == scores.dtype == np.float32
-        assert np.array_equal(boxes, pixels[:, :, [0, 1, 2, 0]])
-        assert np.array_equal(scores, pixels[:, :, 0] / np.float32(255))
+        for image, (boxes, scores, landmarks) in zip(images, network.run(images, 0.5), strict=True):
+            pixels = image.reshape(-1, 3)
+            pixels = pixels[pixels[:, 0] > 127]
+            assert boxes.dtype == scores.dtype == np.float32
+            assert np.array_equal(boxes, pixels[:, [0, 1, 2, 0]])
+            assert np.array_equal(scores, pixels[:, 0] / np.float32(255))
+            assert landmarks.shape == (len(scores), 0, 2)
 
 
 def test_views_need_no_copy_by_the_caller(echo: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (1, 6, 8, 3), dtype=np.uint8)
     network = OnnxModel(echo)
     mirrored = images[:, :, ::-1]
-    boxes, _ = network.run(mirrored)
-    assert np.array_equal(boxes, network.run(mirrored.copy())[0])
+    (found,), (again,) = network.run(mirrored), network.run(mirrored.copy())
+    assert np.array_equal(found.boxes, again.boxes)
 
 
 def test_a_network_says_what_it_is_and_where_it_runs(echo: Path) -> None:
@@ -161,6 +163,8 @@ def test_every_shipped_model_runs_at_any_size() -> None:
         network = OnnxModel(model.name.upper(), threads=1)
         assert network.name == model.name
         for height, width in ((1, 1), (37, 150), (64, 64)):
-            boxes, scores = network.run(np.zeros((2, height, width, 3), np.uint8))
-            assert boxes.shape == (*scores.shape, 4)
-            assert ((scores >= 0) & (scores <= 1)).all()
+            both = network.run(np.zeros((2, height, width, 3), np.uint8))
+            assert len(both) == 2
+            for boxes, scores, _ in both:
+                assert boxes.shape == (len(scores), 4)
+                assert ((scores > 0) & (scores <= 1)).all()

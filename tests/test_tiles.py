@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from extd.boxes import iou
+from extd.detections import Detections
 from extd.detector import Detector, Options
 from extd.images import read_image
-from extd.tiles import CONTEXT, STRIDE, Detections, are_cut, belong, merge, place_tiles, shrink
+from extd.tiles import CONTEXT, STRIDE, are_cut, belong, merge, place_tiles, shrink
 
 sides = st.integers(1, 5000)
 tilings = st.sampled_from([(256, 128), (512, 256), (640, 384), (1024, 768), (1024, 896)])
@@ -60,15 +61,19 @@ def test_a_face_of_three_quarters_of_the_overlap_is_whole_in_a_tile(
 
 
 LEFT, RIGHT = place_tiles(1792, 1024, 1024, 768)
-NONE: Detections = np.empty((0, 4), np.float32), np.empty(0, np.float32)
+NONE = Detections(*(np.empty(shape, np.float32) for shape in ((0, 4), 0, (0, 0, 2))))
 
 
 def found(*boxes: tuple[float, float, float, float], score: float = 0.9) -> Detections:
-    return np.array(boxes, np.float32), np.full(len(boxes), score, np.float32)
+    return Detections(
+        np.array(boxes, np.float32),
+        np.full(len(boxes), score, np.float32),
+        np.empty((len(boxes), 0, 2), np.float32),
+    )
 
 
 def test_a_box_near_an_inner_edge_is_cut_and_at_the_border_it_is_not() -> None:
-    boxes, _ = found((900, 9, 1020, 90), (0, 0, 80, 80), (800, 900, 900, 1024))
+    boxes, *_ = found((900, 9, 1020, 90), (0, 0, 80, 80), (800, 900, 900, 1024))
     assert are_cut(boxes, LEFT).tolist() == [True, False, False]
     assert are_cut(found((769, 9, 900, 90))[0], RIGHT).tolist() == [True]
 
@@ -76,18 +81,18 @@ def test_a_box_near_an_inner_edge_is_cut_and_at_the_border_it_is_not() -> None:
 def test_a_cut_box_goes_where_a_neighbour_has_the_whole_face() -> None:
     part, whole = (820, 400, 1020, 600), (820, 400, 1050, 600)
     tiles = [(LEFT, found(part)), (RIGHT, found(whole, score=0.5))]
-    boxes, scores = merge(tiles, NONE, 256, 0.3)
+    boxes, scores, _ = merge(tiles, NONE, 256, 0.3)
     assert boxes.tolist() == [list(whole)]
     assert scores.tolist() == [0.5]
     # Nobody else has it: better a part than nothing.
-    boxes, _ = merge([(LEFT, found(part)), (RIGHT, NONE)], NONE, 256, 0.3)
+    boxes, *_ = merge([(LEFT, found(part)), (RIGHT, NONE)], NONE, 256, 0.3)
     assert boxes.tolist() == [list(part)]
 
 
 def test_the_overview_has_the_faces_that_no_tile_has_whole() -> None:
     left, right, face = (500, 300, 1020, 900), (772, 300, 1300, 900), (500, 300, 1300, 900)
     tiles = [(LEFT, found(left)), (RIGHT, found(right))]
-    boxes, _ = merge(tiles, found(face, score=0.6), 256, 0.3)
+    boxes, *_ = merge(tiles, found(face, score=0.6), 256, 0.3)
     assert boxes.tolist() == [list(face)]
 
 
@@ -95,7 +100,7 @@ def test_a_tile_is_more_exact_than_the_overview() -> None:
     tiles = [(LEFT, found((100, 100, 300, 300))), (RIGHT, NONE)]
     # The second is small: tiles see it better, and did not.
     overview = found((110, 95, 310, 330), (600, 600, 640, 640), score=0.99)
-    boxes, _ = merge(tiles, overview, 256, 0.3)
+    boxes, *_ = merge(tiles, overview, 256, 0.3)
     assert boxes.tolist() == [[100, 100, 300, 300]]
 
 
@@ -181,9 +186,9 @@ def test_only_large_pictures_are_divided_by_themselves(
     sizes: list[tuple[int, ...]] = []
     run = detector.network.run
 
-    def watched(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def watched(images: NDArray[np.uint8], threshold: float) -> list[Detections]:
         sizes.append(images.shape[1:3])
-        return run(images)
+        return run(images, threshold)
 
     monkeypatch.setattr(detector.network, "run", watched)
     detector.detect(np.zeros((*shape, 3), np.uint8), options)

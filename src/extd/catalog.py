@@ -24,6 +24,23 @@ class AveragePrecision:
 
 
 @dataclass(frozen=True, slots=True)
+class Int8:
+    """The same network in int8.
+
+    Attributes:
+        file: name of the ONNX file.
+        sha256: its digest, in hexadecimal.
+        bytes: its size.
+        ap: measured AP at one scale, or None.
+    """
+
+    file: str
+    sha256: str
+    bytes: int
+    ap: AveragePrecision | None
+
+
+@dataclass(frozen=True, slots=True)
 class Weights:
     """Trained weights in the package.
 
@@ -34,7 +51,8 @@ class Weights:
         ap: measured AP at one scale, or None.
         images: how many validation pictures that AP covers, or None.
         training_data: what the network learned from.
-        license: licence of the weights.
+        license: license of the weights.
+        int8: a second file for processors that are faster with it, or None.
     """
 
     file: str
@@ -44,6 +62,7 @@ class Weights:
     images: int | None
     training_data: str
     license: str
+    int8: Int8 | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +86,7 @@ def load_catalog(path: Path = CATALOG) -> tuple[ModelInfo, ...]:
     """The models of a catalog file, by default the one in the package, in the file's order.
 
     The file is a JSON list of objects whose keys are the fields of `ModelInfo`, with the objects
-    of `Weights` and `AveragePrecision` nested in them, each of the two possibly null.
+    of `Weights`, `Int8` and `AveragePrecision` nested in them, each of them possibly null.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -85,7 +104,10 @@ def load_catalog(path: Path = CATALOG) -> tuple[ModelInfo, ...]:
             weights = record["weights"]
             if weights is not None:
                 ap = weights["ap"] and AveragePrecision(**weights["ap"])
-                weights = Weights(**{**weights, "ap": ap})
+                int8 = weights.get("int8")
+                if int8 is not None:
+                    int8 = Int8(**{**int8, "ap": int8["ap"] and AveragePrecision(**int8["ap"])})
+                weights = Weights(**{**weights, "ap": ap, "int8": int8})
             models.append(ModelInfo(**{**record, "weights": weights}))
         except (KeyError, TypeError) as error:
             raise ValueError(f"{path}: wrong entry {record!r}: {error}") from error
@@ -106,11 +128,19 @@ def find_model(name: str, models: Sequence[ModelInfo]) -> ModelInfo:
     return by_name[name.lower()]
 
 
-def find_weights(name: str, models: Sequence[ModelInfo], folder: Path = WEIGHTS) -> Path:
+def find_weights(
+    name: str, models: Sequence[ModelInfo], folder: Path = WEIGHTS, *, int8: bool | None = False
+) -> Path:
     """The checked ONNX file of a model, by default from the package.
 
+    Args:
+        name: of the model, in any letter case.
+        models: of the catalog.
+        folder: where the files are.
+        int8: whether it shall be the int8 file; None takes it where there is one.
+
     Raises:
-        ValueError: no such model, no weights ship for it, or the file is not the catalog's.
+        ValueError: no such model, no such weights ship for it, or the file is not the catalog's.
         FileNotFoundError: the file is not in `folder`.
     """
     ready = ", ".join(model.name for model in models if model.weights) or "none"
@@ -120,12 +150,15 @@ def find_weights(name: str, models: Sequence[ModelInfo], folder: Path = WEIGHTS)
         raise ValueError(f"{error}; models with weights: {ready}") from None
     if model.weights is None:
         raise ValueError(f"no weights ship for {model.name!r}; models with weights: {ready}")
-    path = folder / model.weights.file
+    wanted: Weights | Int8 = model.weights
+    if int8 is not False and model.weights.int8 is not None:
+        wanted = model.weights.int8
+    elif int8:
+        raise ValueError(f"no int8 weights ship for {model.name!r}; take float")
+    path = folder / wanted.file
     if not path.is_file():
         raise FileNotFoundError(f"the weights {path} are missing; install extd again")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    if digest != model.weights.sha256:
-        raise ValueError(
-            f"{path} has sha256 {digest}, not {model.weights.sha256}; install extd again"
-        )
+    if digest != wanted.sha256:
+        raise ValueError(f"{path} has sha256 {digest}, not {wanted.sha256}; install extd again")
     return path

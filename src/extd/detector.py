@@ -13,14 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from extd.boxes import VOTERS, area, clip, longer_side, suppress
+from extd.boxes import VOTERS, area, clip, longer_side
 from extd.catalog import DEFAULT_MODEL
+from extd.detections import Detections, pool, rescale, select, suppress
 from extd.faces import Faces
 from extd.images import Image, ImageSource, read_image, resize
-from extd.poses import Pose, posed, upright
 from extd.readahead import cores, read_ahead
-from extd.runtime import CPU, OnnxModel
-from extd.tiles import LARGE, SIDE, STRIDE, Detections, look_in_tiles, shrink
+from extd.runtime import CPU, OnnxModel, Precision
+from extd.tiles import LARGE, SIDE, STRIDE, look_in_tiles, shrink
+from extd.tta import Augmentation, apply, undo
 
 OPTIONAL = ("max_faces", "max_face", "longest", "tile")
 WHOLE = ("top_k", "max_faces", "tile")
@@ -133,6 +134,7 @@ class Detector:
         options: Options | None = None,
         threads: int = 0,
         providers: Sequence[str] | None = None,
+        precision: Precision = "auto",
     ) -> None:
         """Load a network.
 
@@ -141,6 +143,8 @@ class Detector:
             options: used where a call gives none; the defaults of `Options` without it.
             threads: how many threads compute; 0 is one for each core.
             providers: ONNX Runtime's execution providers, preferred first; without it the CPU.
+            precision: `int8` or `float` weights of a model; `auto` is int8 where the model has
+                such weights and the processor is faster with them. A file has its own.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -149,7 +153,7 @@ class Detector:
                 the first provider does not run here, or `options` are not `Options`.
         """
         self.options = _given(options) or Options()
-        self.network = OnnxModel(model, threads=threads, providers=providers)
+        self.network = OnnxModel(model, threads=threads, providers=providers, precision=precision)
 
     def detect(self, image: ImageSource, options: Options | None = None) -> Faces:
         """Find the faces of one picture.
@@ -249,29 +253,29 @@ class Detector:
         for rotation in options.rotations:
             for scale in options.scales:
                 for mirrored in (False, True) if options.flip else (False,):
-                    pose = Pose(rotation // 90, mirrored)
-                    boxes, scores = self._one_pass(image, fit * scale, pose, options)
-                    passes.append((upright(boxes, pose, width, height), scores))
-        boxes = np.concatenate([boxes for boxes, _ in passes])
-        scores = np.concatenate([scores for _, scores in passes])
+                    augmentation = Augmentation(rotation // 90, mirrored)
+                    found = self._one_pass(image, fit * scale, augmentation, options)
+                    passes.append(undo(found, augmentation, width, height))
         limits = options.threshold, options.nms_iou
-        boxes, scores = suppress(boxes, scores, *limits, votes=self.network.votes)
+        found = suppress(pool(passes), *limits, votes=self.network.votes)
         if options.clip:
-            boxes = clip(boxes, width, height)
-            inside = area(boxes) > 0
-            boxes, scores = boxes[inside], scores[inside]
-        size = longer_side(boxes)
+            found = found._replace(boxes=clip(found.boxes, width, height))
+            found = select(found, area(found.boxes) > 0)
+        size = longer_side(found.boxes)
         fitting = size >= options.min_face
         if options.max_face is not None:
             fitting &= size <= options.max_face
         chosen = np.flatnonzero(fitting)[: options.max_faces]
-        return Faces(boxes[chosen], scores[chosen], width, height)
+        boxes, scores, landmarks = select(found, chosen)
+        return Faces(boxes, scores, width, height, landmarks if self.network.landmarks else None)
 
-    def _one_pass(self, image: Image, factor: float, pose: Pose, options: Options) -> Detections:
-        """The likely boxes at one bilinear scale, in pixels of the `image` in that pose."""
+    def _one_pass(
+        self, image: Image, factor: float, augmentation: Augmentation, options: Options
+    ) -> Detections:
+        """The likely boxes at one bilinear scale, in pixels of the augmented `image`."""
         # No side may vanish.
         factor = max(factor, 1 / min(image.shape[:2]))
-        turned = posed(image, pose)
+        turned = apply(image, augmentation)
         if factor != 1:
             turned = resize(turned, (0, 0), factor)
         height, width = turned.shape[:2]
@@ -279,22 +283,20 @@ class Detector:
         look = partial(self._likely, options=options)
         if 0 < side < max(width, height):
             side = int(side) // STRIDE * STRIDE
-            # OpenCV would copy the whole in its pose, but not what it is shrunk to.
-            overview = posed(shrink(image, side), pose)
+            # OpenCV would copy the whole augmented image, but not what it is shrunk to.
+            overview = apply(shrink(image, side), augmentation)
             found = look_in_tiles(turned, overview, side, options.overlap, options.nms_iou, look)
         else:
             found = look(turned)
-        boxes, scores = found
-        return boxes / np.float32(factor), scores
+        return rescale(found, 1 / factor, 1 / factor)
 
     def _likely(self, image: Image, options: Options) -> Detections:
         """Best `top_k` boxes above the threshold, or with a vote, in pixels of `image`."""
-        boxes, scores = (batch[0] for batch in self.network.run(image[None]))
-        likely = np.flatnonzero(scores > options.threshold * (VOTERS if self.network.votes else 1))
+        threshold = options.threshold * (VOTERS if self.network.votes else 1)
+        (found,) = self.network.run(image[None], threshold)
         # The exponential of an untrained network's size can overflow.
-        likely = likely[np.isfinite(boxes[likely]).all(1)]
-        best = likely[np.argsort(-scores[likely], kind="stable")[: options.top_k]]
-        return boxes[best], scores[best]
+        found = select(found, np.flatnonzero(np.isfinite(found.boxes).all(1)))
+        return select(found, np.argsort(-found.scores, kind="stable")[: options.top_k])
 
     def __repr__(self) -> str:
         network = self.network

@@ -1,38 +1,52 @@
-"""A network in ONNX Runtime: uint8 pictures in, decoded boxes and face probabilities out."""
+"""A network in ONNX Runtime: uint8 images in, likely boxes with scores and landmarks out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
 from extd.catalog import find_weights, load_catalog
+from extd.cpu import has_int8
+from extd.decoding import decode, read_head
+from extd.detections import Detections, select
 from extd.readahead import check_threads
 
 CPU = "CPUExecutionProvider"
+Precision = Literal["auto", "float", "int8"]
 
 
 class OnnxModel:
     """A detector's ONNX file, loaded.
 
-    The file has an input `images`, float32 [N, 3, H, W] of RGB 0 to 255, and the outputs `boxes`,
-    [N, A, 4] in pixels of the input, and `scores`, [N, A]: `extd export` writes such files.
+    `extd export` writes such files. Either the boxes are decoded: an input `images`, float32
+    [N, 3, H, W] of RGB 0 to 255, and the outputs `boxes`, [N, A, 4] in pixels of the input,
+    `scores`, [N, A], and perhaps `landmarks`, [N, A, 5, 2]. Or they are not: an input `images`,
+    uint8 [N, H, W, 3], and an output `raw`, [N, 15, A] (`extd.decoding`).
 
     Attributes:
         name: the model's name, or the file's where it does not tell.
         path: the ONNX file.
         metadata: what the file says of itself: model, anchors, mean, training_data, ap, license,
             votes, sha256; values that are no text are JSON.
+        precision: `int8` or `float`, in which it computes.
+        landmarks: whether it finds any.
         votes: whether boxes that overlap are to be averaged: `extd.boxes.vote`.
         threads: as given.
         provider: the execution provider that runs the network.
     """
 
     def __init__(
-        self, model: str | Path, *, threads: int = 0, providers: Sequence[str] | None = None
+        self,
+        model: str | Path,
+        *,
+        threads: int = 0,
+        providers: Sequence[str] | None = None,
+        precision: Precision = "auto",
     ) -> None:
         """Load a network.
 
@@ -40,16 +54,18 @@ class OnnxModel:
             model: name of a model whose weights ship (any letter case), or an `.onnx` file.
             threads: how many threads compute; 0 is one for each core.
             providers: ONNX Runtime's execution providers, preferred first; without it the CPU.
+            precision: `int8` or `float` weights of a model; `auto` is int8 where the model has
+                such weights and the processor is faster with them. A file has its own.
 
         Raises:
             FileNotFoundError: there is no such file.
             OSError: it cannot be opened, as without permission.
-            ValueError: the name is unknown or has no weights, the file is no exported detector,
-                or the first provider does not run here.
+            ValueError: the name is unknown or has no such weights, the file is no exported
+                detector or of another precision, or the first provider does not run here.
         """
         check_threads(threads)
         self._wanted = _check_providers(CPU if providers is None else providers)
-        self.path = _find_file(model)
+        self.path = _find_file(model, self._wanted[0], precision)
         self.threads = threads
         # Kept, for what lies at that path may be another network tomorrow.
         self._file = self.path.read_bytes()
@@ -62,14 +78,22 @@ class OnnxModel:
             )
         inputs = {value.name for value in self._session.get_inputs()}
         outputs = {value.name for value in self._session.get_outputs()}
-        if inputs != {"images"} or not {"boxes", "scores"} <= outputs:
+        if inputs != {"images"} or not ({"boxes", "scores"} <= outputs or outputs == {"raw"}):
             raise ValueError(
                 f"{self.path} has inputs {sorted(inputs)} and outputs {sorted(outputs)}; expected "
                 "images, boxes and scores, as extd export writes them"
             )
         notes: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         self.metadata = {key.removeprefix("extd."): notes[key] for key in sorted(notes)}
+        try:
+            self._head = read_head(self.metadata) if outputs == {"raw"} else None
+        except ValueError as error:
+            raise ValueError(f"{self.path}: {error}") from error
+        self.landmarks = self._head is not None or "landmarks" in outputs
         self.name = self.metadata.get("model", self.path.stem)
+        self.precision = self.metadata.get("precision", "float")
+        if precision not in ("auto", self.precision):
+            raise ValueError(f"{self.path} computes in {self.precision}, not in {precision}")
         self.votes = self.metadata.get("votes") == "true"
 
     def _start(self) -> ort.InferenceSession:
@@ -99,15 +123,15 @@ class OnnxModel:
         vars(self).update(state)
         self._session = self._start()
 
-    def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Run a batch of pictures of one size.
+    def run(self, images: NDArray[np.uint8], threshold: float = 0.0) -> list[Detections]:
+        """Run a batch of images of one size.
 
         Args:
             images: uint8 [N, H, W, 3], RGB.
+            threshold: boxes of a face probability above it are wanted.
 
         Returns:
-            Boxes, float32 [N, A, 4]: x1, y1, x2, y2 in pixels of these images, decoded, unclipped.
-            Scores, float32 [N, A]: face probability.
+            For each image its boxes in pixels, unclipped, in the order of the anchors.
 
         Raises:
             ValueError: another shape or type, or ONNX Runtime fails, as when memory runs out.
@@ -116,20 +140,43 @@ class OnnxModel:
             raise ValueError(
                 f"images are {images.dtype} {images.shape}; expected uint8 (N, H, W, 3)"
             )
-        planes = images.transpose(0, 3, 1, 2).astype(np.float32, order="C")
+        height, width = images.shape[1:3]
+        if self._head is None:
+            planes = images.transpose(0, 3, 1, 2).astype(np.float32, order="C")
+            names = ["boxes", "scores"] + ["landmarks"] * self.landmarks
+            batches = zip(*self._compute(names, planes, width, height), strict=True)
+            return [_likely(*outputs, threshold=threshold) for outputs in batches]
+        (raw,) = self._compute(["raw"], np.ascontiguousarray(images), width, height)
+        return [decode(one, self._head, height, width, threshold) for one in raw]
+
+    def _compute(
+        self, outputs: list[str], images: NDArray[np.generic], width: int, height: int
+    ) -> list[NDArray[np.float32]]:
+        """Those outputs of the session."""
         try:
-            boxes, scores = self._session.run(["boxes", "scores"], {"images": planes})
+            computed: list[NDArray[np.float32]] = self._session.run(outputs, {"images": images})
         except Exception as error:  # ONNX Runtime's own errors have no common class
-            raise ValueError(
-                f"{self.name} cannot run on {images.shape[2]} x {images.shape[1]} px: {error}"
-            ) from error
-        return boxes, scores
+            raise ValueError(f"{self.name} cannot run on {width} x {height} px: {error}") from error
+        return computed
 
     def __repr__(self) -> str:
         return f"OnnxModel({self.name!r}, provider={self.provider!r}, threads={self.threads})"
 
 
-def _find_file(model: str | Path) -> Path:
+def _likely(
+    boxes: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    landmarks: NDArray[np.float32] | None = None,
+    *,
+    threshold: float,
+) -> Detections:
+    """The decoded boxes above the threshold."""
+    if landmarks is None:
+        landmarks = np.empty((len(scores), 0, 2), np.float32)
+    return select(Detections(boxes, scores, landmarks), np.flatnonzero(scores > threshold))
+
+
+def _find_file(model: str | Path, provider: str, precision: Precision) -> Path:
     """The ONNX file that `model` names, or that is shipped under that name."""
     path = Path(model)
     suffix = path.suffix.lower()
@@ -146,7 +193,12 @@ def _find_file(model: str | Path) -> Path:
         return path
     if len(path.parts) != 1 or suffix:
         raise ValueError(f"{model} is neither a model's name nor an .onnx file")
-    return find_weights(str(model), load_catalog())
+    if precision not in get_args(Precision):
+        raise ValueError(f"precision is {precision!r}; choose one of {get_args(Precision)}")
+    int8: bool | None = precision == "int8"
+    if precision == "auto" and provider == CPU and has_int8():
+        int8 = None
+    return find_weights(str(model), load_catalog(), int8=int8)
 
 
 def _check_providers(providers: Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extd.boxes import Boxes, area, intersection, iou, longer_side, nms
+from extd.detections import Detections, pool, rescale, select, shift
 from extd.images import Image, resize
 
 STRIDE = 128
@@ -29,9 +30,6 @@ SLACK = 0.1
 """How near to an inner edge a box counts as cut, as a share of its longer side."""
 COVERED = 0.5
 """Share of a cut box's area in a whole one that takes its place."""
-
-Detections = tuple[Boxes, NDArray[np.float32]]
-"""Boxes [N, 4] in px, and their scores [N]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +67,15 @@ def look_in_tiles(
         look: gives the boxes in a picture, in its own px.
 
     Returns:
-        Boxes in px of `image`, and scores, before non-maximum suppression.
+        What is found, in px of `image`, before non-maximum suppression.
     """
     height, width = image.shape[:2]
     step = math.floor(side * (1 - overlap) / STRIDE) * STRIDE
     found = []
     for tile in place_tiles(width, height, side, step):
-        boxes, scores = look(image[tile.y1 : tile.y2, tile.x1 : tile.x2])
-        corner = np.array([tile.x1, tile.y1, tile.x1, tile.y1], np.float32)
-        found.append((tile, (boxes + corner, scores)))
-    boxes, scores = look(overview)
-    enlarged = np.tile(np.array([width, height]) / overview.shape[1::-1], 2)
-    large = (boxes * enlarged).astype(np.float32), scores
+        seen = look(image[tile.y1 : tile.y2, tile.x1 : tile.x2])
+        found.append((tile, shift(seen, tile.x1, tile.y1)))
+    large = rescale(look(overview), width / overview.shape[1], height / overview.shape[0])
     return merge(found, large, side - step, nms_iou)
 
 
@@ -148,32 +143,22 @@ def merge(
         nms_iou: two boxes of a greater IoU are one face.
 
     Returns:
-        Boxes and scores before non-maximum suppression.
+        What is found, before non-maximum suppression.
     """
     whole, parts = [], []
     for tile, found in tiles:
-        counts, cut = belong(found[0], tile, overlap), are_cut(found[0], tile)
-        whole.append(_select(found, counts & ~cut))
-        parts.append(_select(found, counts & cut))
-    sure, cut_off = _pool(whole), _pool(parts)
-    large = _select(overview, longer_side(overview[0]) > overlap / 2)
-    large = _select(large, nms(*large, nms_iou))
+        counts, cut = belong(found.boxes, tile, overlap), are_cut(found.boxes, tile)
+        whole.append(select(found, counts & ~cut))
+        parts.append(select(found, counts & cut))
+    sure, cut_off = pool(whole), pool(parts)
+    large = select(overview, longer_side(overview.boxes) > overlap / 2)
+    large = select(large, nms(large.boxes, large.scores, nms_iou))
     # One by one: all pairs of a crowd would not fit into the memory.
-    new = [not (iou(box[None], sure[0]) > nms_iou).any() for box in large[0]]
-    sure = _pool([sure, _select(large, np.array(new, np.bool_))])
-    cut_off = _select(cut_off, nms(*cut_off, nms_iou))
+    new = [not (iou(box[None], sure.boxes) > nms_iou).any() for box in large.boxes]
+    sure = pool([sure, select(large, np.array(new, np.bool_))])
+    cut_off = select(cut_off, nms(cut_off.boxes, cut_off.scores, nms_iou))
     alone = [
-        not (intersection(box[None], sure[0]) > COVERED * area(box[None])).any()
-        for box in cut_off[0]
+        not (intersection(box[None], sure.boxes) > COVERED * area(box[None])).any()
+        for box in cut_off.boxes
     ]
-    return _pool([sure, _select(cut_off, np.array(alone, np.bool_))])
-
-
-def _select(found: Detections, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> Detections:
-    """Those that a mask or positions choose."""
-    return found[0][chosen], found[1][chosen]
-
-
-def _pool(found: Sequence[Detections]) -> Detections:
-    """All of them, in their order."""
-    return np.concatenate([one[0] for one in found]), np.concatenate([one[1] for one in found])
+    return pool([sure, select(cut_off, np.array(alone, np.bool_))])

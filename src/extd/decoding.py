@@ -1,0 +1,88 @@
+"""Boxes and landmarks from the raw output of EXTD-Lite's head, for likely faces alone."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from extd.detections import Detections
+
+BOX, SCORE, LANDMARKS = slice(0, 4), 4, slice(5, None)
+"""Channels of the raw output."""
+
+
+@dataclass(frozen=True, slots=True)
+class RawHead:
+    """What the metadata of a raw ONNX file tell of its output (`extd.models.export`).
+
+    Attributes:
+        strides: of the levels, finest first, px.
+        sizes: sides of their anchors, px.
+        center_scale: by which an output moves a box or landmark, in sides of the anchor.
+        size_scale: by which an output grows the logarithm of a box's sides.
+    """
+
+    strides: tuple[int, ...]
+    sizes: tuple[float, ...]
+    center_scale: float
+    size_scale: float
+
+
+def read_head(metadata: Mapping[str, str]) -> RawHead:
+    """The head that the metadata of an ONNX file describe.
+
+    Raises:
+        ValueError: they do not.
+    """
+    try:
+        anchors = json.loads(metadata["anchors"])
+        return RawHead(
+            tuple(map(int, anchors["strides"])),
+            tuple(map(float, anchors["sizes"])),
+            float(anchors["center_scale"]),
+            float(anchors["size_scale"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"its metadata do not tell the anchors of a raw output: {error}") from None
+
+
+def decode(
+    raw: NDArray[np.float32], head: RawHead, height: int, width: int, threshold: float
+) -> Detections:
+    """The boxes above a threshold.
+
+    Args:
+        raw: float32 [15, A] of an image of `height` x `width` px: offsets of the box, log odds of
+            a face, offsets of five landmarks.
+        head: of the network.
+        height: of the image, px.
+        width: of the image, px.
+        threshold: least probability of a face, exclusive.
+    """
+    with np.errstate(divide="ignore"):
+        least = np.log(threshold) - math.log1p(-threshold)
+    likely = np.flatnonzero(raw[SCORE] > least)
+    chosen = raw[:, likely]
+    columns = [-(-width // stride) for stride in head.strides]
+    rows = [-(-height // stride) for stride in head.strides]
+    begins = np.cumsum([0, *np.multiply(rows, columns)])
+    level = np.searchsorted(begins, likely, "right") - 1
+    row, column = np.divmod(likely - begins[level], np.array(columns)[level])
+    stride, side = np.array(head.strides)[level], np.array(head.sizes, np.float32)[level]
+    center = (np.stack([column, row], 1) + 0.5) * stride[:, None]
+    offset, growth = chosen[BOX].T[:, :2], chosen[BOX].T[:, 2:]
+    middle = center + offset * (head.center_scale * side)[:, None]
+    with np.errstate(over="ignore"):
+        half = side[:, None] * np.exp(growth * head.size_scale) / 2
+    points = chosen[LANDMARKS].T.reshape(len(likely), -1, 2)
+    points = center[:, None] + points * (head.center_scale * side)[:, None, None]
+    return Detections(
+        np.concatenate([middle - half, middle + half], 1).astype(np.float32),
+        (1 / (1 + np.exp(-chosen[SCORE]))).astype(np.float32),
+        points.astype(np.float32),
+    )
