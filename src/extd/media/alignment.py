@@ -11,6 +11,8 @@ from PIL import Image as PillowImage
 from extd.images import Image
 
 SIDE = 112
+SMALLEST = 1e-6
+"""Least size of a face, in sides of the result."""
 TEMPLATE = np.array(
     [
         (38.2946, 51.6963),
@@ -29,19 +31,15 @@ def similarity(source: NDArray[np.floating], target: NDArray[np.floating]) -> ND
     No mirroring. From Umeyama, 1991, equations 40 to 43; in the plane the turn is a complex number.
 
     Args:
-        source: [N, 2].
+        source: [N, 2], not all in one point.
         target: [N, 2].
 
     Returns:
         [2, 3]: target is about matrix[:, :2] @ source + matrix[:, 2].
 
-    Raises:
-        ValueError: all points of `source` are one.
     """
     a, b = (points.astype(np.float64) @ (1, 1j) for points in (source, target))
     spread = np.sum(np.abs(a - a.mean()) ** 2)
-    if not spread > 0:
-        raise ValueError("landmarks of a face lie in one point; it cannot be aligned")
     turn = np.sum((b - b.mean()) * np.conj(a - a.mean())) / spread
     shift = b.mean() - turn * a.mean()
     return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
@@ -66,6 +64,8 @@ def align(image: Image, landmarks: NDArray[np.floating], size: int = SIDE) -> Im
     matrix = similarity(TEMPLATE * (size / SIDE), landmarks)
     # Corners of pixels are whole numbers, to Pillow as to the landmarks.
     scale = math.hypot(matrix[0, 0], matrix[1, 0])
+    if not scale > SMALLEST:
+        raise ValueError("the landmarks of a face lie in one point; it cannot be aligned")
     whole = PillowImage.fromarray(image)
     factor = max(int(scale), 1)
     if factor > 1:
