@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from extd.catalog import find_weights, load_catalog
 from extd.cpu import has_int8
-from extd.decoding import decode, read_head
+from extd.decoding import decode, read_head, to_patches
 from extd.detections import Detections, select
 from extd.readahead import check_threads
 
@@ -25,8 +25,8 @@ class OnnxModel:
 
     `extd export` writes such files. Either the boxes are decoded: an input `images`, float32
     [N, 3, H, W] of RGB 0 to 255, and the outputs `boxes`, [N, A, 4] in pixels of the input,
-    `scores`, [N, A], and perhaps `landmarks`, [N, A, 5, 2]. Or they are not: an input `images`,
-    uint8 [N, H, W, 3], and an output `raw`, [N, 15, A] (`extd.decoding`).
+    `scores`, [N, A], and perhaps `landmarks`, [N, A, 5, 2]. Or they are not: an input `patches`,
+    uint8 [N, H / 4, W / 4, 48], and an output `raw`, [N, 15, A] (`extd.decoding`).
 
     Attributes:
         name: the model's name, or the file's where it does not tell.
@@ -78,7 +78,8 @@ class OnnxModel:
             )
         inputs = {value.name for value in self._session.get_inputs()}
         outputs = {value.name for value in self._session.get_outputs()}
-        if inputs != {"images"} or not ({"boxes", "scores"} <= outputs or outputs == {"raw"}):
+        raw = inputs == {"patches"} and outputs == {"raw"}
+        if not raw and (inputs != {"images"} or not {"boxes", "scores"} <= outputs):
             raise ValueError(
                 f"{self.path} has inputs {sorted(inputs)} and outputs {sorted(outputs)}; expected "
                 "images, boxes and scores, as extd export writes them"
@@ -86,7 +87,7 @@ class OnnxModel:
         notes: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         self.metadata = {key.removeprefix("extd."): notes[key] for key in sorted(notes)}
         try:
-            self._head = read_head(self.metadata) if outputs == {"raw"} else None
+            self._head = read_head(self.metadata) if raw else None
         except ValueError as error:
             raise ValueError(f"{self.path}: {error}") from error
         self.landmarks = self._head is not None or "landmarks" in outputs
@@ -146,7 +147,7 @@ class OnnxModel:
             names = ["boxes", "scores"] + ["landmarks"] * self.landmarks
             batches = zip(*self._compute(names, planes, width, height), strict=True)
             return [_likely(*outputs, threshold=threshold) for outputs in batches]
-        (raw,) = self._compute(["raw"], np.ascontiguousarray(images), width, height)
+        (raw,) = self._compute(["raw"], to_patches(images), width, height)
         return [decode(one, self._head, height, width, threshold) for one in raw]
 
     def _compute(
@@ -154,7 +155,8 @@ class OnnxModel:
     ) -> list[NDArray[np.float32]]:
         """Those outputs of the session."""
         try:
-            computed: list[NDArray[np.float32]] = self._session.run(outputs, {"images": images})
+            name = self._session.get_inputs()[0].name
+            computed: list[NDArray[np.float32]] = self._session.run(outputs, {name: images})
         except Exception as error:  # ONNX Runtime's own errors have no common class
             raise ValueError(f"{self.name} cannot run on {width} x {height} px: {error}") from error
         return computed

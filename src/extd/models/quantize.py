@@ -22,6 +22,7 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
+from extd.decoding import to_patches
 from extd.files import atomic_write
 from extd.models.lite import GREY
 
@@ -39,7 +40,7 @@ class Calibration(CalibrationDataReader):  # type: ignore[misc]
     def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
         """The next image as a batch, or None."""
         image = next(self.images, None)
-        return None if image is None else {"images": np.ascontiguousarray(image[None])}
+        return None if image is None else {"patches": to_patches(image[None])}
 
 
 def quantize(source: Path, target: Path, images: Iterable[NDArray[np.uint8]]) -> None:
