@@ -99,8 +99,8 @@ def test_everything_wrong_is_named(faces: Path, capsys: Captured) -> None:
         "faces/a.png: listed before",
         "faces/same.png: the same pixels as faces/b.png",
         "faces/a.png: [10, 10, 10, 50], face 1: 0 x 40 px",
-        "faces/a.png: [400, 10, 410, 20], face 1: 90 px beyond the right of 320 x 240 px",
-        "faces/a.png: [300, 10, 330, 20], face 2: 10 px beyond the right of 320 x 240 px",
+        "faces/a.png: [400, 10, 410, 20], face 1 in 320 x 240 px",
+        "faces/a.png: [300, 10, 330, 20], face 2 in 320 x 240 px",
         "faces/a.png: [5, 5, 9, 9], face 4 is face 3 again",
     ]
     assert len(named) == len(expected)
@@ -235,12 +235,12 @@ def test_a_check_replaces_no_file_of_the_set(capsys: Captured) -> None:
     name("contact_sheet.jpg")
     Path("link").symlink_to("set")
     for out in ("set", "link"):
-        message = f"{out}/contact_sheet.jpg would replace a file of the dataset, set/contact"
+        message = f"{out} is among the images of the dataset, in set; give a folder elsewhere"
         fails(f"check set --out {out}", 2, message, capsys)
     assert not Path("set/findings.csv").exists()
-    assert main(["data", "check", "set", "--out", "set", "--labels-only"]) == 0
     assert Path("set/contact_sheet.jpg").read_bytes() == mine
-    table = "image,x1,y1,x2,y2\na.jpg,,,,\n"
+    table = "image,x1,y1,x2,y2\nelsewhere/a.jpg,,,,\n"
+    draw("set/elsewhere/a.jpg")
     Path("set/findings.csv").write_text(table)
     fails("check set/findings.csv --out set --labels-only", 2, "set/findings.csv would", capsys)
     assert Path("set/findings.csv").read_text() == table
@@ -251,12 +251,11 @@ def test_a_check_adds_no_image_to_the_set(capsys: Captured) -> None:
     draw("flat/a.jpg")
     Path("flat/a.txt").write_text("0 0.5 0.5 0.2 0.2\n")
     for out in ("flat", "flat/look"):
-        message = f"{out}/contact_sheet.jpg would become an image"
-        fails(f"check flat --out {out}", 2, message, capsys)
+        fails(f"check flat --out {out}", 2, f"{out} is among the images", capsys)
     assert main(["data", "convert", "flat", "--to", "yolo", "--out", "tree"]) == 0
     assert main(["data", "check", "tree", "--out", "tree/look"]) == 0
-    fails("check tree --out tree/images/look", 2, "as all in tree/images are", capsys)
-    fails("check tree --images flat --out flat/look", 2, "as all in flat are", capsys)
+    fails("check tree --out tree/images/look", 2, "in tree/images; give", capsys)
+    fails("check tree --images flat --out flat/look", 2, "in flat; give", capsys)
     assert len(read_dataset(Path("flat"))) == len(read_dataset(Path("tree"))) == 1
 
 
@@ -269,8 +268,9 @@ def test_names_that_are_not_utf8_are_kept_or_refused(
     assert main(["data", "check", "set", "--out", "look"]) == 1
     assert b"  set/caf\xe9.jpg: no such file" in capsysbinary.readouterr().out
     assert b"missing image,set/caf\xe9.jpg," in Path("look/findings.csv").read_bytes()
+    draw(f"set/{RAW}")
     assert main(["data", "convert", "set", "--to", "voc", "--out", "voc"]) == 1
-    message = b"error: the name or source of set/caf\xe9.jpg is not UTF-8, which Pascal VOC needs"
+    message = b"error: the name or source of caf\xe9.jpg is not UTF-8, which Pascal VOC needs"
     assert capsysbinary.readouterr().err.startswith(message)
     assert not Path("voc").exists()
 

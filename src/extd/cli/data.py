@@ -90,9 +90,9 @@ def check(
         seed: Which they are.
         threads: How many images are decoded at once.
     """
-    from extd.data.check import Kind, check_files, check_labels, summarize, summarize_sources
-    from extd.data.contact_sheet import MOST_SAMPLES
-    from extd.data.datasets import check_new_files
+    from extd.data import check as checks
+    from extd.data.contact_sheet import MOST_SAMPLES, draw_contact_sheet
+    from extd.media.writers import write_picture
 
     if not 1 <= samples <= MOST_SAMPLES:
         raise UsageError(f"--samples is {samples}; give 1 or more, up to {MOST_SAMPLES}")
@@ -101,47 +101,31 @@ def check(
     with usage():
         check_threads(threads, "--threads")
     labeled = read(path, layout, images)
-    table = None if out is None else out / "findings.csv"
-    sheet = None if out is None or labels_only else out / "contact_sheet.jpg"
-    with usage():
-        files = [file for file in (table, sheet) if file is not None]
-        check_new_files(files, labeled, path, layout, images)
+    if out is not None:
+        with usage():
+            checks.check_output(out, path, labeled)
     console = Console()
-    for line in describe(str(path), summarize(labeled), summarize_sources(labeled)):
+    for line in describe(str(path), checks.summarize(labeled), checks.summarize_sources(labeled)):
         print_line(console, line)
-    findings = list(check_labels(labeled))
+    findings = list(checks.check_labels(labeled))
     if not labels_only:
         with progress_bar("decoding", hidden=False) as bar:
-            results = bar.track(check_files(labeled, threads), total=len(labeled))
+            results = bar.track(checks.check_files(labeled, threads), total=len(labeled))
             # That tells why a size is unknown.
-            findings = [one for one in findings if one.kind != Kind.NO_SIZE]
+            findings = [one for one in findings if one.kind != checks.Kind.NO_SIZE]
             findings += chain.from_iterable(results)
-    for line in list_findings(findings, table):
+    for line in list_findings(findings, out):
         print_line(console, line)
-    if sum(one.kind == Kind.MISSING for one in findings) == len(labeled):
+    if sum(one.kind == checks.Kind.MISSING for one in findings) == len(labeled):
         print_line(console, "no image was found: give --images, their folder\n")
-    write_results(labeled, findings, table, sheet, (samples, seed))
-    for file in files:
-        print_line(console, f"written: {file}")
+    if out is not None:
+        checks.write_findings(out / checks.FINDINGS, findings)
+        print_line(console, f"written: {out / checks.FINDINGS}")
+        if not labels_only:
+            sheet = draw_contact_sheet(labeled, findings, samples, seed)
+            write_picture(out / "contact_sheet.jpg", sheet)
+            print_line(console, f"written: {out / 'contact_sheet.jpg'}")
     return 1 if findings else 0
-
-
-def write_results(
-    labeled: Sequence[Sample],
-    findings: Sequence[Finding],
-    table: Path | None,
-    sheet: Path | None,
-    shown: tuple[int, int],
-) -> None:
-    """Write the table of findings and the contact sheet, of so many samples by a seed."""
-    from extd.data.check import write_findings
-    from extd.data.contact_sheet import draw_contact_sheet
-    from extd.media.writers import write_picture
-
-    if table is not None:
-        write_findings(table, findings)
-    if sheet is not None:
-        write_picture(sheet, draw_contact_sheet(labeled, findings, *shown))
 
 
 def describe(name: str, whole: Summary, sources: Sequence[Summary]) -> list[str]:
@@ -170,19 +154,19 @@ def describe(name: str, whole: Summary, sources: Sequence[Summary]) -> list[str]
     return lines
 
 
-def list_findings(findings: Sequence[Finding], table: Path | None) -> list[str]:
-    """Every finding below its kind; only the first of a kind where the file `table` has all."""
-    from extd.data.check import Kind
+def list_findings(findings: Sequence[Finding], out: Path | None) -> list[str]:
+    """Every finding below its kind; only the first of a kind where a file in `out` has all."""
+    from extd.data.check import FINDINGS, Kind
 
     lines = ["", "nothing is wrong" if not findings else count(len(findings), "finding")]
     for kind in Kind:
         own = [finding for finding in findings if finding.kind == kind]
         if not own:
             continue
-        shown = own if table is None else own[:LISTED]
+        shown = own if out is None else own[:LISTED]
         lines += ["", f"{kind}: {len(own):,}", *(f"  {finding}" for finding in shown)]
-        if len(own) > len(shown):
-            lines.append(f"  and {len(own) - len(shown):,} more, in {table}")
+        if out is not None and len(own) > len(shown):
+            lines.append(f"  and {len(own) - len(shown):,} more, in {out / FINDINGS}")
     return [*lines, ""]
 
 

@@ -16,12 +16,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from extd.boxes import Boxes, area
+from extd.boxes import area
 from extd.data.entries import write_text
 from extd.data.sample import Sample
+from extd.files import real_path
 from extd.images import read_image
 from extd.readahead import cores, read_ahead
 
+FINDINGS = "findings.csv"
+"""Name of the file of findings."""
 EDGES = (4, 8, 16, 32, 64, 128, 256, 512)
 """Edges of the bins of face size, the square root of the area in px."""
 SIZE_BINS = (
@@ -140,35 +143,41 @@ def _check_boxes(sample: Sample) -> Iterator[Finding]:
     # Nothing lies beyond a size that is unknown.
     width, height = sample.width or np.inf, sample.height or np.inf
     first: dict[tuple[float, ...], str] = {}
-    for name, box, beyond in zip(names, boxes.tolist(), _beyond(boxes, width, height), strict=True):
+    for name, box in zip(names, boxes.tolist(), strict=True):
         x1, y1, x2, y2 = box
         # Written so that NaN fails too.
         if not (x2 > x1 and y2 > y1):
             sides = f"{_plain(x2 - x1)} x {_plain(y2 - y1)} px"
             yield Finding(Kind.NO_AREA, sample.path, (x1, y1, x2, y2), f"{name}: {sides}")
-        elif beyond:
+        elif max(-x1, -y1, x2 - width, y2 - height) > ROUNDING:
             outside = x1 >= width or y1 >= height or x2 <= 0 or y2 <= 0
             kind = Kind.OUTSIDE if outside else Kind.PARTLY_OUTSIDE
-            size = f"of {sample.width} x {sample.height} px"
-            yield Finding(kind, sample.path, (x1, y1, x2, y2), f"{name}: {beyond} {size}")
+            detail = f"{name} in {sample.width} x {sample.height} px"
+            yield Finding(kind, sample.path, (x1, y1, x2, y2), detail)
         if (same := first.setdefault(tuple(box), name)) != name:
             detail = f"{name} is {same} again"
             yield Finding(Kind.SAME_BOX, sample.path, (x1, y1, x2, y2), detail)
 
 
-def _beyond(boxes: Boxes, width: float, height: float) -> list[str]:
-    """For each box [N, 4] how far it goes beyond which edges, or an empty text."""
-    size = np.array([width, height], np.float32)
-    excess = np.concatenate([-boxes[:, :2], boxes[:, 2:] - size], axis=1)
-    edges = ("the left", "the top", "the right", "the bottom")
-    return [
-        ", ".join(
-            f"{_plain(far)} px beyond {edge}"
-            for far, edge in zip(row, edges, strict=True)
-            if far > ROUNDING
-        )
-        for row in excess.tolist()
-    ]
+def check_output(out: Path, path: Path, samples: Iterable[Sample]) -> None:
+    """Refuse a folder for findings if they would become images of the set or replace its labels.
+
+    Args:
+        out: the folder for `FINDINGS` and images.
+        path: the label file or folder of the set.
+        samples: the set.
+
+    Raises:
+        ValueError: the message names the folder.
+    """
+    target = real_path(out)
+    for folder in {sample.path.parent for sample in samples}:
+        if real_path(folder) in {target, *target.parents}:
+            raise ValueError(
+                f"{out} is among the images of the dataset, in {folder}; give a folder elsewhere"
+            )
+    if real_path(path) == target / FINDINGS:
+        raise ValueError(f"{out / FINDINGS} would replace the labels; give another folder")
 
 
 def check_files(samples: Iterable[Sample], threads: int = 0) -> Iterator[list[Finding]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from os.path import commonpath
 from pathlib import Path
@@ -17,8 +17,8 @@ from extd.data.jsonl import read_jsonl, write_jsonl
 from extd.data.sample import Progress, Sample
 from extd.data.voc import find_voc, place_voc, read_voc, write_voc
 from extd.data.wider import find_wider, place_wider, read_wider, write_wider
-from extd.data.yolo import find_yolo, place_yolo, read_yolo, write_yolo, yolo_images
-from extd.files import SUFFIXES, atomic_folder, real_path
+from extd.data.yolo import find_yolo, place_yolo, read_yolo, write_yolo
+from extd.files import atomic_folder
 from extd.images import stored_size
 
 
@@ -40,10 +40,8 @@ class Format:
         write: writes samples to a file, or to a folder that has the images in their places.
         place: where an image goes in such a folder, from its name below the images' common folder.
         suffix: of the label file; empty where the format is a folder that holds the images.
-        regions, sources, landmarks, decimals, raw_names: whether it holds ignored regions,
-            sources, landmarks, fractions of a pixel, and names that are not UTF-8.
-        searched: the folder whose images all belong to the set, whatever the labels name; takes
-            what `read` takes.
+        regions, sources, landmarks, decimals: whether it holds ignored regions, sources,
+            landmarks, and fractions of a pixel.
     """
 
     name: str
@@ -58,8 +56,6 @@ class Format:
     sources: bool = True
     landmarks: bool = False
     decimals: bool = True
-    raw_names: bool = True
-    searched: Callable[[Path, Path | None], Path] | None = None
 
 
 _ALL = (
@@ -103,7 +99,6 @@ _ALL = (
         place_yolo,
         regions=False,
         sources=False,
-        searched=yolo_images,
     ),
     Format(
         "voc",
@@ -113,7 +108,6 @@ _ALL = (
         read_voc,
         write_voc,
         place_voc,
-        raw_names=False,
     ),
     Format(
         "csv",
@@ -199,42 +193,6 @@ def _find(path: Path, name: str | None) -> tuple[Format, Path]:
     return found[0]
 
 
-def check_new_files(
-    files: Iterable[Path],
-    samples: Iterable[Sample],
-    path: Path,
-    format: str | None = None,  # noqa: A002
-    images: Path | None = None,
-) -> None:
-    """Refuse to write files that would replace one of a dataset, or become images of it.
-
-    Args:
-        files: what is to be written.
-        samples: the set.
-        path: where the set is.
-        format: as `read_dataset` got it.
-        images: likewise.
-
-    Raises:
-        ValueError: the message names the file.
-    """
-    chosen, labels = _find(path, format)
-    targets = {real_path(file): file for file in files}
-    for own in (labels, *(sample.path for sample in samples)):
-        if (file := targets.get(real_path(own))) is not None:
-            raise ValueError(
-                f"{file} would replace a file of the dataset, {own}; give another folder"
-            )
-    if chosen.searched is not None:
-        folder = chosen.searched(labels, images)
-        for target, file in targets.items():
-            if real_path(folder) in target.parents and file.suffix.lower() in SUFFIXES:
-                raise ValueError(
-                    f"{file} would become an image of the dataset, as all in {folder} are; "
-                    "give a folder elsewhere"
-                )
-
-
 def write_dataset(
     samples: Sequence[Sample],
     out: Path,
@@ -265,7 +223,12 @@ def write_dataset(
         FileNotFoundError: an image that is to be linked or copied is missing.
     """
     chosen = find_format(format)
-    _check_writable(samples, chosen)
+    for sample in samples:
+        if not (sample.width > 0 and sample.height > 0):
+            raise ValueError(
+                f"the size of {sample.path} is unknown, for it cannot be read; repair it, or "
+                "remove it from the labels"
+            )
     if not chosen.suffix:
         with atomic_folder(out) as partial:
             chosen.write(_place(samples, partial, chosen, copy, progress), partial)
@@ -284,21 +247,6 @@ def write_dataset(
     else:
         chosen.write(samples, out)
     return _losses(samples, chosen)
-
-
-def _check_writable(samples: Sequence[Sample], chosen: Format) -> None:
-    for sample in samples:
-        if not (sample.width > 0 and sample.height > 0):
-            raise ValueError(
-                f"the size of {sample.path} is unknown, for it cannot be read; repair it, or "
-                "remove it from the labels"
-            )
-        words = f"{sample.path.name}{sample.source}"
-        if not chosen.raw_names and words != words.encode(errors="ignore").decode():
-            raise ValueError(
-                f"the name or source of {sample.path} is not UTF-8, which {chosen.title} needs; "
-                "change it, in the labels too"
-            )
 
 
 def _place(

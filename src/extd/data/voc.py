@@ -112,6 +112,9 @@ def write_voc(samples: Sequence[Sample], folder: Path) -> None:
     """Write XML files for images that are in their place in `folder`, and a list of them.
 
     Numbers have decimals where the boxes do: they are exact to a billionth of a pixel.
+
+    Raises:
+        ValueError: a name or source is not UTF-8, which XML needs.
     """
     annotations, lists = folder / ANNOTATIONS, folder / "ImageSets" / "Main"
     for parent in (annotations, lists):
@@ -126,6 +129,12 @@ def write_voc(samples: Sequence[Sample], folder: Path) -> None:
 
 
 def _element(sample: Sample) -> ElementTree.Element:
+    text = f"{sample.path.name}{sample.source}"
+    if text != text.encode(errors="ignore").decode():
+        raise ValueError(
+            f"the name or source of {sample.path.name} is not UTF-8, which Pascal VOC needs; "
+            "change it, in the labels too"
+        )
     root = ElementTree.Element("annotation")
     _add(root, "folder", IMAGES)
     _add(root, "filename", sample.path.name)

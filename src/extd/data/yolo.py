@@ -71,14 +71,6 @@ def _counterpart(path: Path, own: str, other: str) -> Path:
     return path
 
 
-def yolo_images(folder: Path, images: Path | None = None) -> Path:
-    """The folder of the images; all in it and below belong to the set, labeled or not."""
-    if images is not None:
-        return images
-    beside = _counterpart(folder, LABELS, IMAGES)
-    return beside if beside.is_dir() else folder
-
-
 def read_yolo(
     folder: Path, images: Path | None = None, progress: Progress | None = None
 ) -> list[Sample]:
@@ -90,7 +82,9 @@ def read_yolo(
     Raises:
         ValueError: a line is malformed, no class is that of faces, or no image can be read.
     """
-    images = yolo_images(folder, images)
+    if images is None:
+        beside = _counterpart(folder, LABELS, IMAGES)
+        images = beside if beside.is_dir() else folder
     names = {
         file.relative_to(images)
         for file in images.rglob("*")
