@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -22,7 +23,7 @@ COMMANDS = {
 }
 
 
-def entry(name: str, *boxes: list[float], **more: object) -> dict[str, object]:
+def entry(name: str, *boxes: Sequence[float], **more: object) -> dict[str, object]:
     return {"image": name, "width": 320, "height": 240, "boxes": boxes, "ignore": [], **more}
 
 

@@ -154,7 +154,10 @@ def test_sources_are_counted_apart() -> None:
     ]
     summaries = summarize_sources(images)
     assert [(one.source, one.images, one.faces) for one in summaries] == [("y", 2, 3), ("x", 1, 1)]
-    assert sum(one.sizes for one in summaries).tolist() == summarize(images).sizes.tolist()
+    assert (
+        np.sum([one.sizes for one in summaries], axis=0).tolist()
+        == summarize(images).sizes.tolist()
+    )
 
 
 def test_the_table_of_findings_holds_them_all(tmp_path: Path) -> None:

@@ -54,10 +54,10 @@ def assert_same(found: Sequence[Sample], given: Sequence[Sample], name: str) -> 
     for key, sample in one.items():
         same = other[key]
         assert (sample.width, sample.height) == (same.width, same.height)
-        kwargs = {"rtol": 2e-7 if PRECISION[name] else 0, "atol": PRECISION[name]}
-        np.testing.assert_allclose(sample.boxes, same.boxes, **kwargs)
+        rtol, atol = (2e-7 if PRECISION[name] else 0), PRECISION[name]
+        np.testing.assert_allclose(sample.boxes, same.boxes, rtol, atol)
         regions = same.ignore if FORMATS[name].regions else NONE
-        np.testing.assert_allclose(sample.ignore, regions, **kwargs)
+        np.testing.assert_allclose(sample.ignore, regions, rtol, atol)
         if FORMATS[name].sources:
             assert sample.source == same.source
 
@@ -210,6 +210,7 @@ def test_what_a_format_cannot_hold_is_told(samples: list[Sample], tmp_path: Path
     }
     assert write_dataset(samples[:2], tmp_path / "all", "yolo") == []
     back = read_dataset(target(tmp_path / "jsonl", "jsonl"))[-1]
+    assert back.landmarks is not None
     assert np.array_equal(back.landmarks, points)
 
 

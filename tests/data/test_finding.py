@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,7 @@ YOLO = {"images/a.jpg": (9, 9), "images/deep/b.jpg": (9, 9), "labels/deep/b.txt"
 COCO = {"annotations/instances_train.json": "{}", "annotations/captions_train.json": "{}"}
 
 # Format, files, path, and what it means: None, or an error after "!".
-FOUND: list[tuple[str, dict[str, object], str, str | None]] = [
+FOUND: list[tuple[str, Mapping[str, object], str, str | None]] = [
     ("jsonl", {}, ".", None),
     ("jsonl", {"labels.jsonl": ""}, ".", "labels.jsonl"),
     ("jsonl", {"other.JSONL": ""}, "other.JSONL", "other.JSONL"),
@@ -74,7 +73,7 @@ FOUND: list[tuple[str, dict[str, object], str, str | None]] = [
 
 @pytest.mark.parametrize(("name", "files", "path", "expected"), FOUND)
 def test_a_path_means_a_label_file(
-    name: str, files: dict[str, object], path: str, expected: str | None, write: Write
+    name: str, files: Mapping[str, object], path: str, expected: str | None, write: Write
 ) -> None:
     root = write(files)
     find = FORMATS[name].find
@@ -109,7 +108,7 @@ NOWHERE = [
 
 @pytest.mark.parametrize(("name", "files", "path", "message"), NOWHERE)
 def test_images_that_are_nowhere_are_named(
-    name: str, files: dict[str, object], path: str, message: str, write: Write
+    name: str, files: Mapping[str, object], path: str, message: str, write: Write
 ) -> None:
     root = write(files)
     with pytest.raises(FileNotFoundError, match=message):
@@ -154,7 +153,7 @@ def test_what_is_not_recognized_says_what_was_looked_for(write: Write) -> None:
         read_wider(root / "faces.txt")
 
 
-def column(values: list[object]) -> np.ndarray:
+def column(values: Sequence[object]) -> np.ndarray:
     """A MATLAB cell array of one column."""
     array = np.empty((len(values), 1), object)
     array[:, 0] = values
@@ -165,10 +164,9 @@ def test_wider_lists_of_matlab_are_read(write: Write, monkeypatch: pytest.Monkey
     faces = [np.array([[10, 20, 30, 40], [50, 20, 5, 4]]), np.zeros((1, 4), np.int32)]
     marks = [np.array([[0], [1]]), np.zeros((1, 1))]
     content = {"event_list": column(["0--Parade"]), "file_list": column([column(["a", "empty"])])}
-    stream = io.BytesIO()
-    savemat(stream, content)
-    path = write({f"{LISTS}val.mat": stream.getvalue(), "WIDER_val/images/0--Parade/a.jpg": (9, 7)})
-    path /= f"{LISTS}val.mat"
+    root = write({f"{LISTS}val.mat": "", "WIDER_val/images/0--Parade/a.jpg": (9, 7)})
+    path = root / f"{LISTS}val.mat"
+    savemat(path, content)
     with pytest.raises(ValueError, match=r"val\.mat is not WIDER FACE's: .*'face_bbx_list'"):
         read_dataset(path)
     content |= {"face_bbx_list": column([column(faces)])}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ def shown(sample: Sample, root: Path) -> tuple[object, ...]:
 
 
 # Format, files, samples: path, width, height, boxes, ignored regions.
-READ: dict[str, tuple[str, dict[str, object], list[tuple[object, ...]]]] = {
+READ: dict[str, tuple[str, Mapping[str, object], Sequence[tuple[object, ...]]]] = {
     "a line is a sample, other keys are skipped": (
         "jsonl",
         {"labels.jsonl": f"{line(boxes=[])}\n\n{line(ignore=[[5, 5, 9, 9]], scale=0.5)}"},
@@ -212,8 +212,8 @@ READ: dict[str, tuple[str, dict[str, object], list[tuple[object, ...]]]] = {
 def test_files_are_read(case: str, write: Write) -> None:
     name, files, expected = READ[case]
     root = write(files)
-    assert [shown(one, root) for one in read_dataset(root, name)] == expected
-    assert [shown(one, root) for one in read_dataset(root)] == expected
+    assert [shown(one, root) for one in read_dataset(root, name)] == list(expected)
+    assert [shown(one, root) for one in read_dataset(root)] == list(expected)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ from extd.measure.predictions import read_prediction
 
 NONE = np.empty((0, 4), np.float32)
 BOXES = np.array([[216.8, 174.8, 227.2, 188.2], [-16, 12, 16, 12]], np.float32)
-FACES = Faces([[1, 2, 30.126, 40], [5, 5, 9, 9]], [0.98766, 0.5], 64, 48)
+FACES = Faces(np.array([[1, 2, 30.126, 40], [5, 5, 9, 9]]), [0.98766, 0.5], 64, 48)
 
 pixels = st.floats(-1e6, 1e6, width=32)
 some_boxes = st.integers(0, 4).flatmap(lambda n: arrays(np.float32, (n, 4), elements=pixels))
