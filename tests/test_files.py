@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from extd.files import atomic_write
+from extd.files import atomic_folder, atomic_write
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
@@ -64,3 +64,29 @@ def test_a_full_disk_keeps_what_was_there(tmp_path: Path) -> None:
     assert caught.value.errno == errno.EFBIG
     assert target.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("empty")
+
+    def stop(name: str) -> None:
+        with atomic_folder(tmp_path / name) as partial:
+            (partial / "a").write_text("a")
+            raise RuntimeError
+
+    for name in ("new/deep", "link"):
+        with pytest.raises(RuntimeError):
+            stop(name)
+        assert not (tmp_path / name / "a").exists()
+        with atomic_folder(tmp_path / name) as partial:
+            (partial / "a").write_text("a")
+            assert not (tmp_path / name / "a").exists()
+        assert [path.name for path in (tmp_path / name).iterdir()] == ["a"]
+    with (
+        pytest.raises(FileExistsError, match="link is not empty"),
+        atomic_folder(tmp_path / "link"),
+    ):
+        pass
+    assert (tmp_path / "link").is_symlink()
+    assert not list(tmp_path.rglob("*.partial"))

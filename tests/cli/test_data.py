@@ -1,11 +1,9 @@
 from __future__ import annotations
 
 import json
-import threading
-import zipfile
-from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -13,7 +11,8 @@ import numpy as np
 import pytest
 
 from extd.cli.app import main
-from extd.data.datasets import FORMATS
+from extd.data.contact_sheet import MOST_SAMPLES
+from extd.data.datasets import FORMATS, read_dataset
 from extd.images import read_image
 
 Captured = pytest.CaptureFixture[str]
@@ -21,20 +20,16 @@ Captured = pytest.CaptureFixture[str]
 COMMANDS = {
     "check": "PATH --format --images --out --labels-only --samples --seed --threads",
     "convert": "PATH --to --out --from --images --copy",
-    "pack": "PATH --out --parts --max-mib --format --images --encoding --quality --smallest-face "
-    "--longest --threads",
-    "unpack": "PARTS --out",
-    "widerface": "--root --only --mirror",
 }
 
 
-def entry(name: str, *boxes: list[float], **more: object) -> dict[str, object]:
+def entry(name: str, *boxes: Sequence[float], **more: object) -> dict[str, object]:
     return {"image": name, "width": 320, "height": 240, "boxes": boxes, "ignore": [], **more}
 
 
 @pytest.fixture
 def faces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A data set of three sound pictures, `faces/labels.jsonl`, in the working directory."""
+    """A dataset of three sound images, `faces/labels.jsonl`, in the working directory."""
     monkeypatch.chdir(tmp_path)
     entries = [
         entry("a.png", [10, 10, 40, 50], [100, 100, 105, 106], source="street"),
@@ -73,7 +68,7 @@ def test_a_sound_set_is_described(faces: Path, capsys: Captured) -> None:
     assert err == ""
     lines = out.splitlines()
     assert lines[0] == (
-        "faces/labels.jsonl: 3 pictures, 1 of them without faces; 3 faces, 1 ignored region"
+        "faces/labels.jsonl: 3 images, 1 of them without faces; 3 faces, 1 ignored region"
     )
     cells = [line.split() for line in lines]
     assert ["4-8", "1", "#" * 40] in cells
@@ -84,7 +79,7 @@ def test_a_sound_set_is_described(faces: Path, capsys: Captured) -> None:
 
 
 def test_everything_wrong_is_named(faces: Path, capsys: Captured) -> None:
-    Path("faces/broken.png").write_text("no picture")
+    Path("faces/broken.png").write_text("no image")
     Path("faces/same.png").write_bytes(Path("faces/b.png").read_bytes())
     label(
         entry("a.png", [10, 10, 10, 50], [300, 10, 330, 20], [5, 5, 9, 9], [5, 5, 9, 9]),
@@ -100,13 +95,13 @@ def test_everything_wrong_is_named(faces: Path, capsys: Captured) -> None:
     expected = [
         "faces/missing.png: no such file",
         "faces/broken.png: is broken or no picture",
-        "faces/b.png: 320 x 240 px, but labelled 300 x 240",
-        "faces/same.png: 320 x 240 px, but labelled 300 x 240",
+        "faces/b.png: 320 x 240 px, but labeled 300 x 240",
+        "faces/same.png: 320 x 240 px, but labeled 300 x 240",
         "faces/a.png: listed before",
         "faces/same.png: the same pixels as faces/b.png",
         "faces/a.png: [10, 10, 10, 50], face 1: 0 x 40 px",
-        "faces/a.png: [400, 10, 410, 20], face 1: 90 px beyond the right of 320 x 240 px",
-        "faces/a.png: [300, 10, 330, 20], face 2: 10 px beyond the right of 320 x 240 px",
+        "faces/a.png: [400, 10, 410, 20], face 1 in 320 x 240 px",
+        "faces/a.png: [300, 10, 330, 20], face 2 in 320 x 240 px",
         "faces/a.png: [5, 5, 9, 9], face 4 is face 3 again",
     ]
     assert len(named) == len(expected)
@@ -115,19 +110,19 @@ def test_everything_wrong_is_named(faces: Path, capsys: Captured) -> None:
     assert "10 findings" in out.splitlines()
 
 
-def test_labels_only_opens_no_picture(faces: Path, capsys: Captured) -> None:
+def test_labels_only_opens_no_image(faces: Path, capsys: Captured) -> None:
     label(entry("missing.png", [10, 10, 40, 50]))
     assert main(["data", "check", str(faces), "--labels-only", "--out", "look"]) == 0
     assert "nothing is wrong" in capsys.readouterr().out
-    assert sorted(path.name for path in Path("look").iterdir()) == ["findings.csv", "sizes.png"]
+    assert sorted(path.name for path in Path("look").iterdir()) == ["findings.csv"]
 
 
-def test_a_wrong_folder_of_pictures_is_hinted_at(faces: Path, capsys: Captured) -> None:
+def test_a_wrong_folder_of_images_is_hinted_at(faces: Path, capsys: Captured) -> None:
     Path("elsewhere").mkdir()
     assert main(["data", "check", str(faces), "--images", "elsewhere"]) == 1
     out = capsys.readouterr().out
-    assert "missing picture: 3" in out
-    assert "no picture is there: give --images" in out
+    assert "missing image: 3" in out
+    assert "no image was found: give --images" in out
     assert main(["data", "check", str(faces), "--images", "faces"]) == 0
     assert "--images" not in capsys.readouterr().out
 
@@ -141,43 +136,9 @@ def test_what_the_terminal_leaves_out_is_in_the_file(faces: Path, capsys: Captur
     assert Path("new/look/findings.csv").read_text().count("0 x 2 px") == 14
     assert main(["data", "check", str(faces)]) == 1
     assert capsys.readouterr().out.count("0 x 2 px") == 14
-    for name in ("sizes.png", "sheet.jpg"):
+    for name in ("contact_sheet.jpg",):
         assert f"written: new/look/{name}" in out
         assert read_image(Path("new/look") / name).std() > 5
-
-
-def test_a_set_is_packed_in_parts_and_unpacked(faces: Path, capsys: Captured) -> None:
-    command = ["data", "pack", str(faces), "--parts", "--max-mib", "0.005", "--out", "packed"]
-    assert main(command) == 0
-    out, err = capsys.readouterr()
-    assert err == ""
-    lines = out.splitlines()
-    assert lines[0] == "packed: 3 pictures with 3 faces, 0 shrunk, 0 as they were"
-    parts = sorted(str(path) for path in Path("packed").iterdir())
-    assert [line.split(",")[0] for line in lines if line.startswith("written")] == [
-        f"written: {part}" for part in parts
-    ]
-    assert lines[-1].endswith("extd data unpack packed/part-*.zip --out FOLDER")
-    assert main(["data", "unpack", *parts, "--out", "whole"]) == 0
-    assert capsys.readouterr().out == "whole/labels.jsonl has 3 pictures\n"
-    assert main(["data", "check", "whole/labels.jsonl"]) == 0
-
-
-def test_a_set_is_packed_as_a_folder(faces: Path, capsys: Captured) -> None:
-    command = ["data", "pack", str(faces), "--out", "small", "--encoding", "webp"]
-    assert main([*command, "--smallest-face", "10", "--longest", "100"]) == 0
-    out = capsys.readouterr().out
-    assert "1 shrunk" in out
-    assert "written: small/labels.jsonl" in out
-    assert read_image("small/images/b.webp").shape == (75, 100, 3)
-
-
-def test_a_picture_that_cannot_be_packed_is_named(faces: Path, capsys: Captured) -> None:
-    label(entry("a.png"), entry("missing.png"))
-    assert main(["data", "pack", str(faces), "--out", "small"]) == 1
-    out, err = capsys.readouterr()
-    assert err == "error: there is no file faces/missing.png\n"
-    assert out.startswith("packed: 1 picture with 0 faces")
 
 
 @pytest.mark.parametrize(
@@ -194,91 +155,148 @@ def test_a_picture_that_cannot_be_packed_is_named(faces: Path, capsys: Captured)
 def test_a_set_is_converted(faces: Path, layout: str, out: str, capsys: Captured) -> None:
     assert main(["data", "convert", str(faces), "--to", layout, "--out", out]) == 0
     written, *lost = capsys.readouterr().out.splitlines()
-    assert written == f"written: {out}, 3 pictures with 3 faces"
+    assert written == f"written: {out}, 3 images with 3 faces"
     expected = {"wider": ["sources"], "yolo": ["ignored", "sources"]}.get(layout, [])
     assert len(lost) == len(expected)
     for line, word in zip(lost, expected, strict=True):
         assert line.startswith("lost: ")
         assert word in line
     assert main(["data", "check", out, "--format", layout]) == 0
-    assert "3 pictures, 1 of them without faces; 3 faces" in capsys.readouterr().out
+    assert "3 images, 1 of them without faces; 3 faces" in capsys.readouterr().out
 
 
 def test_every_format_is_named_in_the_help(capsys: Captured) -> None:
-    for command in ("check", "convert", "pack"):
+    for command in ("check", "convert"):
         assert main(["data", command, "--help"]) == 0
         words = set(capsys.readouterr().out.replace(",", " ").replace(".", " ").split())
         assert words >= set(FORMATS), command
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "message"),
-    [
-        (["check", "nowhere"], 1, "nowhere"),
-        (["check", "faces", "--format", "cocoo"], 2, "'cocoo' is no format"),
-        (["check", "faces", "--samples", "0"], 2, "--samples is 0; give 1 or more"),
-        (["check", "faces", "--labels-onl"], 2, "--labels-only"),
-        (["pack", "faces", "--out", "x", "--max-mib", "5"], 2, "give --parts too"),
-        (["pack", "faces", "--out", "x", "--quality", "0"], 2, "quality is 0; give 1 to 100"),
-        (["pack", "faces", "--out", "faces"], 1, "faces is not empty; give a new folder"),
-        (["unpack", "nowhere.zip", "--out", "x"], 1, "there is no archive nowhere.zip"),
-        (["widerface", "--root", "x", "--only", "WIDER_vall"], 2, "did you mean WIDER_val?"),
-        (["widerface", "--root", "x", "--mirror", "ftp://x"], 1, "ftp://x is no address"),
-        (["convert", "faces", "--to", "cocoo", "--out", "x"], 2, "'cocoo' is no format"),
-    ],
-)
-def test_a_wrong_value_is_named(
-    faces: Path, arguments: list[str], code: int, message: str, capsys: Captured
-) -> None:
-    assert main(["data", *arguments]) == code
+RAW = os.fsdecode(b"caf\xe9.jpg")
+"""A name that is not UTF-8."""
+raw_names = pytest.mark.skipif(sys.platform != "linux", reason="names of files are UTF-8")
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dataset of one image, `set/labels.jsonl`, in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    draw("set/a.jpg")
+    name("a.jpg")
+
+
+def draw(path: str) -> bytes:
+    """Writes an image of 64 x 48 px, and gives the bytes of its file."""
+    pixels = np.random.default_rng(len(path)).integers(0, 255, (6, 8, 3), np.uint8)
+    data = cv2.imencode(".jpg", cv2.resize(pixels, (64, 48)))[1].tobytes()
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_bytes(data)
+    return data
+
+
+def name(*names: str) -> None:
+    """Writes `set/labels.jsonl`."""
+    entries = [{"image": name, "width": 64, "height": 48, "boxes": []} for name in names]
+    Path("set/labels.jsonl").write_text("".join(json.dumps(one) + "\n" for one in entries))
+
+
+def fails(arguments: str, code: int, message: str, capsys: Captured) -> None:
+    capsys.readouterr()
+    assert main(["data", *arguments.split()]) == code
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("error: ")
     assert message in err
 
 
-@pytest.fixture
-def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Address of a server on this machine that has an `eval_tools.zip`."""
-    monkeypatch.setenv("no_proxy", "*")
-    folder = tmp_path / "mirror"
-    folder.mkdir()
-    with zipfile.ZipFile(folder / "eval_tools.zip", "w") as bundle:
-        bundle.writestr("eval_tools/wider_eval.m", "% code")
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ("check nowhere", 1, "nowhere"),
+        ("check set --format cocoo", 2, "'cocoo' is not a format"),
+        ("check set --labels-onl", 2, "--labels-only"),
+        ("check set --out new --threads -1", 2, "--threads is -1; give 0 for one a core, or how"),
+        ("check set --out new --threads 1025", 2, "--threads is 1025; give"),
+        ("check set --out new --samples 0", 2, "--samples is 0; give 1 or more"),
+        ("check set --out new --samples 725", 2, "--samples is 725; give 1 or more, up to 724"),
+        ("check set --out new --seed -1", 2, "--seed is -1; give 0 or more"),
+        ("convert set --to cocoo --out new", 2, "'cocoo' is not a format"),
+        ("convert set --to yolo --out set", 1, "set is not empty; give a new folder"),
+    ],
+)
+def test_a_wrong_value_is_named(arguments: str, code: int, message: str, capsys: Captured) -> None:
+    fails(arguments, code, message, capsys)
+    assert not Path("new").exists()
 
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
 
-    serve = partial(Quiet, directory=str(folder))
-    with ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+@pytest.mark.usefixtures("small")
+def test_a_check_replaces_no_file_of_the_set(capsys: Captured) -> None:
+    mine = draw("set/contact_sheet.jpg")
+    name("contact_sheet.jpg")
+    Path("link").symlink_to("set")
+    for out in ("set", "link"):
+        message = f"{out} is among the images of the dataset, in set; give a folder elsewhere"
+        fails(f"check set --out {out}", 2, message, capsys)
+    assert not Path("set/findings.csv").exists()
+    assert Path("set/contact_sheet.jpg").read_bytes() == mine
+    table = "image,x1,y1,x2,y2\nelsewhere/a.jpg,,,,\n"
+    draw("set/elsewhere/a.jpg")
+    Path("set/findings.csv").write_text(table)
+    fails("check set/findings.csv --out set --labels-only", 2, "set/findings.csv would", capsys)
+    assert Path("set/findings.csv").read_text() == table
 
 
-def test_wider_face_is_fetched_and_unpacked(
-    mirror: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+@pytest.mark.usefixtures("small")
+def test_a_check_adds_no_image_to_the_set(capsys: Captured) -> None:
+    draw("flat/a.jpg")
+    Path("flat/a.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    for out in ("flat", "flat/look"):
+        fails(f"check flat --out {out}", 2, f"{out} is among the images", capsys)
+    assert main(["data", "convert", "flat", "--to", "yolo", "--out", "tree"]) == 0
+    assert main(["data", "check", "tree", "--out", "tree/look"]) == 0
+    fails("check tree --out tree/images/look", 2, "in tree/images; give", capsys)
+    fails("check tree --images flat --out flat/look", 2, "in flat; give", capsys)
+    assert len(read_dataset(Path("flat"))) == len(read_dataset(Path("tree"))) == 1
+
+
+@raw_names
+@pytest.mark.usefixtures("small")
+def test_names_that_are_not_utf8_are_kept_or_refused(
+    capsysbinary: pytest.CaptureFixture[bytes],
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    command = ["data", "widerface", "--root", "wider", "--only", "eval_tools", "--mirror", mirror]
-    assert main(command) == 0
-    out, err = capsys.readouterr()
-    assert out.splitlines()[0] == "wider/eval_tools: fetched and unpacked"
-    assert out.splitlines()[1].endswith("wider/eval_tools.zip")
-    warnings = err.splitlines()
-    assert all(line.startswith("warning: ") for line in warnings)
-    assert "unverified" in warnings[0]
-    assert "holds no wider_face_val.mat" in warnings[1]
-    assert Path("wider/eval_tools/wider_eval.m").read_text() == "% code"
-    assert main(command) == 0
-    assert capsys.readouterr().out.startswith("wider/eval_tools: already there\n")
+    name(RAW)
+    assert main(["data", "check", "set", "--out", "look"]) == 1
+    assert b"  set/caf\xe9.jpg: no such file" in capsysbinary.readouterr().out
+    assert b"missing image,set/caf\xe9.jpg," in Path("look/findings.csv").read_bytes()
+    draw(f"set/{RAW}")
+    assert main(["data", "convert", "set", "--to", "voc", "--out", "voc"]) == 1
+    message = b"error: the name or source of caf\xe9.jpg is not UTF-8, which Pascal VOC needs"
+    assert capsysbinary.readouterr().err.startswith(message)
+    assert not Path("voc").exists()
 
-    assert main(["data", "widerface", "--root", "wider", "--mirror", mirror]) == 1
-    out, err = capsys.readouterr()
-    failed = [line.split(".zip")[0] for line in err.splitlines()]
-    names = ("WIDER_train", "WIDER_val", "wider_face_split")
-    assert failed == [f"error: {mirror}/{name}" for name in names]
-    assert "already there" in out
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("command", ["csv --out new/set.csv --copy", "yolo --out new --copy"])
+def test_what_is_not_an_image_is_not_copied(command: str, capsys: Captured) -> None:
+    Path("secret").write_text("root:x:0:0:root:/root:/bin/bash\n")
+    name("a.jpg", "../secret")
+    message = "secret is broken or not an image; repair it, or remove it from the set"
+    fails(f"convert set --to {command}", 1, message, capsys)
+    assert not [path for path in Path().rglob("*") if path.is_file() and "new" in path.parts]
+
+
+@pytest.mark.usefixtures("small")
+def test_the_largest_sheet_can_be_written() -> None:
+    name(*(f"{number}.jpg" for number in range(MOST_SAMPLES + 1)))
+    assert main(["data", "check", "set", "--out", "look", "--samples", str(MOST_SAMPLES)]) == 1
+    assert Path("look/contact_sheet.jpg").is_file()
+
+
+@pytest.mark.usefixtures("small")
+def test_an_empty_folder_is_filled_from_within(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("empty").mkdir()
+    monkeypatch.chdir("empty")
+    assert main(["data", "convert", "../set", "--to", "yolo", "--out", "."]) == 0
+    assert sorted(path.name for path in Path().iterdir()) == ["data.yaml", "images", "labels"]
+    assert sorted(path.name for path in Path("..").iterdir()) == ["empty", "set"]

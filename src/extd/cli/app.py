@@ -19,7 +19,7 @@ from extd.cli.bench import bench
 from extd.cli.blur import blur
 from extd.cli.convert import convert
 from extd.cli.crop import crop
-from extd.cli.data import check, convert_data, pack, unpack
+from extd.cli.data import check, convert_data
 from extd.cli.detect import detect
 from extd.cli.doctor import doctor
 from extd.cli.eval import fddb, labels, voc, wider
@@ -30,7 +30,6 @@ from extd.cli.table import models as table_models
 from extd.cli.terminal import STDOUT, UsageError, print_error, print_line
 from extd.cli.tradeoff import tradeoff
 from extd.cli.train import train
-from extd.cli.widerface import widerface
 from extd.media.sources import LIST, SUFFIXES, VIDEO_SUFFIXES
 from extd.signals import caught
 
@@ -64,14 +63,9 @@ app.command(plots)
 tables = App(name="table", help="The paper's tables.", group=TRAINING, sort_key=1)
 tables.command(table_models, name="models")
 app.command(tables)
-datasets = App(
-    name="data", help="Check, convert, pack and fetch pictures.", group=TRAINING, sort_key=7
-)
+datasets = App(name="data", help="Check and convert datasets.", group=TRAINING, sort_key=7)
 datasets.command(check, sort_key=0)
 datasets.command(convert_data, name="convert", sort_key=1)
-datasets.command(pack, sort_key=2)
-datasets.command(unpack, sort_key=3)
-datasets.command(widerface, sort_key=4)
 app.command(datasets)
 app.command(
     bench,

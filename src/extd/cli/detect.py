@@ -107,9 +107,10 @@ def detect(
         end: End before this time.
         every: Look at every so many-th frame; the others are left out.
     """
-    from extd.data.entries import relative_name
+    from extd.data.entries import relative_name, write_text
+    from extd.data.wider import wider_detections
+    from extd.data.yolo import yolo_lines
     from extd.media.annotate import annotate
-    from extd.media.formats import wider_lines, write_text, yolo_lines
     from extd.media.frames import is_camera
     from extd.media.sources import find_media, is_video, read_list, real_path
     from extd.media.video import Span
@@ -155,9 +156,9 @@ def detect(
             annotate(image, faces, out=image)
             write_picture(out / picture_name(source.name), image, spoil=True)
         if yolo_files:
-            write_text(yolo_files[source], yolo_lines(faces))
+            write_text(yolo_files[source], yolo_lines(faces.boxes, faces.width, faces.height))
         if wider_files:
-            write_text(wider_files[source], wider_lines(source.name, faces))
+            write_text(wider_files[source], wider_detections(source.name, faces))
         return faces
 
     alone, quiet = len(sources) == 1 and not videos, STDOUT in {json, csv}
@@ -276,7 +277,7 @@ def name_texts(sources: Sequence[Source], folder: Path | None) -> dict[Source, P
     Raises:
         ValueError: two pictures would have the same.
     """
-    from extd.media.formats import text_files
+    from extd.data.entries import text_files
 
     if folder is None:
         return {}

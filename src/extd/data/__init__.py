@@ -1,1 +1,1 @@
-"""Labelled pictures: formats, checks and packing. Nothing here needs torch."""
+"""Datasets of labeled images: read, checked, and written in the formats of `datasets.FORMATS`."""

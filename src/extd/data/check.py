@@ -1,9 +1,10 @@
-"""What is in a data set, and what is probably wrong with it."""
+"""What is in a dataset, and what is probably wrong with it."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,39 +16,40 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from extd.boxes import Boxes, area
-from extd.data.pixels import read_pixels
+from extd.boxes import area
+from extd.data.entries import write_text
 from extd.data.sample import Sample
-from extd.data.threads import in_threads
-from extd.files import atomic_write
+from extd.files import real_path
+from extd.images import read_image
+from extd.readahead import cores, read_ahead
 
+FINDINGS = "findings.csv"
+"""Name of the file of findings."""
 EDGES = (4, 8, 16, 32, 64, 128, 256, 512)
-"""Where the classes of face size meet: square root of the area, px."""
-SIZES = (
+"""Edges of the bins of face size, the square root of the area in px."""
+SIZE_BINS = (
     "no area",
     f"< {EDGES[0]}",
     *(f"{low}-{high}" for low, high in pairwise(EDGES)),
     f">= {EDGES[-1]}",
 )
-"""Names of those classes, after the class of boxes without area."""
-
-
+"""Names of those bins, after that of boxes without area."""
 ROUNDING = 0.005
-"""Px that a box may reach beyond its picture: numbers with decimals are rounded."""
+"""Px that a box may reach beyond its image, for labels with decimals are rounded."""
 
 
 class Kind(StrEnum):
     """What may be wrong."""
 
-    MISSING = "missing picture"
-    UNREADABLE = "unreadable picture"
-    NO_SIZE = "picture of unknown size"
-    OTHER_SIZE = "picture of another size than its labels say"
-    SAME_PATH = "picture listed twice"
-    SAME_PIXELS = "same pixels as another picture"
+    MISSING = "missing image"
+    UNREADABLE = "unreadable image"
+    NO_SIZE = "image of unknown size"
+    OTHER_SIZE = "image of another size than its labels say"
+    SAME_PATH = "image listed twice"
+    SAME_PIXELS = "same pixels as another image"
     NO_AREA = "box without area"
-    OUTSIDE = "box wholly outside of the picture"
-    PARTLY_OUTSIDE = "box partly outside of the picture"
+    OUTSIDE = "box wholly outside the image"
+    PARTLY_OUTSIDE = "box partly outside the image"
     SAME_BOX = "box given twice"
 
 
@@ -57,172 +59,178 @@ class Finding:
 
     Attributes:
         kind: what.
-        picture: the picture file.
+        image: the image file.
         box: x1, y1, x2, y2 in px, where it is about a box.
         detail: the rest, in words.
     """
 
     kind: Kind
-    picture: Path
+    image: Path
     box: tuple[float, float, float, float] | None
     detail: str
 
     def __str__(self) -> str:
         if self.box is None:
-            return f"{self.picture}: {self.detail}"
+            return f"{self.image}: {self.detail}"
         corners = ", ".join(_plain(value) for value in self.box)
-        return f"{self.picture}: [{corners}], {self.detail}"
+        return f"{self.image}: [{corners}], {self.detail}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Tally:
+class Summary:
     """How much there is.
 
     Attributes:
-        source: the collection, or an empty text for all of them or where there is no name.
-        pictures: how many.
-        without_faces: how many of the pictures have no face.
+        source: the collection, or empty for all of them or where there is no name.
+        images: how many.
+        without_faces: how many of the images have no face.
         faces: how many.
         ignored: how many regions count neither as face nor as background.
-        sizes: how many faces each of `SIZES` has, int64.
+        sizes: how many faces are in each of `SIZE_BINS`, int64.
     """
 
     source: str
-    pictures: int
+    images: int
     without_faces: int
     faces: int
     ignored: int
     sizes: NDArray[np.int64]
 
 
-def tally(pictures: Sequence[Sample], source: str = "") -> Tally:
-    """Count pictures, faces and ignored regions, and faces by size."""
-    boxes = [picture.boxes for picture in pictures]
-    faces = np.concatenate([np.empty((0, 4), np.float32), *boxes])
+def summarize(samples: Sequence[Sample], source: str = "") -> Summary:
+    """Count images, ignored regions, and faces by size."""
+    faces = np.concatenate([np.empty((0, 4), np.float32), *(sample.boxes for sample in samples)])
     sides = np.sqrt(np.nan_to_num(area(faces)))
-    classes = np.where(sides > 0, np.searchsorted(EDGES, sides, side="right") + 1, 0)
-    return Tally(
+    bins = np.where(sides > 0, np.searchsorted(EDGES, sides, side="right") + 1, 0)
+    return Summary(
         source,
-        len(pictures),
-        sum(len(own) == 0 for own in boxes),
+        len(samples),
+        sum(len(sample.boxes) == 0 for sample in samples),
         len(faces),
-        sum(len(picture.ignore) for picture in pictures),
-        np.bincount(classes, minlength=len(SIZES)),
+        sum(len(sample.ignore) for sample in samples),
+        np.bincount(bins, minlength=len(SIZE_BINS)),
     )
 
 
-def tally_by_source(pictures: Iterable[Sample]) -> list[Tally]:
-    """A tally of each source, those with the most pictures first."""
+def summarize_sources(samples: Iterable[Sample]) -> list[Summary]:
+    """A summary of each source, those with the most images first."""
     groups: dict[str, list[Sample]] = defaultdict(list)
-    for picture in pictures:
-        groups[picture.source].append(picture)
-    tallies = [tally(group, source) for source, group in groups.items()]
-    return sorted(tallies, key=lambda one: -one.pictures)
+    for sample in samples:
+        groups[sample.source].append(sample)
+    summaries = [summarize(group, source) for source, group in groups.items()]
+    return sorted(summaries, key=lambda one: -one.images)
 
 
-def check_labels(pictures: Iterable[Sample]) -> Iterator[Finding]:
-    """What the labels alone tell, picture by picture; no file is opened."""
+def check_labels(samples: Iterable[Sample]) -> Iterator[Finding]:
+    """What the labels alone tell, sample by sample; no file is opened."""
     listed: set[str] = set()
-    for picture in pictures:
-        path = os.path.normpath(picture.path)
+    for sample in samples:
+        path = os.path.normpath(sample.path)
         if path in listed:
-            yield Finding(Kind.SAME_PATH, picture.path, None, "listed before")
+            yield Finding(Kind.SAME_PATH, sample.path, None, "listed before")
         listed.add(path)
-        if not picture.width:
-            detail = "neither its labels nor its file tell its size"
-            yield Finding(Kind.NO_SIZE, picture.path, None, detail)
-        yield from _check_boxes(picture)
+        if not sample.width:
+            detail = "neither its labels nor its file give its size"
+            yield Finding(Kind.NO_SIZE, sample.path, None, detail)
+        yield from _check_boxes(sample)
 
 
-def _check_boxes(picture: Sample) -> Iterator[Finding]:
-    """Faces and ignored regions of one picture."""
-    names = [f"face {number}" for number in range(1, len(picture.boxes) + 1)]
-    names += [f"ignored {number}" for number in range(1, len(picture.ignore) + 1)]
-    boxes = np.concatenate([picture.boxes, picture.ignore])
-    # Nothing lies beyond a size that is not known.
-    width, height = picture.width or np.inf, picture.height or np.inf
+def _check_boxes(sample: Sample) -> Iterator[Finding]:
+    """Faces and ignored regions of one sample."""
+    names = [f"face {number}" for number in range(1, len(sample.boxes) + 1)]
+    names += [f"ignored {number}" for number in range(1, len(sample.ignore) + 1)]
+    boxes = np.concatenate([sample.boxes, sample.ignore])
+    # Nothing lies beyond a size that is unknown.
+    width, height = sample.width or np.inf, sample.height or np.inf
     first: dict[tuple[float, ...], str] = {}
-    for name, box, beyond in zip(names, boxes.tolist(), _beyond(boxes, picture), strict=True):
+    for name, box in zip(names, boxes.tolist(), strict=True):
         x1, y1, x2, y2 = box
         # Written so that NaN fails too.
         if not (x2 > x1 and y2 > y1):
             sides = f"{_plain(x2 - x1)} x {_plain(y2 - y1)} px"
-            yield Finding(Kind.NO_AREA, picture.path, (x1, y1, x2, y2), f"{name}: {sides}")
-        elif beyond:
+            yield Finding(Kind.NO_AREA, sample.path, (x1, y1, x2, y2), f"{name}: {sides}")
+        elif max(-x1, -y1, x2 - width, y2 - height) > ROUNDING:
             outside = x1 >= width or y1 >= height or x2 <= 0 or y2 <= 0
             kind = Kind.OUTSIDE if outside else Kind.PARTLY_OUTSIDE
-            size = f"of {picture.width} x {picture.height} px"
-            yield Finding(kind, picture.path, (x1, y1, x2, y2), f"{name}: {beyond} {size}")
+            detail = f"{name} in {sample.width} x {sample.height} px"
+            yield Finding(kind, sample.path, (x1, y1, x2, y2), detail)
         if (same := first.setdefault(tuple(box), name)) != name:
             detail = f"{name} is {same} again"
-            yield Finding(Kind.SAME_BOX, picture.path, (x1, y1, x2, y2), detail)
+            yield Finding(Kind.SAME_BOX, sample.path, (x1, y1, x2, y2), detail)
 
 
-def _beyond(boxes: Boxes, picture: Sample) -> list[str]:
-    """For each box [N, 4] how far it goes beyond which borders, or an empty text."""
-    size = np.array([picture.width or np.inf, picture.height or np.inf], np.float32)
-    excess = np.concatenate([-boxes[:, :2], boxes[:, 2:] - size], axis=1)
-    borders = ("the left", "the top", "the right", "the bottom")
-    return [
-        ", ".join(
-            f"{_plain(far)} px beyond {border}"
-            for far, border in zip(row, borders, strict=True)
-            if far > ROUNDING
-        )
-        for row in excess.tolist()
-    ]
+def check_output(out: Path, path: Path, samples: Iterable[Sample]) -> None:
+    """Refuse a folder for findings if they would become images of the set or replace its labels.
+
+    Args:
+        out: the folder for `FINDINGS` and images.
+        path: the label file or folder of the set.
+        samples: the set.
+
+    Raises:
+        ValueError: the message names the folder.
+    """
+    target = real_path(out)
+    for folder in {sample.path.parent for sample in samples}:
+        if real_path(folder) in {target, *target.parents}:
+            raise ValueError(
+                f"{out} is among the images of the dataset, in {folder}; give a folder elsewhere"
+            )
+    if real_path(path) == target / FINDINGS:
+        raise ValueError(f"{out / FINDINGS} would replace the labels; give another folder")
 
 
-def check_files(pictures: Iterable[Sample], threads: int = 0) -> Iterator[list[Finding]]:
-    """Decode every picture and tell what is wrong with it: a list a picture, in their order.
+def check_files(samples: Iterable[Sample], threads: int = 0) -> Iterator[list[Finding]]:
+    """Decode every image and tell what is wrong with it: a list an image, in their order.
 
-    Two pictures are the same when all their pixels are; a copy that was compressed anew is not
+    Two images are the same when all their pixels are; a copy that was compressed again is not
     found.
+
+    Args:
+        samples: the labeled images.
+        threads: how many images are decoded at once; 0 for one a core.
     """
     first: dict[bytes, Path] = {}
-    for picture, findings, digest in in_threads(_look, pictures, threads):
-        if digest is not None:
-            same = first.setdefault(digest, picture.path)
+    for sample, result in read_ahead(samples, _size_and_digest, threads or cores()):
+        findings = []
+        if isinstance(result, FileNotFoundError):
+            findings.append(Finding(Kind.MISSING, sample.path, None, "no such file"))
+        elif isinstance(result, Exception):
+            detail = str(result).removeprefix(f"{sample.path} ")
+            findings.append(Finding(Kind.UNREADABLE, sample.path, None, detail))
+        else:
+            width, height, digest = result
+            if (width, height) != (sample.width, sample.height):
+                detail = f"{width} x {height} px, but labeled {sample.width} x {sample.height}"
+                findings.append(Finding(Kind.OTHER_SIZE, sample.path, None, detail))
+            same = first.setdefault(digest, sample.path)
             # One file that is listed twice is a finding of the labels.
-            if os.path.normpath(same) != os.path.normpath(picture.path):
+            if os.path.normpath(same) != os.path.normpath(sample.path):
                 detail = f"the same pixels as {same}"
-                findings.append(Finding(Kind.SAME_PIXELS, picture.path, None, detail))
+                findings.append(Finding(Kind.SAME_PIXELS, sample.path, None, detail))
         yield findings
 
 
-def _look(picture: Sample) -> tuple[Sample, list[Finding], bytes | None]:
-    """What is wrong with a picture's file, and the digest of its pixels."""
+def _size_and_digest(sample: Sample) -> tuple[int, int, bytes]:
     try:
-        pixels = read_pixels(picture.path)
-    except FileNotFoundError:
-        return picture, [Finding(Kind.MISSING, picture.path, None, "no such file")], None
-    except (ValueError, OSError) as error:
-        detail = str(error).removeprefix(f"{picture.path} ")
-        return picture, [Finding(Kind.UNREADABLE, picture.path, None, detail)], None
-    except MemoryError:
-        detail = "is too large for the memory of this machine"
-        return picture, [Finding(Kind.UNREADABLE, picture.path, None, detail)], None
+        pixels = read_image(sample.path)
+    except MemoryError as error:
+        raise ValueError("is too large for the memory of this machine") from error
     height, width = pixels.shape[:2]
-    findings = []
-    if (width, height) != (picture.width, picture.height):
-        detail = f"{width} x {height} px, but labelled {picture.width} x {picture.height}"
-        findings.append(Finding(Kind.OTHER_SIZE, picture.path, None, detail))
     digest = hashlib.blake2b(str(pixels.shape).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(pixels).data)
-    return picture, findings, digest.digest()
+    return width, height, digest.digest()
 
 
 def write_findings(path: Path, findings: Iterable[Finding]) -> None:
-    """Write a CSV table: kind, picture, x1, y1, x2, y2, detail."""
-    with (
-        atomic_write(path) as partial,
-        partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
-    ):
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["kind", "picture", "x1", "y1", "x2", "y2", "detail"])
-        for finding in findings:
-            corners = ["", "", "", ""] if finding.box is None else map(_plain, finding.box)
-            writer.writerow([finding.kind, finding.picture, *corners, finding.detail])
+    """Write a CSV table: kind, image, x1, y1, x2, y2, detail."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["kind", "image", "x1", "y1", "x2", "y2", "detail"])
+    for finding in findings:
+        corners = ["", "", "", ""] if finding.box is None else map(_plain, finding.box)
+        writer.writerow([finding.kind, finding.image, *corners, finding.detail])
+    write_text(path, text.getvalue())
 
 
 def _plain(value: float) -> str:

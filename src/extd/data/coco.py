@@ -22,13 +22,12 @@ from extd.data.entries import (
     to_corner_and_size,
     to_name,
     to_size,
+    write_text,
 )
-from extd.data.pixels import Progress, with_sizes
-from extd.data.sample import Sample
-from extd.files import atomic_write
+from extd.data.sample import Progress, Sample, with_sizes
 
 TRIED = 100
-"""Pictures that are looked for to find their folder."""
+"""Images to look for when searching for their folder."""
 
 
 def find_coco(path: Path) -> Path | None:
@@ -50,36 +49,31 @@ def find_coco(path: Path) -> Path | None:
 def read_coco(
     path: Path, images: Path | None = None, progress: Progress | None = None
 ) -> list[Sample]:
-    """The pictures of a COCO file.
+    """The samples of a COCO file; see `datasets.read_dataset`.
 
-    Args:
-        path: the file.
-        images: folder that `file_name` is relative to. Without it, the folders beside the file
-            are tried that COCO's layout and common tools use.
-        progress: is told how many pictures' sizes were read, where the file does not tell them.
+    Without `images`, the folders are tried that COCO's layout and common tools use.
 
     Raises:
-        FileNotFoundError: there is no such file, or no folder with its pictures was found.
-        ValueError: an entry cannot be understood, or no category is that of faces.
+        FileNotFoundError: there is no such file, or its images are nowhere.
+        ValueError: an entry is malformed, or no category is that of faces.
     """
     text = read_text(path)
     with at(path):
         content = json.loads(text)
         if not isinstance(content, dict):
-            raise ValueError("it is no COCO file: it holds no object with images and annotations")
+            raise ValueError("it is not COCO: it holds no object with images and annotations")
         entries, annotations = content["images"], content["annotations"]
         if not isinstance(entries, list) or not isinstance(annotations, list):
-            raise ValueError("images and annotations are to be lists")
+            raise ValueError("images and annotations must be lists")
         categories = {one["id"]: str(one["name"]) for one in content["categories"]}
         faces = face_classes(categories.values())
     names: dict[object, str] = {}
-    rows: dict[object, tuple[list[Any], list[Any]]] = {}
     for number, entry in enumerate(entries):
         with at(path, f"images[{number}]"):
             if entry["id"] in names:
                 raise ValueError(f"the id {entry['id']!r} was given before")
             names[entry["id"]] = to_name(entry["file_name"])
-            rows[entry["id"]] = ([], [])
+    rows: dict[object, tuple[list[Any], list[Any]]] = {key: ([], []) for key in names}
     for number, annotation in enumerate(annotations):
         with at(path, f"annotations[{number}]"):
             image, category = annotation["image_id"], annotation["category_id"]
@@ -90,72 +84,68 @@ def read_coco(
                 from_corner_and_size([box])
                 rows[image][1 if annotation.get("iscrowd") else 0].append(box)
     folder = _find_images(path, list(names.values())) if images is None else images
-    pictures = []
+    samples = []
     for number, entry in enumerate(entries):
         with at(path, f"images[{number}]"):
             boxes, ignore = map(from_corner_and_size, rows[entry["id"]])
-            size = [to_size(entry[side]) if entry.get(side) else 0 for side in ("width", "height")]
-            if 0 in size:
-                size = [0, 0]
+            known = entry.get("width") and entry.get("height")
+            size = (to_size(entry["width"]), to_size(entry["height"])) if known else (0, 0)
             source = str(entry.get("source") or "")
-            name = names[entry["id"]]
-            pictures.append(Sample(folder / name, size[0], size[1], boxes, ignore, source))
-    return with_sizes(pictures, path, progress)
+            samples.append(Sample(folder / names[entry["id"]], *size, boxes, ignore, source))
+    return with_sizes(samples, path, progress)
 
 
 def _find_images(path: Path, names: Sequence[str]) -> Path:
-    """The folder near a COCO file in which one of the first pictures is."""
+    """The folder near a COCO file in which one of the first images is."""
     root = path.parent.parent
     # As train2017 for instances_train2017.json.
     split = path.stem.rsplit("_", 1)[-1]
     beside = [path.parent, path.parent / "images", path.parent / split]
-    around = [root / "images" / split, root / "images", root / split, root]
-    folders = beside + around
+    folders = [*beside, root / "images" / split, root / "images", root / split, root]
     for folder in folders:
         if any((folder / name).is_file() for name in names[:TRIED]):
             return folder
     if not names:
         return path.parent
     raise FileNotFoundError(
-        f"no picture of {path}, as {names[0]!r}, is in {', '.join(map(str, folders))}; "
-        "name the folder that holds them, as with extd data convert --images"
+        f"no image of {path}, such as {names[0]!r}, is in {', '.join(map(str, folders))}; "
+        "name their folder, as with extd data convert --images"
     )
 
 
-def write_coco(pictures: Iterable[Sample], path: Path) -> None:
-    """Write a COCO file; boxes are exact to a millionth of a pixel.
+def write_coco(samples: Sequence[Sample], path: Path) -> None:
+    """Write a COCO file; boxes are exact to a millionth of a pixel."""
+    names = [relative_name(sample.path, path.parent) for sample in samples]
+    write_text(path, coco_json(zip(names, samples, strict=True)))
 
-    An image has its `source` as a key of its own, which COCO does not know.
+
+def coco_json(samples: Iterable[tuple[str, Sample]]) -> str:
+    """Samples with the names of their images as one COCO object.
+
+    Annotations of detections have a `score`, as COCO's results do. The `source` of an image is a
+    key that COCO does not know.
     """
     images: list[dict[str, object]] = []
     annotations: list[dict[str, object]] = []
-    for picture in pictures:
-        images.append(
-            {
-                "id": len(images) + 1,
-                "file_name": relative_name(picture.path, path.parent),
-                "width": picture.width,
-                "height": picture.height,
-                "source": picture.source,
-            }
-        )
-        for crowd, boxes in enumerate((picture.boxes, picture.ignore)):
-            for box, size in zip(to_corner_and_size(boxes), area(boxes).tolist(), strict=True):
-                annotations.append(
-                    {
-                        "id": len(annotations) + 1,
-                        "image_id": len(images),
-                        "category_id": 1,
-                        "bbox": box,
-                        "area": round(size, 2),
-                        "iscrowd": crowd,
-                    }
-                )
+    for name, sample in samples:
+        image = {"id": len(images) + 1, "file_name": name}
+        image |= {"width": sample.width, "height": sample.height}
+        images.append(image | ({"source": sample.source} if sample.source else {}))
+        scores = [] if sample.scores is None else [float(str(s)) for s in sample.scores.round(4)]
+        for crowd, boxes in enumerate((sample.boxes, sample.ignore)):
+            sizes = area(boxes).round(2).tolist()
+            for row, (box, size) in enumerate(zip(to_corner_and_size(boxes), sizes, strict=True)):
+                annotation: dict[str, object] = {"id": len(annotations) + 1}
+                annotation |= {"image_id": len(images), "category_id": 1}
+                annotation |= {"bbox": box, "area": size, "iscrowd": crowd}
+                if scores and not crowd:
+                    annotation["score"] = scores[row]
+                annotations.append(annotation)
     content = {
+        # Some versions of pycocotools need it.
         "info": {},
         "images": images,
         "annotations": annotations,
         "categories": [{"id": 1, "name": FACE}],
     }
-    with atomic_write(path) as partial:
-        partial.write_text(json.dumps(content), encoding="utf-8")
+    return json.dumps(content)

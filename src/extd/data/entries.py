@@ -1,9 +1,9 @@
-"""Entries of label files: what is read is checked, and numbers are written exactly."""
+"""What label files have in common: text, numbers and names, checked when read, written exactly."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extd.boxes import Boxes
-from extd.data.pixels import read_bytes
+from extd.files import atomic_write
 
 LIMIT = 1e9
-"""Px from which a coordinate is no number of pixels any more."""
+"""No coordinate in px is as large as this."""
 FACE = "face"
-"""The class of faces, where a format has classes."""
+"""The class of faces, in formats that have classes."""
 
 
 @contextmanager
@@ -37,54 +37,74 @@ def at(path: Path | str, place: str = "") -> Iterator[None]:
         raise ValueError(f"{where}: it is nested too deeply") from error
 
 
+def find_file(path: Path, name: str) -> Path | None:
+    """The label file that a path means: itself, by its suffix, or the file `name` in a folder."""
+    if path.suffix.lower() == Path(name).suffix and path.is_file():
+        return path
+    return path / name if (path / name).is_file() else None
+
+
 def read_text(path: Path) -> str:
-    """The text of a label file; names in it keep their bytes even where they are no UTF-8.
+    """The text of a label file; bytes that are not UTF-8, as in file names, are kept.
 
     Raises:
         FileNotFoundError: there is no such file.
     """
-    return read_bytes(path).decode("utf-8-sig", "surrogateescape")
+    try:
+        return path.read_bytes().decode("utf-8-sig", "surrogateescape")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"there is no file {path}") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically, with the bytes that `read_text` kept; folders are made."""
+    with atomic_write(path) as partial:
+        partial.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
 
 
 def from_corners(rows: object) -> Boxes:
-    """N rows of x1, y1, x2, y2 in px as boxes; they may have no area or lie anywhere.
+    """Rows of x1, y1, x2, y2 in px as N x 4 boxes; they may have no area or lie anywhere.
 
     Raises:
-        ValueError: these are no rows of four numbers.
+        ValueError: these are not rows of four numbers.
     """
-    return _checked(rows).astype(np.float32)
+    return _boxes(rows).astype(np.float32)
 
 
 def from_corner_and_size(rows: object) -> Boxes:
-    """N rows of x, y, width, height in px as boxes; they may have no area or lie anywhere.
+    """Rows of x, y, width, height in px as N x 4 boxes; they may have no area or lie anywhere.
 
     Raises:
-        ValueError: these are no rows of four numbers.
+        ValueError: these are not rows of four numbers.
     """
-    boxes = _checked(rows)
+    boxes = _boxes(rows)
     boxes[:, 2:] += boxes[:, :2]
     return boxes.astype(np.float32)
 
 
-def _checked(rows: object) -> NDArray[np.float64]:
+def _boxes(rows: object) -> NDArray[np.float64]:
     if not isinstance(rows, list):
-        raise ValueError(f"{rows!r} is no list of boxes")
+        raise ValueError(f"{rows!r} is not a list of boxes")
     for row in rows:
-        # Written so that NaN fails too.
-        if not (
-            isinstance(row, list)
-            and len(row) == 4
-            and all(type(value) in {int, float} and abs(value) < LIMIT for value in row)
-        ):
-            raise ValueError(f"{row!r} is no box of four numbers below {LIMIT:g} px")
+        if not _are_pixels(row, 4):
+            raise ValueError(f"{row!r} is not a box of four numbers below {LIMIT:g} px")
     return np.array(rows, np.float64).reshape(-1, 4)
+
+
+def _are_pixels(row: object, count: int) -> bool:
+    """Whether this is a list of that many coordinates; NaN is none."""
+    return (
+        isinstance(row, list)
+        and len(row) == count
+        and all(type(value) in {int, float} and abs(value) < LIMIT for value in row)
+    )
 
 
 def from_landmarks(rows: object, count: int) -> NDArray[np.float32]:
     """Rows of ten numbers or None as `count` x 10 float32, NaN for None.
 
     Raises:
-        ValueError: these are no such rows, or another number of them.
+        ValueError: these are not such rows, or not `count` of them.
     """
     if not isinstance(rows, list) or len(rows) != count:
         raise ValueError(f"landmarks are {rows!r}; give a list with one entry for each box")
@@ -92,12 +112,8 @@ def from_landmarks(rows: object, count: int) -> NDArray[np.float32]:
     for index, row in enumerate(rows):
         if row is None:
             continue
-        if not (
-            isinstance(row, list)
-            and len(row) == 10
-            and all(type(value) in {int, float} and abs(value) < LIMIT for value in row)
-        ):
-            raise ValueError(f"{row!r} are no landmarks of ten numbers below {LIMIT:g} px, or null")
+        if not _are_pixels(row, 10):
+            raise ValueError(f"{row!r} is not ten numbers below {LIMIT:g} px, or null")
         points[index] = row
     return points
 
@@ -126,7 +142,7 @@ def to_size(value: object) -> int:
     """A width or height in px.
 
     Raises:
-        ValueError: it is no whole number above 0.
+        ValueError: it is not a whole number above 0.
     """
     if not isinstance(value, int | float) or not 1 <= value < LIMIT or value != int(value):
         raise ValueError(f"a size of {value!r} px; give a whole number above 0")
@@ -134,32 +150,51 @@ def to_size(value: object) -> int:
 
 
 def to_name(value: object) -> str:
-    """The name of a picture.
+    """The name of an image.
 
     Raises:
-        ValueError: it is no text, or an empty one.
+        ValueError: it is empty or not text.
     """
     if not isinstance(value, str) or not value:
-        raise ValueError(f"{value!r} is no name of a picture")
+        raise ValueError(f"{value!r} is not the name of an image")
     return value
 
 
 def relative_name(path: Path, folder: Path) -> str:
-    """How a label file in `folder` names a picture: relative to the folder, with slashes."""
+    """How a label file in `folder` names an image: relative to the folder, with slashes."""
     # Without links, because `..` of a linked folder leads elsewhere.
-    whole = path.parent.resolve() / path.name
-    return Path(os.path.relpath(whole, folder.resolve())).as_posix()
+    return Path(os.path.relpath(absolute(path), folder.resolve())).as_posix()
+
+
+def absolute(path: Path) -> Path:
+    """The path of an image without `..` or links, except that it may be a link itself."""
+    return path.parent.resolve() / path.name
+
+
+def text_files(folder: Path, images: Sequence[Path]) -> list[Path]:
+    """The file in `folder` for the text of each image: `a/b.txt` for `a/b.jpg`.
+
+    Raises:
+        ValueError: two images differ only in suffix or letter case, so they would share a file.
+    """
+    owners: dict[str, Path] = {}
+    for image in images:
+        # Some file systems ignore letter case.
+        other = owners.setdefault(str(image.with_suffix("")).casefold(), image)
+        if other is not image:
+            raise ValueError(f"{other} and {image} would have the same text file; rename one")
+    return [folder / image.with_suffix(".txt") for image in images]
 
 
 def face_classes(names: Iterable[str]) -> frozenset[str]:
     """The classes of faces among all classes: `face` in any letter case, or the only one.
 
     Raises:
-        ValueError: there are several and none is called so.
+        ValueError: there are several, and none is called so.
     """
     every = frozenset(names)
     faces = frozenset(name for name in every if name.strip().casefold() == FACE)
     if not faces and len(every) != 1:
         known = ", ".join(map(repr, sorted(every))) or "none"
-        raise ValueError(f"none of its classes is called {FACE!r}, there are {known}")
+        raise ValueError(f"none of the classes is called {FACE!r}; there are {known}")
     return faces or every

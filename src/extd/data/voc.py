@@ -1,10 +1,11 @@
-"""Pascal VOC: pictures in `JPEGImages`, an XML file for each in `Annotations`.
+"""Pascal VOC: images in `JPEGImages`, an XML file for each in `Annotations`.
 
 Of several classes the one called `face` counts. A difficult object is an ignored region.
 
 VOC counts pixels from 1, and xmax and ymax are the last ones inside: a box of one pixel in the
-corner of a picture is 1, 1, 1, 1, and here 0, 0, 1, 1. So xmin and ymin are one more than x1 and
-y1, and xmax and ymax are x2 and y2. Tools that count from 0 are off by a pixel at the left and top.
+corner of an image is 1, 1, 1, 1, and here 0, 0, 1, 1. So xmin and ymin are one more than x1 and
+y1, and xmax and ymax equal x2 and y2. Files of tools that count from 0 are off by a pixel at the
+left and top.
 """
 
 from __future__ import annotations
@@ -14,10 +15,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from extd.data.entries import FACE, at, face_classes, from_corners, plain, to_corners, to_size
-from extd.data.pixels import Progress, read_bytes, with_sizes
-from extd.data.sample import Sample
+from extd.data.sample import Progress, Sample, with_sizes
 
-ANNOTATIONS, PICTURES = "Annotations", "JPEGImages"
+ANNOTATIONS, IMAGES = "Annotations", "JPEGImages"
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 FIRST = 1
 """Number of VOC's first pixel."""
@@ -43,63 +43,54 @@ class _Builder(ElementTree.TreeBuilder):
 def read_voc(
     folder: Path, images: Path | None = None, progress: Progress | None = None
 ) -> list[Sample]:
-    """The pictures of all XML files in a folder, by their names.
+    """The samples of all XML files in a folder, sorted by name; see `datasets.read_dataset`.
 
-    Args:
-        folder: the XML files.
-        images: folder of the pictures; without it `JPEGImages` beside `folder`, or `folder`
-            itself where there is none.
-        progress: is told how many pictures' sizes were read, where the files do not tell them.
+    Without `images`, the images are in `JPEGImages` beside `folder`, or else in `folder` itself.
 
     Raises:
-        ValueError: a file cannot be understood, or no class is that of faces.
+        ValueError: a file is malformed, or no class is that of faces.
     """
     if images is None:
-        beside = folder.parent / PICTURES
+        beside = folder.parent / IMAGES
         images = beside if beside.is_dir() else folder
-    files = sorted(folder.glob("*.xml"))
-    roots = [_parse(file) for file in files]
-    classes = {name.text or "" for root in roots for name in root.iterfind("object/name")}
+    roots = {file: _parse(file) for file in sorted(folder.glob("*.xml"))}
+    classes = {name.text or "" for root in roots.values() for name in root.iterfind("object/name")}
     with at(folder):
         faces = face_classes(classes) if classes else frozenset()
-    pictures = [
-        _picture(file, root, faces, images) for file, root in zip(files, roots, strict=True)
-    ]
-    return with_sizes(pictures, folder, progress)
+    samples = [_sample(file, root, faces, images) for file, root in roots.items()]
+    return with_sizes(samples, folder, progress)
 
 
 def _parse(file: Path) -> ElementTree.Element:
-    data = read_bytes(file)
+    data = file.read_bytes()
     with at(file):
         try:
             root = ElementTree.fromstring(data, ElementTree.XMLParser(target=_Builder()))
         except (ElementTree.ParseError, LookupError) as error:
-            raise ValueError(f"it is no XML: {error}") from error
+            raise ValueError(f"it is not XML: {error}") from error
         if root.tag != "annotation":
             raise ValueError(f"it holds <{root.tag}>, not <annotation>")
     return root
 
 
-def _picture(file: Path, root: ElementTree.Element, faces: frozenset[str], images: Path) -> Sample:
-    """What one file says; the size is 0 where it does not tell it."""
+def _sample(file: Path, root: ElementTree.Element, faces: frozenset[str], images: Path) -> Sample:
+    """What one file says; the size is 0 where it does not give it."""
     boxes: list[list[float]] = []
     ignore: list[list[float]] = []
     with at(file):
-        width, height = (root.findtext(f"size/{side}") or "0" for side in ("width", "height"))
+        width, height = (float(root.findtext(f"size/{side}") or 0) for side in ("width", "height"))
         # Some tools write 0 for what they do not know.
-        known = float(width) != 0 and float(height) != 0
-        size = (to_size(float(width)), to_size(float(height))) if known else (0, 0)
+        size = (to_size(width), to_size(height)) if width and height else (0, 0)
         for number, item in enumerate(root.iterfind("object"), 1):
             with at(f"object {number}"):
                 name = item.findtext("name")
                 if name is None:
                     raise ValueError("it has no name")
-                if name not in faces:
-                    continue
-                xmin, ymin, xmax, ymax = (_number(item, side) for side in SIDES)
-                difficult = float(item.findtext("difficult") or 0) != 0
-                own = ignore if difficult else boxes
-                own.append([xmin - FIRST, ymin - FIRST, xmax, ymax])
+                if name in faces:
+                    xmin, ymin, xmax, ymax = (_number(item, side) for side in SIDES)
+                    difficult = float(item.findtext("difficult") or 0) != 0
+                    box = [xmin - FIRST, ymin - FIRST, xmax, ymax]
+                    (ignore if difficult else boxes).append(box)
         path = images / ((root.findtext("filename") or "").strip() or f"{file.stem}.jpg")
         source = (root.findtext("source/database") or "").strip()
         return Sample(path, *size, from_corners(boxes), from_corners(ignore), source)
@@ -112,38 +103,47 @@ def _number(item: ElementTree.Element, side: str) -> float:
     return float(text)
 
 
-def place_voc(picture: Sample, below: Path) -> Path:
-    """Where a picture lies in the layout, which has no folders for them."""
-    return Path(PICTURES, below.name)
+def place_voc(sample: Sample, name: Path) -> Path:
+    """Where an image is in the layout, which has no subfolders; see `datasets.Format`."""
+    return Path(IMAGES, name.name)
 
 
-def write_voc(pictures: Sequence[Sample], folder: Path) -> None:
-    """Write the XML files for pictures that are in their place in `folder`, and a list of them.
+def write_voc(samples: Sequence[Sample], folder: Path) -> None:
+    """Write XML files for images that are in their place in `folder`, and a list of them.
 
     Numbers have decimals where the boxes do: they are exact to a billionth of a pixel.
+
+    Raises:
+        ValueError: a name or source is not UTF-8, which XML needs.
     """
-    (folder / ANNOTATIONS).mkdir(parents=True, exist_ok=True)
-    lists = folder / "ImageSets" / "Main"
-    lists.mkdir(parents=True, exist_ok=True)
-    for picture in pictures:
-        root = _element(picture)
+    annotations, lists = folder / ANNOTATIONS, folder / "ImageSets" / "Main"
+    for parent in (annotations, lists):
+        parent.mkdir(parents=True, exist_ok=True)
+    for sample in samples:
+        root = _element(sample)
         ElementTree.indent(root)
         data = ElementTree.tostring(root, encoding="utf-8")
-        (folder / ANNOTATIONS / f"{picture.path.stem}.xml").write_bytes(data + b"\n")
-    stems = "".join(f"{picture.path.stem}\n" for picture in pictures)
+        (annotations / f"{sample.path.stem}.xml").write_bytes(data + b"\n")
+    stems = "".join(f"{sample.path.stem}\n" for sample in samples)
     (lists / "trainval.txt").write_text(stems, encoding="utf-8", newline="")
 
 
-def _element(picture: Sample) -> ElementTree.Element:
+def _element(sample: Sample) -> ElementTree.Element:
+    text = f"{sample.path.name}{sample.source}"
+    if text != text.encode(errors="ignore").decode():
+        raise ValueError(
+            f"the name or source of {sample.path.name} is not UTF-8, which Pascal VOC needs; "
+            "change it, in the labels too"
+        )
     root = ElementTree.Element("annotation")
-    _add(root, "folder", PICTURES)
-    _add(root, "filename", picture.path.name)
-    _add(_add(root, "source"), "database", picture.source)
+    _add(root, "folder", IMAGES)
+    _add(root, "filename", sample.path.name)
+    _add(_add(root, "source"), "database", sample.source)
     size = _add(root, "size")
-    for name, length in (("width", picture.width), ("height", picture.height), ("depth", 3)):
+    for name, length in (("width", sample.width), ("height", sample.height), ("depth", 3)):
         _add(size, name, str(length))
     _add(root, "segmented", "0")
-    for difficult, boxes in (("0", picture.boxes), ("1", picture.ignore)):
+    for difficult, boxes in (("0", sample.boxes), ("1", sample.ignore)):
         for x1, y1, x2, y2 in to_corners(boxes):
             item = _add(root, "object")
             _add(item, "name", FACE)

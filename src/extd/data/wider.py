@@ -1,28 +1,34 @@
-"""WIDER FACE (arXiv 1511.06523) in its official layout, as folders or as the archives themselves.
+"""WIDER FACE (arXiv 1511.06523) in its official layout, and detections as its evaluation reads.
 
-    WIDER_train/images/0--Parade/*.jpg      or WIDER_train.zip
-    WIDER_val/images/0--Parade/*.jpg        or WIDER_val.zip
-    wider_face_split/wider_face_train_bbx_gt.txt, or .mat: wider_face_train.mat; or .zip
+    WIDER_train/images/0--Parade/*.jpg
+    WIDER_val/images/0--Parade/*.jpg
+    wider_face_split/wider_face_train_bbx_gt.txt, or wider_face_train.mat
 
-A picture is a name below `images`, the number of its faces, and a line a face in the text form:
+In the text form an image is a name below `images`, the number of its faces, and a line a face:
 x, y, width, height, blur, expression, illumination, invalid, occlusion, pose. An invalid face is
 an ignored region here.
 """
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from extd.boxes import Boxes
-from extd.data.entries import at, from_corner_and_size, read_text
-from extd.data.pixels import Progress, is_file, read_bytes, with_sizes
-from extd.data.sample import Sample
+from extd.data.entries import (
+    at,
+    from_corner_and_size,
+    plain,
+    read_text,
+    to_corner_and_size,
+    write_text,
+)
+from extd.data.sample import Progress, Sample, with_sizes
+from extd.faces import Faces
 
 SPLITS = ("train", "val")
 LISTS = re.compile(r"wider_face_(train|val)(_bbx_gt\.txt|\.mat)")
@@ -31,51 +37,48 @@ FIELDS = 10
 """Numbers a face."""
 INVALID = 7
 """Which of them tells that it is invalid."""
+ZEROS = " ".join("0" * FIELDS)
+"""The line of an image without faces."""
 
 
 def find_wider(path: Path) -> Path | None:
     """The list of faces that a path means.
 
-    A list means itself, `WIDER_train` or `WIDER_val` (folder or archive) its own list, and the
-    folder around them the list of `train`, or of `val` where only that is complete.
+    A list means itself, `WIDER_train` or `WIDER_val` its own list, and the folder around them the
+    list of `train`, or of `val` where only that has its images.
     """
     if LISTS.fullmatch(path.name):
-        return path if is_file(path) else None
-    if path.name in {FOLDER, f"{FOLDER}.zip"}:
+        return path if path.is_file() else None
+    if path.name == FOLDER:
         return find_wider(path.parent)
     for split in SPLITS:
-        if path.name in {f"WIDER_{split}", f"WIDER_{split}.zip"}:
+        if path.name == f"WIDER_{split}":
             return _find_list(path.parent, split)
-    found = [_find_list(path, split) for split in SPLITS]
-    complete = [one for one in found if one is not None and _find_images(one) is not None]
-    return next((one for one in [*complete, *found] if one is not None), None)
+    found = [one for split in SPLITS if (one := _find_list(path, split)) is not None]
+    complete = [one for one in found if _find_images(one) is not None]
+    return next(iter([*complete, *found]), None)
 
 
 def _find_list(root: Path, split: str) -> Path | None:
-    for folder in (root / FOLDER, root / f"{FOLDER}.zip" / FOLDER, root):
+    for folder in (root / FOLDER, root):
         for name in (f"wider_face_{split}_bbx_gt.txt", f"wider_face_{split}.mat"):
-            if is_file(folder / name):
+            if (folder / name).is_file():
                 return folder / name
     return None
 
 
 def _find_images(labels: Path) -> Path | None:
-    """The folder of pictures of a list: beside it, or beside its folder or archive."""
-    split = f"WIDER_{_split(labels)}"
-    for root in labels.parents[:3]:
-        if (root / split / "images").is_dir():
-            return root / split / "images"
-        if (root / f"{split}.zip").is_file():
-            return root / f"{split}.zip" / split / "images"
-    return None
+    """The folder of images of a list: beside it, or beside its folder."""
+    folders = [root / f"WIDER_{_split(labels)}" / "images" for root in labels.parents[:2]]
+    return next(filter(Path.is_dir, folders), None)
 
 
 def _split(labels: Path) -> str:
     match = LISTS.fullmatch(labels.name)
     if match is None:
         raise ValueError(
-            f"{labels} is no list of WIDER FACE by its name; call it wider_face_train_bbx_gt.txt, "
-            "wider_face_train.mat, or the same with val"
+            f"{labels} is not named like a list of WIDER FACE; call it "
+            "wider_face_train_bbx_gt.txt, wider_face_train.mat, or the same with val"
         )
     return match[1]
 
@@ -83,43 +86,39 @@ def _split(labels: Path) -> str:
 def read_wider(
     labels: Path, images: Path | None = None, progress: Progress | None = None
 ) -> list[Sample]:
-    """The pictures of one split; their source is `wider_train` or `wider_val`.
+    """The samples of one split, from `wider_train` or `wider_val`; see `datasets.read_dataset`.
 
     Args:
         labels: the list of faces, as `find_wider` gives it.
         images: folder that holds the folders of the events.
-        progress: is told how many pictures' sizes were read, which the list does not tell.
+        progress: called with how many images' sizes were read, which the list does not give.
 
     Raises:
-        FileNotFoundError: list or pictures are missing.
-        ValueError: a line cannot be understood, or not one picture can be read.
+        FileNotFoundError: the list or the images are missing.
+        ValueError: a line is malformed, or no image can be read.
         ImportError: SciPy is missing, which reads the `.mat` form.
     """
     split = _split(labels)
     folder = _find_images(labels) if images is None else images
     if folder is None:
         raise FileNotFoundError(
-            f"there is neither WIDER_{split}/images nor WIDER_{split}.zip beside {labels} or its "
-            "folder; name the folder that holds the folders of the events (images)"
+            f"there is no WIDER_{split}/images beside {labels} or its folder; name the folder that "
+            "holds the folders of the events (images)"
         )
-    read = _read_mat if labels.suffix == ".mat" else _read_text
-    pictures = [
-        Sample(folder / one.name, 0, 0, one.boxes, one.ignore, f"wider_{split}")
-        for one in read(labels)
-    ]
-    return with_sizes(pictures, labels, progress)
+    read = _read_mat_list if labels.suffix == ".mat" else _read_text_list
+    samples = []
+    for name, rows in read(labels):
+        with at(labels, name):
+            valid, invalid = (
+                from_corner_and_size([row[:4] for row in rows if bool(row[INVALID]) == wanted])
+                for wanted in (False, True)
+            )
+        samples.append(Sample(folder / name, 0, 0, valid, invalid, f"wider_{split}"))
+    return with_sizes(samples, labels, progress)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Entry:
-    """A picture of the list: name below `images`, valid and invalid faces [N, 4] xyxy px."""
-
-    name: str
-    boxes: Boxes
-    ignore: Boxes
-
-
-def _read_text(labels: Path) -> Iterator[_Entry]:
+def _read_text_list(labels: Path) -> Iterator[tuple[str, list[list[float]]]]:
+    """The name of each image, with a row of `FIELDS` numbers a face."""
     lines = [line.removesuffix("\r") for line in read_text(labels).rstrip().split("\n")]
     start = 0
     while start < len(lines) and lines != [""]:
@@ -136,11 +135,9 @@ def _read_text(labels: Path) -> Iterator[_Entry]:
             with at(labels, f"line {number}"):
                 rows.append(_face(line))
         start += count
-        # A picture without faces has one line of zeros in their place.
-        if count == 0 and start < len(lines) and set(lines[start].split()) == {"0"}:
+        if count == 0 and start < len(lines) and lines[start].split() == ZEROS.split():
             start += 1
-        with at(labels, name):
-            yield _entry(name, rows)
+        yield name, rows
 
 
 def _face(line: str) -> list[float]:
@@ -153,71 +150,93 @@ def _face(line: str) -> list[float]:
     return values
 
 
-def _read_mat(labels: Path) -> Iterator[_Entry]:
-    try:
-        from scipy.io import loadmat
-    except ImportError as error:
-        raise ImportError(f'reading {labels} needs SciPy; run: pip install "extd[eval]"') from error
-    data = read_bytes(labels)
-    try:
-        content = loadmat(io.BytesIO(data))  # type: ignore[arg-type]
-    except Exception as error:
-        raise ValueError(f"{labels} is not a MATLAB file: {error}") from error
-    with at(labels):
-        events, files = content["event_list"], content["file_list"]
-        boxes, invalid = content["face_bbx_list"], content["invalid_label_list"]
-    for e, event in enumerate(events[:, 0]):
+def _read_mat_list(labels: Path) -> Iterator[tuple[str, list[list[float]]]]:
+    """As `_read_text_list`; attributes that are not read are 0."""
+    content = read_mat(labels, "event_list", "file_list", "face_bbx_list", "invalid_label_list")
+    files, boxes = content["file_list"], content["face_bbx_list"]
+    for e, event in enumerate(content["event_list"][:, 0]):
         for p, stem in enumerate(files[e, 0][:, 0]):
-            name = f"{event[0]}/{stem[0]}.jpg"
             faces = boxes[e, 0][p, 0].reshape(-1, 4).astype(np.float64)
-            marks = invalid[e, 0][p, 0].reshape(-1, 1).astype(np.float64)
+            marks = content["invalid_label_list"][e, 0][p, 0].reshape(-1, 1)
             # As in the text form, zeros stand for no face.
             if len(faces) == 1 and not faces.any():
                 faces, marks = faces[:0], marks[:0]
             padding = np.zeros((len(faces), INVALID - 4))
-            with at(labels, name):
-                yield _entry(name, np.concatenate([faces, padding, marks], axis=1).tolist())
+            rows = np.concatenate([faces, padding, marks], axis=1)
+            yield f"{event[0]}/{stem[0]}.jpg", rows.tolist()
 
 
-def _entry(name: str, rows: Sequence[list[float]]) -> _Entry:
-    valid = [row[:4] for row in rows if not row[INVALID]]
-    ignore = [row[:4] for row in rows if row[INVALID]]
-    return _Entry(name, from_corner_and_size(valid), from_corner_and_size(ignore))
+def read_mat(path: Path, *variables: str) -> dict[str, Any]:
+    """The variables of a MATLAB file, which must have those named.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not a MATLAB file, or lacks a variable.
+        ImportError: SciPy is missing.
+    """
+    try:
+        from scipy.io import loadmat
+    except ImportError as error:
+        raise ImportError(f'reading {path} needs SciPy; run: pip install "extd[eval]"') from error
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    try:
+        content: dict[str, Any] = loadmat(path)
+    except Exception as error:
+        raise ValueError(f"{path} is not a MATLAB file: {error}") from error
+    for name in variables:
+        if name not in content:
+            raise ValueError(f"{path} is not WIDER FACE's: it has no variable {name!r}")
+    return content
 
 
-def place_wider(picture: Sample, below: Path) -> Path:
-    """Where a picture lies in the layout; its folder is its event."""
-    split = _split_of(picture)
-    return Path(f"WIDER_{split}", "images", picture.path.parent.name, picture.path.name)
+def place_wider(sample: Sample, name: Path) -> Path:
+    """Where an image is in the layout, its folder being the event; see `datasets.Format`."""
+    split = _split_of(sample)
+    return Path(f"WIDER_{split}", "images", sample.path.parent.name, sample.path.name)
 
 
-def _split_of(picture: Sample) -> str:
-    return "val" if picture.source == "wider_val" else "train"
+def _split_of(sample: Sample) -> str:
+    return "val" if sample.source == "wider_val" else "train"
 
 
-def write_wider(pictures: Sequence[Sample], folder: Path) -> None:
-    """Write the lists for pictures that are in their place in `folder`.
+def write_wider(samples: Sequence[Sample], folder: Path) -> None:
+    """Write the lists for images that are in their place in `folder`.
 
-    Pictures of the source `wider_val` go to `val`, all others to `train`. Corners are rounded to
+    Images of the source `wider_val` go to `val`, all others to `train`. Corners are rounded to
     whole pixels, because the official lists have no others; attributes are 0.
     """
-    (folder / FOLDER).mkdir(parents=True, exist_ok=True)
     for split in SPLITS:
-        own = [picture for picture in pictures if _split_of(picture) == split]
-        if own:
-            path = folder / FOLDER / f"wider_face_{split}_bbx_gt.txt"
-            text = "".join(_text(one, folder / f"WIDER_{split}" / "images") for one in own)
-            path.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
+        images = folder / f"WIDER_{split}" / "images"
+        texts = []
+        for sample in samples:
+            if _split_of(sample) == split:
+                rows = [*_face_lines(sample.boxes, 0), *_face_lines(sample.ignore, 1)]
+                name = sample.path.relative_to(images)
+                texts.append(_block(name, len(rows), rows or [ZEROS]))
+        if texts:
+            write_text(folder / FOLDER / f"wider_face_{split}_bbx_gt.txt", "".join(texts))
 
 
-def _text(picture: Sample, images: Path) -> str:
-    name = picture.path.relative_to(images).as_posix()
-    faces = [*_lines(picture.boxes, 0), *_lines(picture.ignore, 1)]
-    zeros = " ".join("0" * FIELDS)
-    return "\n".join([name, str(len(faces)), *(faces or [zeros])]) + "\n"
-
-
-def _lines(boxes: Boxes, invalid: int) -> list[str]:
+def _face_lines(boxes: Boxes, invalid: int) -> list[str]:
     whole = np.rint(boxes.astype(np.float64)).astype(np.int64)
     whole[:, 2:] -= whole[:, :2]
     return [f"{x} {y} {width} {height} 0 0 0 {invalid} 0 0" for x, y, width, height in whole]
+
+
+def wider_detections(name: Path, faces: Faces) -> str:
+    """The detections of one image as WIDER FACE's evaluation reads them, to 0.01 px.
+
+    They are its name, their number and a line `x y width height score` each. WIDER's images are
+    JPEG, so the name ends in `.jpg` whatever `name` ends in.
+    """
+    boxes = to_corner_and_size(faces.boxes.round(2))
+    rows = [
+        " ".join(map(plain, box)) + f" {score:.6f}"
+        for box, score in zip(boxes, faces.scores.tolist(), strict=True)
+    ]
+    return _block(name.with_suffix(".jpg"), len(rows), rows)
+
+
+def _block(name: Path, count: int, rows: Sequence[str]) -> str:
+    return "\n".join([name.as_posix(), str(count), *rows]) + "\n"

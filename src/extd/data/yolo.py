@@ -1,7 +1,7 @@
-"""YOLO: pictures below `images`, a text file for each at the same place below `labels`.
+"""YOLO: images below `images`, a text file for each at the same place below `labels`.
 
-A line is a class, and centre x, centre y, width and height as shares of the picture's size. A
-picture whose text file is empty or missing has no faces. A YAML file may name the classes; the one
+A line is a class, and center x, center y, width and height as fractions of the image's size. An
+image whose text file is empty or missing has no faces. A YAML file may name the classes; the one
 called `face` counts, and without names all objects must be of class 0.
 """
 
@@ -14,26 +14,25 @@ from pathlib import Path
 import numpy as np
 
 from extd.boxes import Boxes
-from extd.data.entries import FACE, at, face_classes, from_corners, plain, read_text
-from extd.data.pixels import Progress, read_sizes
-from extd.data.sample import Sample
-from extd.media.sources import SUFFIXES
+from extd.data.entries import FACE, at, face_classes, from_corners, plain, read_text, write_text
+from extd.data.sample import Progress, Sample, read_sizes
+from extd.files import SUFFIXES
 
 IMAGES, LABELS = "images", "labels"
 SPLITS = ("train", "val", "valid", "test")
-NO_LABELS = frozenset({"classes.txt"})
-"""Text files among the labels that are about no picture."""
+NOT_LABELS = frozenset({"classes.txt"})
+"""Text files among the labels that are about no image."""
 DIGITS = 10
-"""Decimals of a share, a millionth of a pixel."""
-FOLDED = re.compile(r"(?:-\s+|(\d+)\s*:\s*)(.+)")
-"""A class in a list or mapping of YAML with a line each."""
+"""Decimals of a fraction: a millionth of a pixel."""
+CLASS = re.compile(r"(?:-\s+|(\d+)\s*:\s*)(.+)")
+"""A line of a list or mapping of classes in YAML."""
 
 
 def find_yolo(path: Path) -> Path | None:
     """The folder of text files that a path means.
 
     The path is a folder with `images` and `labels`, one of those two or a folder below them, a
-    folder of pictures and text files together, or a YAML file in the first of these.
+    folder of images and text files together, or a YAML file in the first of these.
 
     Raises:
         ValueError: the set is divided into splits, as `labels/train` and `labels/val`.
@@ -47,8 +46,7 @@ def find_yolo(path: Path) -> Path | None:
             one for one in splits if one.is_dir() and _counterpart(one, LABELS, IMAGES).is_dir()
         ]
         if len(there) > 1:
-            names = ", ".join(map(str, there))
-            raise ValueError(f"{path} is divided; name one of {names}")
+            raise ValueError(f"{path} is divided; name one of {', '.join(map(str, there))}")
         if there and splits is within:
             return there[0]
     if (path / IMAGES).is_dir() and (path / LABELS).is_dir():
@@ -59,14 +57,13 @@ def find_yolo(path: Path) -> Path | None:
     if counterpart != path and counterpart.is_dir():
         return counterpart
     texts = {text.stem for text in path.glob("*.txt")}
-    together = any(
-        file.stem in texts and file.suffix.lower() in SUFFIXES for file in path.glob("*.*")
-    )
+    files = path.glob("*.*")
+    together = any(file.stem in texts and file.suffix.lower() in SUFFIXES for file in files)
     return path if together else None
 
 
 def _counterpart(path: Path, own: str, other: str) -> Path:
-    """The same folder of the other of the two trees; the path itself if it is in neither."""
+    """The same folder in the other of the two trees; the path itself if it is in neither."""
     if path.name == own:
         return path.with_name(other)
     if path.parent.name == own:
@@ -74,32 +71,20 @@ def _counterpart(path: Path, own: str, other: str) -> Path:
     return path
 
 
-def yolo_images(folder: Path, images: Path | None = None) -> Path:
-    """The folder of the pictures, all of which and of those below belong to the set."""
-    if images is not None:
-        return images
-    beside = _counterpart(folder, LABELS, IMAGES)
-    return beside if beside.is_dir() else folder
-
-
 def read_yolo(
     folder: Path, images: Path | None = None, progress: Progress | None = None
 ) -> list[Sample]:
-    """The pictures of a folder and those below it, by their names.
+    """The samples of a folder and those below it, sorted by name; see `datasets.read_dataset`.
 
-    A text file without a picture stands for one that is missing, with the suffix `.jpg`.
-
-    Args:
-        folder: the text files.
-        images: folder of the pictures; without it the one called `images` beside `folder`, or
-            `folder` itself where there is none.
-        progress: is told how many pictures' sizes were read, which the labels do not tell.
+    A text file without an image stands for one that is missing, with the suffix `.jpg`. Without
+    `images`, the images are in the folder called so beside `folder`, or else in `folder` itself.
 
     Raises:
-        ValueError: a line cannot be understood, no class is that of faces, or not one picture can
-            be read.
+        ValueError: a line is malformed, no class is that of faces, or no image can be read.
     """
-    images = yolo_images(folder, images)
+    if images is None:
+        beside = _counterpart(folder, LABELS, IMAGES)
+        images = beside if beside.is_dir() else folder
     names = {
         file.relative_to(images)
         for file in images.rglob("*")
@@ -108,18 +93,18 @@ def read_yolo(
     stems = {name.with_suffix("") for name in names}
     for text in folder.rglob("*.txt"):
         name = text.relative_to(folder)
-        if text.name not in NO_LABELS and name.with_suffix("") not in stems:
+        if text.name not in NOT_LABELS and name.with_suffix("") not in stems:
             names.add(name.with_suffix(".jpg"))
     ordered = sorted(names)
     faces = _face_numbers(folder)
-    shares = [_read_shares((folder / name).with_suffix(".txt"), faces) for name in ordered]
-    paths = [images / name for name in ordered]
-    sizes = read_sizes(paths, folder, progress)
-    none = np.empty((0, 4), np.float32)
-    return [
-        Sample(path, *size, _to_px(rows, size), none)
-        for path, size, rows in zip(paths, sizes, shares, strict=True)
-    ]
+    fractions = [_read_fractions((folder / name).with_suffix(".txt"), faces) for name in ordered]
+    sizes = read_sizes([images / name for name in ordered], folder, progress)
+    samples = []
+    for name, rows, (width, height) in zip(ordered, fractions, sizes, strict=True):
+        boxes = np.array(rows, np.float64).reshape(-1, 4) * [width, height, width, height]
+        ignore = np.empty((0, 4), np.float32)
+        samples.append(Sample(images / name, width, height, boxes.astype(np.float32), ignore))
+    return samples
 
 
 def _face_numbers(folder: Path) -> set[int] | None:
@@ -155,15 +140,15 @@ def _class_names(text: str) -> dict[int, str] | None:
             items += [line.strip()] if line.strip() else []
     names: dict[int, str] = {}
     for item in items:
-        match = FOLDED.fullmatch(item)
+        match = CLASS.fullmatch(item)
         if match is None:
-            raise ValueError(f"{item!r} is no name of a class; write them as names: [face]")
+            raise ValueError(f"{item!r} is not the name of a class; write them as names: [face]")
         names[len(names) if match[1] is None else int(match[1])] = match[2].strip("\"'")
     return names
 
 
-def _read_shares(file: Path, faces: set[int] | None) -> list[list[float]]:
-    """Rows of x1, y1, x2, y2 of the faces, as shares of width and height."""
+def _read_fractions(file: Path, faces: set[int] | None) -> list[list[float]]:
+    """Rows of x1, y1, x2, y2 of the faces, as fractions of width and height."""
     rows = []
     lines = read_text(file).split("\n") if file.is_file() else []
     for number, line in enumerate(lines, 1):
@@ -173,8 +158,8 @@ def _read_shares(file: Path, faces: set[int] | None) -> list[list[float]]:
         with at(file, f"line {number}"):
             if len(words) != 5:
                 raise ValueError(
-                    f"{line.strip()!r} has {len(words)} numbers; expected 5: class, centre x, "
-                    "centre y, width, height"
+                    f"{line.strip()!r} has {len(words)} numbers; expected 5: class, center x, "
+                    "center y, width, height"
                 )
             kind = int(words[0])
             if faces is None and kind != 0:
@@ -187,32 +172,24 @@ def _read_shares(file: Path, faces: set[int] | None) -> list[list[float]]:
     return rows
 
 
-def _to_px(rows: list[list[float]], size: tuple[int, int]) -> Boxes:
-    return (np.array(rows, np.float64).reshape(-1, 4) * [*size, *size]).astype(np.float32)
+def place_yolo(sample: Sample, name: Path) -> Path:
+    """Where an image is in the layout; see `datasets.Format`."""
+    return IMAGES / name
 
 
-def place_yolo(picture: Sample, below: Path) -> Path:
-    """Where a picture lies in the layout."""
-    return IMAGES / below
-
-
-def write_yolo(pictures: Sequence[Sample], folder: Path) -> None:
-    """Write text files for pictures that are in their place in `folder`, and `data.yaml`.
-
-    Boxes are exact to a few millionths of a pixel. Ignored regions and sources are not written.
-    """
-    for picture in pictures:
-        name = picture.path.relative_to(folder / IMAGES)
-        file = (folder / LABELS / name).with_suffix(".txt")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(_text(picture), encoding="utf-8", newline="")
+def write_yolo(samples: Sequence[Sample], folder: Path) -> None:
+    """Write text files for images that are in their place in `folder`, and `data.yaml`."""
+    for sample in samples:
+        name = sample.path.relative_to(folder / IMAGES)
+        text = yolo_lines(sample.boxes, sample.width, sample.height)
+        write_text((folder / LABELS / name).with_suffix(".txt"), text)
     names = f"path: .\ntrain: {IMAGES}\nval: {IMAGES}\nnames:\n  0: {FACE}\n"
-    (folder / "data.yaml").write_text(names, encoding="utf-8", newline="")
+    write_text(folder / "data.yaml", names)
 
 
-def _text(picture: Sample) -> str:
-    boxes = picture.boxes.astype(np.float64)
-    middle, sides = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
-    size = [picture.width, picture.height]
-    rows = np.concatenate([middle / size, sides / size], axis=1).round(DIGITS).tolist()
+def yolo_lines(boxes: Boxes, width: int, height: int) -> str:
+    """The text of an image: a line a face, exact to a few millionths of a pixel."""
+    corners = boxes.astype(np.float64) / [width, height, width, height]
+    center, sides = (corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]
+    rows = np.concatenate([center, sides], axis=1).round(DIGITS).tolist()
     return "".join(f"0 {' '.join(map(plain, row))}\n" for row in rows)

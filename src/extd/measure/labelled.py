@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from extd.boxes import area, intersection
-from extd.data.pixels import read_pixels
 from extd.data.sample import Sample
-from extd.images import Image
+from extd.images import Image, read_image
 from extd.measure import wider
 from extd.measure.predictions import Prediction
 
@@ -66,7 +65,7 @@ def evaluate_labelled(
         raise ValueError("no picture has a labelled face; there is nothing to measure")
     truth = [_ground_truth(picture) for picture in pictures]
     found = {
-        wanted.key: _telling(detect(read_pixels(picture.path)), picture)
+        wanted.key: _telling(detect(read_image(picture.path)), picture)
         for wanted, picture in zip(truth, progress(pictures), strict=True)
     }
     counts = np.sum([wanted.keep.sum(1) for wanted in truth], 0).tolist()

@@ -19,10 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extd.boxes import iou
-from extd.data.pixels import read_pixels, with_sizes
-from extd.data.sample import Sample
+from extd.data.sample import Sample, with_sizes
 from extd.data.voc import find_voc, read_voc
-from extd.images import Image
+from extd.images import Image, read_image
 from extd.measure.figures import import_figure, save, tidy
 from extd.measure.predictions import Prediction
 from extd.measure.wider import IOU, Curve
@@ -136,7 +135,7 @@ def evaluate_voc(
         raise ValueError(f"no picture has a face of {smallest} px; there is nothing to measure")
     every = [np.zeros((0, 2))]
     for picture in progress(pictures):
-        every.append(judged(detect(read_pixels(picture.path)), picture, smallest))
+        every.append(judged(detect(read_image(picture.path)), picture, smallest))
     verdicts = np.concatenate(every)
     verdicts = verdicts[np.argsort(-verdicts[:, 0], kind="stable")]
     hits = np.cumsum(verdicts[:, 1])

@@ -9,8 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif"})
-"""File names that count as pictures in folders and globs."""
+from extd.files import SUFFIXES as SUFFIXES
+from extd.files import real_path as real_path
+
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".wmv"}
     | {".flv", ".3gp", ".ogv"}
@@ -105,11 +106,6 @@ def _named(inputs: Iterable[str | Path]) -> Iterator[Path]:
                 'an input is ""; name a file, a folder or a glob, as . for this folder'
             )
         yield Path(item)
-
-
-def real_path(path: Path) -> Path:
-    """The path without links; `Path.resolve` refuses links that lead to themselves."""
-    return Path(os.path.realpath(path))
 
 
 def is_folder(path: Path) -> bool:

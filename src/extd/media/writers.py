@@ -14,10 +14,11 @@ from typing import TextIO
 import cv2
 import numpy as np
 
+from extd.data.coco import coco_json
+from extd.data.sample import Sample, detected
 from extd.faces import Faces
 from extd.files import atomic_write
 from extd.images import JPEG, Image
-from extd.media.formats import coco_json
 from extd.media.metadata import NO_METADATA, Metadata
 from extd.media.sources import real_path
 
@@ -105,10 +106,10 @@ def open_coco(path: Path) -> Iterator[Callable[[str, Faces], None]]:
 
     As with `open_text`, Ctrl-C leaves the results so far, and an error what was there before.
     """
-    results: list[tuple[str, Faces]] = []
+    results: list[tuple[str, Sample]] = []
 
     def add(name: str, faces: Faces) -> None:
-        results.append((name, faces))
+        results.append((name, detected(Path(name), faces)))
 
     with open_text(path) as stream:
         try:

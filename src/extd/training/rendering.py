@@ -57,8 +57,7 @@ def upload(store: PictureStore, device: torch.device) -> Pyramids:
         if 3 * ends[-1, -1] > RESERVE * free:
             raise ValueError(
                 f"the pictures take {3 * ends[-1, -1] / 2**30:.1f} GiB on {device}, which has "
-                f"{free / 2**30:.1f} GiB free; set compute.feed to cpu, or shrink the pictures "
-                "with extd data pack"
+                f"{free / 2**30:.1f} GiB free; set compute.feed to cpu, or shrink the pictures"
             )
     pixels = torch.empty((int(ends[-1, -1]), 3), dtype=torch.uint8, device=device)
     flat = pixels.view(-1)

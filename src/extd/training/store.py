@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from extd.data.pixels import read_pixels
 from extd.data.sample import Sample
-from extd.data.threads import in_threads
 from extd.files import atomic_write
-from extd.images import Image
+from extd.images import Image, read_image
+from extd.readahead import cores, read_ahead
 
 NAMED = 5
 """Unreadable pictures that an error names."""
@@ -122,9 +121,7 @@ def _fingerprint(pictures: Sequence[Sample]) -> str:
     """A short hash of the files and of the sizes that their labels give."""
     digest = hashlib.sha256()
     for picture in pictures:
-        # The file may be a zip archive that the path leads into.
-        places = (picture.path, *picture.path.parents)
-        stat = next((place.stat() for place in places if place.is_file()), None)
+        stat = picture.path.stat() if picture.path.is_file() else None
         state = (stat.st_size, stat.st_mtime_ns) if stat else None
         line = f"{picture.path} {picture.width} {picture.height} {state}\n"
         digest.update(line.encode(errors="surrogateescape"))
@@ -176,7 +173,7 @@ def _decode(pictures: Sequence[Sample], path: Path, max_unreadable: float) -> di
             "choose another place with --cache"
         )
     results = track(
-        in_threads(_read, pictures),
+        read_ahead(pictures, _read, cores()),
         "Decoding pictures",
         len(pictures),
         console=console,
@@ -185,9 +182,9 @@ def _decode(pictures: Sequence[Sample], path: Path, max_unreadable: float) -> di
     try:
         # Plain writes, not a memory map: on a full disk they fail with an error, not a signal.
         with atomic_write(path) as partial, partial.open("wb") as file:
-            for index, result in enumerate(results):
-                if isinstance(result, str):
-                    unreadable[str(index)] = result
+            for index, (_, result) in enumerate(results):
+                if isinstance(result, str | Exception):
+                    unreadable[str(index)] = str(result)
                 else:
                     file.write(result.data)
             _check_share(unreadable, len(pictures), max_unreadable)
@@ -198,7 +195,7 @@ def _decode(pictures: Sequence[Sample], path: Path, max_unreadable: float) -> di
 
 def _read(picture: Sample) -> Image | str:
     try:
-        image = read_pixels(picture.path)
+        image = read_image(picture.path)
     except (OSError, ValueError, MemoryError) as error:
         return str(error) if str(picture.path) in str(error) else f"{picture.path}: {error}"
     if image.shape != (picture.height, picture.width, 3):

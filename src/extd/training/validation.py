@@ -8,9 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from extd.data.datasets import read_dataset
-from extd.data.pixels import read_pixels
 from extd.data.sample import Sample
 from extd.detector import Detector
+from extd.images import read_image
 from extd.measure.labelled import evaluate_labelled
 from extd.measure.protocols import single
 from extd.models.export import export_onnx
@@ -28,7 +28,7 @@ def open_validation(path: str) -> list[Sample]:
     if not any(len(picture.boxes) for picture in pictures):
         raise ValueError(f"validation.path: no picture of {path} has a labelled face")
     for picture in pictures:
-        read_pixels(picture.path)
+        read_image(picture.path)
     return pictures
 
 

@@ -4,9 +4,9 @@
     images/a.jpg,640,480,10,20,42,64,0,street
     images/empty.jpg,640,480,,,,,0,street
 
-`image` is relative to the table, the corners are in px; an ignored region has `ignore` 1. A
-picture without faces has one row, without corners. The columns may stand in any order; width,
-height, ignore and source may be left out, and others are passed over.
+`image` is relative to the table, the corners are in px; an ignored region has `ignore` 1. An
+image without faces has one row, without corners. The columns may stand in any order; width,
+height, ignore and source are optional, and others are skipped.
 """
 
 from __future__ import annotations
@@ -26,28 +26,20 @@ from extd.data.entries import (
     to_corners,
     to_name,
     to_size,
+    write_text,
 )
-from extd.data.pixels import Progress, is_file, with_sizes
-from extd.data.sample import Sample
-from extd.files import atomic_write
+from extd.data.sample import Progress, Sample, with_sizes
 
 CORNERS = ("x1", "y1", "x2", "y2")
-NEEDED = ("image", *CORNERS)
+REQUIRED = ("image", *CORNERS)
 COLUMNS = ("image", "width", "height", *CORNERS, "ignore", "source")
 IGNORED = {"": False, "0": False, "false": False, "1": True, "true": True}
 """What the column `ignore` may hold, in any letter case."""
 
 
-def find_table(path: Path) -> Path | None:
-    """The table that a path means: itself, or `labels.csv` in a folder or zip archive."""
-    if path.suffix.lower() == ".csv" and is_file(path):
-        return path
-    return path / "labels.csv" if is_file(path / "labels.csv") else None
-
-
 @dataclass(slots=True)
 class _Rows:
-    """What the rows of one picture say; the size is 0 where they do not tell it."""
+    """What the rows of one image say; the size is 0 where they do not give it."""
 
     width: int
     height: int
@@ -56,41 +48,36 @@ class _Rows:
     ignore: list[list[float]] = field(default_factory=list)
 
 
-def read_table(
+def read_csv(
     path: Path, images: Path | None = None, progress: Progress | None = None
 ) -> list[Sample]:
-    """The pictures of a CSV table, in the order of their first rows.
-
-    Args:
-        path: the table; it may lie in a zip archive.
-        images: folder that pictures are relative to, instead of the table's own.
-        progress: is told how many pictures' sizes were read, where the table does not tell them.
+    """The samples of a CSV table, in the order of their first rows; see `datasets.read_dataset`.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a row cannot be understood, two rows disagree about a picture, or no picture
-            can be read to learn its size.
+        ValueError: a row is malformed, two rows disagree about an image, or the table gives no
+            sizes and no image can be read.
     """
     folder = path.parent if images is None else images
-    pictures = []
+    samples = []
     for name, rows in _collect(path).items():
         with at(path, name):
             boxes, ignore = from_corners(rows.boxes), from_corners(rows.ignore)
-        pictures.append(Sample(folder / name, rows.width, rows.height, boxes, ignore, rows.source))
-    return with_sizes(pictures, path, progress)
+        samples.append(Sample(folder / name, rows.width, rows.height, boxes, ignore, rows.source))
+    return with_sizes(samples, path, progress)
 
 
 def _collect(path: Path) -> dict[str, _Rows]:
-    """The rows of a table by the names of pictures."""
+    """The rows of a table by the names of images."""
     reader = csv.DictReader(io.StringIO(read_text(path), newline=""), restval="", strict=True)
     found: dict[str, _Rows] = {}
     try:
         names = [name.strip() for name in reader.fieldnames or ()]
-        missing = [name for name in NEEDED if name not in names]
+        missing = [name for name in REQUIRED if name not in names]
         if missing:
             raise ValueError(
-                f"{path} has no column {missing[0]!r}; its first line is to name "
-                f"{', '.join(NEEDED)}, separated by commas, but is {','.join(names)!r}"
+                f"{path} has no column {missing[0]!r}; its first line must name "
+                f"{', '.join(REQUIRED)}, separated by commas, but is {','.join(names)!r}"
             )
         reader.fieldnames = names
         for row in reader:
@@ -102,7 +89,7 @@ def _collect(path: Path) -> dict[str, _Rows]:
 
 
 def _add(row: dict[str, str], found: dict[str, _Rows]) -> None:
-    """Add a row to what is known of its picture."""
+    """Add a row to what is known of its image."""
     if None in row:
         raise ValueError("it has more cells than the first line has names")
     name = to_name(row["image"])
@@ -125,18 +112,15 @@ def _add(row: dict[str, str], found: dict[str, _Rows]) -> None:
         (rows.ignore if IGNORED[mark] else rows.boxes).append([float(cell) for cell in corners])
 
 
-def write_table(pictures: Iterable[Sample], path: Path) -> None:
-    """Write a CSV table, which holds everything of a `Sample` exactly."""
-    with (
-        atomic_write(path) as partial,
-        partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
-    ):
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for picture in pictures:
-            name = relative_name(picture.path, path.parent)
-            size = (picture.width, picture.height)
-            rows = [[*map(plain, box), "0"] for box in to_corners(picture.boxes)]
-            rows += [[*map(plain, box), "1"] for box in to_corners(picture.ignore)]
-            for row in rows or [["", "", "", "", "0"]]:
-                writer.writerow([name, *size, *row, picture.source])
+def write_csv(samples: Iterable[Sample], path: Path) -> None:
+    """Write a CSV table, which holds boxes, regions and sources exactly, but no landmarks."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for sample in samples:
+        name = relative_name(sample.path, path.parent)
+        rows = [[*map(plain, box), "0"] for box in to_corners(sample.boxes)]
+        rows += [[*map(plain, box), "1"] for box in to_corners(sample.ignore)]
+        for row in rows or [["", "", "", "", "0"]]:
+            writer.writerow([name, sample.width, sample.height, *row, sample.source])
+    write_text(path, text.getvalue())

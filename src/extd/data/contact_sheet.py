@@ -1,0 +1,186 @@
+"""A contact sheet of a dataset: samples with their boxes, the suspicious ones first."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as Pillow
+from PIL import ImageDraw, ImageFont
+
+from extd.boxes import Boxes, longer_side
+from extd.data.check import Finding
+from extd.data.sample import Sample
+from extd.images import Image, read_image
+
+Color = tuple[int, int, int]
+PAPER, PANEL, INK, FAINT = (255, 255, 255), (236, 237, 240), (30, 34, 42), (120, 126, 138)
+FACE, IGNORED, SUSPICIOUS, OUTLINE = (70, 255, 110), (255, 150, 40), (255, 60, 60), (0, 0, 0)
+
+TILE = (400, 300)
+"""Width and height of a sample, px."""
+CAPTION, GAP = 44, 16
+"""Height of the lines below a sample, and space between samples, px."""
+COLUMNS, TOP = 4, 60
+"""Samples beside each other, and height above them, px."""
+MOST_SAMPLES = (65_500 - TOP) // (TILE[1] + CAPTION + GAP) * COLUMNS
+"""JPEG holds no sheet of more: libjpeg writes 65,500 px a side."""
+SMALL = 12
+"""Px below which a face on the sheet is too small to judge its box: a part is shown instead."""
+ENLARGED = 28
+"""Longer side, px, that such a face gets in the part."""
+BROAD = 60
+"""Px from which a box on the sheet has a thicker frame."""
+
+
+def choose_samples(
+    samples: Sequence[Sample], count: int, seed: int, suspicious: Iterable[Path] = ()
+) -> list[Sample]:
+    """`count` samples at random, as evenly from the sources as possible, in the set's order.
+
+    Up to half of them are of the `suspicious` images.
+    """
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(samples)).tolist()
+    wanted = frozenset(suspicious)
+    first = [index for index in order if samples[index].path in wanted][: -(-count // 2)]
+    groups: dict[str, list[int]] = defaultdict(list)
+    for index in order:
+        if samples[index].path not in wanted or index not in first:
+            groups[samples[index].source].append(index)
+    # One of each source in turn.
+    turns = sorted((turn, own[turn]) for own in groups.values() for turn in range(len(own)))
+    rest = [index for _, index in turns[: count - len(first)]]
+    return [samples[index] for index in sorted(first + rest)]
+
+
+def draw_contact_sheet(
+    samples: Sequence[Sample], findings: Iterable[Finding] = (), count: int = 24, seed: int = 0
+) -> Image:
+    """Samples of a dataset with the boxes of faces and of ignored regions.
+
+    Up to half of the samples have a box with a finding, which is framed in its own color. An image
+    whose faces would be too small to see is shown in part, around one of them. One that cannot be
+    read leaves its place empty.
+
+    Args:
+        samples: the set.
+        findings: what `check_labels` found.
+        count: how many samples, at most.
+        seed: which samples; equal seeds give equal sheets.
+
+    Returns:
+        uint8 [H, W, 3], RGB.
+
+    Raises:
+        ValueError: `count` is below 1.
+    """
+    if count < 1:
+        raise ValueError(f"count is {count}; give 1 or more")
+    suspicious: dict[Path, list[tuple[float, ...]]] = defaultdict(list)
+    for finding in findings:
+        if finding.box is not None:
+            suspicious[finding.image].append(finding.box)
+    chosen = choose_samples(samples, count, seed, suspicious)
+    rng = np.random.default_rng(seed)
+    columns = min(COLUMNS, max(len(chosen), 1))
+    rows = -(-len(chosen) // columns)
+    width, height = TILE
+    size = (GAP + columns * (width + GAP), TOP + rows * (height + CAPTION + GAP))
+    sheet = Pillow.new("RGB", size, PAPER)
+    draw = ImageDraw.Draw(sheet)
+    x = GAP
+    for color, name in ((FACE, "face"), (IGNORED, "ignored"), (SUSPICIOUS, "suspicious")):
+        draw.rectangle((x, 23, x + 16, 39), color, OUTLINE)
+        x = _write(draw, name, (x + 24, 38), 15, INK) + 20
+    title = f"{len(chosen)} of {len(samples):,} images, seed {seed}"
+    _write(draw, title, (x, 38), 15, FAINT, size[0] - x)
+    for number, sample in enumerate(chosen):
+        left = GAP + number % columns * (width + GAP)
+        top = TOP + number // columns * (height + CAPTION + GAP)
+        wrong = np.array(suspicious.get(sample.path, []), np.float32).reshape(-1, 4)
+        tile, note = _draw_sample(sample, wrong, rng)
+        sheet.paste(tile, (left, top))
+        faces = f"{len(sample.boxes)} faces" if len(sample.boxes) != 1 else "1 face"
+        ignored = f", {len(sample.ignore)} ignored" if len(sample.ignore) else ""
+        about = f"{faces}{ignored}, {sample.width} x {sample.height} px{note}"
+        _write(draw, sample.path.name, (left, top + height + 18), 12, INK, width)
+        _write(draw, about, (left, top + height + 36), 12, FAINT, width)
+    return np.array(sheet)
+
+
+def _draw_sample(
+    sample: Sample, wrong: Boxes, rng: np.random.Generator
+) -> tuple[Pillow.Image, str]:
+    """A tile with the image or a part of it, and a note about that; `wrong` boxes stand out."""
+    tile = Pillow.new("RGB", TILE, PANEL)
+    try:
+        image = Pillow.fromarray(read_image(sample.path))
+    except (ValueError, OSError, MemoryError):
+        _write(ImageDraw.Draw(tile), "cannot be read", (20, 40), 15, INK)
+        return tile, ""
+    scale = min(TILE[0] / image.width, TILE[1] / image.height, 1.5)
+    x, y, note = 0.0, 0.0, ""
+    sides = longer_side(sample.boxes)
+    if len(sides) and np.median(sides) * scale < SMALL:
+        typical = float(np.sort(sides)[len(sides) // 2])
+        scale = float(np.clip(ENLARGED / max(typical, 1.0), scale, 4.0))
+        candidates = wrong if len(wrong) else sample.boxes
+        box = candidates[int(rng.integers(len(candidates)))]
+        x1, y1, x2, y2 = np.nan_to_num(box, posinf=1e9, neginf=-1e9).tolist()
+        x = _window((x1 + x2) / 2, TILE[0] / scale, image.width)
+        y = _window((y1 + y2) / 2, TILE[1] / scale, image.height)
+        note = f", part at {scale:.1f}x"
+    right, bottom = (
+        min(x + TILE[0] / scale, float(image.width)),
+        min(y + TILE[1] / scale, float(image.height)),
+    )
+    size = (max(1, round((right - x) * scale)), max(1, round((bottom - y) * scale)))
+    part = image.resize(size, Pillow.Resampling.BILINEAR, box=(x, y, right, bottom))
+    offset = np.array([x, y, x, y], np.float32)
+    for color, boxes in ((IGNORED, sample.ignore), (FACE, sample.boxes), (SUSPICIOUS, wrong)):
+        _draw_boxes(part, (boxes - offset) * scale, color)
+    tile.paste(part, ((TILE[0] - size[0]) // 2, (TILE[1] - size[1]) // 2))
+    return tile, note
+
+
+def _window(center: float, length: float, whole: int) -> float:
+    """Where a window of that length begins that is around `center` and within `whole`, px."""
+    return min(max(center - length / 2, 0.0), max(whole - length, 0.0))
+
+
+def _draw_boxes(image: Pillow.Image, boxes: Boxes, color: Color) -> None:
+    """Frames just outside the boxes, so that what is in them can be seen."""
+    draw = ImageDraw.Draw(image)
+    # A box that is not finite has no place.
+    shown = boxes[np.isfinite(boxes).all(axis=1)].clip(-10, max(TILE) + 10)
+    # Nor has one without area, except as the line or point that it is.
+    near, far = np.floor(shown[:, :2]), np.ceil(np.maximum(shown[:, 2:], shown[:, :2]))
+    corners = np.concatenate([near, far], axis=1).astype(int).tolist()
+    for extra, line in ((1, OUTLINE), (0, color)):
+        for x1, y1, x2, y2 in corners:
+            ring = extra + (2 if max(x2 - x1, y2 - y1) > BROAD else 1)
+            draw.rectangle((x1 - ring, y1 - ring, x2 + ring - 1, y2 + ring - 1), None, line, ring)
+
+
+def _write(
+    draw: ImageDraw.ImageDraw,
+    text: str,
+    at: tuple[int, int],
+    size: int,
+    color: Color,
+    width: float = np.inf,
+) -> int:
+    """Write a line that begins at `at`, on its baseline, and tell where it ends, px from the left.
+
+    What is longer than `width` px loses its middle.
+    """
+    font = ImageFont.load_default(size)
+    # The font has few other letters, and file names need not be UTF-8.
+    text = text.encode("ascii", "replace").decode()
+    while font.getlength(text) > width and len(text) > 9:
+        text = text[: len(text) // 2 - 2] + "..." + text[len(text) // 2 + 3 :]
+    draw.text(at, text, color, font, anchor="ls")
+    return at[0] + round(font.getlength(text))
