@@ -18,8 +18,6 @@ PIP := -m pip install --quiet --disable-pip-version-check
 DEMO_READY := $(VENV)/.ready-demo
 TEST_READY := $(VENV)/.ready-test-$(shell printf '%s' '$(TORCH)' | cksum | cut -d ' ' -f 1)
 BASE_READY := $(BASE)/.ready
-# Checked by mypy. Add tests once theirs are clean.
-TYPED := src
 PACKAGE := pyproject.toml README.md LICENSE $(shell find src/extd -type f ! -name '*.pyc')
 
 .PHONY: demo test lint types layers unit coverage base report clean
@@ -37,7 +35,7 @@ lint: $(TEST_READY)
 	$(VENV)/bin/python -m ruff format --check .
 
 types: $(TEST_READY)
-	$(VENV)/bin/python -m mypy $(TYPED)
+	$(VENV)/bin/python -m mypy src
 
 layers: $(TEST_READY)
 	$(VENV)/bin/lint-imports
