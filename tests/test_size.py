@@ -1,8 +1,9 @@
-"""The bounds on size that CONTRIBUTING.md sets."""
+"""The bounds on size that CONTRIBUTING.md sets, and the page that names every module."""
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,3 +59,11 @@ def test_functions_are_short(sources: dict[str, str]) -> None:
         if lines > MAX_FUNCTION_LINES
     }
     assert long == {}
+
+
+@within_bounds
+def test_the_architecture_page_names_every_module(sources: dict[str, str]) -> None:
+    page = (PACKAGE.parents[1] / "docs" / "architecture.md").read_text("utf-8")
+    modules = {path.removesuffix(".py").replace("/", ".") for path in sources if "__" not in path}
+    cells = re.findall(r"^\| (`.*?`) \|", page, re.MULTILINE)
+    assert {name for cell in cells for name in re.findall("`(.+?)`", cell)} == modules
