@@ -1,6 +1,6 @@
 # make demo    install into .venv and find the faces of examples/
 # make test    everything a change must pass: lint, types, layers, tests, the base install
-# make coverage  the tests again, and at least 90 % of the package's branches must run
+# make coverage  the tests with branch coverage, which must reach 90 %
 # make report  the tables and figures of docs/results, as far as their data is named:
 #              make report WIDER=DIR OFFICIAL=DIR PEERS=DIR FDDB=DIR ABLATION=DIR ONLY=NAME
 # make clean   remove what the others made
