@@ -29,11 +29,11 @@ toy (float[N,3,H,W] images) => (float[N,A,4] boxes, float[N,A] scores)
     zeros = Mul(red, zero)
     ones = Add(zeros, one)
     column = CumSum(ones, columns)
-    column_centre = Sub(column, half)
-    x = Mul(column_centre, cell)
+    column_center = Sub(column, half)
+    x = Mul(column_center, cell)
     row = CumSum(ones, rows)
-    row_centre = Sub(row, half)
-    y = Mul(row_centre, cell)
+    row_center = Sub(row, half)
+    y = Mul(row_center, cell)
     x1 = Sub(x, green)
     y1 = Sub(y, green)
     x2 = Add(x, green)
@@ -65,7 +65,7 @@ WriteTruth = Callable[..., Path]
 
 @pytest.fixture(scope="session")
 def write_truth() -> WriteTruth:
-    """Writes WIDER FACE's four .mat files of pictures of 0--Parade, whose faces all count."""
+    """Writes WIDER FACE's four .mat files of images of 0--Parade, whose faces all count."""
 
     def cells(*values: object) -> NDArray[np.object_]:
         column = np.empty((len(values), 1), object)
@@ -92,7 +92,7 @@ def write_truth() -> WriteTruth:
 
 @pytest.fixture(scope="session")
 def examples() -> Path:
-    """The pictures that come with the repository."""
+    """The images that come with the repository."""
     return ROOT / "examples"
 
 

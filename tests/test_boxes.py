@@ -68,7 +68,7 @@ def test_nms_is_the_greedy_definition(boxes: NDArray[np.float32], data: st.DataO
     levels = data.draw(
         st.lists(st.integers(1, 20), min_size=len(boxes), max_size=len(boxes)), label="levels"
     )
-    scores = np.array(levels, np.float32) / 20
+    scores = np.array(levels, np.float32) / np.float32(20)
     threshold = data.draw(st.sampled_from([0.1111, 0.3001, 0.4501, 0.7001, 1.0]), label="threshold")
     assert nms(boxes, scores, threshold).tolist() == greedy(boxes, scores, threshold)
 

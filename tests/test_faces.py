@@ -18,7 +18,10 @@ TWO = Faces([[1, 2, 30, 40], [5, 6, 7, 8]], [0.9, 0.25], width=64, height=48)
 
 
 def test_iteration_and_indices_give_face_values() -> None:
-    assert list(TWO) == [Face((1, 2, 30, 40), pytest.approx(0.9)), Face((5, 6, 7, 8), 0.25)]
+    first, second = TWO
+    assert first == Face((1, 2, 30, 40), first.score)
+    assert first.score == pytest.approx(0.9)
+    assert second == Face((5, 6, 7, 8), 0.25)
     assert TWO[-1] == TWO[1]
     assert len(TWO) == 2
     with pytest.raises(IndexError):
@@ -120,7 +123,7 @@ def test_a_missing_supervision_is_explained(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_sizes_are_whole_numbers_of_any_kind() -> None:
-    faces = Faces([[0, 0, 1, 1]], [0.5], np.int64(640), np.uint16(480))
+    faces = Faces([[0, 0, 1, 1]], [0.5], np.int64(640), np.uint16(480))  # type: ignore[arg-type]
     assert (type(faces.width), type(faces.height)) == (int, int)
     with pytest.raises(ValueError, match=r"the picture is 640\.5 x 480 px; give whole numbers"):
         Faces([], [], 640.5, 480)  # type: ignore[arg-type]

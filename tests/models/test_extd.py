@@ -141,7 +141,7 @@ def test_a_pass_runs_the_blocks_that_its_depth_says() -> None:
     network = Extd(config).eval()
     calls = []
     for index, block in enumerate(network.backbone.blocks):
-        block.register_forward_hook(lambda *_, index=index: calls.append(index))  # type: ignore[misc]
+        block.register_forward_hook(lambda *_, index=index: calls.append(index))
     network(torch.zeros(1, 3, 64, 64))
     assert calls == [0, *(0, 1, 2) * 3, 0, 1]
 
