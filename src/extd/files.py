@@ -1,15 +1,20 @@
-"""Files that appear whole or not at all."""
+"""Image files by their names; files and folders that appear whole or not at all."""
 
 from __future__ import annotations
 
 import itertools
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import TextIO
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif"})
+"""Names of image files end so, in folders and globs."""
 
 _numbers = itertools.count()
-"""Of the files that this process writes, so that no two threads write one."""
+"""Keeps the temporary names of this process's threads apart."""
 
 
 @contextmanager
@@ -19,10 +24,85 @@ def atomic_write(path: Path) -> Iterator[Path]:
     An error leaves what `path` held before. The folder is made.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays: encoders choose the format by it. The name may be as long as names can be.
-    partial = path.with_name(f".{os.getpid()}.{next(_numbers)}.partial{path.suffix}")
+    # Encoders choose the format by the suffix.
+    partial = path.with_name(_partial_name(path.suffix))
     try:
         yield partial
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """A folder to write to, which takes the name `folder` once the block ends well.
+
+    Raises:
+        FileExistsError: `folder` exists and is not an empty folder.
+    """
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise FileExistsError(f"{folder} is not empty; give a new folder, or remove it")
+    # `.` has no name, and a link has no room beside its target.
+    target = real_path(folder)
+    partial = target.with_name(_partial_name())
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        if target.exists():
+            # An empty folder is filled, not replaced: it may be the working directory.
+            for path in sorted(partial.iterdir()):
+                path.rename(target / path.name)
+        else:
+            partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def real_path(path: Path) -> Path:
+    """The path without links; `Path.resolve` refuses links that lead to themselves."""
+    return Path(os.path.realpath(path))
+
+
+def _partial_name(suffix: str = "") -> str:
+    """A short hidden name that no other thread or process uses."""
+    return f".{os.getpid()}.{next(_numbers)}.partial{suffix}"
+
+
+@contextmanager
+def open_text(path: Path) -> Iterator[TextIO]:
+    """Open a UTF-8 text file that appears once it is complete.
+
+    After Ctrl-C it appears with the lines written so far. A link keeps its place, and its target
+    is replaced. Pipes and devices are written to directly.
+
+    Raises:
+        IsADirectoryError: `path` is a folder.
+        OSError: it cannot be written; the error names `path`.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; give a file in it")
+    special = path.exists() and not path.is_file()
+    interrupt: KeyboardInterrupt | None = None
+    # File names need not be UTF-8; surrogateescape writes their bytes as they are.
+    with (
+        nullcontext(path) if special else atomic_write(real_path(path)) as partial,
+        _errors_name(path),
+        partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
+    ):
+        try:
+            yield stream
+        except KeyboardInterrupt as error:
+            interrupt = error
+    if interrupt is not None:
+        raise interrupt
+
+
+@contextmanager
+def _errors_name(path: Path) -> Iterator[None]:
+    """Add the file's name to errors of writing that lack it, as on a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error

@@ -10,7 +10,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from extd.catalog import find_weights, load_catalog
-from extd.readahead import check_threads
+from extd.prefetch import check_threads
 
 CPU = "CPUExecutionProvider"
 

@@ -15,7 +15,7 @@ from cyclopts import Group, Parameter, Token
 from extd.catalog import DEFAULT_MODEL
 from extd.cli.terminal import WHOLE_NUMBER, Model, Provider, Threads, UsageError, usage
 from extd.media.sources import is_folder, is_video, real_path
-from extd.readahead import read_ahead
+from extd.prefetch import prefetch
 
 if TYPE_CHECKING:
     from extd.detector import Detector
@@ -160,7 +160,7 @@ def work_through(
         yield sources[0], _whole(detector, sources[0], work, max_pixels)
         return
     begin = partial(_begin, detector, work=work, max_pixels=max_pixels)
-    with closing(read_ahead(sources, begin, detector.at_once)) as begun:
+    with closing(prefetch(sources, begin, detector.at_once)) as begun:
         for source, rest in begun:
             result = rest if isinstance(rest, Exception) else rest()
             del rest

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from extd.boxes import Boxes, area
 from extd.data.pixels import read_pixels
 from extd.data.sample import Sample
-from extd.data.threads import in_threads
 from extd.files import atomic_write
+from extd.prefetch import prefetch
 
 EDGES = (4, 8, 16, 32, 64, 128, 256, 512)
 """Where the classes of face size meet: square root of the area, px."""
@@ -180,7 +180,10 @@ def check_files(pictures: Iterable[Sample], threads: int = 0) -> Iterator[list[F
     found.
     """
     first: dict[bytes, Path] = {}
-    for picture, findings, digest in in_threads(_look, pictures, threads):
+    for _, result in prefetch(pictures, _look, threads):
+        if isinstance(result, Exception):
+            raise result
+        picture, findings, digest = result
         if digest is not None:
             same = first.setdefault(digest, picture.path)
             # One file that is listed twice is a finding of the labels.

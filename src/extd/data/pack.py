@@ -20,9 +20,9 @@ from extd.data.labels import NAME as LABELS
 from extd.data.labels import write_labels
 from extd.data.pixels import read_bytes
 from extd.data.sample import Sample
-from extd.data.threads import in_threads
 from extd.files import atomic_write
 from extd.images import Image, read_image
+from extd.prefetch import prefetch
 
 MIB = 1 << 20
 SUFFIXES = {"avif": (".avif",), "webp": (".webp",), "jpg": (".jpg", ".jpeg")}
@@ -113,7 +113,9 @@ def pack(
         whole = partial if max_mib is None else partial / "whole"
         results: list[_Small | str] = []
         jobs = zip(pictures, _stems(pictures), strict=True)
-        for result in in_threads(lambda job: _make_small(*job, whole, packing), jobs, threads):
+        for _, result in prefetch(jobs, lambda job: _make_small(*job, whole, packing), threads):
+            if isinstance(result, Exception):
+                raise result
             results.append(result)
             if progress is not None:
                 progress(len(results), len(pictures))

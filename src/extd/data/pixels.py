@@ -14,8 +14,8 @@ from zipfile import ZipFile
 
 from extd.data.archives import DAMAGE
 from extd.data.sample import Sample
-from extd.data.threads import in_threads
 from extd.images import Image, read_image
+from extd.prefetch import prefetch
 
 Progress = Callable[[int, int], object]
 """Told how many pictures are done, and of how many."""
@@ -154,7 +154,9 @@ def read_sizes(
     """
     sizes: list[tuple[int, int]] = []
     reasons: list[str] = []
-    for result in in_threads(_size_or_reason, paths):
+    for _, result in prefetch(paths, _size_or_reason):
+        if isinstance(result, Exception):
+            raise result
         if isinstance(result, str):
             reasons.append(result)
         sizes.append((0, 0) if isinstance(result, str) else result)

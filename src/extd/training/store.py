@@ -18,9 +18,9 @@ from rich.progress import track
 
 from extd.data.pixels import read_pixels
 from extd.data.sample import Sample
-from extd.data.threads import in_threads
 from extd.files import atomic_write
 from extd.images import Image
+from extd.prefetch import prefetch
 
 NAMED = 5
 """Unreadable pictures that an error names."""
@@ -176,7 +176,7 @@ def _decode(pictures: Sequence[Sample], path: Path, max_unreadable: float) -> di
             "choose another place with --cache"
         )
     results = track(
-        in_threads(_read, pictures),
+        (result for _, result in prefetch(pictures, _read)),
         "Decoding pictures",
         len(pictures),
         console=console,
@@ -186,6 +186,8 @@ def _decode(pictures: Sequence[Sample], path: Path, max_unreadable: float) -> di
         # Plain writes, not a memory map: on a full disk they fail with an error, not a signal.
         with atomic_write(path) as partial, partial.open("wb") as file:
             for index, result in enumerate(results):
+                if isinstance(result, Exception):
+                    raise result
                 if isinstance(result, str):
                     unreadable[str(index)] = result
                 else:
