@@ -18,7 +18,7 @@ from extd.data.table import find_table, read_table, write_table
 from extd.data.voc import find_voc, place_voc, read_voc, write_voc
 from extd.data.wider import find_wider, place_wider, read_wider, write_wider
 from extd.data.yolo import find_yolo, place_yolo, read_yolo, write_yolo, yolo_images
-from extd.media.sources import SUFFIXES, real_path
+from extd.files import SUFFIXES, real_path
 
 
 @dataclass(frozen=True, slots=True)

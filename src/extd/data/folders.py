@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from extd.data.pixels import is_file, read_bytes
+from extd.files import real_path
 from extd.headers import encoded_size
 from extd.images import stored_size
-from extd.media.sources import real_path
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from extd.boxes import Boxes
 from extd.data.entries import FACE, at, face_classes, from_corners, plain, read_text
 from extd.data.pixels import Progress, read_sizes
 from extd.data.sample import Sample
-from extd.media.sources import SUFFIXES
+from extd.files import SUFFIXES
 
 IMAGES, LABELS = "images", "labels"
 SPLITS = ("train", "val", "valid", "test")
