@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -55,22 +55,28 @@ def _ctrl_c_is_heard() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.usefixtures("_ctrl_c_is_heard")
-def test_a_deferred_interrupt_comes_at_the_end_of_the_block() -> None:
-    steps = []
-    with pytest.raises(KeyboardInterrupt), defer_interrupt() as interrupted:
-        signal.raise_signal(signal.SIGINT)
-        steps.append(interrupted.is_set())
-    assert steps == [True]
-    with defer_interrupt():
-        pass
-
-
-@pytest.mark.usefixtures("_ctrl_c_is_heard")
-def test_a_second_interrupt_is_not_deferred() -> None:
-    steps = []
-    with pytest.raises(KeyboardInterrupt), defer_interrupt():
-        for _ in range(3):
-            steps.append("signal")
+def send_twice(steps: list[str]) -> None:
+    """Send two signals while interrupts are deferred."""
+    with defer_interrupt() as interrupted:
+        for step in ("first", "second"):
             signal.raise_signal(signal.SIGINT)
-    assert steps == ["signal"] * 2
+            assert interrupted.is_set()
+            steps.append(step)
+
+
+def send_once(steps: list[str]) -> None:
+    """Send one signal while interrupts are deferred."""
+    with defer_interrupt():
+        signal.raise_signal(signal.SIGINT)
+        steps.append("end")
+
+
+@pytest.mark.usefixtures("_ctrl_c_is_heard")
+@pytest.mark.parametrize(("send", "done"), [(send_once, ["end"]), (send_twice, ["first"])])
+def test_the_first_interrupt_is_deferred_and_the_second_is_not(
+    send: Callable[[list[str]], None], done: list[str]
+) -> None:
+    steps: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        send(steps)
+    assert steps == done

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from extd.cli.app import main
-from extd.cli.detect import within
 from extd.detector import Detector
 from extd.media.frame import Frame
+from extd.media.frames import within
 from extd.media.video import Span
 
 Captured = pytest.CaptureFixture[str]

@@ -31,6 +31,9 @@ from extd.cli.terminal import (
 from extd.files import real_path
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
     from extd.detector import Detector
     from extd.images import Image
     from extd.media.anonymize import Region
@@ -127,7 +130,7 @@ def blur(
     from extd.images import read_image
     from extd.media.anonymize import AnonymizeOptions
     from extd.media.sources import find_media, is_video, read_list
-    from extd.pipeline import Report, blur_image, blur_video
+    from extd.pipeline import blur_image, blur_video
 
     if (out is None) != in_place:
         raise UsageError("give either --out DIR or --in-place")
@@ -176,23 +179,11 @@ def blur(
     alone = len(sources) == 1 and not is_video(sources[0].path)
     bar = progress_bar("{task.description}", hidden=alone)
     table = table_console(bar)
-    found = failed = uncovered = 0
     print_line(table, "faces  file")
     processed = process_files(sources, detector, on_image, on_video, inference.max_pixels)
     with bar, closing(processed):
-        for source, result in bar.track(processed, len(sources), description="covering"):
-            report = result if isinstance(result, Report) else Report(error=result)
-            found += report.faces
-            failed += report.error is not None
-            uncovered += bool(report.uncovered)
-            if report.frames:
-                of = f", {count(report.frames, 'frame')}" if is_video(source.path) else ""
-                print_line(table, f"{report.faces:5}  {source.path}{of}")
-            if report.error is not None:
-                print_error(str(report.error), bar.console)
-            if report.uncovered:
-                told = describe_uncovered(report, video=is_video(source.path))
-                print_error(f"{source.path}: {told}", bar.console)
+        tracked = bar.track(processed, len(sources), description="covering")
+        found, failed, uncovered = print_reports(tracked, bar, table)
     done = f"{count(found, 'face')} in {count_files(sources, failed)}"
     for number, what in ((failed, "failed"), (uncovered, "with a face not covered")):
         done += f", {number:,} {what}" if number else ""
@@ -203,6 +194,30 @@ def blur(
     if out is not None and failed < len(sources):
         print_line(table, f"written: {out}")
     return 1 if failed or uncovered else 0
+
+
+def print_reports(
+    processed: Iterable[tuple[Source, Report | Exception]], bar: Progress, table: Console
+) -> tuple[int, int, int]:
+    """Print what became of each file; how many faces, failures and files with a face uncovered."""
+    from extd.media.sources import is_video
+    from extd.pipeline import Report
+
+    found = failed = uncovered = 0
+    for source, result in processed:
+        video = is_video(source.path)
+        report = result if isinstance(result, Report) else Report(error=result)
+        found += report.faces
+        failed += report.error is not None
+        uncovered += bool(report.uncovered)
+        if report.frames:
+            frames = f", {count(report.frames, 'frame')}" if video else ""
+            print_line(table, f"{report.faces:5}  {source.path}{frames}")
+        if report.error is not None:
+            print_error(str(report.error), bar.console)
+        if report.uncovered:
+            print_error(f"{source.path}: {describe_uncovered(report, video=video)}", bar.console)
+    return found, failed, uncovered
 
 
 def find_originals(inputs: Iterable[str]) -> list[Source]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import sys
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from extd.detector import Detector
     from extd.faces import Faces
     from extd.images import Image
-    from extd.media.frame import Fault, Frame
+    from extd.media.frame import Frame
     from extd.media.sources import Source
     from extd.media.video import Span
     from extd.pipeline import Report
@@ -123,7 +122,7 @@ def detect(
         raise UsageError("--coco, --yolo and --wider are for images only; leave videos out")
     check_pyav(sources)
     with usage_errors():
-        texts = name_texts(sources, yolo), name_texts(sources, wider)
+        targets = out, text_targets(sources, yolo), text_targets(sources, wider)
     detector = load_detector(inference, threshold, min_face=min_face, max_faces=max_faces)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
@@ -133,7 +132,7 @@ def detect(
     table = table_console(bar, quiet=quiet)
     with open_result_files(json, csv, coco, frames=videos) as results, bar:
         found, failed = detect_all(
-            detector, sources, inference.max_pixels, span, (out, *texts), results, bar, table
+            detector, sources, inference.max_pixels, span, targets, results, bar, table
         )
     done = f"{count(found, 'face')} in {count_files(sources, failed)}"
     print_line(table, done + (f", {failed} failed" if failed else ""))
@@ -156,15 +155,7 @@ def detect_all(
 ) -> tuple[int, int]:
     """Detect faces in all files, printing and writing results; how many faces and failures.
 
-    Args:
-        detector: detects faces.
-        sources: images and videos.
-        max_pixels: larger images fail.
-        span: which frames of videos.
-        targets: folder for annotated files, and the YOLO and WIDER files of the images.
-        results: get the faces.
-        bar: shows the progress.
-        table: gets the rows.
+    `targets` are the folder for annotated files, and the YOLO and WIDER files of the images.
     """
     from extd.batch import process_files, result_name
     from extd.media.formats import wider_lines, write_text, yolo_lines
@@ -224,24 +215,21 @@ def watch(detector: Detector, address: str, span: Span, json: str | None, csv: s
     from extd.pipeline import Report, detect_frames
     from extd.signals import defer_interrupt
 
-    name = without_password(address)
+    name, report = without_password(address), Report()
     quiet = STDOUT in {json, csv}
     bar = progress_bar("{task.description}", hidden=quiet and sys.stdout.isatty())
-    report = Report()
-    with ExitStack() as stack:
-        results = stack.enter_context(open_result_files(json, csv, frames=True))
-        stack.enter_context(bar)
-        advance = stack.enter_context(frame_progress(bar, name))
-        frames = stack.enter_context(closing(open_source(address)))
+    with (
+        open_result_files(json, csv, frames=True) as results,
+        bar,
+        frame_progress(bar, name) as advance,
+        closing(open_source(address, span)) as frames,
+    ):
         try:
-            # Ctrl-C is how watching ends, no failure.
             with defer_interrupt() as interrupted:
-                for frame, faces in detect_frames(
-                    within(frames, span), detector, report, interrupted
-                ):
+                for frame, faces in detect_frames(frames, detector, report, interrupted, advance):
                     results.add_frame(frame, faces)
-                    advance(frame, faces, None)
         except KeyboardInterrupt:
+            # Ctrl-C is how watching ends.
             pass
         except (ValueError, OSError) as error:
             report.error = error
@@ -252,23 +240,6 @@ def watch(detector: Detector, address: str, span: Span, json: str | None, csv: s
     done = f"{count(report.faces, 'face')} in {count(report.frames, 'frame')} of {name}"
     print_line(Console(quiet=quiet), done)
     return 1 if report.error else 0
-
-
-def within(frames: Iterable[Frame | Fault], span: Span) -> Iterator[Frame | Fault]:
-    """The frames of a camera that are in the span."""
-    from extd.media.frame import Fault
-
-    count = 0
-    for item in frames:
-        if not isinstance(item, Fault):
-            if item.time >= (math.inf if span.end is None else span.end):
-                return
-            if item.time < span.start:
-                continue
-            count += 1
-            if (count - 1) % span.every:
-                continue
-        yield item
 
 
 def protect_originals(
@@ -309,21 +280,15 @@ def is_media(path: Path) -> bool:
 
     if path.suffix.lower() in SUFFIXES | VIDEO_SUFFIXES | UNREAD:
         return True
-    try:
+    with suppress(ValueError):
         return path.is_file() and path.stat().st_size > 0 and stored_size(path) is not None
-    except ValueError:
-        return False
+    return False
 
 
-def name_texts(sources: Sequence[Source], folder: Path | None) -> dict[Source, Path]:
-    """The text file of each image in the folder; none without a folder.
-
-    Raises:
-        ValueError: two images would have the same.
-    """
+def text_targets(sources: Sequence[Source], folder: Path | None) -> dict[Source, Path]:
+    """The text file of each image in the folder, if there is one."""
     from extd.media.formats import text_files
 
     if folder is None:
         return {}
-    files = text_files(folder, [source.name for source in sources])
-    return dict(zip(sources, files, strict=True))
+    return dict(zip(sources, text_files(folder, [one.name for one in sources]), strict=True))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from cyclopts import Group, Parameter, Token
 
@@ -23,32 +23,37 @@ if TYPE_CHECKING:
 
 SEARCH = Group("What to look for", sort_key=2)
 
-
-def read_scales(_: object, tokens: Sequence[Token]) -> tuple[float, ...]:
-    """The factors of one or several `--scales`, each like `0.5,1,2`."""
-    words = [word for token in tokens for word in token.value.split(",")]
-    try:
-        return tuple(map(float, words))
-    except ValueError:
-        raise UsageError(f"--scales are {','.join(words)}; give factors like 0.5,1,2") from None
+Number = TypeVar("Number", int, float)
 
 
-def read_rotations(_: object, tokens: Sequence[Token]) -> tuple[int, ...]:
-    """The degrees of one or several `--rotations`, each like `0,90`."""
-    words = [word for token in tokens for word in token.value.split(",")]
-    try:
-        return tuple(map(int, words))
-    except ValueError:
-        raise UsageError(
-            f"--rotations are {','.join(words)}; give degrees like 0,90,180,270"
-        ) from None
+def read_numbers(
+    kind: Callable[[str], Number], example: str
+) -> Callable[[object, Sequence[Token]], tuple[Number, ...]]:
+    """A converter for options that take numbers like `0.5,1,2`, several times or once."""
+
+    def convert(_: object, tokens: Sequence[Token]) -> tuple[Number, ...]:
+        words = ",".join(token.value for token in tokens)
+        try:
+            return tuple(map(kind, words.split(",")))
+        except ValueError:
+            raise UsageError(f"{tokens[0].keyword} are {words}; give {example}") from None
+
+    return convert
 
 
 SCALES = Parameter(
-    group=SEARCH, metavar="FACTORS", converter=read_scales, n_tokens=1, show_default="1"
+    group=SEARCH,
+    metavar="FACTORS",
+    converter=read_numbers(float, "factors like 0.5,1,2"),
+    n_tokens=1,
+    show_default="1",
 )
 ROTATIONS = Parameter(
-    group=SEARCH, metavar="DEGREES", converter=read_rotations, n_tokens=1, show_default="0"
+    group=SEARCH,
+    metavar="DEGREES",
+    converter=read_numbers(int, "degrees like 0,90,180,270"),
+    n_tokens=1,
+    show_default="0",
 )
 Threshold = Annotated[float, Parameter(group=SEARCH)]
 Pixels = Annotated[int | None, WHOLE_NUMBER, Parameter(group=SEARCH, metavar="PX")]

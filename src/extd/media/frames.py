@@ -42,20 +42,35 @@ def open_source(
             - `camera:0`, the first camera of this machine, `camera:1` ...;
             - an address that begins with `rtsp://`.
             A camera yields its newest frame each time; those that came meanwhile are dropped.
-        span: which frames of videos.
+        span: which frames of videos and of a camera, whose time begins at 0.
 
     Raises:
         ImportError: there is a video or a camera, and PyAV is missing.
         ValueError: `camera:` is followed by something other than a number.
     """
     if isinstance(source, str) and is_camera(source):
-        yield from _read_camera(source)
+        yield from within(_read_camera(source), span)
         return
     for found in find_media([source] if isinstance(source, str | Path) else source):
         if is_video(found.path):
             yield from read_video(found.path, span)
         else:
             yield _read_image(found.path)
+
+
+def within(frames: Iterable[Frame | Fault], span: Span) -> Iterator[Frame | Fault]:
+    """Yield the frames of a camera that are in a span."""
+    count = 0
+    for item in frames:
+        if not isinstance(item, Fault):
+            if span.end is not None and item.time >= span.end:
+                return
+            if item.time < span.start:
+                continue
+            count += 1
+            if (count - 1) % span.every:
+                continue
+        yield item
 
 
 def is_camera(source: str) -> bool:
