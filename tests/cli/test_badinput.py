@@ -1,4 +1,4 @@
-"""What is wrong with files, folders and disks, where `test_pictures` does not have it."""
+"""What is wrong with files, folders and disks, where `test_inference` does not have it."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -112,7 +113,8 @@ def test_a_real_face_that_is_not_found_for_a_moment_stays_covered(
         pictures = output.add_stream("libx264", rate=25, options={"crf": "10"})
         pictures.width, pictures.height, pictures.pix_fmt = 128, 128, "yuv420p"
         for image in (photo, missed, missed, photo):
-            output.mux(pictures.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            pixels = np.asarray(image, np.uint8)
+            output.mux(pictures.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         output.mux(pictures.encode())
     covered = {}
     for hold in ("0", "2"):
@@ -229,9 +231,11 @@ def test_python_blurs_a_video_in_one_call(film: Film, toy: str) -> None:
 
 
 def test_a_video_is_opened_once(film: Film, toy: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, opened, open_file = film("a.mp4", [255] * 3), [], av.open
+    path = film("a.mp4", [255] * 3)
+    opened: list[str] = []
+    open_file: Any = av.open
 
-    def count(file: str, mode: str = "r", **options: object) -> object:
+    def count(file: str, mode: str = "r", **options: Any) -> object:
         opened.append(mode)
         return open_file(file, mode, **options)
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -79,14 +81,14 @@ def test_a_face_is_covered_before_it_is_seen_and_after() -> None:
 
 
 def test_no_more_frames_are_read_ahead_than_are_filled() -> None:
-    read = []
+    read: list[int] = []
 
-    def source() -> object:
+    def source() -> Iterator[tuple[int, Faces]]:
         for number in range(10):
             read.append(number)
             yield number, faces_at(50)
 
-    for number, _ in fill_gaps(source(), 3):  # type: ignore[arg-type]
+    for number, _ in fill_gaps(source(), 3):
         assert len(read) <= number + 4
 
 

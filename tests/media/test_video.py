@@ -3,6 +3,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -82,7 +83,7 @@ def test_formats_without_times_or_index_give_all_frames(
     tmp_path: Path, name: str, codec: str
 ) -> None:
     with av.open(tmp_path / name, "w") as output:
-        pictures = output.add_stream(codec, rate=25, options={"g": "12", "bf": "2"})
+        pictures: Any = output.add_stream(codec, rate=25, options={"g": "12", "bf": "2"})
         pictures.width, pictures.height, pictures.pix_fmt = 64, 48, "yuv420p"
         for index in range(60):
             image = np.full((48, 64, 3), 4 * index, np.uint8)

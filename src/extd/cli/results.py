@@ -49,11 +49,10 @@ class Results:
         """Write the faces of an image."""
         from extd.media.writers import csv_lines, json_line
 
-        _write(self.json, lambda: json_line(str(path), faces))
-        line = (
-            frame_csv_lines(str(path), 0, 0, faces) if self.frames else csv_lines(str(path), faces)
-        )
-        _write(self.csv, lambda: line)
+        name = str(path)
+        _write(self.json, json_line(name, faces))
+        rows = frame_csv_lines(name, 0, 0, faces) if self.frames else csv_lines(name, faces)
+        _write(self.csv, rows)
         if self.add_coco is not None:
             self.add_coco(path, faces)
 
@@ -64,8 +63,9 @@ class Results:
             ResultsError: a file cannot be written.
         """
         try:
-            _write(self.json, lambda: frame_json_line(frame, faces))
-            _write(self.csv, lambda: frame_csv_lines(frame.name, frame.index, frame.time, faces))
+            _write(self.json, frame_json_line(frame, faces))
+            rows = frame_csv_lines(frame.name, frame.index, frame.time, faces)
+            _write(self.csv, rows)
         except OSError as error:
             raise ResultsError from error
 
@@ -73,7 +73,7 @@ class Results:
         """Write why a file failed."""
         from extd.media.writers import json_line
 
-        _write(self.json, lambda: json_line(name, error))
+        _write(self.json, json_line(name, error))
 
 
 @contextmanager
@@ -106,10 +106,10 @@ def open_result_files(
             raise error.__cause__ or error from None
 
 
-def _write(stream: TextIO | None, lines: Callable[[], str]) -> None:
+def _write(stream: TextIO | None, lines: str) -> None:
     """Write lines at once, so that a reader of a pipe sees them."""
     if stream is not None:
-        stream.write(lines())
+        stream.write(lines)
         stream.flush()
 
 

@@ -99,8 +99,8 @@ def _read_camera(address: str) -> Iterator[Frame | Fault]:
     name = without_password(address)
     count, reason = 0, ""
     try:
-        with open_camera(address) as pictures:
-            for frame in newest(pictures, name):
+        with open_camera(address) as decoded:
+            for frame in newest(decoded, name):
                 yield frame
                 count += 1
     except pyav().FFmpegError as error:
@@ -156,17 +156,17 @@ def _decode(container: Any) -> Iterator[VideoFrame]:
         try:
             for packet in container.demux(video=0):
                 try:
-                    pictures = packet.decode()
+                    decoded = packet.decode()
                 except av.InvalidDataError:
                     continue
-                yield from pictures
+                yield from decoded
             return
         except av.BlockingIOError:
             # AVFoundation does not wait for the next frame.
             time.sleep(POLL)
 
 
-def newest(pictures: Iterator[VideoFrame], name: str) -> Generator[Frame, None, None]:
+def newest(decoded: Iterator[VideoFrame], name: str) -> Generator[Frame, None, None]:
     """Yield the newest frame of a camera each time, until it gives no more.
 
     A thread takes them all, so that none is old. The index counts the dropped ones, too, and the
@@ -181,9 +181,9 @@ def newest(pictures: Iterator[VideoFrame], name: str) -> Generator[Frame, None, 
     def read() -> None:
         nonlocal ended
         try:
-            for index, picture in enumerate(pictures):
+            for index, frame in enumerate(decoded):
                 with changed:
-                    latest.append((index, time.monotonic() - begin, picture))
+                    latest.append((index, time.monotonic() - begin, frame))
                     changed.notify()
                 if stopped:
                     break
@@ -202,8 +202,8 @@ def newest(pictures: Iterator[VideoFrame], name: str) -> Generator[Frame, None, 
                 changed.wait_for(lambda: latest or ended)
                 if not latest:
                     break
-                index, seconds, picture = latest.pop()
-            yield Frame(upright(picture), name, index, seconds)
+                index, seconds, frame = latest.pop()
+            yield Frame(upright(frame), name, index, seconds)
     finally:
         stopped = True
         reader.join()

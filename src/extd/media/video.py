@@ -122,11 +122,11 @@ class Video:
         reasons = []
         index = 0
         try:
-            for time, picture in self._decode():
+            for time, frame in self._decode():
                 if self.first is None:
-                    self.first = picture
+                    self.first = frame
                 if index % self.span.every == 0:
-                    yield Frame(upright(picture), str(self.path), index, time)
+                    yield Frame(upright(frame), str(self.path), index, time)
                 index += 1
             length = (self.container.duration or 0) / 1e6
             if self._read_all and self._reached < length - MISSING_END:
@@ -180,15 +180,15 @@ class Video:
             if positions is not None and packet.size and packet.pts is not None:
                 heapq.heappush(positions, packet.pts)
             try:
-                pictures = self.stream.decode(packet)
+                decoded = self.stream.decode(packet)
             except pyav().FFmpegError:
                 self._damaged += 1
                 if positions and packet.pts in positions:
                     positions.remove(packet.pts)
                     heapq.heapify(positions)
                 continue
-            for picture in pictures:
-                stamp = heapq.heappop(positions) if positions else picture.pts
+            for frame in decoded:
+                stamp = heapq.heappop(positions) if positions else frame.pts
                 unit = self.stream.time_base
                 if stamp is None or unit is None:
                     time = float(count / self.frame_rate)
@@ -199,8 +199,8 @@ class Video:
                     continue
                 if self.span.end is not None and time >= self.span.end - ROUNDING:
                     return
-                self._damaged += picture.is_corrupt
-                yield time, picture
+                self._damaged += frame.is_corrupt
+                yield time, frame
         self._read_all = True
 
     def _note(self, packet: Packet[Any]) -> None:
@@ -249,7 +249,7 @@ def open_video(path: str | Path, span: Span = WHOLE) -> Iterator[Video]:
             if stream.codec_context is not None and not stream.disposition & cover:
                 yield Video(path, span, container, stream)
                 return
-        raise ValueError(f"{path} has no pictures that can be decoded")
+        raise ValueError(f"{path} has no video track that can be decoded")
 
 
 def read_video(path: str | Path, span: Span = WHOLE) -> Iterator[Frame | Fault]:
@@ -282,13 +282,13 @@ def pyav() -> Any:
     return av
 
 
-def orientation(picture: VideoFrame) -> tuple[bool, bool, bool]:
+def orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
     """Whether to transpose a frame, then mirror it in x, then in y, to see it upright.
 
     The display matrix (ISO/IEC 14496-12, 8.5.2) maps (x, y) of the frame to
     (a x + c y, b x + d y) of the screen.
     """
-    side_data: Any = picture.side_data.get("DISPLAYMATRIX")
+    side_data: Any = frame.side_data.get("DISPLAYMATRIX")
     if side_data is None:
         return False, False, False
     a, b, _, c, d, *_ = np.frombuffer(side_data, np.int32).tolist()
@@ -296,10 +296,10 @@ def orientation(picture: VideoFrame) -> tuple[bool, bool, bool]:
     return transposed, (c if transposed else a) < 0, (b if transposed else d) < 0
 
 
-def upright(picture: VideoFrame) -> Image:
+def upright(frame: VideoFrame) -> Image:
     """The pixels of a frame, turned upright."""
-    transposed, mirrored, flipped = orientation(picture)
-    image = np.asarray(picture.to_ndarray(format="rgb24"), np.uint8)
+    transposed, mirrored, flipped = orientation(frame)
+    image = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
     image = image.transpose(1, 0, 2) if transposed else image
     return np.ascontiguousarray(image[:: -1 if flipped else 1, :: -1 if mirrored else 1])
 

@@ -103,7 +103,7 @@ class _Encoder:
 
     def __init__(self, output: OutputContainer, source: Video) -> None:
         self._output, self._source = output, source
-        self._pictures: VideoStream | None = None
+        self._track: VideoStream | None = None
         self._audio: dict[int, AudioStream] = {}
         self._last_pts = -1
 
@@ -114,25 +114,25 @@ class _Encoder:
 
     def write(self, image: Image, time: float) -> None:
         """Encode a frame, and copy the audio up to it."""
-        if self._pictures is None:
-            self._pictures = _add_pictures(self._output, self._source, image)
+        if self._track is None:
+            self._track = _add_video(self._output, self._source, image)
             self._audio = _add_audio(self._output, self._source)
-        picture = _to_frame(image, self._pictures)
-        time_base = self._pictures.codec_context.time_base
+        frame = _to_frame(image, self._track)
+        time_base = self._track.codec_context.time_base
         # Encoders refuse times that do not increase.
         self._last_pts = max(
             round((time - self._source.span.start) / time_base), self._last_pts + 1
         )
-        picture.pts, picture.time_base = self._last_pts, time_base
+        frame.pts, frame.time_base = self._last_pts, time_base
         self._copy_audio(time)
-        self._output.mux(self._pictures.encode(picture))
+        self._output.mux(self._track.encode(frame))
 
     def finish(self, *, rest_of_audio: bool) -> None:
         """Flush the encoder."""
         if rest_of_audio:
             self._copy_audio(math.inf)
-        if self._pictures is not None:
-            self._output.mux(self._pictures.encode())
+        if self._track is not None:
+            self._output.mux(self._track.encode())
 
     def _copy_audio(self, until: float) -> None:
         for packet in self._source.audio(until):
@@ -140,16 +140,16 @@ class _Encoder:
             self._output.mux(packet)
 
 
-def _add_pictures(output: OutputContainer, source: Video, image: Image) -> VideoStream:
+def _add_video(output: OutputContainer, source: Video, image: Image) -> VideoStream:
     """Add the video track; `image` is its first frame."""
     codec, options = VP9 if output.format.name == "webm" else H264
     rate = source.frame_rate / source.span.every
-    pictures = cast("VideoStream", output.add_stream(codec, rate=rate, options=options))
+    track = cast("VideoStream", output.add_stream(codec, rate=rate, options=options))
     height, width = image.shape[:2]
     # The chroma planes have half the resolution.
-    pictures.width, pictures.height = width + width % 2, height + height % 2
-    pictures.pix_fmt = "yuv420p"
-    context = pictures.codec_context
+    track.width, track.height = width + width % 2, height + height % 2
+    track.pix_fmt = "yuv420p"
+    context = track.codec_context
     context.time_base = source.stream.time_base or Fraction(1, 1000)
     aspect = source.stream.sample_aspect_ratio or Fraction(1)
     first = source.first
@@ -160,7 +160,7 @@ def _add_pictures(output: OutputContainer, source: Video, image: Image) -> Video
         transposed, _, _ = orientation(first)
         aspect = 1 / aspect if transposed else aspect
     context.sample_aspect_ratio = aspect
-    return pictures
+    return track
 
 
 def _add_audio(output: OutputContainer, source: Video) -> dict[int, AudioStream]:
@@ -181,16 +181,16 @@ def _add_audio(output: OutputContainer, source: Video) -> dict[int, AudioStream]
     return copies
 
 
-def _to_frame(image: Image, pictures: VideoStream) -> VideoFrame:
+def _to_frame(image: Image, track: VideoStream) -> VideoFrame:
     """An image as the track takes it; odd sides get their last pixels repeated."""
-    width, height = pictures.width, pictures.height
+    width, height = track.width, track.height
     missing = height - image.shape[0], width - image.shape[1]
     if missing != (0, 0) and set(missing) <= {0, 1}:
         image = np.pad(image, ((0, missing[0]), (0, missing[1]), (0, 0)), "edge")
-    context = pictures.codec_context
-    picture: VideoFrame = pyav().VideoFrame.from_ndarray(image, format="rgb24")
+    context = track.codec_context
+    frame: VideoFrame = pyav().VideoFrame.from_ndarray(image, format="rgb24")
     # FFmpeg resizes where the video changes its size on the way.
-    return picture.reformat(
+    return frame.reformat(
         width=width,
         height=height,
         format="yuv420p",

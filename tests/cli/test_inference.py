@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import os
 import struct
@@ -25,8 +26,8 @@ def test_defaults_are_those_of_the_library() -> None:
         if hasattr(INFERENCE, field.name):
             assert getattr(INFERENCE, field.name) == getattr(Options(), field.name)
     assert INFERENCE.max_pixels == MAX_PIXELS
-    constructor = Detector.__init__.__kwdefaults__
-    assert INFERENCE.threads == constructor["threads"]
+    threads = inspect.signature(Detector).parameters["threads"]
+    assert INFERENCE.threads == threads.default
 
 
 def png_header(width: int, height: int) -> bytes:
