@@ -21,7 +21,7 @@ import cv2
 
 from extd.detector import Detector
 from extd.images import read_image
-from extd.media.sources import find_pictures
+from extd.media.sources import find_images
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 # Most pictures in folders are JPEG, which is the fastest to decode.
@@ -87,7 +87,7 @@ def main() -> None:
     detector = Detector(threads=arguments.threads)
     with tempfile.TemporaryDirectory() as made:
         if arguments.folder:
-            paths = [source.path for source in find_pictures([arguments.folder])]
+            paths = [source.path for source in find_images([arguments.folder])]
             paths = paths[: arguments.pictures]
         else:
             paths = mixed(Path(made), arguments.pictures, arguments.suffixes)

@@ -10,54 +10,72 @@ import os
 import typing
 
 if typing.TYPE_CHECKING:
+    from extd.batch import blur_images
     from extd.detector import Detector, Options
     from extd.faces import Face, Faces
     from extd.images import read_image
     from extd.media.annotate import annotate
-    from extd.media.anonymize import Covering, anonymize
+    from extd.media.anonymize import AnonymizeOptions, anonymize
     from extd.media.crops import crops
     from extd.media.frame import Fault, Frame
     from extd.media.frames import open_source
-    from extd.media.video import Span
+    from extd.media.video import Span, open_video
     from extd.media.videowriter import write_video
     from extd.media.writers import write
+    from extd.pipeline import Report, blur_image, blur_video, crop_image, detect_image, detect_video
 
-# ONNX Runtime reads it once, when it is imported: nobody is to be told whose faces are covered.
+# ONNX Runtime reads it on import. Nobody may learn whose faces are covered.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
 __all__ = [
-    "Covering",
+    "AnonymizeOptions",
     "Detector",
     "Face",
     "Faces",
     "Fault",
     "Frame",
     "Options",
+    "Report",
     "Span",
     "__version__",
     "annotate",
     "anonymize",
+    "blur_image",
+    "blur_images",
+    "blur_video",
+    "crop_image",
     "crops",
+    "detect_image",
+    "detect_video",
     "open_source",
+    "open_video",
     "read_image",
     "write",
     "write_video",
 ]
 
 _HOMES = {
-    "Covering": "extd.media.anonymize",
+    "AnonymizeOptions": "extd.media.anonymize",
     "Detector": "extd.detector",
     "Face": "extd.faces",
     "Faces": "extd.faces",
     "Fault": "extd.media.frame",
     "Frame": "extd.media.frame",
     "Options": "extd.detector",
+    "Report": "extd.pipeline",
     "Span": "extd.media.video",
     "annotate": "extd.media.annotate",
     "anonymize": "extd.media.anonymize",
+    "blur_image": "extd.pipeline",
+    "blur_images": "extd.batch",
+    "blur_video": "extd.pipeline",
+    "crop_image": "extd.pipeline",
     "crops": "extd.media.crops",
+    "detect_image": "extd.pipeline",
+    "detect_video": "extd.pipeline",
     "open_source": "extd.media.frames",
+    "open_video": "extd.media.video",
     "read_image": "extd.images",
     "write": "extd.media.writers",
     "write_video": "extd.media.videowriter",
@@ -67,7 +85,7 @@ _HOMES = {
 if not typing.TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
-        # The command line answers --help without loading OpenCV and ONNX Runtime.
+        # Loaded on first use: `extd --help` needs no ONNX Runtime.
         if name not in _HOMES:
             raise AttributeError(f"module 'extd' has no attribute {name!r}")
         value: object = getattr(importlib.import_module(_HOMES[name]), name)

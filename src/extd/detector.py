@@ -18,7 +18,7 @@ from extd.catalog import DEFAULT_MODEL
 from extd.detections import Detections, pool, rescale, select, suppress
 from extd.faces import Faces
 from extd.images import Image, ImageSource, read_image, resize
-from extd.readahead import cores, read_ahead
+from extd.prefetch import cores, prefetch
 from extd.runtime import CPU, OnnxModel, Precision
 from extd.tiles import LARGE, SIDE, STRIDE, look_in_tiles, shrink
 from extd.tta import Augmentation, apply, undo
@@ -195,7 +195,7 @@ class Detector:
         if isinstance(images, str | bytes):
             raise ValueError(f"{images!r} is one picture; detect_many takes several, as in a list")
         begin = partial(self._begin, options=_given(options) or self.options)
-        with closing(read_ahead(enumerate(images), begin, self.at_once)) as begun:
+        with closing(prefetch(enumerate(images), begin, self.at_once)) as begun:
             for _, rest in begun:
                 if isinstance(rest, Exception):
                     raise rest

@@ -6,8 +6,9 @@ import itertools
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import TextIO
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif"})
 """Names of image files end so, in folders and globs."""
@@ -65,3 +66,43 @@ def real_path(path: Path) -> Path:
 def _partial_name(suffix: str = "") -> str:
     """A short hidden name that no other thread or process uses."""
     return f".{os.getpid()}.{next(_numbers)}.partial{suffix}"
+
+
+@contextmanager
+def open_text(path: Path) -> Iterator[TextIO]:
+    """Open a UTF-8 text file that appears once it is complete.
+
+    After Ctrl-C it appears with the lines written so far. A link keeps its place, and its target
+    is replaced. Pipes and devices are written to directly.
+
+    Raises:
+        IsADirectoryError: `path` is a folder.
+        OSError: it cannot be written; the error names `path`.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; give a file in it")
+    special = path.exists() and not path.is_file()
+    interrupt: KeyboardInterrupt | None = None
+    # File names need not be UTF-8; surrogateescape writes their bytes as they are.
+    with (
+        nullcontext(path) if special else atomic_write(real_path(path)) as partial,
+        _errors_name(path),
+        partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
+    ):
+        try:
+            yield stream
+        except KeyboardInterrupt as error:
+            interrupt = error
+    if interrupt is not None:
+        raise interrupt
+
+
+@contextmanager
+def _errors_name(path: Path) -> Iterator[None]:
+    """Add the file's name to errors of writing that lack it, as on a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error

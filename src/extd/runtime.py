@@ -14,7 +14,7 @@ from extd.catalog import find_weights, load_catalog
 from extd.cpu import has_int8
 from extd.decoding import decode, read_head, to_patches
 from extd.detections import Detections, select
-from extd.readahead import check_threads
+from extd.prefetch import check_threads
 
 CPU = "CPUExecutionProvider"
 Precision = Literal["auto", "float", "int8"]

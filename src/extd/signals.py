@@ -1,4 +1,4 @@
-"""Signals that ask a process to end: of Ctrl-C, of `kill`, of a terminal that closes."""
+"""Signals that ask a process to stop: Ctrl-C, `kill`, a closed terminal."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ STOPPING = tuple(
 
 
 @contextmanager
-def caught(handler: Callable[[int, FrameType | None], object]) -> Iterator[Callable[[], None]]:
-    """Within it, `handler` gets the signals of `STOPPING`; it gives what ends that before the end.
+def handle_signals(
+    handler: Callable[[int, FrameType | None], object],
+) -> Iterator[Callable[[], None]]:
+    """Handle the signals of `STOPPING` with `handler`; yields a function that restores the old.
 
-    Those that the process ignores, as after `nohup`, stay ignored. Outside of the main thread,
-    which alone gets signals, it does nothing.
+    Signals that the process ignores, as after `nohup`, stay ignored. Outside the main thread,
+    which alone receives signals, it does nothing.
     """
     before = {}
     if threading.current_thread() is threading.main_thread():
@@ -35,3 +37,24 @@ def caught(handler: Callable[[int, FrameType | None], object]) -> Iterator[Calla
         yield restore
     finally:
         restore()
+
+
+@contextmanager
+def defer_interrupt() -> Iterator[threading.Event]:
+    """Turn Ctrl-C, or SIGTERM, into an event, so that work can stop in order.
+
+    A second one interrupts at once.
+
+    Raises:
+        KeyboardInterrupt: at the end of the block, if the event was set.
+    """
+    interrupted = threading.Event()
+
+    def stop(*_: object) -> None:
+        interrupted.set()
+        restore()
+
+    with handle_signals(stop) as restore:
+        yield interrupted
+    if interrupted.is_set():
+        raise KeyboardInterrupt

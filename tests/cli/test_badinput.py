@@ -1,4 +1,4 @@
-"""What is wrong with files, folders and disks, where `test_pictures` does not have it."""
+"""What is wrong with files, folders and disks, where `test_inference` does not have it."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_without_pyav_a_video_among_pictures_is_reported_and_the_others_go_on(
     assert capsys.readouterr().err.startswith("error: video needs the package av")
     monkeypatch.setattr("sys.stdin", io.StringIO())
     assert main([command, "--out", "new", "--model", toy, "--", "-"]) == 0
-    assert "0 faces in 0 pictures" in capsys.readouterr().out
+    assert "0 faces in 0 images" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("size", [(1, 1), (30_000, 1), (1, 30_000)])
@@ -116,7 +116,7 @@ def test_a_pipe_is_a_picture_and_a_device_is_none(draw: Draw, toy: str, capsys: 
     assert main(["detect", "/dev/zero", "a.png", "--model", toy]) == 1
     out, err = capsys.readouterr()
     assert err == "error: /dev/zero is a device, not a picture\n"
-    assert "1 picture, 1 failed" in out
+    assert "1 image, 1 failed" in out
 
 
 @pytest.mark.parametrize("command", OUT)
@@ -152,7 +152,7 @@ def test_closed_files_and_folders_are_told(draw: Draw, toy: str) -> None:
     assert result.returncode == 1
     assert [line.split("'")[1] for line in result.stderr.splitlines()] == ["album/b.png", "album/c"]
     assert result.stderr.count("Permission denied") == 2
-    assert "1 face in 1 picture, 2 failed" in result.stdout
+    assert "1 face in 1 image, 2 failed" in result.stdout
     assert list(Path("new").iterdir()) == [Path("new/a.png")]
 
 
@@ -173,7 +173,7 @@ def test_what_a_glob_cannot_look_into_is_told(draw: Draw, toy: str) -> None:
         "album/c",
         "album/c/d.png",
     ]
-    assert "1 face in 1 picture, 2 failed" in result.stdout
+    assert "1 face in 1 image, 2 failed" in result.stdout
 
 
 @pytest.mark.parametrize(

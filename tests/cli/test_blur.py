@@ -52,7 +52,7 @@ def test_a_folder_gives_the_same_tree_with_faces_covered(
         "    1  album/a.png",
         "    0  album/c.bmp",
         "    2  album/trip/b.png",
-        "3 faces in 3 pictures; 1 other file left alone",
+        "3 faces in 3 images; 1 other file left alone",
         "written: new",
     ]
     written = sorted(path.relative_to("new").as_posix() for path in Path("new").rglob("*.*"))
@@ -73,7 +73,7 @@ def test_a_bad_picture_is_reported_and_the_rest_goes_on(
     out, err = capsys.readouterr()
     assert [line.split()[1] for line in err.splitlines()] == ["album/a.jpg", "there"]
     assert "missing.png" in err
-    assert "1 face in 1 picture, 2 failed" in out
+    assert "1 face in 1 image, 2 failed" in out
     assert [path.name for path in Path("new").iterdir()] == ["b.png"]
 
 
@@ -94,7 +94,7 @@ def test_a_file_of_many_links_is_covered_once_in_place(
     for number in range(5):
         Path(f"album/b{number}.png").symlink_to("a.png")
     assert run("album", "--in-place", "--model", toy) == 0
-    assert "1 face in 1 picture" in capsys.readouterr().out
+    assert "1 face in 1 image" in capsys.readouterr().out
 
 
 def test_in_place_never_loses_frames(draw: Draw, toy: str, capsys: Captured) -> None:
@@ -174,7 +174,7 @@ def test_metadata_goes_unless_it_is_kept(draw: Draw, toy: str) -> None:
         (["album"], "either --out DIR or --in-place"),
         (["album", "--out", "new", "--in-place"], "either --out DIR or --in-place"),
         (["album", "--out", "album/a.png"], "is a file"),
-        (["album/a.png", "--out", "album"], "would replace the picture album/a.png"),
+        (["album/a.png", "--out", "album"], "would replace the image album/a.png"),
         (["album", "--out", "new", "--keep", "1,2,3"], "--keep is 1,2,3"),
         (["album", "--out", "new", "--keep", "3,2,1,5"], "3,2,1,5"),
         (["album", "--out", "new", "--margin", "-1"], "margin is -1"),

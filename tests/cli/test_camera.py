@@ -1,40 +1,37 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import signal
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
-import cv2
+import av
 import numpy as np
 import pytest
 
 from extd.cli.app import main
-from extd.cli.camera import within
 from extd.detector import Detector
 from extd.media.frame import Frame
+from extd.media.frames import within
 from extd.media.video import Span
 
 Captured = pytest.CaptureFixture[str]
 
 
-class Lens:
-    """A camera that waits for each frame to be taken and shows a face in every other one."""
+def show(monkeypatch: pytest.MonkeyPatch, count: int | None) -> None:
+    """Make the only camera one that shows a face in every other of so many frames."""
 
-    def __init__(self, end: float) -> None:
-        self.end, self.count = end, 0
+    def frames() -> Iterator[av.VideoFrame]:
+        for index in range(count) if count is not None else itertools.count():
+            image = np.zeros((48, 64, 3), np.uint8)
+            if index % 2 == 0:
+                image[24:32, 8:16] = 255, 6, 0
+            yield av.VideoFrame.from_ndarray(image, format="rgb24")
 
-    def read(self) -> tuple[bool, object]:
-        if self.count >= self.end:
-            return False, None
-        image = np.zeros((48, 64, 3), np.uint8)
-        if self.count % 2 == 0:
-            image[24:32, 8:16] = 0, 6, 255
-        self.count += 1
-        return True, image
-
-    def release(self) -> None: ...
+    monkeypatch.setattr("extd.media.frames.open_camera", lambda _: nullcontext(frames()))
 
 
 @pytest.fixture
@@ -54,7 +51,7 @@ def heard() -> Iterator[None]:
 def test_each_frame_that_is_looked_at_has_its_line(
     folder: Path, toy: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
-    monkeypatch.setattr(cv2, "VideoCapture", lambda _: Lens(40))
+    show(monkeypatch, 40)
     arguments = ["detect", "camera:0", "--model", toy, "--json", "lines", "--csv", "rows"]
     assert main(arguments) == 0
     lines = [json.loads(line) for line in Path("lines").read_text().splitlines()]
@@ -73,7 +70,7 @@ def test_each_frame_that_is_looked_at_has_its_line(
 def test_ctrl_c_is_how_watching_ends(
     folder: Path, toy: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
-    monkeypatch.setattr(cv2, "VideoCapture", lambda _: Lens(float("inf")))
+    show(monkeypatch, None)
     detect = Detector.detect
     calls = []
 
@@ -102,7 +99,7 @@ def test_a_span_chooses_frames_by_their_time(folder: Path, toy: str) -> None:
         (["camera:front"], 1, "camera:front is no camera"),
         (["camera:0", "a.png"], 2, "a camera is watched alone"),
         (["camera:0", "--out", "boxed"], 2, "a camera is watched alone"),
-        (["rtsp://127.0.0.1:9/nothing"], 1, "rtsp://127.0.0.1:9/nothing gives no pictures"),
+        (["rtsp://127.0.0.1:9/nothing"], 1, "rtsp://127.0.0.1:9/nothing gives no images"),
     ],
 )
 def test_what_cannot_be_watched_is_told(

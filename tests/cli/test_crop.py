@@ -40,7 +40,7 @@ def test_each_face_gets_a_file_that_tells_source_and_rank(
         "    2  album/a.png",
         "    0  album/none.jpg",
         "    1  album/trip/b.bmp",
-        "3 faces of 3 pictures",
+        "3 faces of 3 images",
         "written: album/faces",
     ]
     faces = Path("album/faces")
@@ -67,23 +67,23 @@ def test_a_bad_picture_is_reported_and_the_rest_goes_on(
     assert run("album", "--out", "new", "--model", toy) == 1
     out, err = capsys.readouterr()
     assert err == "error: album/a.jpg is empty\n"
-    assert "1 face of 1 picture, 1 failed" in out
+    assert "1 face of 1 image, 1 failed" in out
 
 
 def test_a_video_is_reported_and_the_rest_goes_on(draw: Draw, toy: str, capsys: Captured) -> None:
     draw("a.png", 255)
     assert run("film.mp4", "a.png", "--out", "new", "--model", toy) == 1
     out, err = capsys.readouterr()
-    assert err == "error: film.mp4 is a video; give pictures\n"
-    assert "1 face of 1 picture, 1 failed" in out
+    assert err == "error: film.mp4 is a video; give images\n"
+    assert "1 face of 1 image, 1 failed" in out
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["album"], "--out"),
-        (["album", "one/b.png", "--out", "one"], "pictures to read in one"),
-        (["album/a.png", "--out", "album"], "pictures to read in album"),
+        (["album", "one/b.png", "--out", "one"], "images to read in one"),
+        (["album/a.png", "--out", "album"], "images to read in album"),
         (["album", "--out", "album/a.png"], "is a file"),
         (["album", "--out", "new", "--margin", "-1"], "margin is -1"),
         (["album", "--out", "new", "--min-face", "-1"], "min_face is -1"),

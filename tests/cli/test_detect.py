@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 
 from extd.cli.app import main
-from extd.cli.detect import detect, picture_row
+from extd.cli.detect import detect
+from extd.cli.results import image_row
 from extd.data.coco import read_coco
 from extd.data.yolo import read_yolo
 from extd.detector import Detector, Options
 from extd.faces import Faces
 from extd.images import read_image
 from extd.measure.predictions import read_predictions
-from extd.media.sources import Source
 
 Draw = Callable[..., Path]
 Captured = pytest.CaptureFixture[str]
@@ -36,7 +36,7 @@ def test_the_table_of_one_picture_has_a_line_a_face(draw: Draw, toy: str, capsys
     assert lines[0] == "a.png, 64 x 48 px"
     assert lines[2].split() == ["1.00", "6.0", "22.0", "18.0", "34.0"]
     assert lines[3].split() == ["0.60", "30.0", "22.0", "42.0", "34.0"]
-    assert lines[4] == "2 faces in 1 picture"
+    assert lines[4] == "2 faces in 1 image"
 
 
 def test_the_table_of_several_pictures_has_a_line_each(
@@ -51,7 +51,7 @@ def test_the_table_of_several_pictures_has_a_line_each(
         ["2", "0.80", "album/a.png"],
         ["0", "-", "album/trip/b [c].png"],
     ]
-    assert out.splitlines()[3] == "2 faces in 2 pictures"
+    assert out.splitlines()[3] == "2 faces in 2 images"
 
 
 @pytest.mark.parametrize(
@@ -141,12 +141,12 @@ def test_annotated_pictures_keep_the_folders_and_never_meet(draw: Draw, toy: str
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["album", "--out", "album"], "would replace the picture album/a.png"),
-        (["album", "--json=album/a.png"], "would replace the picture album/a.png"),
-        (["album", "--csv=new.JPG"], "would replace the picture new.JPG"),
-        (["album", "--csv=album/photo"], "would replace the picture album/photo"),
-        (["album", "--coco=new.heic"], "would replace the picture new.heic"),
-        (["album", "--json=album/link.jsonl"], "would replace the picture album/link.jsonl"),
+        (["album", "--out", "album"], "would replace the image album/a.png"),
+        (["album", "--json=album/a.png"], "would replace the image album/a.png"),
+        (["album", "--csv=new.JPG"], "would replace the image new.JPG"),
+        (["album", "--csv=album/photo"], "would replace the image album/photo"),
+        (["album", "--coco=new.heic"], "would replace the image new.heic"),
+        (["album", "--json=album/link.jsonl"], "would replace the image album/link.jsonl"),
         (["album", "--yolo", "x", "--wider", "./x"], "--yolo and --wider both go to x"),
         (["album", "--csv", "--json"], "--json and --csv both go to -"),
         (["album", "--csv", "x", "--json", "x"], "--json and --csv both go to x"),
@@ -170,7 +170,7 @@ def test_annotated_pictures_keep_the_folders_and_never_meet(draw: Draw, toy: str
         (["album", "--provider", "NoProvider"], "NoProvider"),
         (["album", "--treshold", "0.5"], "Did you mean --threshold?"),
         (["album", "--min-faces", "9"], "Did you mean --min-face?"),
-        ([], "PICTURES requires an argument"),
+        ([], "FILES requires an argument"),
     ],
 )
 def test_wrong_usage_is_explained_in_one_line(
@@ -223,7 +223,7 @@ def test_other_programs_formats_are_for_pictures(
     draw("a.png", 255)
     Path("film.mp4").touch()
     assert main(["detect", "a.png", "film.mp4", kind, "new", "--model", toy]) == 2
-    assert "pictures alone" in capsys.readouterr().err
+    assert "images only" in capsys.readouterr().err
     assert not Path("new").exists()
 
 
@@ -271,13 +271,13 @@ def test_ctrl_c_ends_at_once_and_keeps_the_lines_so_far(
         draw(name, 255)
     rows = []
 
-    def stop_at_third(source: Source, faces: Faces) -> str:
-        rows.append(picture_row(source, faces))
+    def stop_at_third(path: Path, faces: Faces) -> str:
+        rows.append(image_row(path, faces))
         if len(rows) == 3:
             raise KeyboardInterrupt
         return rows[-1]
 
-    monkeypatch.setattr("extd.cli.detect.picture_row", stop_at_third)
+    monkeypatch.setattr("extd.cli.detect.image_row", stop_at_third)
     targets = ["--json", "faces.jsonl", "--coco", "faces.json"]
     assert main(["detect", ".", "--model", toy, *targets]) == 130
     assert "interrupted" in capsys.readouterr().err

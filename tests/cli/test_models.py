@@ -17,7 +17,7 @@ Captured = pytest.CaptureFixture[str]
 def test_the_table_has_every_model_with_its_size(capsys: Captured) -> None:
     assert main(["models"]) == 0
     *table, note = capsys.readouterr().out.splitlines()[1:]
-    assert note == "AP on 363 of WIDER FACE's 3,226 validation pictures"
+    assert note == "AP on 363 of WIDER FACE's 3,226 validation images"
     rows = [line.split() for line in table]
     catalog = load_catalog()
     assert [row[0] for row in rows] == [model.name for model in catalog]

@@ -6,27 +6,23 @@ import io
 import json
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
 import numpy as np
 import pytest
 
+import extd
 from extd.cli.app import main
-from extd.cli.terminal import progress_bar
-from extd.cli.video import (
-    FRAME_CSV_HEADER,
-    after_ctrl_c,
-    clock,
-    detect_video,
-)
+from extd.cli.terminal import clock
 from extd.detector import Detector
 from extd.images import read_image
 from extd.media.frame import Fault, Frame
-from extd.media.sources import Source
-from extd.media.video import WHOLE, Span, read_video
+from extd.media.video import read_video
 
 Captured = pytest.CaptureFixture[str]
 Film = Callable[..., Path]
@@ -77,7 +73,7 @@ def test_pictures_and_videos_of_a_tree_are_covered(film: Film, toy: str, capsys:
     out, err = capsys.readouterr()
     assert err == ""
     assert out.splitlines() == [
-        "faces  picture",
+        "faces  file",
         "    4  album/a.mp4, 4 frames",
         "    3  album/trip/b.avi, 3 frames",
         "7 faces in 2 videos; 1 other file left alone",
@@ -117,7 +113,8 @@ def test_a_real_face_that_is_not_found_for_a_moment_stays_covered(
         pictures = output.add_stream("libx264", rate=25, options={"crf": "10"})
         pictures.width, pictures.height, pictures.pix_fmt = 128, 128, "yuv420p"
         for image in (photo, missed, missed, photo):
-            output.mux(pictures.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            pixels = np.asarray(image, np.uint8)
+            output.mux(pictures.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         output.mux(pictures.encode())
     covered = {}
     for hold in ("0", "2"):
@@ -180,66 +177,71 @@ def test_ctrl_c_and_sigterm_finish_the_video(
     assert signal.getsignal(number) is before
 
 
-@pytest.mark.usefixtures("heard")
-def test_a_second_ctrl_c_interrupts() -> None:
-    with after_ctrl_c() as stopped:
-        signal.raise_signal(signal.SIGINT)
-        assert stopped.is_set()
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-
-
 def test_detected_faces_are_drawn_and_told_frame_by_frame(film: Film, toy: str) -> None:
-    path = film("a.mp4", [255, 0, 255, 255, 0])
-    lines, table = io.StringIO(), io.StringIO()
-    with progress_bar("detecting", hidden=True) as bar:
-        tally = detect_video(
-            Detector(toy),
-            Source(path, path),
-            Span(every=2),
-            out=Path("boxed"),
-            json_stream=lines,
-            csv_stream=table,
-            bar=bar,
-        )
-    assert (tally.frames, tally.faces, tally.error) == (3, 2, None)
-    assert tally.best > 0.9
-    told = [json.loads(line) for line in lines.getvalue().splitlines()]
+    film("a.mp4", [255, 0, 255, 255, 0])
+    arguments = ["detect", "a.mp4", "--model", toy, "--every", "2", "--out", "boxed"]
+    assert main([*arguments, "--json", "lines", "--csv", "rows"]) == 0
+    told = [json.loads(line) for line in Path("lines").read_text().splitlines()]
     assert [(line["frame"], line["time"], len(line["faces"])) for line in told] == [
         (0, 0, 1),
         (2, 0.08, 1),
         (4, 0.16, 0),
     ]
     assert {(line["path"], line["width"], line["height"]) for line in told} == {("a.mp4", 64, 48)}
-    rows = list(csv.DictReader(io.StringIO(FRAME_CSV_HEADER + table.getvalue())))
+    rows = list(csv.DictReader(Path("rows").read_text().splitlines()))
     assert [row["frame"] for row in rows] == ["0", "2"]
     assert [float(rows[0][side]) for side in ("x1", "y1", "x2", "y2")] == pytest.approx(
         told[0]["faces"][0]["box"]
     )
     frames = list(read_video(Path("boxed/a.mp4")))
     assert [frame.time for frame in frames] == [0, 0.08, 0.16]  # type: ignore[union-attr]
-    # The frame of a face is green.
+    # Faces are marked in green.
     greens = [frame.image[:, :24, 1].max() for frame in frames]  # type: ignore[union-attr]
     assert [green > 150 for green in greens] == [True, True, False]
 
 
-def test_what_is_wrong_with_a_video_is_told_in_its_lines(film: Film, toy: str) -> None:
-    film("a.mp4", [0])
+def test_an_error_of_a_video_has_its_line(film: Film, toy: str) -> None:
     Path("a.mp4").write_text("text")
-    lines = io.StringIO()
-    with progress_bar("detecting", hidden=True) as bar:
-        tally = detect_video(
-            Detector(toy),
-            Source(Path("a.mp4"), Path("a.mp4")),
-            WHOLE,
-            out=None,
-            json_stream=lines,
-            csv_stream=None,
-            bar=bar,
-        )
+    assert main(["detect", "a.mp4", "--model", toy, "--json", "lines"]) == 1
     error = "a.mp4 is broken or no video"
-    assert str(tally.error) == error
-    assert json.loads(lines.getvalue()) == {"path": "a.mp4", "error": error}
+    assert json.loads(Path("lines").read_text()) == {"path": "a.mp4", "error": error}
+
+
+def test_python_blurs_a_video_in_one_call(film: Film, toy: str) -> None:
+    path, calls = film("a.mp4", [64, 255, 64, 0]), []
+    options = extd.AnonymizeOptions("solid")
+    report = extd.blur_video(
+        path,
+        "b.mp4",
+        Detector(toy),
+        options,
+        gap=0,
+        check_threshold=0.2,
+        on_frame=lambda frame, faces, total: calls.append((frame.index, len(faces), total)),
+    )
+    assert calls == [(0, 0, 4), (1, 1, 4), (2, 0, 4), (3, 0, 4)]
+    assert (report.frames, report.faces, report.error) == (4, 1, None)
+    assert (report.uncovered_frames, report.uncovered_faces) == (2, 2)
+    assert [round(time, 2) for _, time in report.uncovered] == [0, 0.08]
+    assert reds("b.mp4") == [True, False, True, False]
+    Path("text.mp4").write_text("text")
+    with pytest.raises(ValueError, match=r"text\.mp4 is broken or no video"):
+        extd.blur_video("text.mp4", "c.mp4", Detector(toy))
+    assert not Path("c.mp4").exists()
+
+
+def test_a_video_is_opened_once(film: Film, toy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = film("a.mp4", [255] * 3)
+    opened: list[str] = []
+    open_file: Any = av.open
+
+    def count(file: str, mode: str = "r", **options: Any) -> object:
+        opened.append(mode)
+        return open_file(file, mode, **options)
+
+    monkeypatch.setattr(av, "open", count)
+    extd.blur_video(path, "b.mp4", Detector(toy))
+    assert opened == ["r", "w"]
 
 
 def test_a_list_of_paths_is_read_from_standard_input(
@@ -268,23 +270,19 @@ def test_times_are_told_as_clocks_do(seconds: float, shown: str) -> None:
     assert clock(seconds) == shown
 
 
-def test_results_that_cannot_be_written_are_no_fault_of_a_video(film: Film, toy: str) -> None:
+def test_results_that_cannot_be_written_are_no_fault_of_a_video(
+    film: Film, toy: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
     class Full(io.StringIO):
         def write(self, text: str) -> int:
+            if "frame" in text:
+                return len(text)
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    path = film("a.mp4", [255, 0])
-    with (
-        progress_bar("detecting", hidden=True) as bar,
-        pytest.raises(OSError, match="No space left"),
-    ):
-        detect_video(
-            Detector(toy),
-            Source(path, path),
-            Span(),
-            out=Path("boxed"),
-            json_stream=None,
-            csv_stream=Full(),
-            bar=bar,
-        )
+    film("a.mp4", [255, 0])
+    film("b.mp4", [255, 0])
+    monkeypatch.setattr("extd.cli.results.open_results", lambda _: nullcontext(Full()))
+    arguments = ["detect", "a.mp4", "b.mp4", "--model", toy, "--csv", "rows", "--out", "boxed"]
+    assert main(arguments) == 1
+    assert capsys.readouterr().err == "error: [Errno 28] No space left on device\n"
     assert not list(Path("boxed").iterdir())

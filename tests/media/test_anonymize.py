@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from extd.detector import Detector
 from extd.faces import Faces
 from extd.images import Image, read_image
-from extd.media.anonymize import CELLS, Covering, Method, Shape, anonymize, uncovered
+from extd.media.anonymize import CELLS, AnonymizeOptions, Method, Shape, anonymize, uncovered
 
 WIDTH, HEIGHT = 80, 60
 coordinates = st.floats(-30, 110, width=32)
@@ -31,9 +31,9 @@ def to_faces(rows: list[tuple[float, ...]]) -> Faces:
     return Faces(boxes, np.full(len(boxes), 0.5), WIDTH, HEIGHT)
 
 
-def covering_of(method: Method, shape: Shape = "ellipse") -> Covering:
+def covering_of(method: Method, shape: Shape = "ellipse") -> AnonymizeOptions:
     picture = np.full((7, 9, 3), (250, 0, 0), np.uint8) if method == "image" else None
-    return Covering(method=method, shape=shape, picture=picture)
+    return AnonymizeOptions(method=method, shape=shape, picture=picture)
 
 
 @given(
@@ -83,7 +83,9 @@ def test_pixelate_leaves_the_stated_number_of_cells() -> None:
     image = noise(600, 600)
     faces = Faces([[200, 200, 400, 400]], [0.9], 600, 600)
     for strength in (1, 2):
-        row = anonymize(image, faces, Covering("pixelate", "box", strength=strength))[300, 200:400]
+        row = anonymize(image, faces, AnonymizeOptions("pixelate", "box", strength=strength))[
+            300, 200:400
+        ]
         steps = np.flatnonzero(np.any(row[1:] != row[:-1], axis=1))
         assert len(steps) in {CELLS // strength - 1, CELLS // strength}
 
@@ -93,7 +95,7 @@ def test_a_face_found_on_a_face_brings_nothing_back() -> None:
     large, small = [50, 50, 250, 250], [140, 140, 152, 152]
     for method in ("blur", "pixelate"):
         for boxes in ([large, small], [small, large]):
-            covered = anonymize(image, Faces(boxes, [0.9, 0.8], 300, 300), Covering(method))
+            covered = anonymize(image, Faces(boxes, [0.9, 0.8], 300, 300), AnonymizeOptions(method))
             assert covered[140:152, 140:152].std() < 8
 
 
@@ -101,7 +103,9 @@ def test_strength_blurs_further() -> None:
     image = noise(300, 300)
     faces = Faces([[100, 100, 200, 200]], [0.9], 300, 300)
     weak, strong = (
-        anonymize(image, faces, Covering(strength=strength))[100:200, 100:200].std(axis=(0, 1))
+        anonymize(image, faces, AnonymizeOptions(strength=strength))[100:200, 100:200].std(
+            axis=(0, 1)
+        )
         for strength in (0.3, 2)
     )
     assert (strong < weak).all()
@@ -111,14 +115,14 @@ def test_a_picture_is_stretched_over_the_box() -> None:
     picture = np.zeros((2, 2, 3), np.uint8)
     picture[:, 1] = 255
     faces = to_faces([(20, 10, 60, 50)])
-    covered = anonymize(noise(), faces, Covering("image", "box", margin=0, picture=picture))
+    covered = anonymize(noise(), faces, AnonymizeOptions("image", "box", margin=0, picture=picture))
     assert not covered[10:50, 20:38].any()
     assert (covered[10:50, 42:60] == 255).all()
 
 
 def test_faces_in_kept_regions_are_left_alone() -> None:
     faces = to_faces([(5, 5, 20, 20), (40, 30, 60, 50)])
-    covering = Covering("solid", keep=((0, 0, 25, 25),))
+    covering = AnonymizeOptions("solid", keep=((0, 0, 25, 25),))
     covered = anonymize(noise(), faces, covering)
     assert np.array_equal(covered[:25, :25], noise()[:25, :25])
     assert not covered[30:50, 40:60].any()
@@ -171,4 +175,4 @@ def test_faces_of_another_picture_are_refused() -> None:
 )
 def test_wrong_settings_are_named(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Covering(**arguments)  # type: ignore[arg-type]
+        AnonymizeOptions(**arguments)  # type: ignore[arg-type]

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from itertools import count as count_from
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -54,38 +57,38 @@ def test_a_source_that_is_left_frees_its_file(film: Film) -> None:
     files = Path("/proc/self/fd")
     if files.is_dir():
         assert any("a.mp4" in str(file.resolve()) for file in files.iterdir())
-    source.close()  # type: ignore[attr-defined]
+    source.close()
     if files.is_dir():
         assert not any("a.mp4" in str(file.resolve()) for file in files.iterdir())
 
 
 class Counter:
-    """A camera that has a frame whenever it is asked, each with its number, up to an end."""
+    """The frames of a camera, each with its number as its gray, up to an end."""
 
     def __init__(self, end: int) -> None:
         self.end = end
-        self.count = 0
-        self.released = False
         self.stepped = threading.Event()
 
-    def read(self) -> tuple[bool, object]:
-        if self.count == self.end:
-            return False, None
-        image = np.full((4, 4, 3), self.count, np.uint8)
-        self.count += 1
-        if self.count % 10 == 0:
-            self.stepped.set()
-            time.sleep(0.001)
-        return True, image
-
-    def release(self) -> None:
-        self.released = True
+    def __iter__(self) -> Iterator[av.VideoFrame]:
+        for count in count_from(0):
+            if count == self.end:
+                return
+            image = np.full((4, 4, 3), count % 256, np.uint8)
+            yield av.VideoFrame.from_ndarray(image, format="rgb24")
+            if count % 10 == 9:
+                self.stepped.set()
+                time.sleep(0.001)
 
 
-def test_of_a_camera_the_newest_frame_is_given_and_the_last() -> None:
+def use(monkeypatch: pytest.MonkeyPatch, camera: Counter) -> None:
+    """Make `camera` the only camera."""
+    monkeypatch.setattr("extd.media.frames.open_camera", lambda _: nullcontext(iter(camera)))
+
+
+def test_a_camera_yields_its_newest_frame_and_the_last_one() -> None:
     camera = Counter(200)
     seen = []
-    for frame in newest(camera, "camera:0"):
+    for frame in newest(iter(camera), "camera:0"):
         assert int(frame.image[0, 0, 0]) == frame.index
         assert frame.name == "camera:0"
         seen.append((frame.index, frame.time))
@@ -94,42 +97,61 @@ def test_of_a_camera_the_newest_frame_is_given_and_the_last() -> None:
             camera.stepped.wait()
     assert seen == sorted(seen)
     assert seen[-1][0] == 199
-    # While each of these was looked at, at least ten more came.
+    # While each of these was used, at least ten more came.
     assert len(seen) < 200
-    assert camera.released
 
 
-def test_a_camera_that_is_left_is_released_and_its_thread_ends() -> None:
-    camera = Counter(-1)
-    frames = newest(camera, "camera:7")
+def test_the_thread_of_a_camera_ends_with_its_consumer() -> None:
+    frames = newest(iter(Counter(-1)), "camera:7")
     next(frames)
-    frames.close()  # type: ignore[attr-defined]
-    assert camera.released
+    frames.close()
     assert not any("camera:7" in thread.name for thread in threading.enumerate())
 
 
-def test_a_real_capture_is_read_to_its_end(film: Film) -> None:
-    *_, last = newest(cv2.VideoCapture(str(film("a.mp4", 20))), "film")
+def test_an_error_of_the_camera_reaches_the_consumer() -> None:
+    def broken() -> Iterator[av.VideoFrame]:
+        yield from Counter(1)
+        raise OSError("unplugged")
+
+    frames = newest(broken(), "camera:0")
+    assert next(frames).index == 0
+    with pytest.raises(OSError, match="unplugged"):
+        next(frames)
+
+
+def test_a_real_container_is_read_to_its_end(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = film("a.mp4", 20)
+    monkeypatch.setattr("extd.media.frames._device", lambda _: (str(path), None))
+    *_, last = open_source("camera:0")
+    assert isinstance(last, Frame)
     assert last.index == 19
     assert int(last.image[40, 40, 1]) == pytest.approx(76, abs=3)
 
 
-def test_a_network_camera_that_stops_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: Counter(5))
+def test_a_network_camera_that_stops_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, Counter(5))
     *frames, last = open_source("rtsp://me:secret@door/1")
     assert {frame.name for frame in frames} == {"rtsp://door/1"}
     assert isinstance(last, Fault)
-    assert "rtsp://door/1 stopped giving pictures" in str(last.error)
+    assert "rtsp://door/1 stopped giving images" in str(last.error)
     assert all(isinstance(frame, Frame) for frame in open_source("camera:0"))
 
 
-def test_a_camera_that_is_not_there_is_told() -> None:
-    (fault,) = open_source("rtsp://127.0.0.1:9/nothing")
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("rtsp://me:secret@127.0.0.1:9/nothing", "rtsp://127.0.0.1:9/nothing"),
+        ("camera:9999", "camera:9999"),
+    ],
+)
+def test_a_missing_camera_is_reported_without_its_password(address: str, name: str) -> None:
+    (fault,) = open_source(address)
     assert isinstance(fault, Fault)
-    assert "rtsp://127.0.0.1:9/nothing gives no pictures" in str(fault.error)
-    (fault,) = open_source("rtsp://me:secret@127.0.0.1:9/nothing")
-    assert isinstance(fault, Fault)
-    assert fault.name == "rtsp://127.0.0.1:9/nothing"
+    assert fault.name == name
+    assert str(fault.error).startswith(f"{name} gives no images; is it there, and free? (")
     assert "secret" not in str(fault.error)
+
+
+def test_a_camera_has_a_number() -> None:
     with pytest.raises(ValueError, match="camera:front is no camera"):
         next(open_source("camera:front"))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extd.media.sources import find_media, find_pictures, is_video, read_list
+from extd.media.sources import find_images, find_media, is_video, read_list
 
 NAMES = st.sampled_from(["a.jpg", "A.JPG", "a.png", "a-2.jpg", "a.jpg.png", "b.tiff", "b.tiff.png"])
 
@@ -37,7 +37,7 @@ def album(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def names(*inputs: str) -> dict[str, str]:
     """The name of each source by its path."""
-    return {str(source.path): str(source.name) for source in find_pictures(inputs)}
+    return {str(source.path): str(source.name) for source in find_images(inputs)}
 
 
 def test_a_folder_gives_its_pictures_sorted_with_the_tree_below_it(album: Path) -> None:
@@ -111,7 +111,7 @@ def test_an_existing_file_is_no_glob() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from(["x", "y", "z"]), NAMES), unique=True))
 def test_names_never_collide_on_any_file_system(files: list[tuple[str, str]]) -> None:
-    sources = find_pictures(f"{folder}/{name}" for folder, name in files)
+    sources = find_images(f"{folder}/{name}" for folder, name in files)
     assert len(sources) == len(files)
     written = [str(source.name).lower() for source in sources]
     assert len({*written, *(f"{name}.png" for name in written)}) == 2 * len(files)
@@ -119,11 +119,11 @@ def test_names_never_collide_on_any_file_system(files: list[tuple[str, str]]) ->
 
 def test_what_an_earlier_run_left_below_a_folder_is_no_input(album: Path) -> None:
     def found(item: str, results: str) -> list[str]:
-        return [str(source.path) for source in find_pictures([item], Path(results))]
+        return [str(source.path) for source in find_images([item], Path(results))]
 
     assert found("album", "album/trip") == ["album/a.PNG", "album/b.jpg"]
     assert found("album/**/b.jpg", "album/trip") == ["album/b.jpg"]
-    everything = [str(source.path) for source in find_pictures(["album"])]
+    everything = [str(source.path) for source in find_images(["album"])]
     # Not below the input: nothing there can be an earlier result.
     for results in ("album", ".", "other"):
         assert found("album", results) == everything
@@ -138,23 +138,23 @@ def test_videos_count_where_they_are_asked_for(album: Path) -> None:
         "d.MP4",
         "trip/e.mkv",
     ]
-    assert [source for source in found if not is_video(source.path)] == find_pictures(["album"])
+    assert [source for source in found if not is_video(source.path)] == find_images(["album"])
     assert [source.name for source in find_media(["album/*.MP4"])] == [Path("d.MP4")]
 
 
 def test_links_that_lead_to_themselves_end(album: Path) -> None:
     (album / "album" / "again").symlink_to("..")
     (album / "album" / "loop.jpg").symlink_to("loop.jpg")
-    found = find_pictures(["album", "album/**/*.jpg"], album / "album" / "trip")
+    found = find_images(["album", "album/**/*.jpg"], album / "album" / "trip")
     assert [str(source.name) for source in found] == ["a.PNG", "b.jpg", "loop.jpg"]
 
 
 def test_a_pipe_in_a_folder_is_no_picture(album: Path) -> None:
-    before = find_pictures(["album", "album/*.jpg"])
+    before = find_images(["album", "album/*.jpg"])
     assert before
     os.mkfifo(album / "album" / "pipe.jpg")
-    assert find_pictures(["album", "album/*.jpg"]) == before
-    assert len(find_pictures(["album/pipe.jpg"])) == 1
+    assert find_images(["album", "album/*.jpg"]) == before
+    assert len(find_images(["album/pipe.jpg"])) == 1
 
 
 def test_a_list_takes_the_place_of_a_dash() -> None:

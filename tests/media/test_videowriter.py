@@ -3,6 +3,7 @@ from __future__ import annotations
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from extd.media.frame import Fault, Frame
-from extd.media.video import Span, read_video
+from extd.media.video import WHOLE, Span, open_video, read_video
 from extd.media.videowriter import video_name, write_video
 
 Film = Callable[..., Path]
@@ -23,8 +24,12 @@ def frames_of(path: Path, span: Span | None = None) -> list[Frame]:
 
 def copy(source: Path, target: Path, span: Span | None = None, **metadata: bool) -> list[Frame]:
     """Write the frames of a video as they are; those of what is written."""
-    with write_video(target, source, span or Span(), **metadata) as write:
-        for frame in frames_of(source, span):
+    with (
+        open_video(source, span or WHOLE) as video,
+        write_video(target, video, **metadata) as write,
+    ):
+        for frame in video.frames():
+            assert isinstance(frame, Frame)
             write(frame.image, frame.time)
     return frames_of(target)
 
@@ -102,7 +107,7 @@ def test_odd_sizes_become_even_and_other_containers_mkv(film: Film, tmp_path: Pa
 
 def test_frames_of_another_size_are_made_to_fit(film: Film, tmp_path: Path) -> None:
     source, target = film("a.mp4", 1), tmp_path / "b.mp4"
-    with write_video(target, source) as write:
+    with open_video(source) as video, write_video(target, video) as write:
         write(np.zeros((48, 64, 3), np.uint8), 0)
         write(np.full((20, 30, 3), 200, np.uint8), 0.04)
     after = frames_of(target)
@@ -132,8 +137,9 @@ def test_nothing_is_told_of_place_and_camera_unless_it_is_kept(film: Film, tmp_p
 
 def write_until(error: BaseException, source: Path, target: Path, count: int) -> None:
     """Write so many frames, then have that error."""
-    with write_video(target, source) as write:
-        for frame in frames_of(source)[:count]:
+    with open_video(source) as video, write_video(target, video) as write:
+        for frame in islice(video.frames(), count):
+            assert isinstance(frame, Frame)
             write(frame.image, frame.time)
         raise error
 
@@ -155,11 +161,15 @@ def test_after_an_error_what_was_there_stays(film: Film, tmp_path: Path) -> None
         write_until(ZeroDivisionError(), source, target, 1)
     with pytest.raises(KeyboardInterrupt):
         write_until(KeyboardInterrupt(), source, target, 0)
-    with pytest.raises(ValueError, match="no frame"), write_video(target, source):
+    with (
+        pytest.raises(ValueError, match="no frame"),
+        open_video(source) as video,
+        write_video(target, video),
+    ):
         pass
     text = tmp_path / "text.mp4"
     text.write_text("hello")
-    with pytest.raises(ValueError, match=r"text\.mp4"), write_video(target, text):
+    with pytest.raises(ValueError, match=r"text\.mp4"), open_video(text):
         pass
     assert [path.read_text() for path in target.parent.iterdir()] == ["before"]
 
@@ -184,7 +194,7 @@ def test_a_full_disk_leaves_nothing_behind(film: Film, tmp_path: Path) -> None:
 
 def write_noise(source: Path, target: Path) -> None:
     """Write frames that cannot be compressed."""
-    with write_video(target, source) as write:
+    with open_video(source) as video, write_video(target, video) as write:
         noise = np.random.default_rng(0).integers(0, 255, (30, 48, 64, 3), np.uint8)
         for index, image in enumerate(noise):
             write(image, index / 25)

@@ -1,4 +1,4 @@
-"""The command `extd`: its subcommands, and what becomes of errors and exit codes."""
+"""The command `extd`: its subcommands, error messages and exit codes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from rich.console import Console
 
 from extd import __version__
-from extd.cli.ablate import ablate
-from extd.cli.bench import bench
 from extd.cli.blur import blur
 from extd.cli.convert import convert
 from extd.cli.crop import crop
@@ -25,56 +23,40 @@ from extd.cli.doctor import doctor
 from extd.cli.eval import fddb, labels, voc, wider
 from extd.cli.export import export
 from extd.cli.models import models
-from extd.cli.plot import attributes, gallery, pr, recall
-from extd.cli.table import models as table_models
 from extd.cli.terminal import STDOUT, UsageError, print_error, print_line
-from extd.cli.tradeoff import tradeoff
 from extd.cli.train import train
-from extd.media.sources import LIST, SUFFIXES, VIDEO_SUFFIXES
-from extd.signals import caught
+from extd.files import SUFFIXES
+from extd.media.sources import LIST, VIDEO_SUFFIXES
+from extd.signals import handle_signals
 
-DETECTION = Group("Find faces", sort_key=0)
-TRAINING = Group("Measure and train", sort_key=1)
+DETECTION = Group("Detect faces", sort_key=0)
+TRAINING = Group("Evaluate and train", sort_key=1)
 
 app = App(
     name="extd",
-    help="Find faces in pictures, tiny ones too.\n\n    extd detect photo.jpg --out boxed",
+    help="Detect faces in images, tiny ones too.\n\n    extd detect photo.jpg --out boxed",
     version=f"extd {__version__}",
     help_format="markdown",
     default_parameter=Parameter(negative=()),
     suppress_keyboard_interrupt=False,
 )
 app["--help"].group = app["--version"].group = (Group("This program", sort_key=2),)
-app.command(detect, group=DETECTION, sort_key=0, usage="Usage: extd detect [OPTIONS] PICTURES...")
-app.command(blur, group=DETECTION, sort_key=1, usage="Usage: extd blur [OPTIONS] PICTURES...")
-app.command(crop, group=DETECTION, sort_key=2, usage="Usage: extd crop [OPTIONS] PICTURES...")
+app.command(detect, group=DETECTION, sort_key=0, usage="Usage: extd detect [OPTIONS] FILES...")
+app.command(blur, group=DETECTION, sort_key=1, usage="Usage: extd blur [OPTIONS] FILES...")
+app.command(crop, group=DETECTION, sort_key=2, usage="Usage: extd crop [OPTIONS] FILES...")
 app.command(models, group=DETECTION, sort_key=3)
 app.command(doctor, group=DETECTION, sort_key=4)
-evaluation = App(name="eval", help="Measure a detector.", group=TRAINING, sort_key=0)
+evaluation = App(name="eval", help="Evaluate a detector.", group=TRAINING, sort_key=0)
 evaluation.command(wider)
 evaluation.command(labels)
 evaluation.command(fddb)
 evaluation.command(voc)
 app.command(evaluation)
-plots = App(name="plot", help="Draw what detectors find.", group=TRAINING, sort_key=2)
-for drawing in (pr, recall, attributes, gallery, tradeoff):
-    plots.command(drawing)
-app.command(plots)
-tables = App(name="table", help="The paper's tables.", group=TRAINING, sort_key=1)
-tables.command(table_models, name="models")
-app.command(tables)
 datasets = App(name="data", help="Check and convert datasets.", group=TRAINING, sort_key=7)
 datasets.command(check, sort_key=0)
 datasets.command(convert_data, name="convert", sort_key=1)
 app.command(datasets)
-app.command(
-    bench,
-    group=TRAINING,
-    sort_key=1,
-    usage="Usage: extd bench --out DIR [OPTIONS] [MODEL|FILE...]",
-)
 app.command(train, group=TRAINING, sort_key=3)
-app.command(ablate, group=TRAINING, sort_key=4)
 app.command(convert, group=TRAINING, sort_key=5)
 app.command(export, group=TRAINING, sort_key=6)
 
@@ -90,35 +72,35 @@ def main(argv: Sequence[str] | None = None) -> int:
         SIGTERM, 141 the reader of a pipe left.
     """
     _open_streams()
-    # File names need not be UTF-8; their bytes are read and printed as they are. Where not every
-    # letter can be printed, its number is.
+    # File names need not be UTF-8: their bytes are read and printed as they are. Letters that a
+    # terminal cannot show are printed as numbers.
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             utf8 = stream is sys.stdin or stream.encoding.lower() == "utf-8"
             stream.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
     tokens = with_stdout(sys.argv[1:] if argv is None else argv)
     try:
-        with caught(signal.default_int_handler):
+        with handle_signals(signal.default_int_handler):
             code = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
     except (CycloptsError, UsageError) as error:
         print_error(str(error))
         return 2
     except (BrokenPipeError, SystemExit):
-        # Rich makes a SystemExit of it. Without this, Python complains of the pipe at exit.
+        # Rich turns a broken pipe into SystemExit. Without this, Python reports the pipe at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except KeyboardInterrupt:
         print_line(Console(stderr=True), "interrupted")
         return 130
     except (ValueError, OSError, ImportError, MemoryError) as error:
-        print_error(str(error) or "the memory of this machine is too small")
+        print_error(str(error) or "this machine has too little memory")
         return 1
     return int(code or 0)
 
 
 def _open_streams() -> None:
-    """Standard streams that lead nowhere, where the program was started without."""
+    """Open the standard streams that the program was started without, to nowhere."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
@@ -127,8 +109,8 @@ def _open_streams() -> None:
 def with_stdout(tokens: Sequence[str]) -> list[str]:
     """The arguments with the value `-`, standard output, for a bare `--json` or `--csv`.
 
-    Bare is one that ends the line or comes before another option or a picture. Any other `-`, the
-    list on standard input, goes to the end, behind the options, one of which it would pass for.
+    It is bare at the end of the line and before another option, an image or a video. Any other
+    `-`, the list on standard input, moves to the end, as it looks like an option.
     """
     explicit: list[str] = []
     listed, previous = False, ""

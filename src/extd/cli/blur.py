@@ -1,56 +1,50 @@
-"""`extd blur`: pictures and videos in; the same with their faces covered out."""
+"""`extd blur`: images and videos in; the same with their faces covered out."""
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Group, Parameter, Token
-from rich.console import Console
 
-from extd.cli.pictures import (
-    INFERENCE,
-    Inference,
-    Threshold,
-    check_folder,
-    count_others,
-    load_detector,
-    protect_originals,
-    work_through,
-)
+from extd.cli.inference import INFERENCE, Inference, Threshold, load_detector
 from extd.cli.terminal import (
+    WHOLE_NUMBER,
     Folder,
     UsageError,
+    check_folder,
+    check_pyav,
+    clock,
     count,
+    count_files,
+    frame_progress,
     print_error,
     print_line,
     progress_bar,
-    usage,
+    table_console,
+    usage_errors,
 )
-from extd.cli.video import (
-    Hold,
-    Tally,
-    check_pyav,
-    count_uncovered,
-    cover_video,
-    result_name,
-)
-from extd.media.sources import real_path
+from extd.files import real_path
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
     from extd.detector import Detector
     from extd.images import Image
-    from extd.media.anonymize import Covering, Region
+    from extd.media.anonymize import Region
     from extd.media.sources import Source
+    from extd.pipeline import Report
 
 RESULTS = Group("Results", sort_key=1)
 COVER = Group("How to cover", sort_key=1)
+VIDEO = Group("Videos", sort_key=3)
 
-CHECKED_FROM = 0.2
+CHECK_THRESHOLD = 0.2
 """Least probability of a face that `--check` reports."""
 
 
@@ -78,7 +72,7 @@ KEEP = Parameter(
 
 
 def blur(
-    *pictures: Annotated[str, Parameter(required=True)],
+    *files: Annotated[str, Parameter(required=True)],
     out: Annotated[Folder | None, Parameter(group=RESULTS)] = None,
     in_place: Annotated[bool, Parameter(group=RESULTS, show_default=False)] = False,
     keep_metadata: Annotated[bool, Parameter(group=RESULTS, show_default=False)] = False,
@@ -91,15 +85,16 @@ def blur(
     margin: Annotated[float, Parameter(group=COVER)] = 0.25,
     strength: Annotated[float, Parameter(group=COVER)] = 1.0,
     keep: Annotated[tuple[tuple[float, float, float, float], ...], KEEP] = (),
-    hold: Hold = 5,
+    hold: Annotated[int, WHOLE_NUMBER, Parameter(group=VIDEO, metavar="FRAMES")] = 5,
     threshold: Threshold = 0.3,
     inference: Inference = INFERENCE,
 ) -> int:
-    """Cover the faces in pictures and videos, so that nobody is recognised.
+    """Cover the faces in images and videos, so that nobody is recognized.
 
-    PICTURES are files, folders (with the folders in them), quoted globs and -, for a list on the
-    standard input. Other files in the folders are left alone and counted. What cannot be read is
-    reported, the rest goes on, and the exit code is 1. Of animations the first frame is taken.
+    FILES are files, folders (with their subfolders), quoted globs and -, for a list on standard
+    input. Other files in the folders are left alone and counted. A file that cannot be read is
+    reported, the rest goes on, and the exit code is 1. Of animations only the first frame is
+    written.
 
     Videos need the extra `video`. Their audio stays as it is: voices are not disguised. Subtitles
     and other tracks are left out. Of a broken video, or after Ctrl-C, what could be read is
@@ -110,173 +105,167 @@ def blur(
         extd blur photo.jpg --out blurred --method solid --shape box
 
     Args:
-        pictures: What to anonymise.
-        out: Save the results in this folder, in the same tree: JPEG, PNG and WebP as they were,
-            other pictures as PNG; MP4, MOV, MKV and WebM as they were, other videos as MKV.
-        in_place: Replace the pictures instead; only JPEG, PNG and WebP.
-        keep_metadata: Keep EXIF, with the place and time, and the colour profile of JPEG, PNG,
-            WebP and AVIF (EXIF alone), and what a video tells of place, time and camera.
-            Thumbnails and makers' notes are never kept.
-        check: Look at the results again, for faces of a probability above 0.2, and report
-            pictures, and frames of videos, with one that is not covered; the exit code is 1. Many
-            will be none.
-        method: blur, pixelate (4 cells a face), solid (black), or image.
-        image: The picture for the method image.
-        shape: What the cover looks like.
-        margin: How far it reaches over the box on each side, as a share of the box's own.
+        files: What to anonymize.
+        out: Save the results in this folder, in the same tree. JPEG, PNG and WebP keep their
+            format, other images become PNG; MP4, MOV, MKV and WebM keep theirs, other videos
+            become MKV.
+        in_place: Replace the images instead; only JPEG, PNG and WebP.
+        keep_metadata: Keep EXIF, with place and time, and the color profile of JPEG, PNG, WebP
+            and AVIF (EXIF only), and what a video tells of place, time and camera. Thumbnails and
+            maker notes are never kept.
+        check: Look for uncovered faces in the results, with a probability above 0.2, and report
+            images and frames that have one; the exit code is 1. Many of them are no faces.
+        method: blur, pixelate (4 cells per face), solid (black), or image.
+        image: The image for the method image.
+        shape: The shape of a cover.
+        margin: How far it extends over the box on each side, as a share of the box's own.
         strength: 2 blurs twice as far, or leaves half the cells.
-        keep: Leave faces alone whose centre is in this region, in pixels of the upright picture.
+        keep: Do not cover faces whose center is in this region, in pixels of the upright image.
         hold: For so many frames a face stays covered where it is missed, and before and after it
             is seen. As many frames are held in memory.
         threshold: Least probability of a face, 0 to below 1. Lower covers more, also what is none.
-        inference: How pictures are looked at.
+        inference: How faces are detected.
     """
+    from extd.batch import check_targets, process_files, result_name
     from extd.images import read_image
-    from extd.media.anonymize import Covering
-    from extd.media.sources import find_media, find_pictures, is_video, read_list
+    from extd.media.anonymize import AnonymizeOptions
+    from extd.media.sources import find_media, is_video, read_list
+    from extd.pipeline import blur_image, blur_video
 
     if (out is None) != in_place:
         raise UsageError("give either --out DIR or --in-place")
     if hold < 0:
         raise UsageError(f"--hold is {hold}; give 0 or more frames")
-    inputs = read_list(pictures, sys.stdin)
+    inputs = read_list(files, sys.stdin)
     if out is None:
-        with usage():
-            found_pictures = find_pictures(inputs)
-        # Two links to one file would cover it twice, at the same time.
-        sources = list({real_path(source.path): source for source in found_pictures}.values())
-        for source in sources:
-            if is_video(source.path):
-                raise UsageError(f"{source.path}: videos are not replaced; give --out DIR")
+        sources = find_originals(inputs)
     else:
         check_folder(out)
-        with usage():
+        with usage_errors():
             sources = find_media(inputs, out)
-        originals = {real_path(source.path) for source in sources}
-        protect_originals(originals, out, (result_name(source) for source in sources))
-    with usage():
-        covering = Covering(
-            method=method,
-            shape=shape,
-            margin=margin,
-            strength=strength,
-            picture=None if image is None else read_image(image),
-            keep=keep,
-        )
+            check_targets(sources, out)
+    with usage_errors():
+        cover = None if image is None else read_image(image)
+        options = AnonymizeOptions(method, shape, margin, strength, cover, keep)
     detector = load_detector(inference, threshold)
-
     check_pyav(sources)
-    videos = sum(is_video(source.path) for source in sources)
-    bar = progress_bar("{task.description}", hidden=len(sources) == 1 and not videos)
-    table = bar.console if sys.stdout.isatty() and not bar.disable else Console()
-    checked_from = min(CHECKED_FROM, threshold) if check else None
-    found = failed = bare = 0
-    print_line(table, "faces  picture")
+    check_threshold = min(CHECK_THRESHOLD, threshold) if check else None
 
-    def target_of(source: Source) -> Path:
-        return real_path(source.path) if out is None else out / result_name(source)
-
-    def cover(detector: Detector, source: Source, picture: Image) -> Tally:
-        return cover_picture(
+    def on_image(detector: Detector, source: Source, pixels: Image) -> Report:
+        return blur_image(
+            source.path,
+            source.path if out is None else out / result_name(source),
             detector,
-            source,
-            picture,
-            target_of(source),
-            covering,
+            options,
+            image=pixels,
             keep_metadata=keep_metadata,
-            checked_from=checked_from,
+            check_threshold=check_threshold,
         )
 
-    with (
-        bar,
-        closing(work_through(detector, sources, cover, inference.max_pixels)) as results,
-    ):
-        for source, result in bar.track(results, total=len(sources), description="covering"):
-            if result is None:
-                tally = cover_video(
-                    detector,
-                    source,
-                    target_of(source),
-                    covering,
-                    hold=hold,
-                    keep_metadata=keep_metadata,
-                    checked_from=checked_from,
-                    bar=bar,
-                )
-            else:
-                tally = Tally(error=result) if isinstance(result, Exception) else result
-            found += tally.faces
-            failed += tally.error is not None
-            bare += bool(tally.bare)
-            if tally.frames:
-                of = f", {count(tally.frames, 'frame')}" if is_video(source.path) else ""
-                print_line(table, f"{tally.faces:5}  {source.path}{of}")
-            if tally.error is not None:
-                print_error(str(tally.error), bar.console)
-            if tally.bare:
-                told = describe(tally, video=is_video(source.path))
-                print_error(f"{source.path}: {told}", bar.console)
-    kind = "picture" if not videos else "video" if videos == len(sources) else "file"
-    done = f"{count(found, 'face')} in {count(len(sources) - failed, kind)}"
-    others = count_others(inputs, sources, out)
-    for number, what in ((failed, "failed"), (bare, "with a face not covered")):
+    def on_video(source: Source) -> Report:
+        target = Path() if out is None else out / result_name(source)
+        with frame_progress(bar, source.path.name) as advance:
+            return blur_video(
+                source.path,
+                target,
+                detector,
+                options,
+                gap=hold,
+                keep_metadata=keep_metadata,
+                check_threshold=check_threshold,
+                on_frame=advance,
+            )
+
+    alone = len(sources) == 1 and not is_video(sources[0].path)
+    bar = progress_bar("{task.description}", hidden=alone)
+    table = table_console(bar)
+    print_line(table, "faces  file")
+    processed = process_files(sources, detector, on_image, on_video, inference.max_pixels)
+    with bar, closing(processed):
+        tracked = bar.track(processed, len(sources), description="covering")
+        found, failed, uncovered = print_reports(tracked, bar, table)
+    done = f"{count(found, 'face')} in {count_files(sources, failed)}"
+    for number, what in ((failed, "failed"), (uncovered, "with a face not covered")):
         done += f", {number:,} {what}" if number else ""
+    others = count_others(inputs, sources, out)
     if others:
         done += f"; {count(others, 'other file')} left alone"
     print_line(table, done)
     if out is not None and failed < len(sources):
         print_line(table, f"written: {out}")
-    return 1 if failed or bare else 0
+    return 1 if failed or uncovered else 0
 
 
-def cover_picture(
-    detector: Detector,
-    source: Source,
-    image: Image,
-    target: Path,
-    covering: Covering,
-    *,
-    keep_metadata: bool,
-    checked_from: float | None,
-) -> Tally:
-    """Write a picture with its faces covered; nothing is written where that fails.
+def print_reports(
+    processed: Iterable[tuple[Source, Report | Exception]], bar: Progress, table: Console
+) -> tuple[int, int, int]:
+    """Print what became of each file; how many faces, failures and files with a face uncovered."""
+    from extd.media.sources import is_video
+    from extd.pipeline import Report
 
-    Args:
-        detector: what looks.
-        source: the picture.
-        image: its pixels, uint8 [H, W, 3], RGB; they are changed.
-        target: the file to write, named by `picture_name`, or the picture itself.
-        covering: how to cover.
-        keep_metadata: copy EXIF and colour profile.
-        checked_from: look at the result again, for faces of at least this probability.
+    found = failed = uncovered = 0
+    for source, result in processed:
+        video = is_video(source.path)
+        report = result if isinstance(result, Report) else Report(error=result)
+        found += report.faces
+        failed += report.error is not None
+        uncovered += bool(report.uncovered)
+        if report.frames:
+            frames = f", {count(report.frames, 'frame')}" if video else ""
+            print_line(table, f"{report.faces:5}  {source.path}{frames}")
+        if report.error is not None:
+            print_error(str(report.error), bar.console)
+        if report.uncovered:
+            print_error(f"{source.path}: {describe_uncovered(report, video=video)}", bar.console)
+    return found, failed, uncovered
+
+
+def find_originals(inputs: Iterable[str]) -> list[Source]:
+    """The images to replace, each file once.
 
     Raises:
-        ValueError: the picture cannot be replaced, or its metadata not be read.
-        OSError: it cannot be written.
+        UsageError: there is a video among them.
     """
-    from extd.media.anonymize import anonymize, uncovered
-    from extd.media.metadata import NO_METADATA, read_metadata
-    from extd.media.writers import check_replaceable, write_picture
+    from extd.media.sources import find_images, is_video
 
-    metadata = read_metadata(source.path) if keep_metadata else NO_METADATA
-    in_place = target == real_path(source.path)
-    if in_place:
-        check_replaceable(target)
-    mode = source.path.stat().st_mode
-    faces = detector.detect(image)
-    covered = anonymize(image, faces, covering, out=image)
-    tally = Tally(frames=1, faces=len(faces))
-    if checked_from is not None:
-        again = detector.detect(covered, replace(detector.options, threshold=checked_from))
-        count_uncovered(tally, uncovered(again, faces, covering))
-    write_picture(target, covered, metadata, spoil=True)
-    if in_place:
-        target.chmod(mode)
-    return tally
+    with usage_errors():
+        found = find_images(inputs)
+    # Two links to one file would cover it twice, at the same time.
+    sources = list({real_path(source.path): source for source in found}.values())
+    for source in sources:
+        if is_video(source.path):
+            raise UsageError(f"{source.path}: videos are not replaced; give --out DIR")
+    return sources
 
 
-def describe(tally: Tally, *, video: bool) -> str:
-    """What was left uncovered."""
-    frames = f" in {count(tally.bare, 'frame')}" if video else ""
-    more = f" and {tally.left - len(tally.told):,} more" if tally.left > len(tally.told) else ""
-    return f"not covered{frames}: " + "; ".join(tally.told) + more
+def describe_uncovered(report: Report, *, video: bool) -> str:
+    """The first uncovered faces, as in `not covered: 0.31 at 10,20,30,40`."""
+    told = []
+    for face, time in report.uncovered:
+        box = ",".join(f"{value:.0f}" for value in face.box)
+        told.append((f"{clock(time)}: " if video else "") + f"{face.score:.2f} at {box}")
+    frames = f" in {count(report.uncovered_frames, 'frame')}" if video else ""
+    rest = report.uncovered_faces - len(told)
+    return f"not covered{frames}: " + "; ".join(told) + (f" and {rest:,} more" if rest else "")
+
+
+def count_others(
+    inputs: Iterable[str], sources: Sequence[Source], results: Path | None = None
+) -> int:
+    """How many files in the folders among `inputs` are not sources.
+
+    Hidden files, and what an earlier run left in `results`, do not count.
+    """
+    from extd.media.sources import is_folder
+
+    files = set()
+    for folder in filter(is_folder, map(Path, inputs)):
+        for parent, folders, names in os.walk(folder):
+            folders[:] = [
+                name
+                for name in folders
+                if not name.startswith(".")
+                and (results is None or real_path(Path(parent, name)) != real_path(results))
+            ]
+            files |= {Path(parent, name).absolute() for name in names if not name.startswith(".")}
+    return len(files - {source.path.absolute() for source in sources})

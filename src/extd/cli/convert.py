@@ -11,8 +11,8 @@ from extd.models.config import Upsampling
 def convert(source: Path, target: Path, /, *, upsampling: Upsampling = "fit") -> int:
     """Convert a checkpoint of the paper's authors.
 
-    The file that it writes is for `extd export`, which makes the one that detects. Needs PyTorch,
-    which the first of these commands installs.
+    `extd export` turns the result into a file that detects. Needs PyTorch, which the first of
+    these commands installs.
 
         pip install "extd[train]"
         extd convert EXTD_64.pth model.safetensors --upsampling double
@@ -20,8 +20,8 @@ def convert(source: Path, target: Path, /, *, upsampling: Upsampling = "fit") ->
     Args:
         source: EXTD_32.pth, EXTD_48.pth or EXTD_64.pth.
         target: The .safetensors file to write.
-        upsampling: fit computes what the authors' code does. double finds more faces where a
-            side of the picture is no multiple of 128 (docs/paper.md), and else the same.
+        upsampling: fit computes what the authors' code does. double finds more faces in images
+            whose sides are not multiples of 128 (docs/paper.md), and the same in others.
     """
     check_suffix(target, ".safetensors")
     with train_extra("extd convert"):

@@ -20,7 +20,7 @@ from extd.cli.terminal import (
     progress_bar,
     usage,
 )
-from extd.readahead import check_threads
+from extd.prefetch import check_threads
 
 if TYPE_CHECKING:
     from extd.data.check import Finding, Summary

@@ -1,67 +1,58 @@
-"""`extd detect`: pictures and videos in; annotated ones, JSON Lines, CSV and a table out."""
+"""`extd detect`: images and videos in; annotated ones, JSON Lines, CSV and a table out."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Group, Parameter
 from rich.console import Console
 
-from extd.cli.camera import watch
-from extd.cli.pictures import (
-    INFERENCE,
-    SEARCH,
-    Inference,
-    Threshold,
-    check_folder,
-    load_detector,
-    protect_originals,
-    work_through,
-)
+from extd.cli.inference import INFERENCE, SEARCH, Inference, Threshold, load_detector
+from extd.cli.results import Results, face_rows, image_row, open_result_files, video_row
 from extd.cli.terminal import (
     STDOUT,
     WHOLE_NUMBER,
     Folder,
     Target,
     UsageError,
+    check_folder,
+    check_pyav,
     count,
-    open_results,
+    count_files,
+    frame_progress,
     print_error,
     print_line,
     progress_bar,
-    usage,
+    table_console,
+    usage_errors,
 )
-from extd.cli.video import (
-    FRAME_CSV_HEADER,
-    End,
-    Every,
-    Start,
-    Tally,
-    check_pyav,
-    detect_video,
-    frame_csv_lines,
-    result_name,
-)
+from extd.files import SUFFIXES, real_path
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from extd.detector import Detector
     from extd.faces import Faces
     from extd.images import Image
+    from extd.media.frame import Frame
     from extd.media.sources import Source
+    from extd.media.video import Span
+    from extd.pipeline import Report
 
 UNREAD = frozenset(
     {".heic", ".heif", ".jfif", ".jxl", ".jp2", ".psd", ".dng", ".cr2", ".nef", ".arw"}
 )
-"""Further pictures, none of which is to be taken for a file of results."""
+"""More image formats; results must not overwrite them either."""
 RESULTS = Group("Results", sort_key=1)
+VIDEO = Group("Videos", sort_key=3)
 
 
 def detect(
-    *pictures: Annotated[str, Parameter(required=True)],
+    *files: Annotated[str, Parameter(required=True)],
     out: Annotated[Folder | None, Parameter(group=RESULTS)] = None,
     json: Annotated[Target, Parameter(group=RESULTS)] = None,
     csv: Annotated[Target, Parameter(group=RESULTS)] = None,
@@ -72,17 +63,17 @@ def detect(
     min_face: Annotated[float, Parameter(group=SEARCH, metavar="PX")] = 0,
     max_faces: Annotated[int | None, WHOLE_NUMBER, Parameter(group=SEARCH)] = None,
     inference: Inference = INFERENCE,
-    start: Start = 0.0,
-    end: End = None,
-    every: Every = 1,
+    start: Annotated[float, Parameter(group=VIDEO, metavar="SECONDS")] = 0.0,
+    end: Annotated[float | None, Parameter(group=VIDEO, metavar="SECONDS")] = None,
+    every: Annotated[int, WHOLE_NUMBER, Parameter(group=VIDEO, metavar="FRAMES")] = 1,
 ) -> int:
-    """Find the faces in pictures and videos.
+    """Detect the faces in images and videos.
 
-    PICTURES are files, folders (with the folders in them), quoted globs and -, for a list on the
-    standard input. A table tells what was found. What cannot be read is reported, the rest goes
-    on, and the exit code is 1. Videos need the extra `video`; Ctrl-C ends one in order. Instead,
-    camera:0, the first camera of this machine, or an address that begins with rtsp:// is watched:
-    the newest frame each time, until Ctrl-C or --end.
+    FILES are files, folders (with their subfolders), quoted globs and -, for a list on standard
+    input. A table shows the results. A file that cannot be read is reported, the rest goes on,
+    and the exit code is 1. Videos need the extra `video`; Ctrl-C ends one in order. camera:0, the
+    first camera of this machine, or an address that begins with rtsp:// is watched instead: its
+    newest frame each time, until Ctrl-C or --end.
 
         extd detect photo.jpg
         extd detect album --out boxed
@@ -91,134 +82,59 @@ def detect(
         extd detect camera:0 --json -
 
     Args:
-        pictures: What to look at.
-        out: Save the pictures and videos, with their faces framed, in this folder.
-        json: Write JSON Lines, one object a picture or frame, to a file; with - or nothing to the
+        files: Where to detect faces.
+        out: Save the images and videos, with their faces marked, in this folder.
+        json: Write JSON Lines, one object per image or frame, to a file; with - or nothing to
             standard output.
-        csv: Write CSV, one line a face, likewise.
-        coco: Write one COCO object, of pictures alone: labels whose annotations have a score.
-        yolo: Write YOLO labels into this folder, a text file a picture, without scores.
-        wider: Write detections as WIDER FACE's evaluation reads them into this folder, likewise.
+        csv: Write CSV, one line per face, likewise.
+        coco: Write one COCO file, for images only: labels whose annotations have a score.
+        yolo: Write YOLO labels into this folder, one text file per image, without scores.
+        wider: Write detections for WIDER FACE's evaluation into this folder, likewise.
         threshold: Least probability of a face, 0 to below 1. Lower finds more, also wrong ones.
-        inference: How pictures are looked at.
+        inference: How faces are detected.
         min_face: Leave out faces smaller than this, by their longer side.
-        max_faces: How many faces a picture gives at most, the best; without it all.
+        max_faces: At most so many faces per image, the best; by default all.
         start: Begin at this time of a video.
         end: End before this time.
-        every: Look at every so many-th frame; the others are left out.
+        every: Take every n-th frame.
     """
-    from extd.data.entries import relative_name, write_text
-    from extd.data.wider import wider_detections
-    from extd.data.yolo import yolo_lines
-    from extd.media.annotate import annotate
     from extd.media.frames import is_camera
-    from extd.media.sources import find_media, is_video, read_list, real_path
+    from extd.media.sources import find_media, is_video, read_list
     from extd.media.video import Span
-    from extd.media.writers import (
-        CSV_HEADER,
-        csv_lines,
-        json_line,
-        open_coco,
-        picture_name,
-        write_picture,
-    )
 
     for folder, option in ((out, "--out"), (yolo, "--yolo"), (wider, "--wider")):
         if folder is not None:
             check_folder(folder, option)
     if yolo is not None and wider is not None and real_path(yolo) == real_path(wider):
         raise UsageError(f"--yolo and --wider both go to {yolo}; choose two folders")
-    if any(map(is_camera, pictures)):
-        if len(pictures) > 1 or {out, coco, yolo, wider} != {None}:
-            raise UsageError("a camera is watched alone, with --json or --csv or neither")
-        with usage():
-            span = Span(start, end, every)
-        detector = load_detector(inference, threshold, min_face=min_face, max_faces=max_faces)
-        return watch(detector, pictures[0], span, json, csv)
-    with usage():
-        sources = find_media(read_list(pictures, sys.stdin), out)
-    videos = sum(is_video(source.path) for source in sources)
-    protect_pictures(sources, out, {"--json": json, "--csv": csv, "--coco": coco})
-    if videos and {coco, yolo, wider} != {None}:
-        raise UsageError("--coco, --yolo and --wider are for pictures alone; leave videos out")
-    check_pyav(sources)
-    with usage():
+    with usage_errors():
         span = Span(start, end, every)
-        yolo_files = name_texts(sources, yolo)
-        wider_files = name_texts(sources, wider)
+    if any(map(is_camera, files)):
+        if len(files) > 1 or {out, coco, yolo, wider} != {None}:
+            raise UsageError("a camera is watched alone, with --json or --csv or neither")
+        detector = load_detector(inference, threshold, min_face=min_face, max_faces=max_faces)
+        return watch(detector, files[0], span, json, csv)
+    with usage_errors():
+        sources = find_media(read_list(files, sys.stdin), out)
+    protect_originals(sources, out, {"--json": json, "--csv": csv, "--coco": coco})
+    videos = any(is_video(source.path) for source in sources)
+    if videos and {coco, yolo, wider} != {None}:
+        raise UsageError("--coco, --yolo and --wider are for images only; leave videos out")
+    check_pyav(sources)
+    with usage_errors():
+        targets = out, text_targets(sources, yolo), text_targets(sources, wider)
     detector = load_detector(inference, threshold, min_face=min_face, max_faces=max_faces)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
 
-    def find(detector: Detector, source: Source, image: Image) -> Faces:
-        faces = detector.detect(image)
-        if out is not None:
-            annotate(image, faces, out=image)
-            write_picture(out / picture_name(source.name), image, spoil=True)
-        if yolo_files:
-            write_text(yolo_files[source], yolo_lines(faces.boxes, faces.width, faces.height))
-        if wider_files:
-            write_text(wider_files[source], wider_detections(source.name, faces))
-        return faces
-
     alone, quiet = len(sources) == 1 and not videos, STDOUT in {json, csv}
     bar = progress_bar("{task.description}", hidden=alone or (quiet and sys.stdout.isatty()))
-    # Where bar and table share the terminal, lines must go through the bar.
-    shared = sys.stdout.isatty() and not bar.disable
-    table = Console(quiet=True) if quiet else bar.console if shared else Console()
-    found = failed = 0
-    with ExitStack() as stack:
-        json_stream = stack.enter_context(open_results(json)) if json else None
-        csv_stream = stack.enter_context(open_results(csv)) if csv else None
-        add_coco = stack.enter_context(open_coco(Path(coco))) if coco else None
-        if csv_stream:
-            csv_stream.write(FRAME_CSV_HEADER if videos else CSV_HEADER)
-        if not alone:
-            print_line(table, "faces   best  picture")
-        results = stack.enter_context(
-            closing(work_through(detector, sources, find, inference.max_pixels))
+    table = table_console(bar, quiet=quiet)
+    with open_result_files(json, csv, coco, frames=videos) as results, bar:
+        found, failed = detect_all(
+            detector, sources, inference.max_pixels, span, targets, results, bar, table
         )
-        for source, result in stack.enter_context(bar).track(
-            results, total=len(sources), description="detecting"
-        ):
-            if result is None:
-                tally = detect_video(
-                    detector,
-                    source,
-                    span,
-                    out=out,
-                    json_stream=json_stream,
-                    csv_stream=csv_stream,
-                    bar=bar,
-                )
-                found += tally.faces
-                if tally.frames:
-                    print_line(table, video_row(source, tally))
-                if tally.error is not None:
-                    failed += 1
-                    print_error(str(tally.error), bar.console)
-                continue
-            if isinstance(result, Exception):
-                failed += 1
-                print_error(str(result), bar.console)
-            else:
-                found += len(result)
-                for line in face_rows(source, result) if alone else [picture_row(source, result)]:
-                    print_line(table, line)
-                if csv_stream:
-                    path = str(source.path)
-                    lines = (
-                        frame_csv_lines(path, 0, 0, result) if videos else csv_lines(path, result)
-                    )
-                    csv_stream.write(lines)
-                    csv_stream.flush()
-                if coco and add_coco:
-                    add_coco(relative_name(source.path, Path(coco).parent), result)
-            if json_stream:
-                json_stream.write(json_line(str(source.path), result))
-                json_stream.flush()
-    kind = "picture" if not videos else "video" if videos == len(sources) else "file"
-    done = f"{count(found, 'face')} in {count(len(sources) - failed, kind)}"
+    done = f"{count(found, 'face')} in {count_files(sources, failed)}"
     print_line(table, done + (f", {failed} failed" if failed else ""))
     folders = (out, yolo, wider) if failed < len(sources) else ()
     for target in (json, csv, coco, *folders):
@@ -227,81 +143,152 @@ def detect(
     return 1 if failed else 0
 
 
-def protect_pictures(
+def detect_all(
+    detector: Detector,
+    sources: Sequence[Source],
+    max_pixels: int,
+    span: Span,
+    targets: tuple[Path | None, Mapping[Source, Path], Mapping[Source, Path]],
+    results: Results,
+    bar: Progress,
+    table: Console,
+) -> tuple[int, int]:
+    """Detect faces in all files, printing and writing results; how many faces and failures.
+
+    `targets` are the folder for annotated files, and the YOLO and WIDER files of the images.
+    """
+    from extd.batch import process_files, result_name
+    from extd.media.formats import wider_lines, write_text, yolo_lines
+    from extd.media.sources import is_video
+    from extd.pipeline import Report, detect_image, detect_video
+
+    out, yolo, wider = targets
+    alone = len(sources) == 1 and not is_video(sources[0].path)
+
+    def on_image(detector: Detector, source: Source, image: Image) -> Faces:
+        target = None if out is None else out / result_name(source)
+        faces = detect_image(source.path, detector, image=image, target=target)
+        if source in yolo:
+            write_text(yolo[source], yolo_lines(faces))
+        if source in wider:
+            write_text(wider[source], wider_lines(source.name, faces))
+        return faces
+
+    def on_video(source: Source) -> Report:
+        target = None if out is None else out / result_name(source)
+        with frame_progress(bar, source.path.name) as advance:
+
+            def on_frame(frame: Frame, faces: Faces, frame_count: int | None) -> None:
+                results.add_frame(frame, faces)
+                advance(frame, faces, frame_count)
+
+            return detect_video(source.path, detector, span, target=target, on_frame=on_frame)
+
+    if not alone:
+        print_line(table, "faces   best  file")
+    found = failed = 0
+    processed: Generator[tuple[Source, Faces | Report | Exception], None, None]
+    processed = process_files(sources, detector, on_image, on_video, max_pixels)
+    with closing(processed):
+        for source, result in bar.track(processed, len(sources), description="detecting"):
+            error = result if isinstance(result, Exception) else None
+            if isinstance(result, Report):
+                found += result.faces
+                error = result.error
+                print_line(table, video_row(source.path, result))
+            elif not isinstance(result, Exception):
+                found += len(result)
+                path = source.path
+                for row in face_rows(path, result) if alone else [image_row(path, result)]:
+                    print_line(table, row)
+                results.add_image(source.path, result)
+            if error is not None:
+                failed += 1
+                print_error(str(error), bar.console)
+                results.add_error(str(source.path), error)
+    return found, failed
+
+
+def watch(detector: Detector, address: str, span: Span, json: str | None, csv: str | None) -> int:
+    """Detect faces in the newest frames of a camera until it ends or Ctrl-C; the exit code."""
+    from extd.media.frames import open_source, without_password
+    from extd.pipeline import Report, detect_frames
+    from extd.signals import defer_interrupt
+
+    name, report = without_password(address), Report()
+    quiet = STDOUT in {json, csv}
+    bar = progress_bar("{task.description}", hidden=quiet and sys.stdout.isatty())
+    with (
+        open_result_files(json, csv, frames=True) as results,
+        bar,
+        frame_progress(bar, name) as advance,
+        closing(open_source(address, span)) as frames,
+    ):
+        try:
+            with defer_interrupt() as interrupted:
+                for frame, faces in detect_frames(frames, detector, report, interrupted, advance):
+                    results.add_frame(frame, faces)
+        except KeyboardInterrupt:
+            # Ctrl-C is how watching ends.
+            pass
+        except (ValueError, OSError) as error:
+            report.error = error
+        if report.error is not None:
+            results.add_error(name, report.error)
+    if report.error is not None:
+        print_error(str(report.error))
+    done = f"{count(report.faces, 'face')} in {count(report.frames, 'frame')} of {name}"
+    print_line(Console(quiet=quiet), done)
+    return 1 if report.error else 0
+
+
+def protect_originals(
     sources: Sequence[Source], out: Path | None, targets: Mapping[str, str | None]
 ) -> None:
-    """Refuse to write over a picture, or two results into one file.
+    """Refuse to replace an image or video, or to write two results into one file.
 
     Raises:
         UsageError: the message names the file.
     """
-    from extd.media.sources import VIDEO_SUFFIXES, real_path
+    from extd.batch import check_targets
+    from extd.media.sources import VIDEO_SUFFIXES
 
-    # Looking up a million links takes a while, and many runs write no file.
-    needed = out is not None or any(target not in {None, STDOUT} for target in targets.values())
+    files = {option: target for option, target in targets.items() if target is not None}
+    # Resolving the links of a million files takes a while, and often nothing is written.
+    needed = set(files.values()) - {STDOUT}
     originals = {real_path(source.path) for source in sources} if needed else set()
     owners: dict[str | Path, str] = {}
-    for option, target in targets.items():
-        if target is None:
-            continue
+    for option, target in files.items():
         place = target if target == STDOUT else real_path(Path(target))
-        if isinstance(place, Path) and (place in originals or is_visual(place)):
-            kind = "video" if place.suffix.lower() in VIDEO_SUFFIXES else "picture"
+        if isinstance(place, Path) and (place in originals or is_media(place)):
+            kind = "video" if place.suffix.lower() in VIDEO_SUFFIXES else "image"
             raise UsageError(f"results would replace the {kind} {target}; name another file")
         if place in owners:
             raise UsageError(
-                f"{owners[place]} and {option} both go to {target}; choose two files, or one of "
-                "them"
+                f"{owners[place]} and {option} both go to {target}; choose two files, or one option"
             )
         owners[place] = option
     if out is not None:
-        protect_originals(originals, out, map(result_name, sources))
+        with usage_errors():
+            check_targets(sources, out)
 
 
-def is_visual(path: Path) -> bool:
-    """Whether a path is a picture's or video's, by its name or by what the file begins with."""
-    from extd.headers import HEAD, encoded_size
-    from extd.media.sources import SUFFIXES, VIDEO_SUFFIXES
+def is_media(path: Path) -> bool:
+    """Whether a path is an image or video, by its suffix or content."""
+    from extd.images import stored_size
+    from extd.media.sources import VIDEO_SUFFIXES
 
     if path.suffix.lower() in SUFFIXES | VIDEO_SUFFIXES | UNREAD:
         return True
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return encoded_size(file.read(HEAD)) is not None
+    with suppress(ValueError):
+        return path.is_file() and path.stat().st_size > 0 and stored_size(path) is not None
+    return False
 
 
-def name_texts(sources: Sequence[Source], folder: Path | None) -> dict[Source, Path]:
-    """The text file of each picture in the folder; none without a folder.
-
-    Raises:
-        ValueError: two pictures would have the same.
-    """
-    from extd.data.entries import text_files
+def text_targets(sources: Sequence[Source], folder: Path | None) -> dict[Source, Path]:
+    """The text file of each image in the folder, if there is one."""
+    from extd.media.formats import text_files
 
     if folder is None:
         return {}
-    files = text_files(folder, [source.name for source in sources])
-    return dict(zip(sources, files, strict=True))
-
-
-def picture_row(source: Source, faces: Faces) -> str:
-    """A picture's line in the table of several."""
-    best = f"{faces.scores.max():.2f}" if len(faces) else "-"
-    return f"{len(faces):5} {best:>6}  {source.path}"
-
-
-def video_row(source: Source, tally: Tally) -> str:
-    """A video's line in the table: its faces, all together, and the best of them."""
-    best = f"{tally.best:.2f}" if tally.faces else "-"
-    return f"{tally.faces:5} {best:>6}  {source.path}, {count(tally.frames, 'frame')}"
-
-
-def face_rows(source: Source, faces: Faces) -> list[str]:
-    """The table of one picture: a line a face."""
-    rows = [f"{source.path}, {faces.width} x {faces.height} px"]
-    if len(faces):
-        rows.append("score       x1       y1       x2       y2")
-    for face in faces:
-        rows.append(f"{face.score:5.2f} " + " ".join(f"{value:8.1f}" for value in face.box))
-    return rows
+    return dict(zip(sources, text_files(folder, [one.name for one in sources]), strict=True))

@@ -19,25 +19,25 @@ from extd.cli.terminal import Model, print_error, print_line
 if TYPE_CHECKING:
     from extd.detector import Detector
 
-PICTURE = Path(__file__).parents[1] / "assets" / "selfcheck.jpg"
+IMAGE = Path(__file__).parents[1] / "assets" / "selfcheck.jpg"
 FACE = (112.0, 57.0, 206.0, 173.0)
-"""Where the face of `PICTURE` is: x1, y1, x2, y2 in pixels."""
-LEAST_IOU = 0.5
+"""The face of `IMAGE`: x1, y1, x2, y2 in pixels."""
+MIN_IOU = 0.5
 
 EXTRAS = ("av", "scipy", "torch", "safetensors", "pyyaml", "onnx", "onnxscript")
 CPU_FEATURES = (
     *("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"),
     *("asimd", "asimddp", "i8mm", "bf16", "sve"),
 )
-"""What speeds up networks, as Linux names it."""
+"""Instructions that speed up networks, by their names in Linux."""
 
 
 def doctor(*, model: Model = DEFAULT_MODEL) -> int:
     """Check that detection works on this machine.
 
-    Prints versions, features of the processor and what share of the network each provider of
-    ONNX Runtime really runs, and looks for the one face of a built-in picture. The exit code is 1
-    if that fails.
+    Prints versions, processor features and what share of the network each provider of ONNX
+    Runtime really runs, and detects the one face of a built-in image. The exit code is 1 if that
+    fails.
 
     Args:
         model: A model that `extd models` lists, or an .onnx file.
@@ -72,7 +72,7 @@ def doctor(*, model: Model = DEFAULT_MODEL) -> int:
 
 
 def find_overlap(detector: Detector) -> float:
-    """IoU of the best box that a detector finds in the built-in picture with the true one.
+    """IoU between the best box in the built-in image and the true one.
 
     Raises:
         ValueError: it is below 0.5.
@@ -81,9 +81,9 @@ def find_overlap(detector: Detector) -> float:
 
     from extd.boxes import iou
 
-    faces = detector.detect(PICTURE)
+    faces = detector.detect(IMAGE)
     overlap = float(iou(faces.boxes[:1], np.array([FACE], np.float32)).max(initial=0))
-    if overlap < LEAST_IOU:
+    if overlap < MIN_IOU:
         raise ValueError(f"{detector.network.name} finds {faces.to_dict()}, not the face at {FACE}")
     return overlap
 
@@ -101,8 +101,7 @@ def provider_report(provider: str, path: Path) -> str:
 def count_nodes(provider: str, path: Path) -> Counter[str]:
     """How many nodes of the network each provider runs when `provider` is preferred.
 
-    ONNX Runtime gives what a provider cannot run to the processor without a word; only its
-    profile tells.
+    ONNX Runtime silently runs on the CPU what a provider cannot; only its profile shows it.
 
     Raises:
         ValueError: loading or running fails.
@@ -126,7 +125,7 @@ def count_nodes(provider: str, path: Path) -> Counter[str]:
 
 
 def installed_version(package: str) -> str:
-    """The version of a package, which is not imported for it."""
+    """The version of a package, without importing it."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
@@ -136,7 +135,7 @@ def installed_version(package: str) -> str:
 
 
 def cpu_features() -> str:
-    """Those of `CPU_FEATURES` that the processor has, where the system tells."""
+    """Those of `CPU_FEATURES` that the processor has, on Linux."""
     try:
         words = set(Path("/proc/cpuinfo").read_text("utf-8").split())
     except OSError:

@@ -19,8 +19,8 @@ def export(
 ) -> int:
     """Export weights to ONNX.
 
-    With the file that it writes, `--model model.onnx` works wherever a model's name does. Needs
-    PyTorch, which the first of these commands installs.
+    Options take the result wherever they take the name of a model, as in `--model model.onnx`.
+    Needs PyTorch, which the first of these commands installs.
 
         pip install "extd[train]"
         extd export model.safetensors model.onnx
@@ -28,8 +28,8 @@ def export(
     Args:
         source: A .safetensors file of `extd train` or `extd convert`.
         target: The .onnx file to write.
-        votes: Whether boxes that overlap are averaged; without it EXTD-Lite's are, the paper's
-            are not.
+        votes: Whether overlapping boxes are averaged; by default those of EXTD-Lite, but not of
+            the paper's models.
     """
     check_suffix(target, ".onnx")
     with train_extra("extd export"):

@@ -1,4 +1,4 @@
-"""`extd models`: what can be given as `--model`."""
+"""`extd models`: the models that `--model` takes."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def models(*, json: Target = None) -> int:
 
     Multiply-adds are those of the convolutions at 640 x 480 pixels. AP is the average precision
     on WIDER FACE's validation set at one scale, for its easy, medium and hard faces. A model
-    without weights in the package can be trained, or be made from a checkpoint of the authors
-    with `extd convert` and `extd export`.
+    without weights in the package can be trained, or converted from a checkpoint of the paper's
+    authors with `extd convert` and `extd export`.
 
     Args:
-        json: Write a JSON list to a file; with - or nothing to the standard output.
+        json: Write a JSON list to a file; with - or nothing to standard output.
     """
     from extd.catalog import load_catalog
 
@@ -34,7 +34,7 @@ def models(*, json: Target = None) -> int:
         console.print(model_table(catalog))
         covered = {model.weights.images for model in catalog if model.weights}
         for images in sorted(number for number in covered if number):
-            print_line(console, f"AP on {images:,} of WIDER FACE's 3,226 validation pictures")
+            print_line(console, f"AP on {images:,} of WIDER FACE's 3,226 validation images")
         return 0
     with open_results(json) as stream:
         stream.write(dumps([dataclasses.asdict(model) for model in catalog], indent=1) + "\n")

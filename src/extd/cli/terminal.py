@@ -1,9 +1,11 @@
-"""What commands have in common: errors, extras, progress, and results in a file or on stdout."""
+"""What commands share: usage errors, progress bars, tables, results in a file or on stdout."""
 
 from __future__ import annotations
 
+import math
+import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
@@ -12,17 +14,21 @@ from cyclopts import Group, Parameter, Token
 from rich.console import Console
 from rich.text import Text
 
+from extd.files import open_text
+
 if TYPE_CHECKING:
     from rich.progress import Progress, Task
+
+    from extd.media.sources import Source
 
 STDOUT = "-"
 
 
-def whole(_: object, tokens: Sequence[Token]) -> int:
-    """The whole number of an option, which cyclopts would round.
+def whole_number(_: object, tokens: Sequence[Token]) -> int:
+    """The whole number of an option; cyclopts would round it.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a whole number.
     """
     try:
         return int(tokens[0].value)
@@ -30,7 +36,7 @@ def whole(_: object, tokens: Sequence[Token]) -> int:
         raise ValueError(f"{tokens[0].value!r} is no whole number") from None
 
 
-WHOLE_NUMBER = Parameter(converter=whole)
+WHOLE_NUMBER = Parameter(converter=whole_number)
 MACHINE = Group("Model and machine", sort_key=9)
 Model = Annotated[str, Parameter(group=MACHINE, metavar="NAME|FILE")]
 Threads = Annotated[int, WHOLE_NUMBER, Parameter(group=MACHINE, show_default="one a core")]
@@ -43,12 +49,12 @@ Folder = Annotated[Path, Parameter(metavar="DIR")]
 
 
 class UsageError(Exception):
-    """The command line asks for what cannot be; exit code 2."""
+    """The command line is wrong; exit code 2."""
 
 
 @contextmanager
-def usage() -> Iterator[None]:
-    """Within it, a value that is refused is the command line's fault.
+def usage_errors() -> Iterator[None]:
+    """Within it, a refused value means that the command line is wrong.
 
     Raises:
         UsageError: in place of a ValueError or FileNotFoundError.
@@ -59,12 +65,15 @@ def usage() -> Iterator[None]:
         raise UsageError(str(error)) from error
 
 
+usage = usage_errors
+
+
 @contextmanager
 def train_extra(command: str) -> Iterator[None]:
     """Within it, packages of the extra `train` are imported for that command.
 
     Raises:
-        ImportError: one is missing; the message tells what to install.
+        ImportError: one is missing; the message says what to install.
     """
     try:
         yield
@@ -86,13 +95,13 @@ def print_line(console: Console, line: str) -> None:
 
 
 def progress_bar(what: str, *, hidden: bool) -> Progress:
-    """A bar on stderr, with speed and time left, that goes when it is done.
+    """A progress bar on stderr, with speed and time left, that disappears at the end.
 
-    Only a terminal shows it.
+    It is shown only in a terminal.
 
     Args:
-        what: stands before it; `{task.description}` where each task says it.
-        hidden: do not show it even there.
+        what: the text before it; `{task.description}` for that of each task.
+        hidden: do not show it in a terminal either.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
     from rich.progress import TimeRemainingColumn as TimeLeft
@@ -116,11 +125,32 @@ def progress_bar(what: str, *, hidden: bool) -> Progress:
     )
 
 
+def table_console(bar: Progress, *, quiet: bool = False) -> Console:
+    """Where to print a table while the bar is shown."""
+    # If both share the terminal, lines must go through the bar.
+    shared = sys.stdout.isatty() and not bar.disable
+    return Console(quiet=True) if quiet else bar.console if shared else Console()
+
+
+@contextmanager
+def frame_progress(
+    bar: Progress, name: str
+) -> Iterator[Callable[[object, object, int | None], None]]:
+    """A task of the bar for the frames of a video; yields a function that advances it."""
+    task = bar.add_task(name, total=None)
+
+    def advance(_frame: object, _faces: object, frame_count: int | None) -> None:
+        bar.update(task, advance=1, total=frame_count)
+
+    try:
+        yield advance
+    finally:
+        bar.remove_task(task)
+
+
 @contextmanager
 def open_results(target: str) -> Iterator[TextIO]:
-    """A stream to standard output for `-`, or to a file that appears when it is complete."""
-    from extd.media.writers import open_text
-
+    """Standard output for `-`, or a file that appears once it is complete."""
     if target == STDOUT:
         yield sys.stdout
         return
@@ -128,14 +158,25 @@ def open_results(target: str) -> Iterator[TextIO]:
         yield stream
 
 
+def check_folder(folder: Path, option: str = "--out") -> None:
+    """Refuse a file where a folder is needed.
+
+    Raises:
+        UsageError: `folder` is not a folder; the message names the option.
+    """
+    if os.path.lexists(folder) and not folder.is_dir():
+        kind = "file" if folder.exists() else "link that leads nowhere"
+        raise UsageError(f"{option} {folder} is a {kind}; give a folder")
+
+
 def check_suffix(target: Path, suffix: str) -> None:
-    """Refuse a name under which the written file would not be recognised.
+    """Refuse a file name with another suffix.
 
     Raises:
         UsageError: `target` does not end in `suffix`.
     """
     if target.suffix.lower() != suffix:
-        raise UsageError(f"{target} is to be a {suffix} file; call it {target.with_suffix(suffix)}")
+        raise UsageError(f"{target} is a {suffix} file; call it {target.with_suffix(suffix)}")
 
 
 def report_file(path: Path) -> None:
@@ -146,3 +187,34 @@ def report_file(path: Path) -> None:
 def count(number: int, noun: str) -> str:
     """As in `1 face` and `2 faces`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def count_files(sources: Sequence[Source], failed: int) -> str:
+    """How many files did not fail, as in `2 images`; `files` are images and videos."""
+    from extd.media.sources import is_video
+
+    videos = sum(is_video(source.path) for source in sources)
+    kind = "image" if not videos else "video" if videos == len(sources) else "file"
+    return count(len(sources) - failed, kind)
+
+
+def check_pyav(sources: Sequence[Source]) -> None:
+    """Stop at once if all files are videos and none can be read.
+
+    Among images, a video that cannot be read is one failure of many.
+
+    Raises:
+        ImportError: PyAV is missing.
+    """
+    from extd.media.sources import is_video
+    from extd.media.video import pyav
+
+    if sources and all(is_video(source.path) for source in sources):
+        pyav()
+
+
+def clock(seconds: float) -> str:
+    """As in `1:02:03.45`, and `2:03.45` below an hour."""
+    minutes, rest = divmod(math.floor(seconds * 100) / 100, 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{hours}:{minutes:02}:{rest:05.2f}" if hours else f"{minutes}:{rest:05.2f}"

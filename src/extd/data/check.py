@@ -21,7 +21,7 @@ from extd.data.entries import write_text
 from extd.data.sample import Sample
 from extd.files import real_path
 from extd.images import read_image
-from extd.readahead import cores, read_ahead
+from extd.prefetch import cores, prefetch
 
 FINDINGS = "findings.csv"
 """Name of the file of findings."""
@@ -191,19 +191,9 @@ def check_files(samples: Iterable[Sample], threads: int = 0) -> Iterator[list[Fi
         threads: how many images are decoded at once; 0 for one a core.
     """
     first: dict[bytes, Path] = {}
-    for sample, result in read_ahead(samples, _size_and_digest, threads or cores()):
-        findings = []
-        if isinstance(result, FileNotFoundError):
-            findings.append(Finding(Kind.MISSING, sample.path, None, "no such file"))
-        elif isinstance(result, Exception):
-            detail = str(result).removeprefix(f"{sample.path} ")
-            findings.append(Finding(Kind.UNREADABLE, sample.path, None, detail))
-        else:
-            width, height, digest = result
-            if (width, height) != (sample.width, sample.height):
-                detail = f"{width} x {height} px, but labeled {sample.width} x {sample.height}"
-                findings.append(Finding(Kind.OTHER_SIZE, sample.path, None, detail))
-            same = first.setdefault(digest, sample.path)
+from extd.files import real_path
+from extd.images import read_image
+from extd.prefetch import cores, prefetch
             # One file that is listed twice is a finding of the labels.
             if os.path.normpath(same) != os.path.normpath(sample.path):
                 detail = f"the same pixels as {same}"

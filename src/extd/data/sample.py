@@ -13,7 +13,7 @@ from extd.boxes import Boxes
 from extd.faces import Faces
 from extd.headers import HEAD, encoded_size
 from extd.images import JPEG, read_image
-from extd.readahead import cores, read_ahead
+from extd.prefetch import cores, prefetch
 
 Progress = Callable[[int, int], object]
 """Called with the number of images done and the number of all."""
@@ -88,7 +88,7 @@ def read_sizes(
     """
     sizes: list[tuple[int, int]] = []
     reason = ""
-    for path, size in read_ahead(paths, _size_or_reason, cores()):
+    for path, size in prefetch(paths, _size_or_reason, cores()):
         if isinstance(size, tuple):
             sizes.append(size)
         else:

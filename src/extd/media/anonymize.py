@@ -34,7 +34,7 @@ COVERED = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Covering:
+class AnonymizeOptions:
     """How faces are covered, and which are not.
 
     No face can be made out in a result of the defaults. Software that knows the candidates can
@@ -85,11 +85,11 @@ class Covering:
                 raise ValueError(f"the region {x1:g},{y1:g},{x2:g},{y2:g} needs x1 < x2, y1 < y2")
 
 
-DEFAULT = Covering()
+DEFAULT = AnonymizeOptions()
 
 
 def anonymize(
-    image: Image, faces: Faces, covering: Covering = DEFAULT, *, out: Image | None = None
+    image: Image, faces: Faces, covering: AnonymizeOptions = DEFAULT, *, out: Image | None = None
 ) -> Image:
     """Cover every face.
 
@@ -117,7 +117,7 @@ def anonymize(
     return canvas
 
 
-def uncovered(found: Faces, hidden: Faces, covering: Covering = DEFAULT) -> Faces:
+def uncovered(found: Faces, hidden: Faces, covering: AnonymizeOptions = DEFAULT) -> Faces:
     """Of the faces `found` in an anonymized picture, those that were not covered.
 
     A detector that looks again, at a low threshold, also finds covers. A face is uncovered if
@@ -153,7 +153,9 @@ def _radii(covers: Boxes) -> NDArray[np.float32]:
     return np.maximum((covers[:, 2:] - covers[:, :2]) / 2, np.float32(0.5))
 
 
-def _cover(canvas: Image, cover: NDArray[np.float32], side: float, covering: Covering) -> None:
+def _cover(
+    canvas: Image, cover: NDArray[np.float32], side: float, covering: AnonymizeOptions
+) -> None:
     """Cover what lies in `cover` [4] for a face of that longer side in pixels."""
     height, width = canvas.shape[:2]
     # A pixel more, for the soft edge of the ellipse.
@@ -185,7 +187,7 @@ def _weights(
     return np.asarray(np.clip(1 - outside, 0, 1), np.float32)
 
 
-def _replacement(patch: Image, side: float, covering: Covering) -> Image:
+def _replacement(patch: Image, side: float, covering: AnonymizeOptions) -> Image:
     """What is seen in place of a patch [h, w, 3], of the same size."""
     size = patch.shape[1::-1]
     if covering.method == "blur":

@@ -1,4 +1,4 @@
-"""A frame: a picture that has a place in time."""
+"""Frames: images that have a place in time."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from extd.images import Image
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One picture of a source.
+    """One image of a source.
 
     Attributes:
         image: uint8 [H, W, 3], RGB, upright.
         name: the file, or the address of the camera.
-        index: position among the frames of its source from where reading began, from 0; 0 for a
-            picture.
-        time: seconds since the source's beginning; 0 for a picture.
+        index: position among the frames of its source, counted from 0 where reading began.
+        time: seconds since the beginning of the source.
     """
 
     image: Image = field(repr=False)
@@ -27,7 +26,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fault:
-    """What comes in place of frames that cannot be had; the other sources go on.
+    """Comes in place of frames that cannot be read; other sources go on.
 
     Attributes:
         name: the file, or the address of the camera.

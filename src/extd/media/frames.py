@@ -1,79 +1,90 @@
-"""Whatever a person points at as one iterator of frames: pictures, videos and cameras."""
+"""Images, videos and cameras as one iterator of frames."""
 
 from __future__ import annotations
 
 import re
+import sys
 import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Condition, Thread
-from typing import Any, Protocol
-
-import cv2
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from extd.images import read_image
 from extd.media.frame import Fault, Frame
 from extd.media.sources import find_media, is_video
-from extd.media.video import WHOLE, Span, read_video
+from extd.media.video import WHOLE, Span, pyav, read_video, upright
+
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
 
 CAMERA = "camera:"
 NETWORK = ("rtsp://", "rtsps://")
-PATIENCE = 10_000
-"""Milliseconds that a camera on the network may say nothing."""
-
-
-class Camera(Protocol):
-    """What is needed of a `cv2.VideoCapture`."""
-
-    def read(self) -> tuple[bool, Any]: ...  # noqa: D102
-    def release(self) -> None: ...  # noqa: D102
+TIMEOUT = 10.0
+"""Seconds that a camera on the network may be silent."""
+POLL = 0.005
+"""Seconds between two looks at a camera that has no frame yet."""
 
 
 def open_source(
     source: str | Path | Iterable[str | Path], span: Span = WHOLE
 ) -> Generator[Frame | Fault, None, None]:
-    """The frames of anything that has some, one after the other.
+    """Yield the frames of images, videos or a camera, one after the other.
 
-    A picture that cannot be read, and what is missing of a broken video, come as a `Fault`; the
-    others go on. Decoders and cameras are freed when the iterator ends, is closed, or is no longer
-    used.
+    An image that cannot be read, and what is missing from a broken video, come as a `Fault`; the
+    rest goes on. Decoders and cameras are released when the generator ends or is closed.
 
     Args:
         source: one of
-            - a picture, a video, a folder (with the folders in it) or a glob, or several of them;
+            - an image, a video, a folder (with its subfolders) or a glob, or several of them;
             - `camera:0`, the first camera of this machine, `camera:1` ...;
             - an address that begins with `rtsp://`.
-            Of a camera the newest frame is given each time, those that came meanwhile are dropped.
-        span: which frames of videos.
+            A camera yields its newest frame each time; those that came meanwhile are dropped.
+        span: which frames of videos and of a camera, whose time begins at 0.
 
     Raises:
-        ImportError: there is a video, and PyAV is missing.
-        ValueError: the number of a camera is none.
+        ImportError: there is a video or a camera, and PyAV is missing.
+        ValueError: `camera:` is followed by something other than a number.
     """
     if isinstance(source, str) and is_camera(source):
-        yield from _read_camera(source)
+        yield from within(_read_camera(source), span)
         return
     for found in find_media([source] if isinstance(source, str | Path) else source):
         if is_video(found.path):
             yield from read_video(found.path, span)
         else:
-            yield _read_picture(found.path)
+            yield _read_image(found.path)
+
+
+def within(frames: Iterable[Frame | Fault], span: Span) -> Iterator[Frame | Fault]:
+    """Yield the frames of a camera that are in a span."""
+    count = 0
+    for item in frames:
+        if not isinstance(item, Fault):
+            if span.end is not None and item.time >= span.end:
+                return
+            if item.time < span.start:
+                continue
+            count += 1
+            if (count - 1) % span.every:
+                continue
+        yield item
 
 
 def is_camera(source: str) -> bool:
-    """Whether it names a camera, of this machine or on the network."""
+    """Whether the text names a camera, of this machine or on the network."""
     return source.startswith((CAMERA, *NETWORK))
 
 
 def without_password(address: str) -> str:
-    """The address of a camera as results and messages may tell it: without user and password."""
+    """The address of a camera without user and password, for results and messages."""
     return re.sub(r"(?<=://)[^/]*@", "", address)
 
 
-def _read_picture(path: Path) -> Frame | Fault:
-    """A picture file as a frame."""
+def _read_image(path: Path) -> Frame | Fault:
+    """An image file as a frame."""
     try:
         return Frame(read_image(path), str(path))
     except (ValueError, OSError) as error:
@@ -84,54 +95,100 @@ def _read_picture(path: Path) -> Frame | Fault:
 
 
 def _read_camera(address: str) -> Iterator[Frame | Fault]:
-    """The newest frames of a camera of this machine or on the network."""
+    """Yield the newest frames of a camera; a `Fault` tells of one that fails."""
+    name = without_password(address)
+    count, reason = 0, ""
+    try:
+        with open_camera(address) as decoded:
+            for frame in newest(decoded, name):
+                yield frame
+                count += 1
+    except pyav().FFmpegError as error:
+        # Without the rest of the message, which holds the password.
+        reason = f" ({error.strerror})"
+    if count == 0:
+        yield Fault(name, OSError(f"{name} gives no images; is it there, and free?{reason}"))
+    elif address.startswith(NETWORK):
+        yield Fault(name, OSError(f"{name} stopped giving images after {count:,}{reason}"))
+
+
+@contextmanager
+def open_camera(address: str) -> Iterator[Iterator[VideoFrame]]:
+    """Open a camera, and give an iterator over its frames.
+
+    Raises:
+        ValueError: `camera:` is followed by something other than a number.
+        av.FFmpegError: it cannot be opened.
+    """
+    av = pyav()
     if address.startswith(CAMERA):
         number = address.removeprefix(CAMERA)
         if not number.isdecimal() or len(number) > 4:
             raise ValueError(f"{address} is no camera; give camera:0, camera:1 ...")
-        camera = cv2.VideoCapture(int(number))
+        file, kind = _device(int(number))
+        container = av.open(file, format=kind)
     else:
-        limits = [
-            cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
-            PATIENCE,
-            cv2.CAP_PROP_READ_TIMEOUT_MSEC,
-            PATIENCE,
-        ]
-        camera = cv2.VideoCapture(address, cv2.CAP_FFMPEG, limits)
-    name = without_password(address)
-    count = 0
-    for frame in newest(camera, name):
-        yield frame
-        count += 1
-    if count == 0:
-        yield Fault(name, OSError(f"{name} gives no pictures; is it there, and free?"))
-    elif address.startswith(NETWORK):
-        yield Fault(name, OSError(f"{name} stopped giving pictures after {count:,}"))
+        # UDP, FFmpeg's default, loses packets.
+        options = {"rtsp_transport": "tcp"}
+        container = av.open(address, timeout=TIMEOUT, options=options)
+    with container:
+        yield _decode(container)
 
 
-def newest(camera: Camera, name: str) -> Iterator[Frame]:
-    """Frames of a camera, each the newest at the time, until it gives no more.
+def _device(number: int) -> tuple[str, str]:
+    """The name of a camera of this machine, and FFmpeg's name of the system's interface."""
+    if sys.platform == "darwin":
+        return str(number), "avfoundation"
+    if sys.platform == "win32":
+        # DirectShow knows cameras by their names only.
+        devices = pyav().enumerate_input_devices("dshow")
+        cameras = [device.name for device in devices if "video" in device.media_types]
+        if number < len(cameras):
+            return f"video={cameras[number]}", "dshow"
+        raise ValueError(f"{CAMERA}{number} is not there; this machine has {len(cameras)} cameras")
+    return f"/dev/video{number}", "v4l2"
 
-    A thread reads them all, so that none is old. The index counts those that were dropped, too,
-    and the time begins when reading does. The camera is released in the end.
+
+def _decode(container: Any) -> Iterator[VideoFrame]:
+    """Yield the frames of an open camera; damaged packets are skipped."""
+    av = pyav()
+    while True:
+        try:
+            for packet in container.demux(video=0):
+                try:
+                    decoded = packet.decode()
+                except av.InvalidDataError:
+                    continue
+                yield from decoded
+            return
+        except av.BlockingIOError:
+            # AVFoundation does not wait for the next frame.
+            time.sleep(POLL)
+
+
+def newest(decoded: Iterator[VideoFrame], name: str) -> Generator[Frame, None, None]:
+    """Yield the newest frame of a camera each time, until it gives no more.
+
+    A thread takes them all, so that none is old. The index counts the dropped ones, too, and the
+    time begins when reading does.
     """
     begin = time.monotonic()
-    latest: deque[tuple[int, float, Any]] = deque(maxlen=1)
+    latest: deque[tuple[int, float, VideoFrame]] = deque(maxlen=1)
     changed = Condition()
     stopped = ended = False
+    failure: list[Exception] = []
 
     def read() -> None:
         nonlocal ended
-        index = 0
         try:
-            while not stopped:
-                there, bgr = camera.read()
-                if not there:
-                    break
+            for index, frame in enumerate(decoded):
                 with changed:
-                    latest.append((index, time.monotonic() - begin, bgr))
+                    latest.append((index, time.monotonic() - begin, frame))
                     changed.notify()
-                index += 1
+                if stopped:
+                    break
+        except (ValueError, OSError, pyav().FFmpegError) as error:
+            failure.append(error)
         finally:
             with changed:
                 ended = True
@@ -144,11 +201,11 @@ def newest(camera: Camera, name: str) -> Iterator[Frame]:
             with changed:
                 changed.wait_for(lambda: latest or ended)
                 if not latest:
-                    return
-                index, seconds, bgr = latest.pop()
-            image = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
-            yield Frame(image, name, index, seconds)
+                    break
+                index, seconds, frame = latest.pop()
+            yield Frame(upright(frame), name, index, seconds)
     finally:
         stopped = True
         reader.join()
-        camera.release()
+    if failure:
+        raise failure[0]

@@ -1,4 +1,4 @@
-"""Which pictures and videos a list of files, folders and globs means."""
+"""Find the images and videos that a list of files, folders and globs names."""
 
 from __future__ import annotations
 
@@ -9,51 +9,55 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from extd.files import SUFFIXES as SUFFIXES
+from extd.files import SUFFIXES
 from extd.files import real_path as real_path
 
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".wmv"}
     | {".flv", ".3gp", ".ogv"}
 )
-"""File names that count as videos, in folders and globs and by themselves."""
+"""Suffixes of videos."""
 LIST = "-"
-"""An input that stands for paths on standard input, one a line."""
+"""Stands for a list of paths on standard input, one per line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A picture or video to read.
+    """An image or video file.
 
     Attributes:
-        path: the file, as the user would name it.
-        name: relative path, unlike any other source's, under which to store what comes of it.
+        path: the file, as the user names it.
+        name: relative path, unique among the sources, under which to store results.
     """
 
     path: Path
     name: Path
 
 
-def find_pictures(inputs: Iterable[str | Path], results: Path | None = None) -> list[Source]:
-    """List the pictures that `inputs` mean, in their order and each once.
+def find_images(inputs: Iterable[str | Path], results: Path | None = None) -> list[Source]:
+    """List the images that `inputs` name, in their order and each once.
 
-    A file is taken whatever its suffix, and even if it does not exist: reading it tells. A folder
-    gives the pictures in it and below, a glob (`*`, `?`, `[...]`, `**`) those that match and
-    those in folders that match, both sorted and without hidden ones; folders that are links are
-    not entered, so that none is in itself. Of a file the name is the file's own, below a folder or
-    a glob it keeps the folders; where two names are equal but for the letter case, the later one
-    gets a number. A folder or glob without pictures, and a folder that cannot be listed, stand for
-    themselves, so that reading them tells too. Where `results` lies below a folder or glob, what
-    an earlier run left there is no input.
+    A file is listed whatever its suffix, and even if it does not exist. A folder stands for the
+    images in it and in its subfolders, a glob (`*`, `?`, `[...]`, `**`) for those that match and
+    those in matching folders; both are sorted, without hidden files, and links to folders are not
+    followed. What yields nothing, or cannot be listed, is listed itself: reading it gives the
+    error.
+
+    A source is named after its file, below a folder or glob with its subfolders. Names that are
+    equal but for the letter case get a number.
+
+    Args:
+        inputs: files, folders and globs.
+        results: folder of results; what an earlier run left there is not listed.
 
     Raises:
-        ValueError: an input is empty, as a variable of the shell that was never set.
+        ValueError: an input is empty, as from an unset variable of the shell.
     """
     return _find(inputs, results, SUFFIXES)
 
 
 def find_media(inputs: Iterable[str | Path], results: Path | None = None) -> list[Source]:
-    """List the pictures and videos that `inputs` mean, likewise."""
+    """List the images and videos that `inputs` name; see `find_images`."""
     return _find(inputs, results, SUFFIXES | VIDEO_SUFFIXES)
 
 
@@ -63,7 +67,7 @@ def is_video(path: Path) -> bool:
 
 
 def read_list(inputs: Iterable[str], stream: Iterable[str]) -> list[str]:
-    """The inputs, with the lines of a stream, as standard input, in place of `-`."""
+    """Replace `-` among the inputs by the lines of a stream, as of standard input."""
     listed: list[str] = []
     for item in inputs:
         lines = (line.rstrip("\r\n") for line in stream)
@@ -74,14 +78,14 @@ def read_list(inputs: Iterable[str], stream: Iterable[str]) -> list[str]:
 def _find(
     inputs: Iterable[str | Path], results: Path | None, suffixes: frozenset[str]
 ) -> list[Source]:
-    """The files that `inputs` mean, of folders and globs those with the suffixes."""
+    """The files that `inputs` name; in folders and globs, those with the suffixes."""
     left_out = None if results is None else real_path(results)
     names: dict[Path, Path] = {}
     paths: dict[Path, Path] = {}
     folders: dict[Path, Path] = {}
     taken: set[str] = set()
     for base, path in (found for item in _named(inputs) for found in _expand(item, suffixes)):
-        # A link is a file of its own; another way to the same folder is not another file.
+        # A link is a file of its own, but two paths to a folder hold the same files.
         if path.parent not in folders:
             folders[path.parent] = real_path(path.parent)
         file = folders[path.parent] / path.name
@@ -89,7 +93,7 @@ def _find(
         if below and left_out in real_path(file).parents:
             continue
         if file not in names:
-            # A folder without pictures may be `.`, and results need a name.
+            # A folder without images may be `.`, and results need a name.
             name = path.relative_to(base)
             name = Path(real_path(path).name or "root") if name.name in {"", ".."} else name
             names[file] = _unique(name, taken)
@@ -99,7 +103,7 @@ def _find(
 
 
 def _named(inputs: Iterable[str | Path]) -> Iterator[Path]:
-    """The inputs as paths; an empty one would be the current folder."""
+    """The inputs as paths. An empty one is refused: it would be the current folder."""
     for item in inputs:
         if item == "":
             raise ValueError(
@@ -109,7 +113,7 @@ def _named(inputs: Iterable[str | Path]) -> Iterator[Path]:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a path is a folder; what cannot be looked at is none, and reading it tells."""
+    """Whether a path is a folder; False for one that cannot be accessed."""
     try:
         return path.is_dir()
     except OSError:
@@ -117,7 +121,7 @@ def is_folder(path: Path) -> bool:
 
 
 def _expand(item: Path, suffixes: frozenset[str]) -> list[tuple[Path, Path]]:
-    """The files that one input means, each after the folder that its name starts below."""
+    """The files that one input names, each with the folder that its name is relative to."""
     if is_folder(item):
         return [(item, path) for path in _walk(item, suffixes)] or [(item.parent, item)]
     fixed = Path(item.anchor)
@@ -135,19 +139,19 @@ def _expand(item: Path, suffixes: frozenset[str]) -> list[tuple[Path, Path]]:
 def _match(folder: Path, pattern: tuple[str, ...], suffixes: frozenset[str]) -> list[Path]:
     """The files in `folder` that match the glob, and those below folders that match.
 
-    And the folders on the way that cannot be listed, which `Path.glob` passes over.
+    `Path.glob` would skip folders that cannot be listed; here they are part of the result.
     """
     files: list[Path] = []
     for path in sorted(set(_glob(folder, pattern))):
         if is_folder(path):
             files += _walk(path, suffixes)
-        elif _is_meant(path, suffixes):
+        elif _is_listed(path, suffixes):
             files.append(path)
     return files
 
 
 def _glob(folder: Path, pattern: tuple[str, ...]) -> Iterator[Path]:
-    """What matches the parts of a glob below `folder`, or cannot be listed, nothing hidden."""
+    """What matches the parts of a glob below `folder`, without hidden files."""
     part, rest = pattern[0], pattern[1:]
     if not set(part) & set("*?["):
         path = folder / part
@@ -183,22 +187,22 @@ def _walk(folder: Path, suffixes: frozenset[str]) -> list[Path]:
     for parent, folders, files in os.walk(folder, onerror=faults.append):
         folders[:] = [name for name in folders if not name.startswith(".")]
         paths = (Path(parent, name) for name in files)
-        found += (path for path in paths if _is_meant(path, suffixes))
+        found += (path for path in paths if _is_listed(path, suffixes))
     return sorted(found) + [Path(fault.filename) for fault in faults]
 
 
-def _is_meant(path: Path, suffixes: frozenset[str]) -> bool:
-    # macOS leaves a hidden "._photo.jpg", which is no picture, beside "photo.jpg" on foreign disks.
+def _is_listed(path: Path, suffixes: frozenset[str]) -> bool:
+    # macOS writes a "._photo.jpg", which is not an image, beside "photo.jpg" on foreign disks.
     if path.suffix.lower() not in suffixes or path.name.startswith("."):
         return False
-    # Who reads a pipe waits for ever. Whatever else is no file, reading tells.
+    # Reading a pipe may never end; for other special files it gives an error.
     with suppress(OSError):
         return not path.is_fifo()
     return True
 
 
 def _unique(name: Path, taken: set[str]) -> Path:
-    """`name`, or `name-2`, `name-3` ... when others have it."""
+    """`name`, or the first free one of `name-2`, `name-3` ..."""
     stem, number = name.stem, 1
     while _claims(name) & taken:
         number += 1
@@ -207,5 +211,5 @@ def _unique(name: Path, taken: set[str]) -> Path:
 
 
 def _claims(name: Path) -> set[str]:
-    """What no other name may be: what is written may become PNG or MKV and get that suffix."""
+    """The names that a source takes: its result may become PNG or MKV and get that suffix."""
     return {f"{name}{suffix}".casefold() for suffix in ("", ".png", ".mkv")}

@@ -1,9 +1,10 @@
-"""Video files read through PyAV, which the extra `video` brings."""
+"""Video files, read through PyAV, which the extra `video` installs."""
 
 from __future__ import annotations
 
 import heapq
 import math
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,27 +19,28 @@ from extd.media.frame import Fault, Frame
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.packet import Packet
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-SHORT = 0.5
-"""Seconds that may be missing from the end of a video before it counts as cut off."""
+MISSING_END = 0.5
+"""Seconds that may be missing at the end before a video counts as cut off."""
 UNINDEXED = frozenset({"mpegts", "mpeg", "flv"})
-"""Formats of FFmpeg's that seek by bytes or guesses."""
-LATEST = 1e9
-"""Seconds that no video has."""
+"""FFmpeg's names of formats in which seeking is a guess."""
+MAX_TIME = 1e9
+"""Seconds; no video is longer."""
 ROUNDING = 1e-4
-"""Seconds by which a frame may come before the start that is asked for."""
+"""Seconds by which a frame may precede the start that is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Which frames of a video are meant.
+    """Which frames of a video to read.
 
     Attributes:
-        start: seconds from the video's beginning, where the frames begin.
-        end: where they end, likewise; the video's end without it.
-        every: only every so many-th of them.
+        start: first time, in seconds from the beginning of the video.
+        end: the frames end before this time; None means the end of the video.
+        every: take every n-th frame.
     """
 
     start: float = 0.0
@@ -46,17 +48,15 @@ class Span:
     every: int = 1
 
     def __post_init__(self) -> None:
-        """Check every value.
+        """Check the values.
 
         Raises:
             ValueError: a value is out of range; the message names it.
         """
-        if not 0 <= self.start < LATEST:
-            raise ValueError(f"start is {self.start:g}; give seconds from 0 to below {LATEST:g}")
+        if not 0 <= self.start < MAX_TIME:
+            raise ValueError(f"start is {self.start:g}; give seconds from 0 to below {MAX_TIME:g}")
         if self.end is not None and not self.end > self.start:
-            raise ValueError(
-                f"end is {self.end:g}; give more seconds than {self.start:g}, the start"
-            )
+            raise ValueError(f"end is {self.end:g}; give more than start, {self.start:g} seconds")
         if self.every < 1:
             raise ValueError(f"every is {self.every}; give 1 or more frames")
 
@@ -64,130 +64,214 @@ class Span:
 WHOLE = Span()
 
 
-def read_video(path: Path, span: Span = WHOLE) -> Iterator[Frame | Fault]:
-    """The frames of a video, upright, one after the other.
-
-    Rotation and mirroring that the file asks for are carried out. A video that is broken gives
-    what can be decoded of it, and last a `Fault` with a ValueError, or OSError where it cannot be
-    opened. Memory does not grow with the length.
-
-    Args:
-        path: the file; its times begin at 0, whatever it says.
-        span: which frames; `Frame.index` counts from its start, with those that `every` leaves
-            out.
-
-    Raises:
-        ImportError: PyAV is missing.
-    """
-    av = pyav()
-    state = Reading()
-    faults = []
-    index = 0
-    try:
-        with open_video(path) as (container, stream):
-            for time, picture in decode(container, stream, span, state):
-                if index % span.every == 0:
-                    yield Frame(upright(picture), str(path), index, time)
-                index += 1
-    except (av.FFmpegError, ValueError, OSError) as error:
-        if index == 0:
-            yield Fault(str(path), error)
-            return
-        faults.append(f"it breaks off after {state.reached:.1f} s")
-    if state.damaged:
-        verb = "is" if state.damaged == 1 else "are"
-        faults.append(f"{state.damaged:,} of its frames {verb} damaged")
-    if state.missing:
-        faults.append(state.missing)
-    if index == 0 and not faults:
-        faults.append(f"it has no frame from {span.start:g} s on")
-    if faults:
-        yield Fault(str(path), ValueError(f"{path}: {'; '.join(faults)}"))
-
-
-@dataclass(slots=True)
-class Reading:
-    """How reading a video goes.
+class Video:
+    """An open video file: its frames, and the audio packets that pass by as they are read.
 
     Attributes:
-        reached: seconds up to which there was anything.
-        damaged: how many packets and frames could not be decoded as they should.
-        missing: what is not there of the video, in words, or nothing.
+        path: the file.
+        span: which frames are read.
+        container: PyAV's container.
+        stream: the video track.
+        first: the first decoded frame, which knows colors and orientation; None before it.
     """
 
-    reached: float = 0.0
-    damaged: int = 0
-    missing: str = ""
+    def __init__(
+        self, path: Path, span: Span, container: InputContainer, stream: VideoStream
+    ) -> None:
+        """Take an open container; use `open_video` instead."""
+        self.path, self.span = path, span
+        self.container, self.stream = container, stream
+        self.first: VideoFrame | None = None
+        self._audio_tracks: frozenset[int] = frozenset()
+        self._audio: deque[tuple[float, Packet[Any]]] = deque()
+        # Players start here, not at 0.
+        self._origin = max(container.start_time or 0, 0) / 1e6
+        # Seconds up to which packets were read, of any track and of each.
+        self._reached = 0.0
+        self._reached_by: dict[int, float] = {}
+        self._read_all = False
+        self._damaged = 0
+        stream.thread_type = "AUTO"
+        # What has no index is read from its beginning: seeking there can skip frames.
+        if span.start > 0 and container.format.name not in UNINDEXED:
+            with suppress(pyav().FFmpegError):
+                container.seek(int((self._origin + span.start) * 1e6))
+        # All tracks, because the longest one tells whether the end of the file is there.
+        self._packets = iter(container.demux())
 
+    @property
+    def frame_rate(self) -> Fraction:
+        """Frames per second, on average."""
+        return self.stream.average_rate or self.stream.guessed_rate or Fraction(25)
 
-def decode(
-    container: InputContainer, stream: VideoStream, span: Span, state: Reading
-) -> Iterator[tuple[float, VideoFrame]]:
-    """The frames from the start to the end of the span with their times in seconds."""
-    av = pyav()
-    stream.thread_type = "AUTO"
-    origin, rate = beginning(container), frame_rate(stream)
-    seek(container, span.start)
-    # AVI has no times but the places of frames in the order of decoding.
-    places: list[int] | None = [] if container.format.name == "avi" else None
-    count = 0
-    # All tracks, because the longest says whether the end is there.
-    for packet in container.demux():
-        if packet.pts is not None:
-            end = float((packet.pts + (packet.duration or 0)) * packet.time_base) - origin
-            state.reached = max(state.reached, end)
-        # The packets that flush the decoders have no index but their track's.
-        if packet.stream.index != stream.index:
-            continue
-        if places is not None and packet.size and packet.pts is not None:
-            heapq.heappush(places, packet.pts)
+    @property
+    def frame_count(self) -> int | None:
+        """About how many frames `frames` yields, according to the file; None if it does not say."""
+        if not self.container.duration:
+            return None
+        end = math.inf if self.span.end is None else self.span.end
+        seconds = min(self.container.duration / 1e6, end) - self.span.start
+        return math.ceil(max(seconds, 0) * self.frame_rate / self.span.every)
+
+    def frames(self) -> Iterator[Frame | Fault]:
+        """Yield the frames, upright, in order of time; call it once.
+
+        A broken video yields what can be decoded and, last, a `Fault` with a ValueError.
+        `Frame.index` counts from the start of the span and includes frames that `every` skips.
+        """
+        reasons = []
+        index = 0
         try:
-            pictures = stream.decode(packet)
-        except av.FFmpegError:
-            state.damaged += 1
-            if places and packet.pts in places:
-                places.remove(packet.pts)
-                heapq.heapify(places)
-            continue
-        for picture in pictures:
-            stamp = heapq.heappop(places) if places else picture.pts
-            unit = stream.time_base
-            if stamp is None or unit is None:
-                time = float(count / rate)
-            else:
-                time = float(stamp * unit) - origin
-            count += 1
-            if time < span.start - ROUNDING:
-                continue
-            if span.end is not None and time >= span.end - ROUNDING:
+            for time, frame in self._decode():
+                if self.first is None:
+                    self.first = frame
+                if index % self.span.every == 0:
+                    yield Frame(upright(frame), str(self.path), index, time)
+                index += 1
+            length = (self.container.duration or 0) / 1e6
+            if self._read_all and self._reached < length - MISSING_END:
+                reasons.append(f"it ends after {self._reached:.1f} of {length:.1f} s")
+        except (pyav().FFmpegError, ValueError, OSError) as error:
+            if index == 0:
+                yield Fault(str(self.path), _readable(error, self.path))
                 return
-            state.damaged += picture.is_corrupt
-            yield time, picture
-    length = (container.duration or 0) / 1e6
-    if state.reached < length - SHORT:
-        state.missing = f"it ends after {state.reached:.1f} of {length:.1f} s"
+            reasons.append(f"it breaks off after {self._reached:.1f} s")
+        if self._damaged:
+            verb = "is" if self._damaged == 1 else "are"
+            reasons.insert(0, f"{self._damaged:,} of its frames {verb} damaged")
+        if index == 0 and not reasons:
+            reasons.append(f"it has no frame from {self.span.start:g} s on")
+        if reasons:
+            yield Fault(str(self.path), ValueError(f"{self.path}: {'; '.join(reasons)}"))
+
+    def keep_audio(self) -> None:
+        """Keep the audio packets that are read from now on, for `audio`."""
+        self._audio_tracks = frozenset(stream.index for stream in self.container.streams.audio)
+
+    def audio(self, until: float) -> Iterator[Packet[Any]]:
+        """Yield the packets of audio up to a time in seconds, each once.
+
+        After the last frame, an infinite time yields the rest of the span.
+        """
+        while self._audio and self._audio[0][0] <= until:
+            yield self._audio.popleft()[1]
+        if until == math.inf:
+            end = math.inf if self.span.end is None else self.span.end
+            # Where the file is broken, its frames have told.
+            with suppress(pyav().FFmpegError):
+                while any(self._reached_by.get(track, 0) < end for track in self._audio_tracks):
+                    packet = next(self._packets, None)
+                    if packet is None:
+                        break
+                    self._note(packet)
+                    while self._audio:
+                        yield self._audio.popleft()[1]
+
+    def _decode(self) -> Iterator[tuple[float, VideoFrame]]:
+        """Yield the frames of the span with their times in seconds."""
+        # AVI has no times; its packets carry the positions of frames in decoding order.
+        positions: list[int] | None = [] if self.container.format.name == "avi" else None
+        count = 0
+        for packet in self._packets:
+            self._note(packet)
+            # The packets that flush the decoders carry only the index of their track.
+            if packet.stream.index != self.stream.index:
+                continue
+            if positions is not None and packet.size and packet.pts is not None:
+                heapq.heappush(positions, packet.pts)
+            try:
+                decoded = self.stream.decode(packet)
+            except pyav().FFmpegError:
+                self._damaged += 1
+                if positions and packet.pts in positions:
+                    positions.remove(packet.pts)
+                    heapq.heapify(positions)
+                continue
+            for frame in decoded:
+                stamp = heapq.heappop(positions) if positions else frame.pts
+                unit = self.stream.time_base
+                if stamp is None or unit is None:
+                    time = float(count / self.frame_rate)
+                else:
+                    time = float(stamp * unit) - self._origin
+                count += 1
+                if time < self.span.start - ROUNDING:
+                    continue
+                if self.span.end is not None and time >= self.span.end - ROUNDING:
+                    return
+                self._damaged += frame.is_corrupt
+                yield time, frame
+        self._read_all = True
+
+    def _note(self, packet: Packet[Any]) -> None:
+        """Note how far a packet reaches, and keep it if it is audio of the span."""
+        if packet.pts is None:
+            return
+        time = float(packet.pts * packet.time_base) - self._origin
+        end = time + float((packet.duration or 0) * packet.time_base)
+        self._reached = max(self._reached, end)
+        track = packet.stream_index
+        self._reached_by[track] = max(self._reached_by.get(track, 0), time)
+        if track not in self._audio_tracks or packet.dts is None:
+            return
+        # Decoders need what comes before the beginning of the file, if all of it is kept.
+        after_start = time >= self.span.start or not self.span.start
+        if after_start and (self.span.end is None or time < self.span.end):
+            shift = round((self._origin + self.span.start) / packet.time_base)
+            packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+            self._audio.append((time, packet))
 
 
-def count_frames(path: Path, span: Span = WHOLE) -> int | None:
-    """About how many frames `read_video` gives, as the file says; None where it does not.
+@contextmanager
+def open_video(path: str | Path, span: Span = WHOLE) -> Iterator[Video]:
+    """Open a video file.
+
+    Args:
+        path: the file.
+        span: which frames to read.
 
     Raises:
         ImportError: PyAV is missing.
-        ValueError: the video is broken.
+        FileNotFoundError: there is no such file.
         OSError: it cannot be opened.
+        ValueError: it is broken, or not a video.
     """
-    with open_video(path) as (container, stream):
-        if not container.duration:
-            return None
-        end = min(container.duration / 1e6, math.inf if span.end is None else span.end)
-        return math.ceil(max(end - span.start, 0) * frame_rate(stream) / span.every)
+    av = pyav()
+    path = Path(path)
+    try:
+        # With the protocol, since a colon in the name would be taken for one.
+        container = av.open(f"file:{path}", metadata_errors="ignore")
+    except av.FFmpegError as error:
+        raise _readable(error, path) from error
+    with container:
+        cover = av.stream.Disposition.attached_pic
+        for stream in container.streams.video:
+            if stream.codec_context is not None and not stream.disposition & cover:
+                yield Video(path, span, container, stream)
+                return
+        raise ValueError(f"{path} has no video track that can be decoded")
+
+
+def read_video(path: str | Path, span: Span = WHOLE) -> Iterator[Frame | Fault]:
+    """Yield the frames of a video file; one that cannot be opened yields a `Fault`.
+
+    Memory does not grow with the length.
+
+    Raises:
+        ImportError: PyAV is missing.
+    """
+    try:
+        with open_video(path, span) as video:
+            yield from video.frames()
+    except (ValueError, OSError) as error:
+        yield Fault(str(path), error)
 
 
 def pyav() -> Any:
     """PyAV, an optional package.
 
     Raises:
-        ImportError: it is missing; the message tells what to install.
+        ImportError: it is missing; the message says what to install.
     """
     try:
         import av
@@ -198,86 +282,34 @@ def pyav() -> Any:
     return av
 
 
-@contextmanager
-def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """An open video file, and the track of it that is looked at.
+def orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
+    """Whether to transpose a frame, then mirror it in x, then in y, to see it upright.
 
-    Raises:
-        FileNotFoundError: there is no such file.
-        OSError: it cannot be opened.
-        ValueError: it is broken, or no video.
-    """
-    av = pyav()
-    try:
-        # With the protocol, or a colon in the name would make one of what is before it.
-        container = av.open(f"file:{path}", metadata_errors="ignore")
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"there is no file {path}") from error
-    except av.FFmpegError as error:
-        if isinstance(error, OSError):
-            raise OSError(error.errno, error.strerror, str(path)) from error
-        raise ValueError(f"{path} is broken or no video") from error
-    with container:
-        cover = av.stream.Disposition.attached_pic
-        for stream in container.streams.video:
-            if stream.codec_context is not None and not stream.disposition & cover:
-                yield container, stream
-                return
-        raise ValueError(f"{path} has no pictures that can be decoded")
-
-
-def beginning(container: InputContainer) -> float:
-    """The time in the file, in seconds, at which players begin."""
-    return max(container.start_time or 0, 0) / 1e6
-
-
-def frame_rate(stream: VideoStream) -> Fraction:
-    """Frames a second, on average."""
-    return stream.average_rate or stream.guessed_rate or Fraction(25)
-
-
-def seek(container: InputContainer, start: float) -> None:
-    """Go to where decoding must begin to have the frames from `start` on, seconds from the first.
-
-    What cannot be sought is read from its beginning, and so is what has no index, where the next
-    key frame may come later.
-    """
-    if start > 0 and container.format.name not in UNINDEXED:
-        with suppress(pyav().FFmpegError):
-            container.seek(int((beginning(container) + start) * 1e6))
-
-
-def orientation(picture: VideoFrame) -> tuple[bool, bool, bool]:
-    """Whether upright pixels are the frame's transposed, then mirrored in x, then in y.
-
-    It is in the display matrix (ISO/IEC 14496-12, 8.5.2), which takes (x, y) of the frame to
+    The display matrix (ISO/IEC 14496-12, 8.5.2) maps (x, y) of the frame to
     (a x + c y, b x + d y) of the screen.
     """
-    side_data: Any = picture.side_data.get("DISPLAYMATRIX")
+    side_data: Any = frame.side_data.get("DISPLAYMATRIX")
     if side_data is None:
         return False, False, False
     a, b, _, c, d, *_ = np.frombuffer(side_data, np.int32).tolist()
-    lying = abs(b) > abs(a)
-    return lying, (c if lying else a) < 0, (b if lying else d) < 0
+    transposed = abs(b) > abs(a)
+    return transposed, (c if transposed else a) < 0, (b if transposed else d) < 0
 
 
-def upright(picture: VideoFrame) -> Image:
-    """The pixels of a frame as it is to be seen."""
-    lying, mirrored, flipped = orientation(picture)
-    image = np.asarray(picture.to_ndarray(format="rgb24"), np.uint8)
-    image = image.transpose(1, 0, 2) if lying else image
+def upright(frame: VideoFrame) -> Image:
+    """The pixels of a frame, turned upright."""
+    transposed, mirrored, flipped = orientation(frame)
+    image = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+    image = image.transpose(1, 0, 2) if transposed else image
     return np.ascontiguousarray(image[:: -1 if flipped else 1, :: -1 if mirrored else 1])
 
 
-def first_picture(path: Path) -> VideoFrame:
-    """The first frame that can be decoded.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        OSError: it cannot be opened.
-        ValueError: there is none.
-    """
-    with open_video(path) as (container, stream), suppress(pyav().FFmpegError):
-        for _, picture in decode(container, stream, WHOLE, Reading()):
-            return picture
-    raise ValueError(f"{path} has no frame that can be decoded")
+def _readable(error: Exception, path: Path) -> Exception:
+    """The error of PyAV as one that names the file."""
+    if isinstance(error, FileNotFoundError):
+        return FileNotFoundError(f"there is no file {path}")
+    if not isinstance(error, pyav().FFmpegError):
+        return error
+    if isinstance(error, OSError):
+        return OSError(error.errno, error.strerror, str(path))
+    return ValueError(f"{path} is broken or no video")

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import extd
 from extd.files import atomic_write
-from extd.signals import caught
+from extd.signals import handle_signals
 from extd.training.recipe import Recipe
 from extd.training.recipefile import dump_recipe
 from extd.training.state import State
@@ -104,5 +104,5 @@ def progress_bar(console: Console) -> Progress:
 def interruption() -> Iterator[threading.Event]:
     """An event that Ctrl-C and SIGTERM set, so that the loop ends between two steps."""
     event = threading.Event()
-    with caught(lambda number, frame: event.set()):
+    with handle_signals(lambda number, frame: event.set()):
         yield event

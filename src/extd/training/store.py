@@ -19,7 +19,7 @@ from rich.progress import track
 from extd.data.sample import Sample
 from extd.files import atomic_write
 from extd.images import Image, read_image
-from extd.readahead import cores, read_ahead
+from extd.prefetch import cores, prefetch
 
 NAMED = 5
 """Unreadable pictures that an error names."""
@@ -173,7 +173,7 @@ def _decode(pictures: Sequence[Sample], path: Path, max_unreadable: float) -> di
             "choose another place with --cache"
         )
     results = track(
-        read_ahead(pictures, _read, cores()),
+        prefetch(pictures, _read, cores()),
         "Decoding pictures",
         len(pictures),
         console=console,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import os
 import struct
@@ -8,17 +9,13 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 from PIL import Image
 
 from extd.cli.app import main
-from extd.cli.pictures import INFERENCE, is_large, work_through
+from extd.cli.inference import INFERENCE
 from extd.detector import Detector, Options
 from extd.images import MAX_PIXELS, read_image
-from extd.images import Image as Pixels
-from extd.media.sources import Source, find_media
 
 Draw = Callable[..., Path]
 Captured = pytest.CaptureFixture[str]
@@ -29,8 +26,8 @@ def test_defaults_are_those_of_the_library() -> None:
         if hasattr(INFERENCE, field.name):
             assert getattr(INFERENCE, field.name) == getattr(Options(), field.name)
     assert INFERENCE.max_pixels == MAX_PIXELS
-    constructor = Detector.__init__.__kwdefaults__
-    assert INFERENCE.threads == constructor["threads"]
+    threads = inspect.signature(Detector).parameters["threads"]
+    assert INFERENCE.threads == threads.default
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -126,7 +123,7 @@ def test_a_folder_that_cannot_be_listed_is_told(
     assert main(["detect", "album", "--model", toy]) == 1
     out, err = capsys.readouterr()
     assert "album/closed" in err
-    assert "1 face in 1 picture, 1 failed" in out
+    assert "1 face in 1 image, 1 failed" in out
 
 
 def test_links_that_lead_to_themselves_are_no_trap(draw: Draw, toy: str, capsys: Captured) -> None:
@@ -135,40 +132,5 @@ def test_links_that_lead_to_themselves_are_no_trap(draw: Draw, toy: str, capsys:
     Path("album/b.png").symlink_to("b.png")
     assert main(["detect", "album", "--model", toy]) == 1
     out, err = capsys.readouterr()
-    assert "1 face in 1 picture, 1 failed" in out
+    assert "1 face in 1 image, 1 failed" in out
     assert "there is no file album/b.png" in err
-
-
-@pytest.mark.parametrize("threads", [1, 2])
-def test_results_come_in_the_order_of_the_sources(draw: Draw, toy: str, threads: int) -> None:
-    # The first takes longest to read, the second is large, the third broken.
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (1500, 1500, 3), np.uint8)).save(
-        draw("a.png")
-    )
-    Image.new("L", (4200, 4100)).save("b.png")
-    Path("c.png").touch()
-    draw("d.png")
-    Path("e.mp4").touch()
-    detector = Detector(toy, threads=threads)
-
-    def work(_: Detector, source: Source, image: Pixels) -> tuple[Path, tuple[int, ...]]:
-        return source.path, image.shape
-
-    results = list(work_through(detector, find_media(["."]), work, 10**9))
-    names = [source.path.name for source, _ in results]
-    assert names == ["a.png", "b.png", "c.png", "d.png", "e.mp4"]
-    made = [result for _, result in results]
-    assert made[0] == (Path("a.png"), (1500, 1500, 3))
-    assert made[1] == (Path("b.png"), (4100, 4200, 3))
-    assert isinstance(made[2], ValueError)
-    assert made[3] == (Path("d.png"), (48, 64, 3))
-    assert made[4] is None
-
-
-def test_a_large_picture_is_known_whatever_its_file_tells_last(tmp_path: Path) -> None:
-    pixels = np.zeros((4100, 4200), np.uint8)
-    for suffix in ("tiff", "png"):
-        cv2.imwrite(str(tmp_path / f"a.{suffix}"), pixels)
-        assert is_large(tmp_path / f"a.{suffix}", 10**9)
-        assert not is_large(tmp_path / f"a.{suffix}", 10**7)
-    assert not is_large(tmp_path / "missing.png", 10**9)

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from extd.readahead import cores, read_ahead
+from extd.prefetch import cores, prefetch
 
 
-def reading() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith("extd-read")]
+def running() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("extd-prefetch")]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems bind no process to cores")
@@ -36,13 +36,13 @@ def test_results_come_in_the_order_of_the_items() -> None:
             later.set()
         return -item
 
-    assert list(read_ahead(range(9), work, 2)) == [(item, -item) for item in range(9)]
-    assert list(read_ahead([], abs, 2)) == []
-    assert not reading()
+    assert list(prefetch(range(9), work, 2)) == [(item, -item) for item in range(9)]
+    assert list(prefetch([], abs, 2)) == []
+    assert not running()
 
 
 @pytest.mark.parametrize("threads", [2, 5])
-def test_no_more_is_taken_ahead_than_may_wait(threads: int) -> None:
+def test_a_bounded_number_is_in_flight(threads: int) -> None:
     taken = 0
 
     def endless() -> Iterator[int]:
@@ -51,16 +51,16 @@ def test_no_more_is_taken_ahead_than_may_wait(threads: int) -> None:
             taken += 1
             yield taken
 
-    results = read_ahead(endless(), abs, threads)
+    results = prefetch(endless(), abs, threads)
     assert taken == 0
     for done in range(1, 5):
         next(results)
         assert taken == done + threads + 1
     results.close()
-    assert not reading()
+    assert not running()
 
 
-def test_what_fails_comes_as_its_error_and_the_rest_goes_on() -> None:
+def test_exceptions_come_at_their_place() -> None:
     def work(item: int) -> int:
         if item == 1:
             raise ValueError("one")
@@ -68,22 +68,22 @@ def test_what_fails_comes_as_its_error_and_the_rest_goes_on() -> None:
             raise OSError("two")
         return item
 
-    results = [result for _, result in read_ahead(range(4), work, 2)]
+    results = [result for _, result in prefetch(range(4), work, 2)]
     assert [str(result) for result in results] == ["0", "one", "two", "3"]
     assert [type(result) for result in results] == [int, ValueError, OSError, int]
 
 
 def test_an_unforeseen_error_ends_it() -> None:
-    results = read_ahead(["a", "b"], lambda word: {"a": 1}[word], 2)
+    results = prefetch(["a", "b"], lambda word: {"a": 1}[word], 2)
     assert next(results) == ("a", 1)
     with pytest.raises(KeyError):
         next(results)
-    assert not reading()
+    assert not running()
 
 
 def test_ctrl_c_begins_nothing_more() -> None:
     begun: list[int] = []
-    results = read_ahead(range(1000), begun.append, 1)
+    results = prefetch(range(1000), begun.append, 1)
 
     def consume() -> None:
         for _ in results:
@@ -93,4 +93,10 @@ def test_ctrl_c_begins_nothing_more() -> None:
         consume()
     results.close()
     assert len(begun) <= 4
-    assert not reading()
+    assert not running()
+
+
+@pytest.mark.parametrize("threads", [-1, 1025])
+def test_impossible_numbers_of_threads_are_refused(threads: int) -> None:
+    with pytest.raises(ValueError, match=f"threads is {threads}; give 0 for one a core"):
+        next(prefetch([1], abs, threads))

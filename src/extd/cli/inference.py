@@ -1,0 +1,125 @@
+"""Options that commands share: how to detect faces, and with which model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+from cyclopts import Group, Parameter, Token
+
+from extd.catalog import DEFAULT_MODEL
+from extd.cli.terminal import (
+    WHOLE_NUMBER,
+    Model,
+    Provider,
+    Threads,
+    UsageError,
+    usage_errors,
+)
+
+if TYPE_CHECKING:
+    from extd.detector import Detector
+
+SEARCH = Group("What to look for", sort_key=2)
+
+Number = TypeVar("Number", int, float)
+
+
+def read_numbers(
+    kind: Callable[[str], Number], example: str
+) -> Callable[[object, Sequence[Token]], tuple[Number, ...]]:
+    """A converter for options that take numbers like `0.5,1,2`, several times or once."""
+
+    def convert(_: object, tokens: Sequence[Token]) -> tuple[Number, ...]:
+        words = ",".join(token.value for token in tokens)
+        try:
+            return tuple(map(kind, words.split(",")))
+        except ValueError:
+            raise UsageError(f"{tokens[0].keyword} are {words}; give {example}") from None
+
+    return convert
+
+
+SCALES = Parameter(
+    group=SEARCH,
+    metavar="FACTORS",
+    converter=read_numbers(float, "factors like 0.5,1,2"),
+    n_tokens=1,
+    show_default="1",
+)
+ROTATIONS = Parameter(
+    group=SEARCH,
+    metavar="DEGREES",
+    converter=read_numbers(int, "degrees like 0,90,180,270"),
+    n_tokens=1,
+    show_default="0",
+)
+Threshold = Annotated[float, Parameter(group=SEARCH)]
+Pixels = Annotated[int | None, WHOLE_NUMBER, Parameter(group=SEARCH, metavar="PX")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Inference:
+    """How faces are detected.
+
+    Attributes:
+        longest: Resize images to this longer side first. Smaller is faster and finds less.
+        scales: Detect at several sizes of the image, as in 0.5,1,2. Above 1 finds smaller faces,
+            below 1 larger ones.
+        flip: Detect in the mirrored image, too: finds a little more in twice the time.
+        rotations: Detect in the image turned clockwise by these degrees, as in 0,90,180,270; each
+            adds its time. EXIF orientation is applied anyway.
+        tile: Detect in tiles of this side, with less memory. By default, tiles of 1024 are used
+            above 16.8 million pixels; 0 turns them off.
+        overlap: How far tiles overlap, as a share of their side.
+        max_pixels: Refuse images with more pixels: a small file can hold more than the memory.
+        model: A model that `extd models` lists, or an .onnx file.
+        threads: How many threads compute.
+        provider: Execution provider of ONNX Runtime; `extd doctor` lists those that work here.
+    """
+
+    longest: Pixels = None
+    scales: Annotated[tuple[float, ...], SCALES] = (1.0,)
+    flip: Annotated[bool, Parameter(group=SEARCH, show_default=False)] = False
+    rotations: Annotated[tuple[int, ...], ROTATIONS] = (0,)
+    tile: Pixels = None
+    overlap: Annotated[float, Parameter(group=SEARCH)] = 0.25
+    max_pixels: Annotated[int, WHOLE_NUMBER, Parameter(group=SEARCH, metavar="N")] = 500_000_000
+    model: Model = DEFAULT_MODEL
+    threads: Threads = 0
+    provider: Provider = None
+
+
+INFERENCE = Inference()
+
+
+def load_detector(
+    inference: Inference, threshold: float, *, min_face: float = 0, max_faces: int | None = None
+) -> Detector:
+    """The detector that the command line asks for.
+
+    Raises:
+        UsageError: a value is out of range, or there is no such model or provider.
+    """
+    from extd.detector import Detector, Options
+
+    with usage_errors():
+        options = Options(
+            threshold=threshold,
+            min_face=min_face,
+            max_faces=max_faces,
+            longest=inference.longest,
+            scales=inference.scales,
+            flip=inference.flip,
+            rotations=inference.rotations,
+            tile=inference.tile,
+            overlap=inference.overlap,
+        )
+        if inference.max_pixels < 1:
+            raise UsageError(f"--max-pixels is {inference.max_pixels}; give 1 or more")
+        providers = None if inference.provider is None else [inference.provider]
+        return Detector(
+            inference.model, options=options, threads=inference.threads, providers=providers
+        )

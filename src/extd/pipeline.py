@@ -1,0 +1,276 @@
+"""From file to file: detect, blur or crop the faces of one image or video."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from threading import Event
+from typing import NamedTuple
+
+from extd.detector import Detector
+from extd.faces import Face, Faces
+from extd.files import real_path
+from extd.images import Image, read_image
+from extd.media.annotate import annotate
+from extd.media.anonymize import AnonymizeOptions, anonymize, uncovered
+from extd.media.crops import crops
+from extd.media.frame import Fault, Frame
+from extd.media.metadata import NO_METADATA, read_metadata
+from extd.media.tracking import fill_gaps
+from extd.media.video import WHOLE, Span, open_video
+from extd.media.videowriter import write_video
+from extd.media.writers import check_replaceable, write_picture
+from extd.signals import defer_interrupt
+
+OnFrame = Callable[[Frame, Faces, int | None], None]
+"""Called with each frame of a video, its faces, and about how many frames there are, if known."""
+
+KEPT_UNCOVERED = 3
+"""How many uncovered faces a report describes; a long video can have very many."""
+DEFAULT = AnonymizeOptions()
+
+
+class Uncovered(NamedTuple):
+    """A face that was found in an anonymized result, with its time in seconds."""
+
+    face: Face
+    time: float
+
+
+@dataclass(slots=True, eq=False)
+class Report:
+    """What became of a file.
+
+    Attributes:
+        frames: how many frames were processed; 1 for an image.
+        faces: how many faces were detected in them, all together.
+        best_score: the greatest of their scores; 0 without faces.
+        uncovered_frames: how many frames have a face that was left uncovered.
+        uncovered_faces: how many faces these are.
+        uncovered: the first few of these.
+        error: why a result is incomplete, or None.
+    """
+
+    frames: int = 0
+    faces: int = 0
+    best_score: float = 0.0
+    uncovered_frames: int = 0
+    uncovered_faces: int = 0
+    uncovered: list[Uncovered] = field(default_factory=list)
+    error: Exception | None = None
+
+    def add(self, faces: Faces) -> None:
+        """Count a frame with its faces."""
+        self.frames += 1
+        self.faces += len(faces)
+        self.best_score = max(self.best_score, float(faces.scores.max(initial=0)))
+
+    def add_uncovered(self, faces: Faces, time: float = 0.0) -> None:
+        """Count the faces that were left uncovered in a frame."""
+        self.uncovered_frames += len(faces) > 0
+        self.uncovered_faces += len(faces)
+        room = max(KEPT_UNCOVERED - len(self.uncovered), 0)
+        self.uncovered += [Uncovered(face, time) for face in faces[:room]]
+
+
+def blur_image(
+    source: str | Path,
+    target: str | Path,
+    detector: Detector,
+    options: AnonymizeOptions = DEFAULT,
+    *,
+    image: Image | None = None,
+    keep_metadata: bool = False,
+    check_threshold: float | None = None,
+) -> Report:
+    """Write an image with its faces covered.
+
+    Args:
+        source: the image file.
+        target: the file to write, JPEG, PNG or WebP; `source` itself is replaced.
+        detector: a threshold of 0.3 covers more than its default of 0.5.
+        options: how to cover faces.
+        image: the pixels of `source`, if they were read already; they are overwritten.
+        keep_metadata: copy EXIF and the color profile.
+        check_threshold: detect again in the result, with this threshold, and report uncovered
+            faces.
+
+    Raises:
+        ValueError: the image or its metadata cannot be read, or the image not be replaced.
+        OSError: a file cannot be read or written.
+    """
+    source, target = Path(source), Path(target)
+    metadata = read_metadata(source) if keep_metadata else NO_METADATA
+    in_place = real_path(target) == real_path(source)
+    if in_place:
+        target = real_path(source)
+        check_replaceable(target)
+    mode = source.stat().st_mode
+    image = read_image(source) if image is None else image
+    faces = detector.detect(image)
+    covered = anonymize(image, faces, options, out=image)
+    report = Report()
+    report.add(faces)
+    if check_threshold is not None:
+        report.add_uncovered(_check(detector, covered, faces, options, check_threshold))
+    write_picture(target, covered, metadata, spoil=True)
+    if in_place:
+        target.chmod(mode)
+    return report
+
+
+def blur_video(
+    source: str | Path,
+    target: str | Path,
+    detector: Detector,
+    options: AnonymizeOptions = DEFAULT,
+    *,
+    gap: int = 5,
+    keep_metadata: bool = False,
+    check_threshold: float | None = None,
+    on_frame: OnFrame | None = None,
+) -> Report:
+    """Write a video with its faces covered, and its audio as it was.
+
+    Ctrl-C ends it after the current frame. Then, and if the video breaks off, which the report
+    tells, the frames so far are written.
+
+    Args:
+        source: the video file.
+        target: the file to write: MP4, MOV, MKV or WebM.
+        detector: as for `blur_image`, like `options` and `check_threshold`.
+        options: how to cover faces.
+        gap: for how many frames a face stays covered where it is missed; see `fill_gaps`.
+        keep_metadata: copy the file's tags, as place, time and camera.
+        check_threshold: report uncovered faces of each frame.
+        on_frame: called with each frame and its detected faces.
+
+    Raises:
+        ImportError: PyAV is missing.
+        ValueError: no frame can be read, or the video cannot be written.
+        OSError: a file cannot be read or written.
+        KeyboardInterrupt: after Ctrl-C, once the file is written.
+    """
+    report = Report()
+    with (
+        open_video(source) as video,
+        write_video(target, video, keep_metadata=keep_metadata) as write,
+        defer_interrupt() as interrupted,
+    ):
+        frames = video.frames()
+        found = detect_frames(frames, detector, report, interrupted, on_frame, video.frame_count)
+        for frame, faces in fill_gaps(found, gap):
+            covered = anonymize(frame.image, faces, options, out=frame.image)
+            if check_threshold is not None:
+                left = _check(detector, covered, faces, options, check_threshold)
+                report.add_uncovered(left, frame.time)
+            write(covered, frame.time)
+    return report
+
+
+def detect_image(
+    source: str | Path,
+    detector: Detector,
+    *,
+    image: Image | None = None,
+    target: str | Path | None = None,
+) -> Faces:
+    """Detect the faces of an image; with a `target`, write it there with its faces marked.
+
+    `image` are the pixels of `source`, if they were read already; a target overwrites them.
+    """
+    image = read_image(source) if image is None else image
+    faces = detector.detect(image)
+    if target is not None:
+        annotate(image, faces, out=image)
+        write_picture(Path(target), image, spoil=True)
+    return faces
+
+
+def detect_video(
+    source: str | Path,
+    detector: Detector,
+    span: Span = WHOLE,
+    *,
+    target: str | Path | None = None,
+    on_frame: OnFrame | None = None,
+) -> Report:
+    """Detect the faces of a video; with a `target`, write it there with its faces marked.
+
+    The parameters, Ctrl-C and errors are those of `blur_video`; `span` selects frames, and audio.
+    """
+    report = Report()
+    with (
+        open_video(source, span) as video,
+        nullcontext() if target is None else write_video(target, video) as write,
+        defer_interrupt() as interrupted,
+    ):
+        frames = video.frames()
+        for frame, faces in detect_frames(
+            frames, detector, report, interrupted, on_frame, video.frame_count
+        ):
+            if write is not None:
+                write(annotate(frame.image, faces, out=frame.image), frame.time)
+    return report
+
+
+def crop_image(
+    source: str | Path,
+    target: str | Path,
+    detector: Detector,
+    *,
+    image: Image | None = None,
+    margin: float = 0.2,
+    square: bool = False,
+) -> list[Path]:
+    """Write a file for each face of an image, the surest first, and list the files.
+
+    With the target `a/b.jpg` they are `a/b-001.jpg`, `a/b-002.jpg` ... For `margin` and `square`
+    see `crops`; `image` are the pixels of `source`, if they were read already.
+    """
+    image = read_image(source) if image is None else image
+    target = Path(target)
+    written = []
+    for crop in crops(image, detector.detect(image), margin=margin, square=square):
+        path = target.with_stem(f"{target.stem}-{crop.index + 1:03}")
+        write_picture(path, crop.image)
+        written.append(path)
+    return written
+
+
+def detect_frames(
+    frames: Iterable[Frame | Fault],
+    detector: Detector,
+    report: Report,
+    interrupted: Event,
+    on_frame: OnFrame | None = None,
+    frame_count: int | None = None,
+) -> Iterator[tuple[Frame, Faces]]:
+    """Yield frames with their faces until they end or the event is set; `report` counts them.
+
+    Raises:
+        Exception: that of a `Fault` before the first frame; a later one goes into `report`.
+    """
+    for item in frames:
+        if isinstance(item, Fault):
+            if not report.frames:
+                raise item.error
+            report.error = item.error
+            return
+        faces = detector.detect(item.image)
+        report.add(faces)
+        if on_frame is not None:
+            on_frame(item, faces, frame_count)
+        yield item, faces
+        if interrupted.is_set():
+            return
+
+
+def _check(
+    detector: Detector, image: Image, faces: Faces, options: AnonymizeOptions, threshold: float
+) -> Faces:
+    """The faces of an anonymized image that are not covered."""
+    again = detector.detect(image, replace(detector.options, threshold=threshold))
+    return uncovered(again, faces, options)
