@@ -62,8 +62,8 @@ def to_patches(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         whole = np.full((count, rows * PATCH, columns * PATCH, 3), GREY, np.uint8)
         whole[:, :height, :width] = images
     # A row of a patch, 12 bytes, moves as one value: several times as fast as byte by byte.
-    lines = np.ascontiguousarray(whole).reshape(-1, 3 * PATCH).view(f"V{3 * PATCH}")
-    lines = lines.reshape(count, rows, PATCH, columns).transpose(0, 1, 3, 2)
+    flat = np.ascontiguousarray(whole).reshape(-1, 3 * PATCH).view(f"V{3 * PATCH}")
+    lines = flat.reshape(count, rows, PATCH, columns).transpose(0, 1, 3, 2)
     return np.ascontiguousarray(lines).view(np.uint8).reshape(count, rows, columns, -1)
 
 

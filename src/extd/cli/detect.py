@@ -158,7 +158,9 @@ def detect_all(
     `targets` are the folder for annotated files, and the YOLO and WIDER files of the images.
     """
     from extd.batch import process_files, result_name
-    from extd.media.formats import wider_lines, write_text, yolo_lines
+    from extd.data.entries import write_text
+    from extd.data.wider import wider_detections
+    from extd.data.yolo import yolo_lines
     from extd.media.sources import is_video
     from extd.pipeline import Report, detect_image, detect_video
 
@@ -169,9 +171,9 @@ def detect_all(
         target = None if out is None else out / result_name(source)
         faces = detect_image(source.path, detector, image=image, target=target)
         if source in yolo:
-            write_text(yolo[source], yolo_lines(faces))
+            write_text(yolo[source], yolo_lines(faces.boxes, faces.width, faces.height))
         if source in wider:
-            write_text(wider[source], wider_lines(source.name, faces))
+            write_text(wider[source], wider_detections(source.name, faces))
         return faces
 
     def on_video(source: Source) -> Report:
@@ -287,7 +289,7 @@ def is_media(path: Path) -> bool:
 
 def text_targets(sources: Sequence[Source], folder: Path | None) -> dict[Source, Path]:
     """The text file of each image in the folder, if there is one."""
-    from extd.media.formats import text_files
+    from extd.data.entries import text_files
 
     if folder is None:
         return {}

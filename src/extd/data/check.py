@@ -191,9 +191,19 @@ def check_files(samples: Iterable[Sample], threads: int = 0) -> Iterator[list[Fi
         threads: how many images are decoded at once; 0 for one a core.
     """
     first: dict[bytes, Path] = {}
-from extd.files import real_path
-from extd.images import read_image
-from extd.prefetch import cores, prefetch
+    for sample, result in prefetch(samples, _size_and_digest, threads or cores()):
+        findings = []
+        if isinstance(result, FileNotFoundError):
+            findings.append(Finding(Kind.MISSING, sample.path, None, "no such file"))
+        elif isinstance(result, Exception):
+            detail = str(result).removeprefix(f"{sample.path} ")
+            findings.append(Finding(Kind.UNREADABLE, sample.path, None, detail))
+        else:
+            width, height, digest = result
+            if (width, height) != (sample.width, sample.height):
+                detail = f"{width} x {height} px, but labeled {sample.width} x {sample.height}"
+                findings.append(Finding(Kind.OTHER_SIZE, sample.path, None, detail))
+            same = first.setdefault(digest, sample.path)
             # One file that is listed twice is a finding of the labels.
             if os.path.normpath(same) != os.path.normpath(sample.path):
                 detail = f"the same pixels as {same}"
