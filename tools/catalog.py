@@ -18,7 +18,7 @@ from extd.files import atomic_write
 from extd.models.checkpoint import load_network, save_network
 from extd.models.config import LITE_CONFIGS, PAPER_CONFIGS, parse_name
 from extd.models.export import export_onnx
-from extd.models.extd import Extd
+from extd.models.network import build_network
 from extd.models.profile import count_macs, count_parameters
 
 LICENSE = "MIT; trained on photographs released for research"
@@ -29,7 +29,7 @@ def counted(records: dict[str, dict[str, object]]) -> dict[str, dict[str, object
     names = dict.fromkeys([*LITE_CONFIGS, *(config.name for config in PAPER_CONFIGS), *records])
     counted = {}
     for name in names:
-        network = Extd(parse_name(name)).eval()
+        network = build_network(parse_name(name)).eval()
         counted[name] = {
             "name": name,
             "parameters": count_parameters(network),

@@ -25,9 +25,6 @@ COMMANDS = {
     "eval labels": "--protocol --json --model --threads --provider",
     "data check": "--format --images --out --labels-only",
     "data convert": "--to --out --from --images",
-    "bench": "--out --peers --sizes --rounds --batch --picture --images --ground-truth --threads "
-    "--device",
-    "ablate": "--out --images --ground-truth --labels --data --only --device --threads --cache",
     "train": "--out --data --model --resume --device --threads --profile --print-config",
     "convert": "SOURCE TARGET",
     "export": "SOURCE TARGET",
@@ -138,7 +135,6 @@ def test_without_torch_the_error_tells_what_to_install(arguments: list[str]) -> 
         (["detect", "a.jpg", "--max-faces", "1.5"], "--max-faces: '1.5'"),
         (["detect", "a.mp4", "--every", "2.5"], "--every: '2.5'"),
         (["blur", "a.mp4", "--out", "b", "--hold", "1e1"], "--hold: '1e1'"),
-        (["bench", "--out", "b", "--rounds", "ten"], "--rounds: 'ten'"),
         (["data", "check", "a", "--samples", "24.0"], "--samples: '24.0'"),
         (["train", "a.yaml", "--out", "b", "--threads", "0.5"], "--threads: '0.5'"),
     ],

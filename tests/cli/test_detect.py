@@ -18,9 +18,9 @@ from extd.cli.detect import detect, picture_row
 from extd.data.coco import read_coco
 from extd.data.yolo import read_yolo
 from extd.detector import Detector, Options
+from extd.evaluation.predictions import read_predictions
 from extd.faces import Faces
 from extd.images import read_image
-from extd.measure.predictions import read_predictions
 from extd.media.sources import Source
 
 Draw = Callable[..., Path]

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from extd.data.coco import read_coco
 from extd.data.yolo import read_yolo
+from extd.evaluation.predictions import read_prediction
 from extd.faces import Faces
-from extd.measure.predictions import read_prediction
 from extd.media.formats import coco_json, text_files, wider_lines, write_text, yolo_lines
 
 FACES = Faces([[1, 2, 30.126, 40], [5, 5, 9, 9]], [0.98766, 0.5], 64, 48)

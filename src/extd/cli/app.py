@@ -14,21 +14,16 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from rich.console import Console
 
 from extd import __version__
-from extd.cli.ablate import ablate
-from extd.cli.bench import bench
 from extd.cli.blur import blur
 from extd.cli.convert import convert
 from extd.cli.crop import crop
 from extd.cli.data import check, convert_data, pack, unpack
 from extd.cli.detect import detect
 from extd.cli.doctor import doctor
-from extd.cli.eval import fddb, labels, voc, wider
+from extd.cli.eval import labels, wider
 from extd.cli.export import export
 from extd.cli.models import models
-from extd.cli.plot import attributes, gallery, pr, recall
-from extd.cli.table import models as table_models
 from extd.cli.terminal import STDOUT, UsageError, print_error, print_line
-from extd.cli.tradeoff import tradeoff
 from extd.cli.train import train
 from extd.cli.widerface import widerface
 from extd.media.sources import LIST, SUFFIXES, VIDEO_SUFFIXES
@@ -54,16 +49,7 @@ app.command(doctor, group=DETECTION, sort_key=4)
 evaluation = App(name="eval", help="Measure a detector.", group=TRAINING, sort_key=0)
 evaluation.command(wider)
 evaluation.command(labels)
-evaluation.command(fddb)
-evaluation.command(voc)
 app.command(evaluation)
-plots = App(name="plot", help="Draw what detectors find.", group=TRAINING, sort_key=2)
-for drawing in (pr, recall, attributes, gallery, tradeoff):
-    plots.command(drawing)
-app.command(plots)
-tables = App(name="table", help="The paper's tables.", group=TRAINING, sort_key=1)
-tables.command(table_models, name="models")
-app.command(tables)
 datasets = App(
     name="data", help="Check, convert, pack and fetch pictures.", group=TRAINING, sort_key=7
 )
@@ -73,14 +59,7 @@ datasets.command(pack, sort_key=2)
 datasets.command(unpack, sort_key=3)
 datasets.command(widerface, sort_key=4)
 app.command(datasets)
-app.command(
-    bench,
-    group=TRAINING,
-    sort_key=1,
-    usage="Usage: extd bench --out DIR [OPTIONS] [MODEL|FILE...]",
-)
 app.command(train, group=TRAINING, sort_key=3)
-app.command(ablate, group=TRAINING, sort_key=4)
 app.command(convert, group=TRAINING, sort_key=5)
 app.command(export, group=TRAINING, sort_key=6)
 
