@@ -11,46 +11,47 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from extd.detector import Detector
-from extd.images import Image, read_image
+from extd.images import ImageSource, read_image
 
 SUFFIXES = {".avif", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 CHUNK = 250
 """Images that are kept in memory."""
 
 
-def seconds(run: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    run()
-    return time.perf_counter() - began
+def in_turn(detector: Detector, images: Sequence[ImageSource]) -> None:
+    for image in images:
+        detector.detect(image)
+
+
+def side_by_side(detector: Detector, images: Sequence[ImageSource]) -> None:
+    for _ in detector.detect_many(images):
+        pass
 
 
 def compare(detector: Detector, paths: Sequence[Path]) -> pd.DataFrame:
     """Images per second of each way, and its share of what the network alone reaches."""
-    taken = {
-        "network alone": 0.0,
-        "network alone, side by side": 0.0,
-        "read and detect in turn": 0.0,
-        "read and detect side by side": 0.0,
-    }
+    taken: dict[str, float] = defaultdict(float)
     detector.detect(paths[0])
     # In turns, so that other load hits all alike.
     for first in range(0, len(paths), CHUNK):
         chunk = paths[first : first + CHUNK]
-        images: list[Image] = [read_image(path) for path in chunk]
-        ways: tuple[Callable[[], object], ...] = (
-            lambda images=images: [detector.detect(image) for image in images],
-            lambda images=images: list(detector.detect_many(images)),
-            lambda chunk=chunk: [detector.detect(read_image(path)) for path in chunk],
-            lambda chunk=chunk: list(detector.detect_many(chunk)),
-        )
-        for name, way in zip(taken, ways, strict=True):
-            taken[name] += seconds(way)
+        images = [read_image(path) for path in chunk]
+        for name, way, sources in (
+            ("network alone", in_turn, images),
+            ("network alone, side by side", side_by_side, images),
+            ("read and detect in turn", in_turn, chunk),
+            ("read and detect side by side", side_by_side, chunk),
+        ):
+            began = time.perf_counter()
+            way(detector, sources)
+            taken[name] += time.perf_counter() - began
     rates = pd.Series({name: len(paths) / total for name, total in taken.items()})
     shares = rates / rates["network alone"]
     return pd.DataFrame({"images per second": rates, "share of the network's own": shares})

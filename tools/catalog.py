@@ -25,7 +25,7 @@ LICENSE = "MIT; trained on photographs released for research"
 
 
 def counted(records: dict[str, dict[str, object]]) -> dict[str, dict[str, object]]:
-    """A record for each named model and those of `records`, with the weights of the latter."""
+    """A record for each model of the paper and EXTD-Lite, and for those that `records` add."""
     names = dict.fromkeys([*LITE_CONFIGS, *(config.name for config in PAPER_CONFIGS), *records])
     counted = {}
     for name in names:
@@ -44,7 +44,7 @@ def packaged(source: Path, evaluation: Path) -> tuple[str, dict[str, object]]:
     network, notes = load_network(source)
     measured = json.loads(evaluation.read_text(encoding="utf-8"))
     if None in measured["ap"].values():
-        raise SystemExit(f"{evaluation} has no AP for every difficulty; measure more pictures")
+        raise SystemExit(f"{evaluation} has no AP for every difficulty; measure more images")
     WEIGHTS.mkdir(exist_ok=True)
     notes |= {"ap": measured["ap"], "ap_images": measured["images"], "license": LICENSE}
     name = network.config.name
