@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from recall import read_all
 
-from extd.evaluation.wider import DIFFICULTIES, Curve, evaluate, load_ground_truth, load_mat
+from extd.evaluation.wider import DIFFICULTIES, Curve, evaluate, load_ground_truth, read_mat
 from extd.files import atomic_write
 
 
@@ -32,7 +32,7 @@ def load_official(folder: Path) -> dict[str, dict[str, Curve]]:
     for difficulty in DIFFICULTIES:
         for path in sorted(folder.rglob(f"wider_pr_info_*_{difficulty}_val.mat")):
             # The tools spell it so.
-            content = load_mat(path, "pr_cruve", "legend_name")
+            content = read_mat(path, "pr_cruve", "legend_name")
             points = np.asarray(content["pr_cruve"], np.float64)
             if points.ndim != 2 or points.shape[1] != 2:
                 raise ValueError(f"{path}: pr_cruve has the shape {points.shape}, not (N, 2)")

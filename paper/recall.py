@@ -70,7 +70,7 @@ def group_by_attribute(truth: Sequence[GroundTruth], folder: Path) -> list[Groun
     rows: list[list[NDArray[np.bool_]]] = [[] for _ in truth]
     for attribute, names in ATTRIBUTES.items():
         variable = f"{attribute}_label_list"
-        labels = wider.load_mat(folder / "wider_face_val.mat", variable)[variable]
+        labels = wider.read_mat(folder / "wider_face_val.mat", variable)[variable]
         images = [image.ravel() for event in labels[:, 0] for image in event[:, 0]]
         for row, image in zip(rows, images, strict=True):
             row.extend(image == value for value in range(len(names)))

@@ -90,8 +90,8 @@ def load_ground_truth(folder: Path) -> tuple[GroundTruth, ...]:
         FileNotFoundError: one of the four files is missing.
         ValueError: one of them is not WIDER's; the message gives its path.
     """
-    faces = load_mat(folder / "wider_face_val.mat", "event_list", "file_list", "face_bbx_list")
-    kept = [load_mat(folder / f"wider_{name}_val.mat", "gt_list") for name in DIFFICULTIES]
+    faces = read_mat(folder / "wider_face_val.mat", "event_list", "file_list", "face_bbx_list")
+    kept = [read_mat(folder / f"wider_{name}_val.mat", "gt_list") for name in DIFFICULTIES]
     images = []
     for e, event in enumerate(faces["event_list"][:, 0]):
         for i, name in enumerate(faces["file_list"][e, 0][:, 0]):
@@ -104,7 +104,7 @@ def load_ground_truth(folder: Path) -> tuple[GroundTruth, ...]:
     return tuple(images)
 
 
-def load_mat(path: Path, *needed: str) -> dict[str, Any]:
+def read_mat(path: Path, *needed: str) -> dict[str, Any]:
     """The variables of a MATLAB file of WIDER's, which must include those `needed`.
 
     Raises:
