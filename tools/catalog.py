@@ -13,6 +13,8 @@ import hashlib
 import json
 from pathlib import Path
 
+import torch
+
 from extd.catalog import CATALOG, WEIGHTS
 from extd.files import atomic_write
 from extd.models.checkpoint import load_network, save_network
@@ -29,7 +31,9 @@ def counted(records: dict[str, dict[str, object]]) -> dict[str, dict[str, object
     names = dict.fromkeys([*LITE_CONFIGS, *(config.name for config in PAPER_CONFIGS), *records])
     counted = {}
     for name in names:
-        network = build_network(parse_name(name)).eval()
+        # Counts need shapes alone, so no weights are allocated.
+        with torch.device("meta"):
+            network = build_network(parse_name(name)).eval()
         counted[name] = {
             "name": name,
             "parameters": count_parameters(network),
