@@ -139,8 +139,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(table[[*shown, "memory_bytes"]].to_string(index=False))
     with atomic_write(options.out / "latency.csv") as partial:
         table.to_csv(partial, index=False)
-    threads = f"{options.threads} threads" if options.threads else "a thread per core"
-    caption = f"{threads}, medians of {options.rounds} rounds in turns, {processor()}"
+    threads = options.threads or "one per core"
+    caption = f"threads: {threads}, medians of {options.rounds} rounds in turns, {processor()}"
     plot(table, caption, options.out / "latency.png")
 
 

@@ -188,7 +188,7 @@ def test_a_file_of_another_kind_is_named_with_what_it_takes_and_gives(tmp_path: 
     ("model", "message"),
     [
         ("extd-fpn-64-relu", "no weights ship"),
-        ("weights.pth", r"weights\.pth is neither"),
+        ("weights.pth", "weights.pth is a PyTorch checkpoint"),
         ("folder/model", "neither a model's name"),
         ("none.onnx", r"no file none\.onnx"),
     ],
