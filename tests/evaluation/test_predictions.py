@@ -89,7 +89,7 @@ def test_a_binary_file_is_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_predictions_says_where_they_are_expected(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"EVENT/PICTURE\.txt"):
+    with pytest.raises(FileNotFoundError, match=r"EVENT/IMAGE\.txt"):
         read_predictions(tmp_path)
 
 
