@@ -1,8 +1,8 @@
 # make demo    install into .venv and find the faces of examples/
 # make test    everything a change must pass: lint, types, layers, tests, the base install
 # make coverage  the tests with branch coverage, which must reach 90 %
-# make report  the tables and figures of docs/results, as far as their data is named:
-#              make report WIDER=DIR OFFICIAL=DIR PEERS=DIR FDDB=DIR ABLATION=DIR ONLY=NAME
+# make report  the tables and figures of docs/results; what needs data is made where it is named:
+#              make report WIDER=DIR OFFICIAL=DIR PEERS=DIR
 # make clean   remove what the others made
 #
 # PYTHON=python3.12 chooses the interpreter, TORCH=torch the newest torch for the tests.
@@ -35,7 +35,7 @@ lint: $(TEST_READY)
 	$(VENV)/bin/python -m ruff format --check .
 
 types: $(TEST_READY)
-	$(VENV)/bin/python -m mypy src
+	$(VENV)/bin/python -m mypy src benchmarks paper tools
 
 layers: $(TEST_READY)
 	$(VENV)/bin/lint-imports
@@ -50,10 +50,33 @@ base: $(BASE_READY)
 	$(BASE)/bin/python .ci/base_install.py
 	$(BASE)/bin/extd detect examples/astronaut.jpg --json - | grep '"score"'
 
+RESULTS := docs/results
+SHIPPED := extd-lite extd-lite-nano extd-fpn-32-prelu
+FOUND := $(addprefix results/found/,$(SHIPPED))
+RUN := $(VENV)/bin/python
+TRUTH = --ground-truth '$(WIDER)/ground_truth'
+IMAGES = --images '$(WIDER)/WIDER_val/images' $(TRUTH)
+BENCH = $(SHIPPED) $(if $(PEERS),--peers '$(PEERS)')
+LATENCY = $(RUN) benchmarks/latency.py $(BENCH) --rounds 10 \
+	  --sizes 320x240 640x480 1280x720 1920x1080 3840x2160
+
 report: $(TEST_READY)
-	$(VENV)/bin/python tools/report.py \
-	  $(foreach name,WIDER OFFICIAL PEERS FDDB ABLATION ONLY,\
-	  $(if $($(name)),--$(shell echo $(name) | tr A-Z a-z) '$($(name))'))
+	$(RUN) paper/cost_table.py --out $(RESULTS)/models
+	$(LATENCY) --out $(RESULTS)/bench
+	$(LATENCY) --threads 0 --out $(RESULTS)/bench-all-cores
+ifdef WIDER
+	$(RUN) benchmarks/accuracy.py $(BENCH) $(IMAGES) --latency $(RESULTS)/bench/latency.csv \
+	  --out $(RESULTS)/bench --save-predictions results/found/bench
+	$(foreach model,$(SHIPPED),$(VENV)/bin/extd eval wider --model $(model) $(IMAGES) \
+	  --json $(RESULTS)/wider/$(model).json --save-predictions results/found/$(model) &&) true
+	$(RUN) paper/precision_recall.py $(FOUND) $(TRUTH) --out $(RESULTS)/pr \
+	  $(if $(OFFICIAL),--official '$(OFFICIAL)')
+	$(RUN) paper/recall.py size $(FOUND) $(TRUTH) --out $(RESULTS)/recall
+	$(RUN) paper/recall.py attributes $(FOUND) $(TRUTH) --out $(RESULTS)/attributes
+	$(RUN) paper/gallery.py $(IMAGES) --out results/gallery.png
+endif
+	$(RUN) paper/tradeoff.py --out $(RESULTS)/tradeoff \
+	  $(if $(and $(WIDER),$(PEERS)),--accuracy $(RESULTS)/bench/ap.csv)
 
 clean:
 	rm -rf $(VENV) $(BASE) results/demo

@@ -3,9 +3,8 @@
     python tools/card.py RUN
     python tools/card.py RUN --before CARD.md
 
-RUN is the run folder that the weights in the package come from, CARD.md the card of the weights
-that it began with (`init`): what it says of their training goes below. Put the weights into the
-package first (tools/catalog.py).
+RUN is the run folder of the weights in the package (put them there first: tools/catalog.py),
+CARD.md the card of the weights that it started from (`init`), whose runs are listed below.
 """
 
 from __future__ import annotations
@@ -22,13 +21,12 @@ import yaml
 from extd.catalog import ModelInfo, find_model, load_catalog
 from extd.files import atomic_write
 from extd.training.journal import LOG, read_columns
-from extd.training.plan import crop_size
 from extd.training.plots import plot_run
 from extd.training.recipefile import load_recipe
 
 CARDS = Path(__file__).resolve().parents[1] / "docs" / "models"
 LOG_ROWS = 500
-"""Of a run; each is the mean of as many steps."""
+"""Of a log, at most; each is the mean of several steps."""
 
 SOURCES = {
     "wider_train": "WIDER FACE, training set",
@@ -45,15 +43,15 @@ CARD = """# {name}
 
 | AP | easy | medium | hard |
 |---|---|---|---|
-| {images} pictures of WIDER FACE's validation set, protocol `single` | {easy:.3f} | {medium:.3f} \
+| {images} images of WIDER FACE's validation set, protocol `single` | {easy:.3f} | {medium:.3f} \
 | {hard:.3f} |
 
 ```sh
 extd eval wider --images WIDER_val/images --ground-truth ground_truth --model {name}
 ```
 
-The pictures are a random ninth of the validation set, over 59 of its 61 events: not to be compared
-with published numbers for the whole set. [Which faces can it see?](../faces.md)
+The images are a random ninth of the validation set, over 59 of its 61 events: do not compare with
+published numbers for the whole set. [Which faces can it see?](../faces.md)
 
 ## Training
 
@@ -69,22 +67,22 @@ Its log, each row the mean of many steps: [{name}.csv]({name}.csv). The recipe w
 ## Limits
 
 - Trained on about a third of WIDER FACE's training set, mostly from 14 of its 61 events, and some
-  other collections. What these show rarely, as faces upside down, it finds rarely.
-- It was not measured for groups of people, by age, skin or sex. Measure on your own pictures.
+  other collections. What these rarely show, such as faces upside down, it rarely finds.
+- It was not measured for groups of people, by age, skin or sex. Measure on your own images.
 - It gives boxes and scores: no landmarks, no identity, no age or mood.
 
-## Licence
+## License
 
-The weights are MIT as far as it is ours to give. The photographs were collected from the web and
-released for research; whether that allows your use is for you to judge.
+The weights are under the MIT license as far as it is ours to give. The photographs were collected
+from the web and released for research; whether that allows your use is for you to judge.
 """
 
 RUN = """- {steps:,.0f} steps of {batch} crops of {sides} px, {hours:.1f} hours on {device}, from
-  {begin}. Pictures drawn from: {sources}."""
+  {begin}. Images drawn from: {sources}."""
 
 
 def hours_of(seconds: list[float]) -> float:
-    """What all processes of a run took; the clock of each begins at 0."""
+    """Total of a run: the clock of each process that continued it begins at 0."""
     ends = [a for a, b in pairwise(seconds) if b < a]
     return sum([*ends, seconds[-1]]) / 3600
 
@@ -93,7 +91,7 @@ def described(run: Path, device: str) -> str:
     """A run as a line of the card."""
     recipe, log = load_recipe(run / "recipe.yaml"), read_columns(run / LOG)
     sources = [name for dataset in recipe.data.sets for name in dataset.sources]
-    sides = sorted({crop_size(recipe, step) for step in range(int(log["step"][-1]))})
+    sides = sorted(recipe.augmentation.crops)
     begin = "scratch"
     if recipe.init:
         begin = f"`{recipe.init}`" if not Path(recipe.init).suffix else "the run below"
@@ -109,7 +107,7 @@ def described(run: Path, device: str) -> str:
 
 
 def thinned(columns: dict[str, list[float]]) -> list[list[str]]:
-    """At most `LOG_ROWS` rows, each the mean of as many steps; its step is the last of them."""
+    """At most `LOG_ROWS` rows, each the mean of as many steps and named by the last."""
     length = len(columns["step"])
     width = -(-length // LOG_ROWS)
     kept = [name for name in columns if name not in ("seconds", "waited")]
@@ -122,11 +120,11 @@ def thinned(columns: dict[str, list[float]]) -> list[list[str]]:
 
 
 def runs_of(card: Path) -> str:
-    """The runs that a card tells of, a line each, newest first."""
+    """The runs that a card lists, a line each, newest first."""
     _, _, rest = card.read_text(encoding="utf-8").partition("\n## Training\n\n")
     runs, mark, _ = rest.partition("\n\n![")
     if not mark or not runs.startswith("- "):
-        raise SystemExit(f"{card} is no card: it does not tell of training")
+        raise SystemExit(f"{card} is no card: it lists no runs")
     return runs
 
 

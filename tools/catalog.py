@@ -13,23 +13,27 @@ import hashlib
 import json
 from pathlib import Path
 
+import torch
+
 from extd.catalog import CATALOG, WEIGHTS
 from extd.files import atomic_write
 from extd.models.checkpoint import load_network, save_network
 from extd.models.config import LITE_CONFIGS, PAPER_CONFIGS, parse_name
 from extd.models.export import export_onnx
-from extd.models.extd import Extd
+from extd.models.network import build_network
 from extd.models.profile import count_macs, count_parameters
 
 LICENSE = "MIT; trained on photographs released for research"
 
 
 def counted(records: dict[str, dict[str, object]]) -> dict[str, dict[str, object]]:
-    """A record for each named model and those of `records`, with the weights of the latter."""
+    """A record for each model of the paper and EXTD-Lite, and for those that `records` add."""
     names = dict.fromkeys([*LITE_CONFIGS, *(config.name for config in PAPER_CONFIGS), *records])
     counted = {}
     for name in names:
-        network = Extd(parse_name(name)).eval()
+        # Counts need shapes alone, so no weights are allocated.
+        with torch.device("meta"):
+            network = build_network(parse_name(name)).eval()
         counted[name] = {
             "name": name,
             "parameters": count_parameters(network),
@@ -44,7 +48,7 @@ def packaged(source: Path, evaluation: Path) -> tuple[str, dict[str, object]]:
     network, notes = load_network(source)
     measured = json.loads(evaluation.read_text(encoding="utf-8"))
     if None in measured["ap"].values():
-        raise SystemExit(f"{evaluation} has no AP for every difficulty; measure more pictures")
+        raise SystemExit(f"{evaluation} has no AP for every difficulty; measure more images")
     WEIGHTS.mkdir(exist_ok=True)
     notes |= {"ap": measured["ap"], "ap_images": measured["images"], "license": LICENSE}
     name = network.config.name

@@ -19,9 +19,10 @@ from extd.cli.results import image_row
 from extd.data.coco import read_coco
 from extd.data.yolo import read_yolo
 from extd.detector import Detector, Options
+from extd.evaluation.predictions import read_predictions
 from extd.faces import Faces
 from extd.images import read_image
-from extd.measure.predictions import read_predictions
+from extd.evaluation.predictions import read_predictions
 
 Draw = Callable[..., Path]
 Captured = pytest.CaptureFixture[str]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from extd.measure.labelled import SIZES
+from extd.evaluation.labeled import SIZES
 from extd.training.journal import LOG, VALIDATION, open_journal, read_columns
 from extd.training.step import Report
 

@@ -20,7 +20,7 @@ from extd.cli.crop import crop
 from extd.cli.data import check, convert_data
 from extd.cli.detect import detect
 from extd.cli.doctor import doctor
-from extd.cli.eval import fddb, labels, voc, wider
+from extd.cli.eval import labels, wider
 from extd.cli.export import export
 from extd.cli.models import models
 from extd.cli.terminal import STDOUT, UsageError, print_error, print_line
@@ -49,8 +49,6 @@ app.command(doctor, group=DETECTION, sort_key=4)
 evaluation = App(name="eval", help="Evaluate a detector.", group=TRAINING, sort_key=0)
 evaluation.command(wider)
 evaluation.command(labels)
-evaluation.command(fddb)
-evaluation.command(voc)
 app.command(evaluation)
 datasets = App(name="data", help="Check and convert datasets.", group=TRAINING, sort_key=7)
 datasets.command(check, sort_key=0)

@@ -67,7 +67,7 @@ def peak_activations(network: nn.Module, height: int = 480, width: int = 640) ->
     with torch.no_grad(), steps:
         predictions = network(_picture(network, height, width))
     weights = {_memory(tensor) for tensor in (*network.parameters(), *network.buffers())}
-    steps.tensors.append(list(predictions))
+    steps.tensors.append([tensor for tensor in predictions if tensor is not None])
     first: dict[int, int] = {}
     last: dict[int, int] = {}
     sizes: dict[int, int] = {}

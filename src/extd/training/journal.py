@@ -11,8 +11,8 @@ from pathlib import Path
 
 from torch.utils.tensorboard.writer import SummaryWriter
 
+from extd.evaluation.labeled import SIZES
 from extd.files import atomic_write
-from extd.measure.labelled import SIZES
 from extd.training.step import Report
 
 LOG = "log.csv"

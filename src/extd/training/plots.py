@@ -1,14 +1,14 @@
-"""Pictures of training: a run over its steps, and variants beside one another."""
+"""A run drawn over its steps: losses, learning rate and average precision."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from extd.measure.figures import import_figure, look_of, save, tidy
+from extd.files import atomic_write
 from extd.training.journal import LOG, VALIDATION, VALIDATION_COLUMNS, read_columns
 
 SMOOTHING = 0.02
@@ -16,16 +16,12 @@ SMOOTHING = 0.02
 
 
 def plot_run(out: Path) -> Path | None:
-    """Draw `curves.png` from the logs in the run folder `out`; None where nothing is logged.
-
-    Raises:
-        ImportError: Matplotlib is missing.
-    """
+    """Draw `curves.png` from the logs in the run folder `out`; None where nothing is logged."""
     log = {name: np.array(values) for name, values in read_columns(out / LOG).items()}
     if not log:
         return None
     measured = read_columns(out / VALIDATION)
-    figure = import_figure()(figsize=(9, 8 if measured else 6), layout="constrained")
+    figure = Figure(figsize=(9, 8 if measured else 6), layout="constrained")
     axes = figure.subplots(3 if measured else 2, sharex=True)
     step = log["step"]
     parts = ("loss", "classes", "boxes", "first_shot", "teacher")
@@ -42,34 +38,12 @@ def plot_run(out: Path) -> Path | None:
         axes[2].legend(frameon=False, ncols=4, title="faces, by size", loc="lower right")
     axes[-1].set_xlabel("step")
     for axis in axes:
-        tidy(axis)
+        axis.grid(alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
     target = out / "curves.png"
-    save(figure, target)
+    with atomic_write(target) as partial:
+        figure.savefig(partial, dpi=130)
     return target
-
-
-def plot_variants(variants: Mapping[str, Mapping[str, float | None]], path: Path) -> None:
-    """Draw the AP of variants, a row for each, in their order.
-
-    Args:
-        variants: by name, AP of 0 to 1 by difficulty or size of faces; None is not drawn.
-        path: of the picture; its suffix is the format.
-
-    Raises:
-        ImportError: Matplotlib is missing.
-    """
-    figure = import_figure()(figsize=(9, 1.4 + 0.28 * len(variants)), layout="constrained")
-    axes = figure.subplots()
-    rows = range(len(variants))
-    for index, kind in enumerate(next(iter(variants.values()))):
-        color, marker = look_of(index)
-        ap = np.array([values[kind] for values in variants.values()], np.float64)
-        axes.plot(ap, rows, marker, color=color, label=kind, clip_on=False)
-    axes.set(xlabel="AP", xlim=(0, None), yticks=rows, yticklabels=variants)
-    axes.set_ylim(len(variants) - 0.5, -0.5)
-    axes.legend(frameon=False, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1))
-    tidy(axes)
-    save(figure, path)
 
 
 def smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -10,9 +10,9 @@ from tempfile import TemporaryDirectory
 from extd.data.datasets import read_dataset
 from extd.data.sample import Sample
 from extd.detector import Detector
+from extd.evaluation.labeled import evaluate_labeled
+from extd.evaluation.protocols import single
 from extd.images import read_image
-from extd.measure.labelled import evaluate_labelled
-from extd.measure.protocols import single
 from extd.models.export import export_onnx
 from extd.models.network import TorchNetwork
 
@@ -35,7 +35,7 @@ def open_validation(path: str) -> list[Sample]:
 def average_precision(
     network: TorchNetwork, pictures: Sequence[Sample], threads: int
 ) -> dict[str, float]:
-    """AP by the size of faces (`extd.measure.labelled.SIZES`), protocol `single`.
+    """AP by the size of faces (`extd.evaluation.labeled.SIZES`), protocol `single`.
 
     Args:
         network: in evaluation mode, on any device; it is left as it is.
@@ -46,4 +46,4 @@ def average_precision(
         path = Path(folder) / "network.onnx"
         export_onnx(network, path)
         detector = Detector(path, threads=threads)
-        return evaluate_labelled(partial(single, detector), pictures).ap
+        return evaluate_labeled(partial(single, detector), pictures).ap

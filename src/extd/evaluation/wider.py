@@ -1,0 +1,320 @@
+"""Average precision on WIDER FACE, as its official evaluation (wider_eval_tools) computes it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from extd.evaluation.predictions import Prediction, read_predictions, write_predictions
+from extd.images import Image, read_image
+
+DIFFICULTIES = ("easy", "medium", "hard")
+IOU = 0.5
+THRESHOLDS = 1 - np.arange(1, 1001) / 1000
+"""Normalized scores at which the curves are sampled, from 0.999 down to 0."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GroundTruth:
+    """The annotated faces of one image.
+
+    Attributes:
+        event: its folder, as in `0--Parade`.
+        name: its file name without `.jpg`.
+        boxes: float64 [G, 4]; x, y, width, height in pixels of every annotated face.
+        keep: bool [D, G], whether a face counts at each of D difficulties (WIDER's are easy,
+            medium, hard). A face that does not count is ignored: neither hit nor miss.
+    """
+
+    event: str
+    name: str
+    boxes: NDArray[np.float64]
+    keep: NDArray[np.bool_]
+
+    @property
+    def key(self) -> str:
+        """`event/name`, the key of its prediction too."""
+        return f"{self.event}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Curve:
+    """Precision over recall at the 1,000 thresholds, highest first.
+
+    Attributes:
+        recall: float64 [1000], faces found over faces that count; nan where none counts.
+        precision: float64 [1000], faces found over detections that count; 0 where none counts.
+    """
+
+    recall: NDArray[np.float64]
+    precision: NDArray[np.float64]
+
+    @property
+    def ap(self) -> float:
+        """Area under the curve's monotone envelope (PASCAL VOC 2010); nan without faces."""
+        recall = np.concatenate([[0.0], self.recall, [1.0]])
+        precision = np.concatenate([[0.0], self.precision, [0.0]])
+        envelope = np.maximum.accumulate(precision[::-1])[::-1]
+        return float(np.sum(np.diff(recall) * envelope[1:]))
+
+
+@dataclass(frozen=True, slots=True)
+class WiderResult:
+    """Curves by difficulty over `images` images."""
+
+    images: int
+    curves: dict[str, Curve]
+
+    @property
+    def ap(self) -> dict[str, float]:
+        """Average precision by difficulty, 0 to 1; nan where no face counts."""
+        return {difficulty: curve.ap for difficulty, curve in self.curves.items()}
+
+
+def rounded(ap: Mapping[str, float]) -> dict[str, float | None]:
+    """AP for JSON: five decimals, None where no face counts."""
+    return {name: None if math.isnan(value) else round(value, 5) for name, value in ap.items()}
+
+
+def load_ground_truth(folder: Path) -> tuple[GroundTruth, ...]:
+    """The validation set of wider_face_val.mat and wider_{easy,medium,hard}_val.mat.
+
+    Raises:
+        ImportError: SciPy is missing.
+        FileNotFoundError: one of the four files is missing.
+        ValueError: one of them is not WIDER's; the message gives its path.
+    """
+    faces = read_mat(folder / "wider_face_val.mat", "event_list", "file_list", "face_bbx_list")
+    kept = [read_mat(folder / f"wider_{name}_val.mat", "gt_list") for name in DIFFICULTIES]
+    images = []
+    for e, event in enumerate(faces["event_list"][:, 0]):
+        for i, name in enumerate(faces["file_list"][e, 0][:, 0]):
+            boxes = faces["face_bbx_list"][e, 0][i, 0].astype(np.float64)
+            keep = np.zeros((len(DIFFICULTIES), len(boxes)), np.bool_)
+            for row, mat in zip(keep, kept, strict=True):
+                # MATLAB counts from 1.
+                row[mat["gt_list"][e, 0][i, 0].ravel().astype(np.intp) - 1] = True
+            images.append(GroundTruth(str(event[0]), str(name[0]), boxes, keep))
+    return tuple(images)
+
+
+def read_mat(path: Path, *needed: str) -> dict[str, Any]:
+    """The variables of a MATLAB file of WIDER's, which must include those `needed`.
+
+    Raises:
+        ImportError, FileNotFoundError, ValueError: as `load_ground_truth`.
+    """
+    try:
+        from scipy.io import loadmat
+    except ImportError as error:
+        raise ImportError(
+            'reading the ground truth needs SciPy; run: pip install "extd[eval]"'
+        ) from error
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"there is no {path}; the ground truth is four .mat files of WIDER FACE's eval_tools"
+        )
+    try:
+        variables: dict[str, Any] = loadmat(path)
+    except Exception as error:  # SciPy's own errors have no common class
+        raise ValueError(f"{path} is not a MATLAB file: {error}") from error
+    for name in needed:
+        if name not in variables:
+            raise ValueError(f"{path} is not WIDER's: it has no variable {name!r}")
+    return variables
+
+
+def find_images(folder: Path, ground_truth: Sequence[GroundTruth]) -> dict[str, Path]:
+    """The images `folder`/[images/]EVENT/IMAGE.jpg, keyed `event/name`.
+
+    Raises:
+        FileNotFoundError: there are none.
+        ValueError: one is not in the ground truth.
+    """
+    root = folder / "images" if (folder / "images").is_dir() else folder
+    paths = {f"{path.parent.name}/{path.stem}": path for path in sorted(root.glob("*/*.jpg"))}
+    if not paths:
+        raise FileNotFoundError(
+            f"there are no images in {root}; they are expected as {root}/EVENT/IMAGE.jpg"
+        )
+    unknown = sorted(paths.keys() - {truth.key for truth in ground_truth})
+    if unknown:
+        raise ValueError(
+            f"{paths[unknown[0]]} is not in the ground truth; keep only images of WIDER FACE's "
+            f"validation set in {root}"
+        )
+    return paths
+
+
+def evaluate_detector(
+    detect: Callable[[Image], Prediction],
+    folder: Path,
+    ground_truth: Sequence[GroundTruth],
+    progress: Callable[[Sequence[GroundTruth]], Iterable[GroundTruth]] = iter,
+    save_in: Path | None = None,
+) -> WiderResult:
+    """Run a detector on every image of `folder` and score it.
+
+    Args:
+        detect: a protocol with its detector, as in `partial(single, Detector())`.
+        folder: EVENT/IMAGE.jpg, or a folder that holds them in `images`; any part of the
+            validation set will do.
+        ground_truth: of the whole validation set; it is restricted to the images in `folder`.
+        progress: wraps the images to show a progress bar.
+        save_in: folder for prediction files, each written as soon as it is found.
+
+    Raises:
+        FileNotFoundError: `folder` has no image of the ground truth.
+        ValueError: an image is broken or not in the ground truth; the message gives its path.
+    """
+    paths = find_images(folder, ground_truth)
+    chosen = [truth for truth in ground_truth if truth.key in paths]
+    predictions = {}
+    for truth in progress(chosen):
+        predictions[truth.key] = detect(read_image(paths[truth.key]))
+        if save_in is not None:
+            write_predictions(save_in, {truth.key: predictions[truth.key]})
+    return evaluate(predictions, chosen)
+
+
+def load_predictions(
+    predictions: Path, folder: Path, ground_truth: Sequence[GroundTruth]
+) -> dict[str, Prediction]:
+    """The predictions saved for the images of `folder`, keyed `event/name`.
+
+    Args:
+        predictions: folder of EVENT/IMAGE.txt; files of other images are left out.
+        folder: as for `evaluate_detector`.
+        ground_truth: likewise.
+
+    Raises:
+        FileNotFoundError: either folder has no such files.
+        ValueError: an image has no predictions or is not in the ground truth, or a file has
+            another format; the message gives the path.
+    """
+    paths = find_images(folder, ground_truth)
+    saved = read_predictions(predictions)
+    missing = sorted(paths.keys() - saved.keys())
+    if missing:
+        raise ValueError(
+            f"{len(missing)} of {len(paths)} images in {folder} have no predictions; the first "
+            f"would be {predictions / missing[0]}.txt (with the count 0 where nothing was found)"
+        )
+    return {key: saved[key] for key in paths}
+
+
+def evaluate(
+    predictions: Mapping[str, Prediction], ground_truth: Sequence[GroundTruth]
+) -> WiderResult:
+    """Score `predictions`, keyed `event/name`, on the images that they name.
+
+    An image without an entry is left out, its faces are not misses; an image where nothing was
+    found needs an empty entry. Scores are normalized over all predictions together. In each
+    image a detection, best first, is matched to the face that it overlaps most, from IoU 0.5.
+    The first one finds the face, later ones are false positives; one matched to an ignored face
+    does not count.
+
+    Raises:
+        ValueError: no predictions, or one of an image that is not in the ground truth.
+    """
+    unknown = sorted(predictions.keys() - {truth.key for truth in ground_truth})
+    if unknown:
+        raise ValueError(f"{unknown[0]!r} is predicted but is not in the ground truth")
+    chosen = [truth for truth in ground_truth if truth.key in predictions]
+    if not chosen:
+        raise ValueError("there are no predictions to evaluate")
+    curves = precision_recall(predictions, chosen)
+    return WiderResult(len(chosen), dict(zip(DIFFICULTIES, curves, strict=True)))
+
+
+def precision_recall(
+    predictions: Mapping[str, Prediction], ground_truth: Sequence[GroundTruth]
+) -> list[Curve]:
+    """A curve for each of the D difficulties; every image needs a prediction."""
+    counts = count_matches(predictions, ground_truth)
+    faces = np.sum([truth.keep.sum(axis=1) for truth in ground_truth], axis=0)
+    return [
+        curve_from_counts(hits, detections, int(total))
+        for (hits, detections), total in zip(counts, faces, strict=True)
+    ]
+
+
+def count_matches(
+    predictions: Mapping[str, Prediction], ground_truth: Sequence[GroundTruth]
+) -> NDArray[np.int64]:
+    """Count over all images, at each of the 1,000 thresholds.
+
+    Returns:
+        [D, 2, 1000]: by difficulty, the faces found, and the detections that count.
+    """
+    every_score = np.concatenate([predictions[truth.key].scores for truth in ground_truth])
+    lowest = every_score.min(initial=np.inf)
+    spread = every_score.max(initial=-np.inf) - lowest
+    counts = np.zeros((len(ground_truth[0].keep), 2, len(THRESHOLDS)), np.int64)
+    for truth in ground_truth:
+        found = predictions[truth.key]
+        if len(found) and len(truth.boxes):
+            # Equal scores have no spread; they pass every threshold.
+            scores = (found.scores - lowest) / spread if spread > 0 else np.ones(len(found))
+            counts += _count_matches(found.boxes, scores, truth)
+    return counts
+
+
+def _count_matches(
+    boxes: NDArray[np.float64], scores: NDArray[np.float64], truth: GroundTruth
+) -> NDArray[np.int64]:
+    """Count faces and detections of one image at each threshold.
+
+    Args:
+        boxes: [N, 4]; x, y, width, height in pixels.
+        scores: [N], normalized.
+        truth: with at least one face.
+
+    Returns:
+        [D, 2, 1000]: by difficulty, the faces found, and the detections that count.
+    """
+    order = np.argsort(-scores, kind="stable")
+    overlaps = pixel_iou(corners(boxes[order]), corners(truth.boxes))
+    face = overlaps.argmax(axis=1)
+    overlapping = overlaps.max(axis=1) >= IOU
+    first = np.zeros(len(order), np.bool_)
+    candidates = np.flatnonzero(overlapping)
+    first[candidates[np.unique(face[candidates], return_index=True)[1]]] = True
+
+    kept = truth.keep[:, face]
+    running = np.zeros((len(kept), 2, len(order) + 1), np.int64)
+    running[:, 0, 1:] = np.cumsum(first & kept, axis=1)
+    running[:, 1, 1:] = np.cumsum(~overlapping | kept, axis=1)
+    passing = np.searchsorted(-scores[order], -THRESHOLDS, side="right")
+    return running[:, :, passing]
+
+
+def curve_from_counts(hits: NDArray[np.int64], detections: NDArray[np.int64], faces: int) -> Curve:
+    """Precision and recall from counts [1000] at each threshold, with `faces` that count."""
+    recall = hits / faces if faces else np.full(len(hits), np.nan)
+    return Curve(recall, hits / np.maximum(detections, 1))
+
+
+def corners(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(x, y, w, h) to (x, y, x + w, y + h), the evaluation's own conversion."""
+    return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+
+
+def pixel_iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """IoU of boxes [N, 4] with boxes [M, 4], xyxy, whose sides are x2 - x1 + 1 long: [N, M]."""
+    width = np.minimum(a[:, None, 2], b[:, 2]) - np.maximum(a[:, None, 0], b[:, 0]) + 1
+    height = np.minimum(a[:, None, 3], b[:, 3]) - np.maximum(a[:, None, 1], b[:, 1]) + 1
+    shared = np.where((width > 0) & (height > 0), width * height, 0.0)
+    area_a, area_b = (
+        (boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1) for boxes in (a, b)
+    )
+    # A few annotated faces have a negative width: without overlap the union may be 0.
+    union = np.where(shared > 0, area_a[:, None] + area_b - shared, 1.0)
+    overlap: NDArray[np.float64] = shared / union
+    return overlap

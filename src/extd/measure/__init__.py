@@ -1,1 +1,0 @@
-"""How good a detector is: WIDER FACE average precision, its files and its test protocols."""

@@ -1,0 +1,76 @@
+"""A smoke test of each script that compares detectors."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import accuracy
+import batch
+import cv2
+import eager_vs_onnx
+import latency
+import numpy as np
+import pandas as pd
+import pytest
+
+from extd.images import read_image
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def pair(toy: str, tmp_path: Path) -> list[str]:
+    """Two detectors, as arguments."""
+    return [str(shutil.copy(toy, tmp_path / f"{name}.onnx")) for name in ("first", "second")]
+
+
+def test_detectors_are_timed_and_set_against_their_ap(
+    pair: list[str], tmp_path: Path, write_truth: Callable[..., Path]
+) -> None:
+    out = tmp_path / "out"
+    sizes = ["--sizes", "64x48", "640x480"]
+    latency.main([*pair, *sizes, "--rounds", "2", "--out", str(out)])
+    times = pd.read_csv(out / "latency.csv")
+    assert times["detector"].tolist() == ["first", "second"] * 2
+    assert times["width"].tolist() == [64, 64, 640, 640]
+    assert (times["network_ms"] < times["whole_ms"]).all()
+    assert (times["network_ms_lower_quartile"] <= times["network_ms"]).all()
+    # Without PyTorch and pandas.
+    assert times["memory_bytes"].between(2e7, 3e8).all()
+    assert read_image(out / "latency.png").std() > 5
+
+    image = np.zeros((48, 64, 3), np.uint8)
+    image[24:32, 8:16, 1:] = 6, 255
+    (folder := tmp_path / "images/0--Parade").mkdir(parents=True)
+    # Without loss, for the toy reads single levels.
+    cv2.imwrite(str(folder / "a.png"), image)
+    (folder / "a.png").rename(folder / "a.jpg")
+    truth = write_truth(tmp_path / "truth", {"a": np.array([[6.0, 22.0, 11.0, 11.0]])})
+    files = ["--images", str(folder.parent), "--ground-truth", str(truth)]
+    known = ["--latency", str(out / "latency.csv"), "--save-predictions", str(tmp_path / "found")]
+    accuracy.main([*pair, *files, *known, "--out", str(out)])
+    table = pd.read_csv(out / "ap.csv")
+    assert table["detector"].tolist() == ["first", "second"]
+    assert (table[["images", "easy", "medium", "hard"]] == 1).all(axis=None)
+    assert table["width"].tolist() == [640, 640]
+    assert (tmp_path / "found/first/0--Parade/a.txt").is_file()
+    assert read_image(out / "ap_against_latency.png").std() > 5
+
+
+@pytest.mark.parametrize("size", ["640", "640x0", "axb"])
+def test_a_wrong_size_is_named(size: str) -> None:
+    with pytest.raises(ValueError, match=f"'{size}' is no size"):
+        latency.portrait(size)
+
+
+def test_reading_and_detecting_are_compared(examples: Path, capsys: Captured) -> None:
+    batch.main([str(examples), "--images", "2"])
+    assert "read and detect side by side" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_eager_pytorch_and_the_onnx_file_are_compared(capsys: Captured) -> None:
+    eager_vs_onnx.main(["--widths", "32", "--rounds", "1"])
+    assert "extd-fpn-32-prelu" in capsys.readouterr().out
