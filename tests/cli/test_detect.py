@@ -22,7 +22,6 @@ from extd.detector import Detector, Options
 from extd.evaluation.predictions import read_predictions
 from extd.faces import Faces
 from extd.images import read_image
-from extd.evaluation.predictions import read_predictions
 
 Draw = Callable[..., Path]
 Captured = pytest.CaptureFixture[str]

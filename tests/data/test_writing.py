@@ -28,8 +28,8 @@ from extd.data.entries import (
 from extd.data.sample import Sample, detected
 from extd.data.wider import wider_detections
 from extd.data.yolo import yolo_lines
+from extd.evaluation.predictions import read_prediction
 from extd.faces import Faces
-from extd.measure.predictions import read_prediction
 
 NONE = np.empty((0, 4), np.float32)
 BOXES = np.array([[216.8, 174.8, 227.2, 188.2], [-16, 12, 16, 12]], np.float32)

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from extd.boxes import area, intersection
-from extd.data.pixels import read_pixels
 from extd.data.sample import Sample
 from extd.evaluation import wider
 from extd.evaluation.predictions import Prediction
-from extd.images import Image
+from extd.images import Image, read_image
 
 SIZES = {"all": (0.0, math.inf), "small": (0.0, 32.0), "medium": (32.0, 96.0), "large": (96.0, 1e9)}
 """Ranges of the square root of a face's area in px, as COCO bins them."""
@@ -66,7 +65,7 @@ def evaluate_labeled(
         raise ValueError("no image has a labeled face; there is nothing to measure")
     truth = [_ground_truth(sample) for sample in samples]
     predictions = {
-        labels.key: _without_ignored(detect(read_pixels(sample.path)), sample)
+        labels.key: _without_ignored(detect(read_image(sample.path)), sample)
         for labels, sample in zip(truth, progress(samples), strict=True)
     }
     counts = np.sum([labels.keep.sum(1) for labels in truth], 0).tolist()
