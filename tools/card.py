@@ -21,10 +21,9 @@ import yaml
 
 from extd.catalog import ModelInfo, find_model, load_catalog
 from extd.files import atomic_write
-from extd.training.journal import LOG, read_columns
-from extd.training.plan import crop_size
-from extd.training.plots import plot_run
-from extd.training.recipefile import load_recipe
+from extd.training.augmentation import crop_size
+from extd.training.metrics import LOG, plot_run, read_columns
+from extd.training.recipe import load_recipe
 
 CARDS = Path(__file__).resolve().parents[1] / "docs" / "models"
 LOG_ROWS = 500

@@ -18,7 +18,7 @@ import torch
 
 from extd.models.checkpoint import load_network, save_network, unmeasured
 from extd.models.network import TorchNetwork, build_network
-from extd.training.recipefile import load_recipe
+from extd.training.recipe import load_recipe
 
 
 def graft(old: TorchNetwork, new: TorchNetwork, moves: list[tuple[str, str]]) -> list[str]:

@@ -67,7 +67,7 @@ def ablate(
             variant_recipe,
             write_tables,
         )
-        from extd.training.mixture import fingerprint
+        from extd.training.image_cache import fingerprint
 
         with usage():
             chosen = load_grid(grid)

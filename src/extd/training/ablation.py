@@ -15,11 +15,10 @@ from extd.files import atomic_write
 from extd.models.checkpoint import load_network
 from extd.models.export import export_onnx
 from extd.models.profile import count_macs, count_parameters
-from extd.training.journal import LOG, read_columns
-from extd.training.mixture import fingerprint, read_mixture
+from extd.training.image_cache import fingerprint, read_mixture
+from extd.training.metrics import LOG, read_columns
 from extd.training.plots import plot_variants
-from extd.training.recipe import Recipe
-from extd.training.recipefile import dump_recipe, load_recipe, load_yaml
+from extd.training.recipe import Recipe, dump_recipe, load_recipe, load_yaml
 from extd.training.trainer import train
 
 RESULT = "result.json"

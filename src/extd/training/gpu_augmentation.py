@@ -1,4 +1,4 @@
-"""Plans carried out on the device that holds the pictures: whole batches as tensor operations."""
+"""Crops cut on the device that holds all images: whole batches as tensor operations."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from extd.models.config import MEAN
-from extd.training.plan import Plan
-from extd.training.store import PictureStore
+from extd.training.augmentation import CropParams
+from extd.training.image_cache import ImageCache
 
 LEVELS = 8
-"""Sizes that a picture is kept in, each half of the one before; below the last, px are skipped."""
+"""Sizes that an image is kept in, each half of the one before; below the last, px are skipped."""
 CHUNK = 2**26
 """Bytes uploaded at a time."""
-RESERVE = 0.8
-"""Share of the free memory of a GPU that pictures may take; the rest is for training."""
+MAX_MEMORY = 0.8
+"""Share of a GPU's free memory that images may take; the rest is for training."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pyramids:
-    """Pictures in the memory of a device, also at 1/2, 1/4 ... of their size.
+    """Images in the memory of a device, also at 1/2, 1/4 ... of their size.
 
     A pixel of level l is the mean of 2^l x 2^l px, of fewer at the right and bottom borders, so
     that x at level l is x / 2^l exactly.
 
     Attributes:
-        pixels: P x 3 uint8 RGB, every level of every picture row by row.
-        begins: pictures x LEVELS int64, where each level begins in `pixels`.
-        sizes: pictures x 2 int64 widths and heights, px.
+        pixels: P x 3 uint8 RGB, every level of every image row by row.
+        begins: images x LEVELS int64, where each level begins in `pixels`.
+        sizes: images x 2 int64 widths and heights, px.
     """
 
     pixels: Tensor
@@ -41,29 +41,28 @@ class Pyramids:
     sizes: NDArray[np.int64]
 
 
-def upload(store: PictureStore, device: torch.device) -> Pyramids:
-    """Put all pictures and their smaller copies into the memory of `device`.
+def upload(cache: ImageCache, device: torch.device) -> Pyramids:
+    """Put all images and their smaller copies into the memory of `device`.
 
     Raises:
         ValueError: they do not fit.
     """
-    sizes = np.array([(p.width, p.height) for p in store.pictures], np.int64)
+    sizes = np.array([(sample.width, sample.height) for sample in cache.samples], np.int64)
     areas = np.stack([_halved(sizes, level).prod(1) for level in range(LEVELS)], 1)
-    # Level 0 of all pictures comes first, as in the store.
+    # Level 0 of all images comes first, as in the cache.
     ends = areas.T.cumsum().reshape(LEVELS, -1).T
     begins = ends - areas
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        if 3 * ends[-1, -1] > RESERVE * free:
+        if 3 * ends[-1, -1] > MAX_MEMORY * free:
             raise ValueError(
-                f"the pictures take {3 * ends[-1, -1] / 2**30:.1f} GiB on {device}, which has "
-                f"{free / 2**30:.1f} GiB free; set compute.feed to cpu, or shrink the pictures "
-                "with extd data pack"
+                f"the images take {3 * ends[-1, -1] / 2**30:.1f} GiB on {device}, which has "
+                f"{free / 2**30:.1f} GiB free; set compute.feed to cpu, or shrink the images"
             )
     pixels = torch.empty((int(ends[-1, -1]), 3), dtype=torch.uint8, device=device)
     flat = pixels.view(-1)
-    for begin in range(0, store.offsets[-1], CHUNK):
-        part = np.array(store.bytes[begin : min(begin + CHUNK, store.offsets[-1])])
+    for begin in range(0, cache.offsets[-1], CHUNK):
+        part = np.array(cache.bytes[begin : min(begin + CHUNK, cache.offsets[-1])])
         flat[begin : begin + len(part)].copy_(torch.from_numpy(part))
     for (width, height), places, area in zip(sizes, begins, areas, strict=True):
         whole = pixels[places[0] : places[0] + area[0]]
@@ -80,7 +79,7 @@ def _halved(lengths: NDArray[np.int64], times: int | NDArray[np.int64]) -> NDArr
     return halved
 
 
-def send(array: NDArray[np.generic], device: torch.device) -> Tensor:
+def to_device(array: NDArray[np.generic], device: torch.device) -> Tensor:
     """`array` on `device`, without waiting for the copy."""
     tensor = torch.from_numpy(array)
     if device.type == "cuda":
@@ -88,21 +87,21 @@ def send(array: NDArray[np.generic], device: torch.device) -> Tensor:
     return tensor.to(device, non_blocking=True)
 
 
-def render(pyramids: Pyramids, plans: Sequence[Plan]) -> Tensor:
-    """The crops of `plans`, which all have one size: B x 3 x S x S uint8 RGB.
+def cut_batch(pyramids: Pyramids, crops: Sequence[CropParams]) -> Tensor:
+    """The `crops`, which all have one size: B x 3 x S x S uint8 RGB.
 
     They equal those of `extd.training.augmentation.cut` with bilinear interpolation where a
-    square is enlarged, and averaged areas where it is shrunk; the plans' own interpolation is not
-    looked at. An area spans at most 3 x 3 px of the level that is nearest above the crop's scale.
+    square is enlarged, and averaged areas where it is shrunk; the crops' own interpolation is
+    ignored. An area spans at most 3 x 3 px of the level that is nearest above the crop's scale.
     """
-    device, size = pyramids.pixels.device, plans[0].size
-    numbers = send(_geometry(pyramids, plans), device)
+    device, size = pyramids.pixels.device, crops[0].size
+    numbers = to_device(_geometry(pyramids, crops), device)
     begin, across, down, color = numbers[:, :1], numbers[:, 1:6], numbers[:, 6:11], numbers[:, 11:]
     columns, column_weights, column_inside = _taps(across, size)
     rows, row_weights, row_inside = _taps(down, size)
     # A row of the level has as many px as `across` says.
     rows = begin.long()[..., None] + rows * across[:, 2, None, None].long()
-    images = torch.zeros((len(plans), size, size, 3), device=device)
+    images = torch.zeros((len(crops), size, size, 3), device=device)
     for row, row_weight in zip(rows.unbind(2), row_weights.unbind(2), strict=True):
         line = torch.zeros_like(images)
         for column, weight in zip(columns.unbind(2), column_weights.unbind(2), strict=True):
@@ -110,21 +109,21 @@ def render(pyramids: Pyramids, plans: Sequence[Plan]) -> Tensor:
             line.addcmul_(pixels, weight[:, None, :, None])
         images.addcmul_(line, row_weight[:, :, None, None])
     inside = (row_inside[:, :, None] & column_inside[:, None])[:, None]
-    mean = send(np.array(MEAN, np.float32), device)[:, None, None]
+    mean = to_device(np.array(MEAN, np.float32), device)[:, None, None]
     return torch.where(inside, distort(images.permute(0, 3, 1, 2), color), mean).byte()
 
 
-def _geometry(pyramids: Pyramids, plans: Sequence[Plan]) -> NDArray[np.float64]:
-    """What `render` needs to know of each plan, B x 16.
+def _geometry(pyramids: Pyramids, crops: Sequence[CropParams]) -> NDArray[np.float64]:
+    """What `cut_batch` needs to know of each crop, B x 16.
 
     Where its level begins; for x, then for y: where the crop begins, level px per crop px, px of
-    the level, length of the picture in level px, flip; then the five values of the colour.
+    the level, length of the image in level px, flip; then the five values of the color.
     """
-    chosen = np.array([plan.picture for plan in plans])
-    *starts, side = np.array([plan.square for plan in plans], np.float64).T
-    flips = np.array([(plan.horizontal_flip, plan.vertical_flip) for plan in plans])
-    colors = np.array([plan.color for plan in plans], np.float64)
-    step = side / plans[0].size
+    chosen = np.array([crop.image for crop in crops])
+    *starts, side = np.array([crop.square for crop in crops], np.float64).T
+    flips = np.array([(crop.horizontal_flip, crop.vertical_flip) for crop in crops])
+    colors = np.array([crop.color for crop in crops], np.float64)
+    step = side / crops[0].size
     level = np.log2(step).clip(0, LEVELS - 1).astype(np.int64)
     shrunk = 2.0**level
     table = [pyramids.begins[chosen, level]]
@@ -135,36 +134,30 @@ def _geometry(pyramids: Pyramids, plans: Sequence[Plan]) -> NDArray[np.float64]:
 
 
 def _taps(axis: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Where the pixels of a crop come from along one axis.
-
-    Args:
-        axis: B x 5, as of `_geometry`.
-        size: S, side of the crop.
+    """Where the S pixels of a crop come from along one axis, B x 5 as of `_geometry`.
 
     Returns:
         B x S x 3 int64 indices in the level and float32 weights, which sum to 1; B x S bool,
-        whether the pixel's centre lies in the picture.
+        whether the pixel's center lies in the image.
     """
     start, step, count, length, flip = (value[:, None] for value in axis.unbind(1))
     place = torch.arange(size, dtype=torch.float64, device=axis.device) + 0.5
-    centre = start + step * torch.where(flip > 0, size - place, place)
+    center = start + step * torch.where(flip > 0, size - place, place)
     # An area of one px that lies between two px weighs them as bilinear interpolation does.
     reach = step.clamp(1, 2)
-    low = centre - reach / 2
+    low = center - reach / 2
     index = low.floor()[..., None] + torch.arange(3, device=axis.device)
     covered = torch.minimum(index + 1, (low + reach)[..., None])
     covered = covered - torch.maximum(index, low[..., None])
     weights = (covered.clamp(min=0) / reach[..., None]).float()
     index = torch.minimum(index.clamp(min=0), count[..., None] - 1).long()
-    return index, weights, (centre > 0) & (centre < length)
+    return index, weights, (center > 0) & (center < length)
 
 
 def distort(images: Tensor, color: Tensor) -> Tensor:
-    """Change the colours of B x 3 x H x W float32 RGB of 0 to 255, and round.
+    """Change the colors of B x 3 x H x W float32 RGB of 0 to 255, and round.
 
-    Args:
-        images: B x 3 x H x W.
-        color: B x 5, rows of `extd.training.plan.Color`.
+    `color` is B x 5, rows of `extd.training.augmentation.Color`.
     """
     brightness, contrast, saturation, hue, first = color.float().T[..., None, None, None]
     images = images + brightness
