@@ -1,7 +1,4 @@
-"""A training run as one value, read from and written to YAML.
-
-`python -m extd.training.recipe` prints the JSON schema from which editors complete recipes.
-"""
+"""A training run as one value, read from and written to YAML."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ import difflib
 import json
 import os
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -28,15 +24,12 @@ AtLeast0 = Annotated[float, Field(ge=0)]
 Below1 = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Number = Annotated[int, Field(ge=0)]
-CropSize = Annotated[int, Field(ge=128)]
 
 
-class _Section(BaseModel):
+class _Section(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """Values that never change; an unknown key is an error. The texts below go into the schema."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
 
 class DataSet(_Section):
@@ -54,7 +47,6 @@ class Data(_Section):
     """Which images to learn from."""
 
     sets: Annotated[tuple[DataSet, ...], Field(min_length=1)]
-    """Mixed by their weights."""
     max_unreadable: Share = 0.01
     """Share of the images that may fail to open before the run stops."""
 
@@ -69,13 +61,9 @@ class Validation(_Section):
 
 
 class Augmentation(_Section):
-    """Random crops. The defaults are S3FD's augmentation at the paper's crop size.
+    """Random crops: of four kinds by their probabilities, else S3FD's square with a face."""
 
-    The probabilities of anchor sampling, size sampling, zooming out and native scale add up to at
-    most 1; all other crops are random squares inside the image, with a face.
-    """
-
-    crop_sizes: Annotated[tuple[CropSize, ...], Field(min_length=1)] = (640,)
+    crop_sizes: Annotated[tuple[Annotated[int, Field(ge=128)], ...], Field(min_length=1)] = (640,)
     """Sides of the square crops, px; multiples of 128 give whole cells at every level."""
     crop_order: Literal["random", "growing"] = "random"
     """A random size each step, or equal parts of the run with one size after the other."""
@@ -108,10 +96,7 @@ class Augmentation(_Section):
         total = self.anchor_sampling_prob + self.size_sampling_prob
         total += self.zoom_out_prob + self.native_scale_prob
         if round(total, 9) > 1:
-            raise ValueError(
-                "anchor_sampling_prob, size_sampling_prob, zoom_out_prob and native_scale_prob "
-                f"add up to {total:g}; give at most 1"
-            )
+            raise ValueError(f"the probabilities of the four crops add up to {total:g}, above 1")
         if self.square_range[0] > self.square_range[1]:
             raise ValueError(f"square_range is {self.square_range}; give the smaller share first")
         if self.face_sizes[0] > self.face_sizes[1] * min(self.crop_sizes):
@@ -129,14 +114,11 @@ class Loss(_Section):
     compensate_iou: AtLeast0 = 0.1
     """S3FD: a face with few anchors also takes its best ones above this IoU."""
     compensation: Literal["face", "pooled"] = "face"
-    """S3FD: `face` brings each poor face to the mean count; `pooled` takes the best anchors of
-    all faces together, as the authors' code does."""
+    """S3FD: up to the mean count face by face, or the best of all faces (the authors' code)."""
     center_radius: Above0 = 0.625
-    """SimOTA: how far from the center of a face its anchors may lie, in anchor sides; 0.625 is
-    YOLOX's 2.5 cells where anchors are four cells wide."""
+    """SimOTA: how far from a face's center its anchors may lie, in anchor sides (YOLOX: 0.625)."""
     size_ratio: AtLeast0 = 0.0
-    """SimOTA: how many times larger or smaller than a face its anchors may be, from 1.5; 0 for
-    no limit, and then fine levels may take all faces."""
+    """SimOTA: how many times larger or smaller than a face its anchors may be; 0: no limit."""
     classification: Literal["cross_entropy", "quality_focal"] = "cross_entropy"
     """With mined negatives, or with the predicted box's IoU as target (arXiv 2006.04388)."""
     negatives: Count = 3
@@ -148,16 +130,13 @@ class Loss(_Section):
     landmark_weight: AtLeast0 = 1.0
     """Weight of the landmark loss, where network and labels have landmarks."""
     normalizer: Literal["paper", "released"] = "paper"
-    """The class loss is divided by positives and kept negatives, or, as in the authors' code, by
-    positives alone."""
+    """The class loss is divided by positives and kept negatives, or (the authors' code) positives
+    alone."""
 
     @model_validator(mode="after")
     def _check(self) -> Loss:
         if 0 < self.size_ratio < 1.5:
-            raise ValueError(
-                f"size_ratio is {self.size_ratio}; below 1.5 some faces have no anchors: give 0, "
-                "or 1.5 or more"
-            )
+            raise ValueError("size_ratio below 1.5 leaves faces without anchors; give 0, or more")
         return self
 
 
@@ -173,10 +152,9 @@ class Optimizer(_Section):
     weight_decay: AtLeast0 = 5e-4
     """L2 for SGD, decoupled for AdamW, where biases, norms and slopes have none."""
     schedule: Literal["step", "cosine", "wsd"] = "step"
-    """`step` divides the learning rate by 10 at each milestone, `cosine` takes it to zero, `wsd`
-    keeps it and takes it to zero at the end of the run (warmup, stable, decay)."""
+    """Divided by 10 at each milestone; to zero as a cosine; or warmup, stable, linear decay."""
     decay: Annotated[float, Field(gt=0, le=1)] = 0.2
-    """`wsd`: share of the run over which the learning rate goes to zero."""
+    """`wsd`: share of the run, at its end, over which the learning rate goes to zero."""
     milestones: tuple[int, ...] = ()
     """`step`: iterations at which the learning rate is divided."""
     warmup: Number = 0
@@ -186,10 +164,7 @@ class Optimizer(_Section):
 
 
 class Compute(_Section):
-    """How the arithmetic is done. It decides speed, and results only to rounding.
-
-    One exception: SimOTA divides the loss of each part of a batch by the positives of that part.
-    """
+    """How the arithmetic is done. It decides speed, and results only to rounding."""
 
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """`auto` times fp32 and bf16 and takes the faster; `fp16` scales the loss and needs CUDA."""
@@ -202,8 +177,7 @@ class Compute(_Section):
     sync_batchnorm: bool = False
     """With several processes on CUDA, batch norms see the whole batch."""
     feed: Literal["auto", "cpu", "device"] = "auto"
-    """`cpu` cuts crops with OpenCV; `device` keeps all images in the memory of the device and
-    cuts there; `auto` does so on CUDA."""
+    """Crops are cut by OpenCV, or on the device, which then keeps all images (`auto`: on CUDA)."""
 
 
 class Recipe(_Section):
@@ -214,8 +188,7 @@ class Recipe(_Section):
     network: dict[str, Any] = {}
     """Fields of the model's configuration (`extd.models.config`) to change."""
     init: str = ""
-    """Weights to begin with: a `.safetensors` file of that network, relative to the recipe's
-    folder, or the name of a model whose weights ship; empty for random ones."""
+    """Weights to begin with: a `.safetensors` file, or a model whose weights ship."""
     data: Data
     iterations: Count
     """Optimizer steps."""
@@ -226,8 +199,7 @@ class Recipe(_Section):
     ema: Below1 = 0.0
     """Decay of the moving average of the weights that is exported; 0 for none."""
     freeze_bn_at: Number = 0
-    """The first step, counted from 1, in which batch norms use their running statistics, as they
-    do after training; 0 for never."""
+    """The first step, from 1, in which batch norms use running statistics; 0 for never."""
     augmentation: Augmentation = Augmentation()
     loss: Loss = Loss()
     optimizer: Optimizer = Optimizer()
@@ -236,8 +208,7 @@ class Recipe(_Section):
     save_every: Count = 1000
     """Iterations between checkpoints."""
     stages: tuple[dict[str, Any], ...] = ()
-    """Runs one after the other: each changes keys of the recipe and begins with the weights of
-    the one before."""
+    """Runs in turn, each with some keys changed, from the weights of the one before."""
 
     @cached_property
     def config(self) -> NetworkConfig:
@@ -275,10 +246,7 @@ class Recipe(_Section):
         if self.optimizer.name == "muon" and self.compute.precision == "fp16":
             raise ValueError("compute.precision is fp16; take bf16 or fp32 with muon")
         if self.batch % self.compute.accumulate:
-            raise ValueError(
-                f"compute.accumulate is {self.compute.accumulate}; "
-                f"give a divisor of the batch of {self.batch}"
-            )
+            raise ValueError(f"compute.accumulate does not divide the batch of {self.batch}")
         if any("stages" in stage for stage in self.stages):
             raise ValueError("a stage has stages of its own; list all stages in one place")
         assert self.stage_recipes, "valid, each of them"
@@ -289,7 +257,8 @@ class _Loader(yaml.SafeLoader):
     """YAML 1.2's numbers (1e-3 without a point), and no key twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        named = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        keys = [self.construct_object(key, deep=True) for key in named]
         for key in keys:
             if keys.count(key) > 1:
                 raise yaml.YAMLError(f"the key {key} is there twice{node.start_mark}")
@@ -302,12 +271,7 @@ _Loader.add_implicit_resolver(
 
 
 def load_yaml(path: Path) -> Any:
-    """What a YAML file says.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is not YAML, or has a key twice.
-    """
+    """What a YAML file says; a FileNotFoundError or ValueError names the file."""
     try:
         return yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
@@ -339,15 +303,17 @@ def load_recipe(
         if not isinstance(content, dict):
             raise ValueError(f"the recipe must be a mapping, not {content!r}")
         for key, value in (changes or {}).items():
-            content = _merged(content, _nested(key, value))
+            *parents, last = key.split(".")
+            change = {last: value}
+            for part in reversed(parents):
+                change = {part: change}
+            content = _merged(content, change)
         if model and content.get("network"):
             raise ValueError(
                 f"its network differs from {content.get('model')}, so it cannot train {model}; "
                 "take a recipe without the key network"
             )
-        if data:
-            content = _merged(content, {"data": {"sets": _replaced_sets(content, data)}})
-        recipe = _validate(content | ({"model": model} if model else {}))
+        recipe = _validate(_with_data(content, data) | ({"model": model} if model else {}))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return _with_paths(recipe, lambda value: os.path.normpath(path.parent.absolute() / value))
@@ -360,28 +326,18 @@ def dump_recipe(recipe: Recipe, folder: Path | None = None) -> str:
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
 
 
-def recipe_schema() -> str:
-    """The JSON schema of a recipe, as in `recipes/recipe.schema.json`."""
-    schema = Recipe.model_json_schema()
-    stage = {key: value for key, value in schema["properties"].items() if key != "stages"}
-    schema["properties"]["stages"]["items"] = {"properties": stage, "additionalProperties": False}
-    return json.dumps(schema, indent=1) + "\n"
-
-
-def _replaced_sets(content: dict[str, Any], data: Sequence[Path]) -> list[dict[str, Any]]:
-    """The recipe's sets with other paths; as many plain ones if it has none."""
+def _with_data(content: dict[str, Any], data: Sequence[Path]) -> dict[str, Any]:
+    """The content with other paths of its datasets, in all stages; plain ones if it has none."""
+    if not data:
+        return content
     section = content.get("data")
     sets = section.get("sets") if isinstance(section, dict) else None
     old = sets if isinstance(sets, list) and sets else [{}] * len(data)
     if len(old) != len(data):
         raise ValueError(f"it mixes {len(old)} datasets; give as many, not {len(data)}")
-    return [{**one, "path": str(new.absolute())} for one, new in zip(old, data, strict=True)]
-
-
-def _nested(key: str, value: object) -> dict[str, Any]:
-    """`value` under a key such as `loss.regression`."""
-    first, _, rest = key.partition(".")
-    return {first: _nested(rest, value) if rest else value}
+    new = [{**one, "path": str(path.absolute())} for one, path in zip(old, data, strict=True)]
+    stages = [_with_data(s, data) if "data" in s else s for s in content.get("stages") or ()]
+    return _merged(content, {"data": {"sets": new}} | ({"stages": stages} if stages else {}))
 
 
 def _merged(content: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -408,11 +364,7 @@ def _with_paths(recipe: Recipe, convert: Callable[[str], str]) -> Recipe:
 
 
 def _validate(content: dict[str, Any]) -> Recipe:
-    """A recipe from what its YAML says.
-
-    Raises:
-        ValueError: the first thing that is wrong, in one line.
-    """
+    """A recipe from what its YAML says; a ValueError tells the first fault in one line."""
     try:
         # Strict JSON: lists are tuples, and nothing else is converted.
         return Recipe.model_validate_json(json.dumps(content, default=str), strict=True)
@@ -422,7 +374,8 @@ def _validate(content: dict[str, Any]) -> Recipe:
 
 def _first_fault(error: ValidationError) -> str:
     """Key, value and fix, in one line."""
-    first = error.errors()[0]
+    # A key that is misspelled explains one that is missing.
+    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
     *parents, key = first["loc"] or ("",)
     place = ".".join(map(str, first["loc"]))
     if first["type"] == "extra_forbidden":
@@ -444,7 +397,3 @@ def _first_fault(error: ValidationError) -> str:
 def _advice(key: str, known: Sequence[str] | Mapping[str, object], parent: str = "") -> str:
     near = difflib.get_close_matches(key, known, n=1)
     return f"did you mean {parent}{near[0]}?" if near else f"there are {', '.join(known)}"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(recipe_schema())

@@ -114,9 +114,7 @@ def train(
 def _check_folder(folder: Path, *, resume: bool) -> None:
     begun = (folder / CHECKPOINT).exists()
     if begun and not resume:
-        raise FileExistsError(
-            f"{folder} holds a run already; add --resume or choose another folder"
-        )
+        raise FileExistsError(f"{folder} holds a run; add --resume or choose another folder")
     if (folder / WEIGHTS).exists() and not begun:
         raise FileExistsError(f"{folder} holds weights without a checkpoint; choose another folder")
 
@@ -332,23 +330,18 @@ def compare_modes(
     Nets that share one set of statistics over six passes can train well and then detect nothing.
     """
     device = next(state.network.parameters()).device
-    counts = count(batch.targets, recipe.loss).to(device)
-    with torch.no_grad():
-        trained, evaluated = (
-            batch_losses(
-                copy.deepcopy(state.network).train(training), batch, recipe, counts, "fp32", device
-            )[:3]
-            .sum()
-            .item()
-            for training in (True, False)
-        )
+    counts, losses = count(batch.targets, recipe.loss).to(device), []
+    for training in (True, False):
+        probe = copy.deepcopy(state.network).train(training)
+        with torch.no_grad():
+            parts = batch_losses(probe, batch, recipe, counts, "fp32", device)
+        losses.append(parts[:3].sum().item())
+    trained, evaluated = losses
     console.print(f"loss with batch statistics {trained:.3f}, as in detection {evaluated:.3f}")
     if not evaluated < MODE_GAP * trained:
-        advice = (
-            f"freeze_bn_at puts them in force from step {recipe.freeze_bn_at}"
-            if recipe.freeze_bn_at
-            else "set freeze_bn_at, or use a model with a batch norm for each pass"
-        )
+        advice = "set freeze_bn_at, or use a model with a batch norm for each pass"
+        if recipe.freeze_bn_at:
+            advice = f"freeze_bn_at puts them in force from step {recipe.freeze_bn_at}"
         console.print(f"[yellow]warning: batch norms behave otherwise in detection; {advice}")
     return trained, evaluated
 
