@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,14 @@ def recipe(labels: Path) -> Recipe:
     )
 
 
-def changed(recipe: Recipe, **changes: Any) -> Recipe:
-    """The recipe with other keys, checked; `loss={"regression": "eiou"}` changes one of many."""
-    content = recipe.model_dump()
-    for key, value in changes.items():
-        content[key] = content[key] | value if isinstance(value, dict) else value
-    return Recipe.model_validate(content)
+@pytest.fixture
+def change() -> Callable[..., Recipe]:
+    """`change(recipe, ema=0.5, loss={"regression": "eiou"})`: other keys, the others as before."""
+
+    def changed(recipe: Recipe, **changes: Any) -> Recipe:
+        content = recipe.model_dump()
+        for key, value in changes.items():
+            content[key] = content[key] | value if isinstance(value, dict) else value
+        return Recipe.model_validate(content)
+
+    return changed

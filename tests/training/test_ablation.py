@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from extd.training.journal import LOG
 
 from extd.images import read_image
 from extd.training.ablation import (
@@ -20,7 +21,6 @@ from extd.training.ablation import (
     variant_recipe,
     write_tables,
 )
-from extd.training.journal import LOG
 
 GRIDS = sorted((Path(__file__).resolve().parents[2] / "grids").glob("*.yaml"))
 

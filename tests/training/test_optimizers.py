@@ -5,12 +5,12 @@ import dataclasses
 
 import pytest
 import torch
+from extd.training.objective import Objective
+from extd.training.state import new_state
 from torch import nn
 
-from extd.training.objective import Objective
 from extd.training.optimizers import GAIN, ConvolutionMuon, build_optimizers
 from extd.training.recipe import Optimizer, Recipe
-from extd.training.state import new_state
 
 CPU = torch.device("cpu")
 

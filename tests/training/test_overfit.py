@@ -6,8 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-
 from extd.training.journal import read_columns
+
 from extd.training.recipe import (
     Augmentation,
     Compute,

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from extd.training.journal import read_columns
+from extd.training.recipefile import dump_recipe, load_recipe
+from extd.training.state import State
 
 from extd.models.checkpoint import load_network
 from extd.training import trainer
 from extd.training.distributed import Processes
-from extd.training.journal import read_columns
 from extd.training.recipe import Compute, Optimizer, Recipe, Validation
-from extd.training.recipefile import dump_recipe, load_recipe
-from extd.training.state import State
 from extd.training.trainer import train
 
 

@@ -128,7 +128,7 @@ def ignored_anchors(levels: Sequence[Level], ignore: Tensor, ignore_real: Tensor
             best = across.amax(-1) * down.amax(-1)
         whole = level.side**2
         enough = IGNORED_IOU / (1 + IGNORED_IOU) * (size + whole)
-        # A tiny region has a small IoU with every anchor: its best one of the finest level counts.
+        # A tiny region has a small IoU with every anchor: as much as the best fine one has counts.
         enough = torch.minimum(enough.clamp(max=IGNORED_SHARE * whole), best)
         enough = enough.masked_fill(~(ignore_real & (best > 0)), torch.inf)
         shared = (down / enough[..., None])[..., None] * across[..., None, :]

@@ -219,7 +219,7 @@ class Recipe(_Section):
         fields = asdict(base)
         for key in self.network:
             if key not in fields:
-                raise ValueError(f"there is no key network.{key}; {_advice(key, fields)}")
+                raise ValueError(f"there is no key network.{key}; {_advice(key, fields, "network.")}")
         adapter: TypeAdapter[NetworkConfig] = TypeAdapter(type(base))
         try:
             return adapter.validate_json(json.dumps(fields | self.network), strict=True)
