@@ -49,9 +49,13 @@ def test_a_resumed_log_drops_what_comes_after_the_checkpoint(tmp_path: Path) -> 
 
 
 def test_an_error_loses_no_rows(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), open_log(tmp_path, 0) as log:
-        log.add(1, 0.1, metrics(7), 1, 0.0)
-        raise RuntimeError
+    def run() -> None:
+        with open_log(tmp_path, 0) as log:
+            log.add(1, 0.1, metrics(7), 1, 0.0)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        run()
     assert read_columns(tmp_path / LOG)["loss"] == [7]
 
 

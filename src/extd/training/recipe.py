@@ -219,7 +219,8 @@ class Recipe(_Section):
         fields = asdict(base)
         for key in self.network:
             if key not in fields:
-                raise ValueError(f"there is no key network.{key}; {_advice(key, fields, "network.")}")
+                advice = _advice(key, fields, "network.")
+                raise ValueError(f"there is no key network.{key}; {advice}")
         adapter: TypeAdapter[NetworkConfig] = TypeAdapter(type(base))
         try:
             return adapter.validate_json(json.dumps(fields | self.network), strict=True)
