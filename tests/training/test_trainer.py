@@ -236,7 +236,6 @@ def test_a_signal_ends_the_run_with_a_checkpoint(
 def test_a_second_signal_ends_the_run_at_once(
     recipe: Recipe,
     change: Change,
-    change: Change,
     labels: Path,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
