@@ -18,7 +18,6 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from extd.models.config import NetworkConfig, parse_name
 
 Share = Annotated[float, Field(ge=0, le=1)]
-"""A probability, or a share of something."""
 Above0 = Annotated[float, Field(gt=0)]
 AtLeast0 = Annotated[float, Field(ge=0)]
 Below1 = Annotated[float, Field(ge=0, lt=1)]
@@ -26,10 +25,12 @@ Count = Annotated[int, Field(ge=1)]
 Number = Annotated[int, Field(ge=0)]
 
 
-class _Section(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
+class _Section(BaseModel):
     """Values that never change; an unknown key is an error. The texts below go into the schema."""
 
-    model_config = ConfigDict(use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class DataSet(_Section):
@@ -304,9 +305,8 @@ def load_recipe(
         if not isinstance(content, dict):
             raise ValueError(f"the recipe must be a mapping, not {content!r}")
         for key, value in (changes or {}).items():
-            *parents, last = key.split(".")
-            change = {last: value}
-            for part in reversed(parents):
+            change: Any = value
+            for part in reversed(key.split(".")):
                 change = {part: change}
             content = _merged(content, change)
         if model and content.get("network"):
