@@ -95,6 +95,7 @@ def test_a_network_is_described_by_how_it_differs_from_a_model(
 
 
 def test_what_is_written_reads_back_the_same(recipe: Recipe, tmp_path: Path) -> None:
+    assert recipe == recipe.model_copy()
     recipe = recipe.model_copy(update={"stages": ({}, {"iterations": 2}), "init": "extd-lite"})
     path = tmp_path / "deep" / "recipe.yaml"
     path.parent.mkdir()

@@ -228,7 +228,7 @@ class Recipe(_Section):
         except ValidationError as error:
             raise ValueError(f"network: {_first_fault(error)}") from None
 
-    @cached_property
+    @property
     def stage_recipes(self) -> tuple[Recipe, ...]:
         """The runs that this recipe stands for: itself, or one for each stage."""
         whole = self.model_dump(mode="json", exclude={"stages"}, exclude_unset=True)
