@@ -2,14 +2,13 @@
 
     python benchmarks/feed.py [--device cuda] [--data WIDER] [--crop 320] [--batch 64]
 
-Times the planning of crops alone, crops cut by OpenCV and crops cut on the device, while nothing
-trains. Without --data it makes 64 pictures of 1024 x 768 px with 1 to 200 faces each.
+Times the sampling of crops alone, crops cut by OpenCV and crops cut on the device, while nothing
+trains. Without --data it makes 64 images of 1024 x 768 px with 1 to 200 faces each.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import tempfile
 import time
 from contextlib import closing
@@ -22,16 +21,17 @@ from numpy.typing import NDArray
 
 from extd.data.datasets import read_dataset
 from extd.data.sample import Sample
-from extd.training.batches import open_feed
-from extd.training.plan import crop_size, draw
+from extd.training.augmentation import crop_size, sample_crop
+from extd.training.distributed import Distributed
+from extd.training.image_cache import ImageCache, drop_invalid, open_cache, sampling_shares
+from extd.training.loader import open_loader
 from extd.training.recipe import Augmentation, Compute, Data, DataSet, Recipe
-from extd.training.store import PictureStore, open_store, sampling_shares, sift
 
 
 def synthetic(folder: Path, count: int = 64) -> list[Sample]:
-    """Smooth pictures with square faces of 8 to 200 px, small ones more often."""
+    """Smooth images with square faces of 8 to 200 px, small ones more often."""
     rng = np.random.default_rng(0)
-    pictures = []
+    images = []
     for index in range(count):
         path = folder / f"{index}.jpg"
         coarse = rng.integers(0, 256, (24, 32, 3), np.uint8)
@@ -40,26 +40,26 @@ def synthetic(folder: Path, count: int = 64) -> list[Sample]:
         side = 8 * 25 ** rng.random((faces, 1))
         corner = rng.random((faces, 2)) * (np.array([1024, 768]) - side)
         boxes = np.hstack([corner, corner + side]).astype(np.float32)
-        pictures.append(Sample(path, 1024, 768, boxes, np.zeros((0, 4), np.float32)))
-    return pictures
+        images.append(Sample(path, 1024, 768, boxes, np.zeros((0, 4), np.float32)))
+    return images
 
 
-def plan_rate(recipe: Recipe, store: PictureStore, shares: NDArray[np.float64]) -> float:
-    """Crops a second that one thread plans."""
+def sampling_rate(recipe: Recipe, cache: ImageCache, shares: NDArray[np.float64]) -> float:
+    """Crops a second that one thread samples."""
     began = time.perf_counter()
     for step in range(recipe.iterations):
         size = crop_size(recipe, step)
         for place in range(recipe.batch):
             rng = np.random.default_rng((recipe.seed, step, place))
-            draw(store.pictures, shares, size, recipe.augmentation, rng)
+            sample_crop(cache.samples, shares, size, recipe.augmentation, rng)
     return recipe.iterations * recipe.batch / (time.perf_counter() - began)
 
 
 def feed_rate(
-    recipe: Recipe, store: PictureStore, shares: NDArray[np.float64], device: torch.device
+    recipe: Recipe, cache: ImageCache, shares: NDArray[np.float64], device: torch.device
 ) -> float:
     """Crops a second that arrive, with targets, where nothing else is done."""
-    with closing(open_feed(recipe, store, shares, device)) as feed:
+    with closing(open_loader(recipe, cache, shares, Distributed(0, 1, device))) as feed:
         next(feed)
         began = time.perf_counter()
         for _ in feed:
@@ -71,7 +71,7 @@ def feed_rate(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="what `extd data check` reads")
-    parser.add_argument("--pictures", type=int, default=500, help="of --data, at most")
+    parser.add_argument("--images", type=int, default=500, help="of --data, at most")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--crop", type=int, default=320)
     parser.add_argument("--batch", type=int, default=64)
@@ -79,30 +79,30 @@ def main() -> None:
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     recipe = Recipe(
-        "extd-fpn-32-prelu",
-        Data((DataSet(""),)),
-        arguments.batches,
-        arguments.batch,
-        augmentation=Augmentation(crops=(arguments.crop,)),
+        model="extd-fpn-32-prelu",
+        data=Data(sets=(DataSet(path=""),)),
+        iterations=arguments.batches,
+        batch=arguments.batch,
+        augmentation=Augmentation(crop_sizes=(arguments.crop,)),
     )
     with tempfile.TemporaryDirectory() as folder:
         if arguments.data:
-            pictures = read_dataset(arguments.data)
-            pictures = pictures[:: -(-len(pictures) // arguments.pictures)]
+            images = read_dataset(arguments.data)
+            images = images[:: -(-len(images) // arguments.images)]
         else:
-            pictures = synthetic(Path(folder))
-        store = open_store(sift(pictures)[0], Path(folder), 0.01)
-        shares = sampling_shares(store.pictures, [1.0] * len(store.pictures))
-        faces = sum(len(picture.boxes) for picture in store.pictures)
-        print(f"{len(store.pictures)} pictures, {faces:,} faces, crops of {arguments.crop} px")
+            images = synthetic(Path(folder))
+        cache = open_cache(drop_invalid(images)[0], Path(folder), 0.01)
+        shares = sampling_shares(cache.samples, [1.0] * len(cache.samples))
+        faces = sum(len(sample.boxes) for sample in cache.samples)
+        print(f"{len(cache.samples)} images, {faces:,} faces, crops of {arguments.crop} px")
         print("| what | crops a second |\n|---|---|")
-        print(f"| planning alone | {plan_rate(recipe, store, shares):,.0f} |", flush=True)
+        print(f"| sampling alone | {sampling_rate(recipe, cache, shares):,.0f} |", flush=True)
         for compute, name in (
             (Compute(feed="cpu"), "cut by OpenCV"),
             (Compute(feed="device"), f"cut on {device}"),
         ):
-            chosen = dataclasses.replace(recipe, compute=compute)
-            speed = feed_rate(chosen, store, shares, device)
+            chosen = recipe.model_copy(update={"compute": compute})
+            speed = feed_rate(chosen, cache, shares, device)
             print(f"| {name}, with targets | {speed:,.0f} |", flush=True)
 
 

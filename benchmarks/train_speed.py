@@ -3,7 +3,7 @@
     python benchmarks/train_speed.py
 
 Plain: fp32, NCHW, nn.PReLU, nothing compiled. The trainer's: channels last, torch.compile, and
-the faster of fp32 and bf16. Both make whole steps (forward, loss, backward, optimiser) on the
+the faster of fp32 and bf16. Both make whole steps (forward, loss, backward, optimizer) on the
 same crops, a few of each in turn, so that what else the machine does hits both alike.
 """
 
@@ -15,13 +15,14 @@ import time
 
 import torch
 
-from extd.models.anchors import anchor_boxes
-from extd.training.assignment import assign
-from extd.training.batches import Batch
-from extd.training.distributed import Processes, usable_device
+from extd.models.anchors import anchor_boxes, anchor_levels
+from extd.training.assigners import assign
+from extd.training.checkpoint import TrainState, new_state
+from extd.training.distributed import Distributed, parallel_network, usable_device
+from extd.training.loader import Batch
+from extd.training.losses import Truth
 from extd.training.recipe import Augmentation, Compute, Data, DataSet, Optimizer, Recipe
-from extd.training.state import new_state, set_modes
-from extd.training.step import Stepper, choose_precision
+from extd.training.trainer import choose_precision, train_step
 
 FACES = 8
 
@@ -40,32 +41,34 @@ def main() -> None:
 
     plain = Compute(precision="fp32", compile=False, channels_last=False)
     ours = Compute(precision="auto", compile=True, channels_last=True)
-    steppers = {}
-    for name, compute in (("plain eager", plain), ("extd train", ours)):
-        recipe = Recipe(
+    recipes = {
+        name: Recipe(
             model=arguments.model,
-            data=Data((DataSet("unused"),)),
+            data=Data(sets=(DataSet(path="unused"),)),
             iterations=1,
             batch=arguments.batch,
-            augmentation=Augmentation(crops=(arguments.crop,)),
-            optimizer=Optimizer("sgd", rate=1e-3),
+            augmentation=Augmentation(crop_sizes=(arguments.crop,)),
+            optimizer=Optimizer(name="sgd", lr=1e-3),
             compute=compute,
         )
-        state = new_state(recipe, device)
-        state.precision = choose_precision(recipe, state.objective, device)
-        set_modes(state, recipe)
-        steppers[name] = Stepper(state, recipe, Processes(0, 1, device))
-    batch = random_batch(arguments.batch, arguments.crop, steppers["extd train"].recipe)
+        for name, compute in (("plain eager", plain), ("extd train", ours))
+    }
+    dist = Distributed(0, 1, device)
+    states: dict[str, TrainState] = {}
+    for name, recipe in recipes.items():
+        states[name] = new_state(recipe, device)
+        states[name].precision = choose_precision(recipe, states[name].network, device)
+        parallel_network(states[name].network, recipe.compute, dist).train()
+    batch = random_batch(arguments.batch, arguments.crop, recipes["extd train"])
 
-    seconds: dict[str, list[float]] = {name: [] for name in steppers}
-    for stepper in steppers.values():
-        for _ in range(2):  # compiles and warms up
-            stepper.step(batch, 1e-4)
-    for _ in range(arguments.rounds):
-        for name, stepper in steppers.items():
+    seconds: dict[str, list[float]] = {name: [] for name in recipes}
+    for number in range(2 + arguments.rounds):
+        for name, recipe in recipes.items():
             began = time.perf_counter()
-            stepper.step(batch, 1e-4)  # reads the loss, so it waits for the device
-            seconds[name].append(time.perf_counter() - began)
+            # It reads the loss, so it waits for the device.
+            train_step(states[name].network, batch, states[name], recipe, dist, 1e-4)
+            if number >= 2:  # the first ones compile and warm up
+                seconds[name].append(time.perf_counter() - began)
 
     print(
         f"{arguments.model}, crop {arguments.crop}, batch {arguments.batch}, {device}, "
@@ -73,7 +76,7 @@ def main() -> None:
     )
     middle = {name: statistics.median(values) for name, values in seconds.items()}
     for name, value in middle.items():
-        precision = steppers[name].state.precision
+        precision = states[name].precision
         print(
             f"{name:12} {precision}  {value:7.3f} s a step  {arguments.batch / value:7.1f} crops/s"
         )
@@ -89,15 +92,12 @@ def random_batch(size: int, crop: int, recipe: Recipe) -> Batch:
     faces = torch.cat([corner, corner + side], -1)
     real = torch.ones(size, FACES, dtype=torch.bool)
     none = torch.zeros(size, 1, 4)
-    targets = assign(
-        anchor_boxes(recipe.config, crop, crop),
-        faces,
-        real,
-        none,
-        torch.zeros(size, 1, dtype=torch.bool),
-        recipe.loss,
-    )
-    return Batch(images, faces, real, targets, None, [""] * size)
+    nowhere = torch.zeros(size, 1, dtype=torch.bool)
+    levels = anchor_levels(recipe.config, crop, crop)
+    anchors = anchor_boxes(recipe.config, crop, crop)
+    targets = assign(levels, anchors, faces, real, none, nowhere, recipe.loss)
+    truth = Truth(faces, real, torch.full((size, FACES, 10), torch.nan))
+    return Batch(images, truth, targets, [""] * size)
 
 
 if __name__ == "__main__":

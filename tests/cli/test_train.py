@@ -14,7 +14,7 @@ model: extd-fpn-32-relu
 data: {sets: [{path: labels.jsonl}]}
 iterations: 2
 batch: 2
-augmentation: {crops: [128]}
+augmentation: {crop_sizes: [128]}
 compute: {precision: fp32}
 """
 
@@ -63,7 +63,7 @@ def test_a_wrong_recipe_is_explained_in_one_line(
     assert err.count("\n") == 1
 
 
-def test_missing_pictures_are_named(recipe: Path, capsys: Captured) -> None:
+def test_missing_images_are_named(recipe: Path, capsys: Captured) -> None:
     assert main(["train", str(recipe), "--out", str(recipe.parent / "run")]) == 1
     err = capsys.readouterr().err
     assert "labels.jsonl" in err

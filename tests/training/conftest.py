@@ -1,18 +1,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
-from extd.training.recipe import Augmentation, Compute, Data, DataSet, Optimizer, Recipe
+from extd.training.recipe import (
+    Augmentation,
+    Compute,
+    Data,
+    DataSet,
+    Optimizer,
+    Recipe,
+)
 
 
 @pytest.fixture
 def labels(tmp_path: Path) -> Path:
-    """Six noisy pictures of 160 x 120 px, each with two bright squares for faces."""
+    """Six noisy images of 160 x 120 px, each with two bright squares for faces."""
     rng = np.random.default_rng(0)
     lines = []
     for i in range(6):
@@ -32,13 +41,26 @@ def labels(tmp_path: Path) -> Path:
 def recipe(labels: Path) -> Recipe:
     """A run of a few seconds."""
     return Recipe(
-        model="extd-fpn-32-relu",
-        data=Data((DataSet(str(labels)),)),
+        model="extd-lite-32",
+        data=Data(sets=(DataSet(path=str(labels)),)),
         iterations=6,
         batch=4,
         ema=0.9,
         compute=Compute(precision="fp32"),
         save_every=3,
-        augmentation=Augmentation(crops=(128,)),
-        optimizer=Optimizer("adamw", rate=1e-3, schedule="cosine", warmup=2, clip=10.0),
+        augmentation=Augmentation(crop_sizes=(128,)),
+        optimizer=Optimizer(name="adamw", lr=1e-3, schedule="cosine", warmup=2, grad_clip=10.0),
     )
+
+
+@pytest.fixture
+def change() -> Callable[..., Recipe]:
+    """`change(recipe, ema=0.5, loss={"regression": "eiou"})`: other keys, the others as before."""
+
+    def changed(recipe: Recipe, **changes: Any) -> Recipe:
+        content = recipe.model_dump()
+        for key, value in changes.items():
+            content[key] = content[key] | value if isinstance(value, dict) else value
+        return Recipe.model_validate(content)
+
+    return changed

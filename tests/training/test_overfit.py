@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from extd.training.journal import read_columns
+from extd.training.metrics import read_columns
 from extd.training.recipe import (
     Augmentation,
     Compute,
@@ -25,7 +25,7 @@ SIDE = 128
 
 @pytest.fixture
 def eight(tmp_path: Path) -> Path:
-    """Eight noisy pictures with one to three drawn faces each."""
+    """Eight noisy images with one to three drawn faces each."""
     rng = np.random.default_rng(1)
     lines = []
     for i in range(8):
@@ -34,10 +34,10 @@ def eight(tmp_path: Path) -> Path:
         for corner in [(4, 4), (70, 10), (24, 72)][: 1 + i % 3]:
             size = int(rng.integers(20, 52))
             x, y = corner
-            centre = (x + size // 2, y + size // 2)
-            cv2.ellipse(image, centre, (size // 2, size // 2), 0, 0, 360, (150, 190, 230), -1)
+            center = (x + size // 2, y + size // 2)
+            cv2.ellipse(image, center, (size // 2, size // 2), 0, 0, 360, (150, 190, 230), -1)
             for eye in (-1, 1):
-                place = (centre[0] + eye * size // 5, centre[1] - size // 6)
+                place = (center[0] + eye * size // 5, center[1] - size // 6)
                 cv2.circle(image, place, max(size // 10, 1), (30, 20, 20), -1)
             boxes.append([x, y, x + size, y + size])
         cv2.imwrite(str(tmp_path / f"{i}.png"), image)
@@ -49,22 +49,26 @@ def eight(tmp_path: Path) -> Path:
     return path
 
 
-def test_eight_pictures_are_learnt_by_heart(eight: Path, tmp_path: Path) -> None:
-    """Crops, targets, loss, optimiser, averages, export and metric agree, or AP is not 1."""
+def test_eight_images_are_learned_by_heart(eight: Path, tmp_path: Path) -> None:
+    """Crops, targets, loss, optimizer, averages, export and metric agree, or AP is not 1."""
     steps = 150
     recipe = Recipe(
         model="extd-fpn-32-prelu",
-        data=Data((DataSet(str(eight)),)),
+        data=Data(sets=(DataSet(path=str(eight)),)),
         iterations=steps,
         batch=8,
         ema=0.9,
-        freeze_norms=60,
+        freeze_bn_at=60,
         augmentation=Augmentation(
-            crops=(SIDE,), anchor_sampling=0.0, whole=1.0, color=False, horizontal_flip=0.0
+            crop_sizes=(SIDE,),
+            anchor_sampling_prob=0.0,
+            full_side_prob=1.0,
+            color=False,
+            horizontal_flip_prob=0.0,
         ),
         loss=Loss(normalizer="released", box_weight=1.0),
-        optimizer=Optimizer("adamw", rate=5e-3, schedule="cosine", warmup=10, clip=10.0),
-        validation=Validation(str(eight), every=steps),
+        optimizer=Optimizer(name="adamw", lr=5e-3, schedule="cosine", warmup=10, grad_clip=10.0),
+        validation=Validation(path=str(eight), every=steps),
         compute=Compute(precision="fp32"),
         save_every=steps,
     )

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import dataclasses
+import io
 import json
 import os
 import shutil
@@ -9,21 +9,30 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from rich.console import Console
+from torch import Tensor, nn
 
 from extd.models.checkpoint import load_network
 from extd.training import trainer
-from extd.training.distributed import Processes
-from extd.training.journal import read_columns
-from extd.training.recipe import Compute, Optimizer, Recipe, Validation
-from extd.training.recipefile import dump_recipe, load_recipe
-from extd.training.state import State
-from extd.training.trainer import train
+from extd.training.checkpoint import TrainState, new_state
+from extd.training.distributed import Distributed
+from extd.training.image_cache import open_images
+from extd.training.loader import Batch, open_loader
+from extd.training.metrics import read_columns
+from extd.training.recipe import Recipe, dump_recipe, load_recipe
+from extd.training.trainer import choose_precision, compare_modes, train, train_step
+
+CPU = torch.device("cpu")
+ALONE = Distributed(0, 1, CPU)
+Change = Callable[..., Recipe]
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -42,29 +51,44 @@ def saved_step(run: Path) -> int:
     return int(torch.load(run / "checkpoint.pt", weights_only=True)["step"])
 
 
-@pytest.mark.parametrize("kind", ["adamw", "muon", "sgd"])
+@pytest.fixture
+def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], None]], None]:
+    """Calls a function in the middle of a step, counted from 0."""
+    update = trainer.update_average
+
+    def call(number: int, function: Callable[[], None]) -> None:
+        def patched(average: nn.Module, network: nn.Module, step: int, decay: float) -> None:
+            if step == number:
+                function()
+            update(average, network, step, decay)
+
+        monkeypatch.setattr(trainer, "update_average", patched)
+
+    return call
+
+
+AtStep = Callable[[int, Callable[[], None]], None]
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon", "sgd"])
 def test_a_resumed_run_equals_an_uninterrupted_one(
-    recipe: Recipe, tmp_path: Path, kind: str
+    recipe: Recipe, change: Change, at_step: AtStep, tmp_path: Path, name: str
 ) -> None:
     """Weights, averages, momenta, schedule, sampler and augmentation go on as they were."""
-    optimizer = dataclasses.replace(recipe.optimizer, kind=kind)
-    recipe = dataclasses.replace(recipe, freeze_norms=5, optimizer=optimizer)
+    recipe = change(recipe, freeze_bn_at=5, optimizer={"name": name})
     cache = tmp_path / "cache"
     train(recipe, tmp_path / "whole", device="cpu", threads=1, cache=cache)
 
     class StopError(Exception):
         pass
 
-    def stop_at_four(state: State, decay: float) -> None:
-        if state.step == 4:
-            raise StopError
-        update(state, decay)
+    def stop() -> None:
+        raise StopError
 
-    update = trainer.update_average
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, "update_average", stop_at_four)
-        with pytest.raises(StopError):
-            train(recipe, tmp_path / "halved", device="cpu", threads=1, cache=cache)
+    at_step(4, stop)
+    with pytest.raises(StopError):
+        train(recipe, tmp_path / "halved", device="cpu", threads=1, cache=cache)
+    at_step(-1, stop)
     assert saved_step(tmp_path / "halved") == 3
     train(recipe, tmp_path / "halved", resume=True, device="cpu", threads=1, cache=cache)
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "halved"))
@@ -85,9 +109,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
 
 
 def test_a_resumed_run_keeps_the_precision_that_was_timed(
-    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: Recipe, change: Change, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    timed = dataclasses.replace(recipe, compute=Compute(precision="auto"), iterations=1)
+    timed = change(recipe, compute={"precision": "auto"}, iterations=1)
     train(timed, tmp_path / "run", device="cpu", cache=tmp_path)
     kept = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["precision"]
     assert kept in {"fp32", "bf16"}
@@ -96,7 +120,7 @@ def test_a_resumed_run_keeps_the_precision_that_was_timed(
         raise AssertionError("timed again")
 
     monkeypatch.setattr(trainer, "choose_precision", fail)
-    longer = dataclasses.replace(timed, iterations=2)
+    longer = change(timed, iterations=2)
     train(longer, tmp_path / "run", resume=True, device="cpu", cache=tmp_path)
     origin = json.loads((tmp_path / "run" / "origin.json").read_text(encoding="utf-8"))
     told = [(process["from_step"], process["precision"]) for process in origin["processes"]]
@@ -104,14 +128,14 @@ def test_a_resumed_run_keeps_the_precision_that_was_timed(
 
 
 def test_a_resumed_run_does_not_need_the_weights_that_it_began_with(
-    recipe: Recipe, tmp_path: Path
+    recipe: Recipe, change: Change, tmp_path: Path
 ) -> None:
-    recipe = dataclasses.replace(recipe, iterations=1)
+    recipe = change(recipe, iterations=1)
     first = train(recipe, tmp_path / "first", device="cpu", cache=tmp_path)
-    begun = dataclasses.replace(recipe, init=str(first))
+    begun = change(recipe, init=str(first))
     train(begun, tmp_path / "run", device="cpu", cache=tmp_path)
     first.unlink()
-    longer = dataclasses.replace(begun, iterations=2)
+    longer = change(begun, iterations=2)
     _, notes = load_network(
         train(longer, tmp_path / "run", resume=True, device="cpu", cache=tmp_path)
     )
@@ -120,9 +144,9 @@ def test_a_resumed_run_does_not_need_the_weights_that_it_began_with(
 
 
 def test_a_finished_run_is_left_as_it_is(
-    recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    recipe: Recipe, change: Change, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recipe = dataclasses.replace(recipe, iterations=1)
+    recipe = change(recipe, iterations=1)
     path = train(recipe, tmp_path / "run", device="cpu", cache=tmp_path)
     kept = {file: file.read_bytes() for file in path.parent.glob("*.*")}
     again = train(recipe, tmp_path / "run", resume=True, device="cpu", cache=tmp_path)
@@ -131,25 +155,26 @@ def test_a_finished_run_is_left_as_it_is(
     assert "has made its 1 steps" in capsys.readouterr().err
 
 
-def test_the_loss_falls_on_a_task_that_can_be_learnt(recipe: Recipe, tmp_path: Path) -> None:
-    faster = dataclasses.replace(recipe.optimizer, rate=5e-3)
-    recipe = dataclasses.replace(recipe, iterations=60, save_every=60, optimizer=faster)
+def test_the_loss_falls_on_a_task_that_can_be_learnt(
+    recipe: Recipe, change: Change, tmp_path: Path
+) -> None:
+    recipe = change(recipe, iterations=60, save_every=60, optimizer={"lr": 5e-3})
     train(recipe, tmp_path / "run", device="cpu", cache=tmp_path)
     curve = losses(tmp_path / "run")
     assert np.mean(curve[-5:]) < 0.75 * np.mean(curve[:5])
 
 
 def test_the_run_folder_tells_all_about_the_run(
-    recipe: Recipe, labels: Path, tmp_path: Path
+    recipe: Recipe, change: Change, labels: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "a" / "run"
-    recipe = dataclasses.replace(recipe, validation=Validation(str(labels), every=4))
+    recipe = change(recipe, validation={"path": str(labels), "every": 4})
     train(recipe, run, device="cpu", cache=tmp_path, profile=2)
     assert load_recipe(run / "recipe.yaml") == recipe
     notes = load_network(run / "weights.safetensors")[1]
     assert "6 steps, 24 crops of 128 px" in str(notes)
     origin = json.loads((run / "origin.json").read_text(encoding="utf-8"))
-    assert origin["pictures"] == 6
+    assert origin["images"] == 6
     assert origin["data"] == notes["data_fingerprint"]
     (process,) = origin["processes"]
     assert process["git"] is None or len(process["git"].rstrip("+")) == 40
@@ -164,8 +189,8 @@ def test_the_run_folder_tells_all_about_the_run(
     assert not [path.name for path in run.rglob("*partial*")]
 
 
-def test_a_run_is_not_overwritten(recipe: Recipe, tmp_path: Path) -> None:
-    recipe = dataclasses.replace(recipe, iterations=1)
+def test_a_run_is_not_overwritten(recipe: Recipe, change: Change, tmp_path: Path) -> None:
+    recipe = change(recipe, iterations=1)
     train(recipe, tmp_path / "run", device="cpu", cache=tmp_path)
     with pytest.raises(FileExistsError, match="--resume"):
         train(recipe, tmp_path / "run", device="cpu", cache=tmp_path)
@@ -175,43 +200,82 @@ def test_a_run_is_not_overwritten(recipe: Recipe, tmp_path: Path) -> None:
             train(recipe, tmp_path / "run", resume=resume, device="cpu", cache=tmp_path)
 
 
-def test_a_loss_that_is_not_finite_stops_with_the_pictures_and_keeps_the_checkpoint(
-    recipe: Recipe, tmp_path: Path
+def test_a_loss_that_is_not_finite_stops_with_the_images_and_keeps_the_checkpoint(
+    recipe: Recipe, change: Change, at_step: AtStep, tmp_path: Path
 ) -> None:
-    good = dataclasses.replace(recipe, optimizer=Optimizer("sgd", rate=1e-3), iterations=3)
-    train(good, tmp_path / "run", device="cpu", cache=tmp_path)
-    kept = (tmp_path / "run" / "checkpoint.pt").read_bytes()
-    end = torch.load(tmp_path / "run" / "checkpoint.pt")
-    hot = Optimizer("sgd", rate=1e30)
-    end["recipe"]["optimizer"] = dataclasses.asdict(hot)
-    torch.save(end, tmp_path / "run" / "checkpoint.pt")
-    kept = (tmp_path / "run" / "checkpoint.pt").read_bytes()
-    longer = dataclasses.replace(recipe, optimizer=hot, iterations=20, save_every=20)
+    hot = change(recipe, optimizer={"name": "sgd", "lr": 1e30, "warmup": 0}, iterations=20)
     with pytest.raises(ValueError, match=r"the loss of step \d+ is .*\.png"):
-        train(longer, tmp_path / "run", resume=True, device="cpu", cache=tmp_path)
-    assert (tmp_path / "run" / "checkpoint.pt").read_bytes() == kept
+        train(hot, tmp_path / "run", device="cpu", cache=tmp_path)
+    assert not (tmp_path / "run" / "checkpoint.pt").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_run_with_a_checkpoint(
-    recipe: Recipe, labels: Path, tmp_path: Path, number: signal.Signals
+    recipe: Recipe, change: Change, at_step: AtStep, tmp_path: Path, number: signal.Signals
 ) -> None:
-    validation = Validation(str(labels), every=50)
-    recipe = dataclasses.replace(recipe, iterations=100, save_every=100, validation=validation)
-    update = trainer.update_average
+    def twice_at_once() -> None:
+        """As `timeout` does, which signals a process and its group."""
+        signal.raise_signal(number)
+        signal.raise_signal(number)
 
-    def signal_at_three(state: State, decay: float) -> None:
-        update(state, decay)
-        if state.step == 3:
-            os.kill(os.getpid(), number)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, "update_average", signal_at_three)
+    recipe = change(recipe, iterations=100, save_every=100)
+    # A job in the background of a script ignores SIGINT, and its tests inherit that.
+    before = signal.signal(number, signal.default_int_handler)
+    at_step(3, twice_at_once)
+    try:
         with pytest.raises(KeyboardInterrupt):
             train(recipe, tmp_path / "run", device="cpu", cache=tmp_path)
-    assert saved_step(tmp_path / "run") in {4, 5}
-    assert len(losses(tmp_path / "run")) == saved_step(tmp_path / "run")
-    assert not read_columns(tmp_path / "run" / "validation.csv")
+    finally:
+        signal.signal(number, before)
+    # The step after the signal's hears of it.
+    assert saved_step(tmp_path / "run") == 5
+    assert len(losses(tmp_path / "run")) == 5
+
+
+@pytest.mark.parametrize("place", ["step", "validation", "loader"])
+def test_a_second_signal_ends_the_run_at_once(
+    recipe: Recipe,
+    change: Change,
+    labels: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    place: str,
+) -> None:
+    def interrupt(*_: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("it went on")
+
+    monkeypatch.setattr(trainer, "REPEAT_SECONDS", -1.0)
+    name = {"step": "update_average", "validation": "average_precision", "loader": "set_modes"}
+    monkeypatch.setattr(trainer, name[place], interrupt)
+    recipe = change(recipe, validation={"path": str(labels), "every": 1})
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, tmp_path / "run", device="cpu", cache=tmp_path)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert not (tmp_path / "run" / "checkpoint.pt").exists()
+
+
+def test_stages_follow_one_another(recipe: Recipe, change: Change, tmp_path: Path) -> None:
+    stages = ({"iterations": 2}, {"iterations": 3, "loss": {"regression": "eiou"}})
+    recipe = change(recipe, stages=stages)
+    path = train(recipe, tmp_path / "run", device="cpu", cache=tmp_path)
+    assert path == tmp_path / "run" / "weights.safetensors"
+    notes = load_network(path)[1]
+    assert notes["training"] == ("3 steps, 12 crops of 128 px, after 2 steps, 8 crops of 128 px")
+    assert saved_step(tmp_path / "run" / "stage1") == 2
+    with pytest.raises(FileExistsError, match="stage1 holds a run"):
+        train(recipe, tmp_path / "run", device="cpu", cache=tmp_path)
+    # A run that ended in the second stage goes on there.
+    (tmp_path / "run" / "checkpoint.pt").unlink()
+    path.unlink()
+    first = (tmp_path / "run" / "stage1" / "checkpoint.pt").stat().st_mtime_ns
+    train(recipe, tmp_path / "run", resume=True, device="cpu", cache=tmp_path)
+    assert saved_step(tmp_path / "run") == 3
+    assert (tmp_path / "run" / "stage1" / "checkpoint.pt").stat().st_mtime_ns == first
 
 
 def command(recipe: Recipe, folder: Path, *more: str) -> list[str]:
@@ -222,8 +286,10 @@ def command(recipe: Recipe, folder: Path, *more: str) -> list[str]:
     return ["-m", "extd", "train", str(folder / "recipe.yaml"), *options, *more]
 
 
-def test_a_killed_run_goes_on_as_if_nothing_had_been(recipe: Recipe, tmp_path: Path) -> None:
-    recipe = dataclasses.replace(recipe, iterations=40, save_every=1)
+def test_a_killed_run_goes_on_as_if_nothing_had_been(
+    recipe: Recipe, change: Change, tmp_path: Path
+) -> None:
+    recipe = change(recipe, iterations=40, save_every=1)
     out, log = tmp_path / "run", tmp_path / "run" / "log.csv"
     arguments = [sys.executable, *command(recipe, tmp_path / "r"), "--resume", "--out", str(out)]
     for rows in (3, 8):
@@ -259,15 +325,14 @@ def together(commands: list[list[str]]) -> list[tuple[int, str, str]]:
     return [(process.returncode, *told) for process, told in zip(group, ended, strict=True)]
 
 
-def test_two_processes_learn_as_one_does(recipe: Recipe, tmp_path: Path) -> None:
+def test_two_processes_learn_as_one_does(recipe: Recipe, change: Change, tmp_path: Path) -> None:
     """From a step on at which norms are frozen: else each process sees half of a batch."""
-    recipe = dataclasses.replace(recipe, freeze_norms=2)
+    recipe = change(recipe, freeze_bn_at=2, loss={"box_weight": 1.0})
     one, two, cache = tmp_path / "one", tmp_path / "two", tmp_path / "r" / "cache"
-    begun = dataclasses.replace(recipe, iterations=1)
+    begun = change(recipe, iterations=1)
     train(begun, one, device="cpu", threads=1, cache=cache)
     shutil.copytree(one, two)
-    halved = dataclasses.replace(recipe.compute, accumulate=2)
-    whole = dataclasses.replace(recipe, compute=halved)
+    whole = change(recipe, compute={"accumulate": 2})
     train(whole, one, resume=True, device="cpu", threads=1, cache=cache)
     arguments = command(recipe, tmp_path / "r", "--resume", "--out", str(two))
     for (code, told, errors), talks in zip(together([arguments] * 2), (True, False), strict=True):
@@ -278,41 +343,130 @@ def test_two_processes_learn_as_one_does(recipe: Recipe, tmp_path: Path) -> None
 
 
 def test_a_machine_without_the_checkpoint_is_told(
-    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: Recipe, change: Change, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun = dataclasses.replace(recipe, iterations=1)
+    begun = change(recipe, iterations=1)
     train(begun, tmp_path / "one", device="cpu", threads=1, cache=tmp_path)
     for name, own, first in (("two", 0, 1), ("one", 1, 0)):
-        monkeypatch.setattr(Processes, "of_first", lambda self, value, first=first: first)
+        monkeypatch.setattr(Distributed, "broadcast", lambda self, value, first=first: first)
         with pytest.raises(ValueError, match=f"this one at {own}, the first at {first}; give"):
             train(recipe, tmp_path / name, resume=True, device="cpu", threads=1, cache=tmp_path)
     assert saved_step(tmp_path / "one") == 1
 
 
 def test_a_compiler_that_is_missing_is_named(
-    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: Recipe, change: Change, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
-    compiled = dataclasses.replace(recipe, compute=Compute(compile=True))
+    compiled = change(recipe, compute={"compile": True})
     with pytest.raises(ValueError, match="compile needs the C\\+\\+ compiler no-such-compiler"):
         train(compiled, tmp_path / "b", device="cpu", cache=tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("options", "message"),
     [
         ({"threads": 0}, "threads is 0"),
         ({"device": "gpu"}, "device 'gpu' does not work here"),
     ],
 )
 def test_a_machine_that_is_not_there_is_named(
-    recipe: Recipe, tmp_path: Path, change: dict[str, object], message: str
+    recipe: Recipe, tmp_path: Path, options: dict[str, object], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        train(recipe, tmp_path / "run", cache=tmp_path, **change)
+        train(recipe, tmp_path / "run", cache=tmp_path, **options)
 
 
-def test_the_recipe_in_the_folder_is_yaml(recipe: Recipe, tmp_path: Path) -> None:
-    train(dataclasses.replace(recipe, iterations=1), tmp_path, device="cpu", cache=tmp_path)
+def test_the_recipe_in_the_folder_is_yaml(recipe: Recipe, change: Change, tmp_path: Path) -> None:
+    train(change(recipe, iterations=1), tmp_path, device="cpu", cache=tmp_path)
     content = yaml.safe_load((tmp_path / "recipe.yaml").read_text(encoding="utf-8"))
     assert content["data"]["sets"][0]["path"] == "labels.jsonl"
+
+
+@pytest.fixture
+def first_batch(tmp_path: Path) -> Callable[[Recipe], Batch]:
+    """The first batch of a recipe."""
+
+    def make(recipe: Recipe) -> Batch:
+        images, shares = open_images(recipe.data, tmp_path / "cache", Console(quiet=True))
+        with closing(open_loader(recipe, images, shares, ALONE)) as batches:
+            return next(batches)
+
+    return make
+
+
+MakeBatch = Callable[[Recipe], Batch]
+
+
+def fresh(recipe: Recipe) -> TrainState:
+    state = new_state(recipe, CPU)
+    state.precision = "fp32"
+    state.network.train()
+    return state
+
+
+def test_a_batch_in_parts_gives_the_same_gradient(
+    recipe: Recipe, change: Change, first_batch: MakeBatch
+) -> None:
+    batch = first_batch(recipe)
+
+    def gradients(recipe: Recipe) -> list[Tensor]:
+        state = fresh(recipe)
+        state.network.eval()  # norms of a part see the part alone
+        train_step(state.network, batch, state, recipe, ALONE, 0.0)
+        return [p.grad for p in state.network.parameters() if p.grad is not None]
+
+    parts = change(recipe, compute={"accumulate": 2})
+    for a, b in zip(gradients(recipe), gradients(parts), strict=True):
+        assert torch.allclose(a, b, rtol=1e-3, atol=1e-4 * a.abs().max().item() + 1e-7)
+
+
+def test_a_step_reports_the_parts_of_its_loss(recipe: Recipe, first_batch: MakeBatch) -> None:
+    state, batch = fresh(recipe), first_batch(recipe)
+    before = state.network.heads.conv.weight.clone()
+    metrics, stopped = train_step(state.network, batch, state, recipe, ALONE, 1e-3, stop=True)
+    assert metrics.loss == pytest.approx(metrics.classes + metrics.boxes + metrics.landmarks)
+    assert metrics.positives == int((batch.targets.face >= 0).sum()) > 0
+    assert stopped
+    assert not torch.equal(before, state.network.heads.conv.weight)
+
+
+def test_a_gap_between_the_modes_is_reported(recipe: Recipe, first_batch: MakeBatch) -> None:
+    state = fresh(recipe)
+    norm = next(m for m in state.network.modules() if isinstance(m, nn.BatchNorm2d))
+    for one in state.network.modules():
+        if isinstance(one, nn.BatchNorm2d):
+            one.running_var.fill_(1e-3)
+    console = Console(record=True, file=io.StringIO())
+    before = norm.running_mean.clone()
+    trained, evaluated = compare_modes(state, first_batch(recipe), recipe, console)
+    assert evaluated > trainer.MODE_GAP * trained
+    assert "freeze_bn_at" in console.export_text()
+    assert torch.equal(norm.running_mean, before)  # comparing leaves no trace
+
+
+def test_fp16_needs_cuda(recipe: Recipe, change: Change) -> None:
+    half = change(recipe, compute={"precision": "fp16"})
+    with pytest.raises(ValueError, match="fp16 needs CUDA, not cpu"):
+        choose_precision(half, new_state(half, CPU).network, CPU)
+
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_recipes_make_two_steps(
+    path: Path, change: Change, labels: Path, tmp_path: Path
+) -> None:
+    shipped = load_recipe(path)
+    changes = {"iterations": 2, "batch": 2, "compute": {"precision": "fp32", "compile": False}}
+    small = {"crop_sizes": (128,)}
+    recipe = change(
+        shipped,
+        data={"sets": [{"path": str(labels)}]},
+        stages=[{**stage, "data": {}, **changes} for stage in shipped.stages],
+        augmentation=small,
+        **changes,
+    )
+    train(recipe, tmp_path / "run", device="cpu", cache=tmp_path)

@@ -32,25 +32,25 @@ def train(
 ) -> int:
     """Train a detector.
 
-    Ctrl-C saves and stops; the same command with --resume goes on exactly there. Needs
-    PyTorch, which the first of these commands installs.
+    Ctrl-C saves and stops after the current step; a second one stops at once. The same command
+    with --resume goes on exactly there. Needs PyTorch, which the first of these commands installs.
 
         pip install "extd[train]"
-        extd train recipes/cpu.yaml --data faces/labels.jsonl --out runs/first
+        extd train recipes/finetune.yaml --data faces/labels.jsonl --out runs/first
 
     Several GPUs: torchrun --nproc-per-node 4 -m extd train RECIPE.yaml --out DIR
 
     Args:
         recipe: A YAML file: model, data, augmentation, loss, schedule. See the folder recipes.
         out: Folder for checkpoint, weights, logs and curves; made if need be.
-        data: The pictures to learn from, in any format of `extd data check`; once for each set
+        data: The images to learn from, in any format of `extd data check`; once for each dataset
             of the recipe.
         model: The detector to train, any that `extd models` lists.
         resume: Go on where the run in that folder stopped; without one there, begin.
-        device: What computes, as cpu, cuda or cuda:1.
-        threads: How many threads of the processor compute.
-        cache: Folder for the decoded pictures, 3 bytes a pixel.
-        profile: Record the first STEPS steps in profile.json, for https://ui.perfetto.dev.
+        device: What computes, such as cpu, cuda or cuda:1.
+        threads: How many CPU threads compute.
+        cache: Folder for the decoded images, 3 bytes a pixel.
+        profile: Record STEPS steps in profile.json, for https://ui.perfetto.dev.
         print_config: Print the recipe with every default, and train nothing.
     """
     if out is None and not print_config:
@@ -59,23 +59,22 @@ def train(
         raise UsageError(f"--profile is {profile}; give how many steps")
     console = Console()
     with train_extra("extd train"):
-        from extd.training.recipefile import dump_recipe, load_recipe
-
-        if out is None or print_config:
-            with usage():
-                chosen = load_recipe(recipe, data or (), model)
-            print_line(console, dump_recipe(chosen).rstrip())
-            return 0
-        from extd.training import trainer
+        from extd.training.recipe import dump_recipe, load_recipe
 
         with usage():
             chosen = load_recipe(recipe, data or (), model)
-        begins = not (out / trainer.CHECKPOINT).exists()
+        if out is None or print_config:
+            print_line(console, dump_recipe(chosen).rstrip())
+            return 0
+        from extd.training.checkpoint import CHECKPOINT
+        from extd.training.trainer import train as run
+
+        begins = not (out / CHECKPOINT).exists()
         if begins and recipe.resolve() == (out / "recipe.yaml").resolve():
             raise UsageError(f"the run would write its recipe over {recipe}; choose another --out")
-        if begins and resume:
+        if begins and resume and not (out / "stage1").exists():
             print_line(console, f"{out} holds no run to go on with: this one begins")
-        weights = trainer.train(
+        weights = run(
             chosen,
             out,
             resume=resume,
@@ -84,7 +83,7 @@ def train(
             cache=cache,
             profile=profile,
         )
-    # Of the processes of torchrun one talks.
+    # Of the processes of torchrun one prints.
     if os.environ.get("RANK", "0") != "0":
         return 0
     print_line(console, f"written: {weights}")

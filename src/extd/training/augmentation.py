@@ -1,19 +1,23 @@
-"""Plans carried out by OpenCV, on one picture at a time, and on the boxes of a whole batch."""
+"""Random crops: their parameters are drawn, then images are cut by OpenCV and labels moved."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from extd.data.sample import Sample
 from extd.images import Image
-from extd.models.config import MEAN
-from extd.training.plan import UNCHANGED, Color, Interpolation, Plan
+from extd.models.config import ANCHOR_SIZES, MEAN
+from extd.training.recipe import Augmentation, Recipe
 
+Interpolation = Literal["nearest", "linear", "cubic", "area", "lanczos"]
 OPENCV: dict[Interpolation, int] = {
     "nearest": cv2.INTER_NEAREST_EXACT,
     "linear": cv2.INTER_LINEAR,
@@ -21,11 +25,55 @@ OPENCV: dict[Interpolation, int] = {
     "area": cv2.INTER_AREA,
     "lanczos": cv2.INTER_LANCZOS4,
 }
+INTERPOLATIONS = tuple(OPENCV)
 
+TRIES = (5, 45)
+"""Random squares tried together: mostly one of the first five holds a face."""
 MIRRORED = [1, 0, 2, 4, 3]
-"""Where the eyes, nose and corners of the mouth of a mirrored face come from."""
-ROWS = 8
+"""Where the eyes, nose and mouth corners of a mirrored face come from."""
+PADDING = 8
 """Boxes are padded to a multiple of this, so that few shapes occur."""
+
+
+class Square(NamedTuple):
+    """A square region of an image in whole px; it may reach beyond the image."""
+
+    left: int
+    top: int
+    side: int
+
+
+class Color(NamedTuple):
+    """SSD's photometric distortion.
+
+    Attributes:
+        brightness: added, of 255.
+        contrast, saturation: factors.
+        hue: rotation, degrees.
+        contrast_first: contrast comes before hue and saturation, not after.
+    """
+
+    brightness: float = 0.0
+    contrast: float = 1.0
+    saturation: float = 1.0
+    hue: float = 0.0
+    contrast_first: bool = False
+
+
+UNCHANGED = Color()
+
+
+@dataclass(frozen=True, slots=True)
+class CropParams:
+    """One crop: which `square` of image number `image`, resized to `size` px."""
+
+    image: int
+    square: Square
+    size: int
+    interpolation: Interpolation = "linear"
+    color: Color = UNCHANGED
+    horizontal_flip: bool = False
+    vertical_flip: bool = False
 
 
 class Labels(NamedTuple):
@@ -33,11 +81,11 @@ class Labels(NamedTuple):
 
     Attributes:
         faces: B x N x 4 float32, xyxy in crop px.
-        real: B x N bool, which faces are no padding.
+        real: B x N bool, which faces are not padding.
         ignore: B x M x 4 float32 regions that are neither face nor background.
         ignore_real: B x M bool.
         landmarks: B x N x 10 float32, x and y of five points of each face, crop px; NaN where
-            they are not known.
+            they are unknown.
     """
 
     faces: NDArray[np.float32]
@@ -47,106 +95,255 @@ class Labels(NamedTuple):
     landmarks: NDArray[np.float32]
 
 
-def cut(image: Image, plan: Plan) -> Image:
-    """The crop of H x W x 3 RGB `image`: S x S x 3 uint8. Beyond the picture is the mean colour."""
+def crop_size(recipe: Recipe, step: int) -> int:
+    """Side of all crops of step number `step`, px."""
+    sizes = recipe.augmentation.crop_sizes
+    if len(sizes) == 1:
+        return sizes[0]
+    if recipe.augmentation.crop_order == "growing":
+        return sizes[step * len(sizes) // recipe.iterations]
+    # A seed of its own after the crops': (seed, step) alone would repeat the crop at place 0.
+    rng = np.random.default_rng((recipe.seed, step, recipe.batch))
+    return sizes[int(rng.random() * len(sizes))]
+
+
+def sample_crop(
+    samples: Sequence[Sample],
+    shares: NDArray[np.float64],
+    size: int,
+    settings: Augmentation,
+    rng: Generator,
+) -> CropParams:
+    """Draw a crop of `size` px, before any pixel is read; `rng` is the only source of chance.
+
+    Args:
+        samples: to draw from.
+        shares: of `extd.training.image_cache.sampling_shares`.
+        size: side of the crop, px.
+        settings: probabilities and ranges.
+        rng: the only source of chance.
+    """
+    index = int(shares.searchsorted(rng.random(), "right"))
+    sample = samples[index]
+    kind = rng.random()
+    sized = settings.anchor_sampling_prob + settings.size_sampling_prob
+    zoomed = sized + settings.zoom_out_prob
+    if kind < settings.anchor_sampling_prob:
+        square = anchor_sampled_square(sample.boxes, size, rng)
+    elif kind < sized:
+        square = size_sampled_square(sample.boxes, size, settings, rng)
+    elif kind < zoomed:
+        side = math.ceil(max(sample.width, sample.height) * (1 + rng.random()))
+        square = _square_in(sample, side, rng)
+    elif kind < zoomed + settings.native_scale_prob:
+        square = _square_in(sample, size, rng)
+    else:
+        square = random_square(sample, settings, rng)
+    return CropParams(
+        index,
+        square,
+        size,
+        INTERPOLATIONS[int(rng.random() * len(INTERPOLATIONS))],
+        sample_color(rng) if settings.color else UNCHANGED,
+        rng.random() < settings.horizontal_flip_prob,
+        rng.random() < settings.vertical_flip_prob,
+    )
+
+
+def anchor_sampled_square(boxes: NDArray[np.float32], size: int, rng: Generator) -> Square:
+    """Data-anchor-sampling (PyramidBox, section 3.3): give a random face the size of an anchor.
+
+    The target is drawn evenly from the anchors up to one above the nearest to the face, and
+    varied by a factor of 1/2 to 2. The square contains the face at a random place.
+
+    Args:
+        boxes: N x 4 faces, xyxy px, N > 0.
+        size: side of the crop, px; larger anchors are not aimed at.
+        rng: source of chance.
+    """
+    box = boxes[int(rng.random() * len(boxes))]
+    face = _box_size(box)
+    anchors = [anchor for anchor in ANCHOR_SIZES if anchor <= size]
+    distances = [abs(math.log(anchor / face)) for anchor in anchors]
+    choices = min(distances.index(min(distances)) + 2, len(anchors))
+    target = anchors[int(rng.random() * choices)] * 2 ** (2 * rng.random() - 1)
+    return _square_around(box, size * face / target, rng)
+
+
+def size_sampled_square(
+    boxes: NDArray[np.float32], size: int, settings: Augmentation, rng: Generator
+) -> Square:
+    """Give a random face a size of any order of magnitude, in a square placed at random."""
+    box = boxes[int(rng.random() * len(boxes))]
+    least, most = settings.face_sizes[0], settings.face_sizes[1] * size
+    target = least * (most / least) ** rng.random()
+    side = max(size * _box_size(box) / target, size / settings.max_upscale)
+    return _square_around(box, side, rng)
+
+
+def random_square(sample: Sample, settings: Augmentation, rng: Generator) -> Square:
+    """A square inside the image that covers at least one whole face (S3FD, section 3.4).
+
+    After 50 tries without a face it is as long as the short side, around a random face.
+    """
+    width, height, short = sample.width, sample.height, min(sample.width, sample.height)
+    smallest, largest = settings.square_range
+    x1, y1, x2, y2 = sample.boxes.T
+    for tries in TRIES:
+        full, share, across, down = rng.random((4, tries, 1))
+        share = np.where(full < settings.full_side_prob, 1, smallest + (largest - smallest) * share)
+        side = np.maximum(np.rint(short * share), 1)
+        left = np.floor(across * (width - side + 1))
+        top = np.floor(down * (height - side + 1))
+        holds = (x1 >= left) & (y1 >= top) & (x2 <= left + side) & (y2 <= top + side)
+        found = holds.any(1)
+        first = int(found.argmax())
+        if found[first]:
+            return Square(int(left[first, 0]), int(top[first, 0]), int(side[first, 0]))
+    face = sample.boxes[int(rng.random() * len(sample.boxes))].tolist()
+    left_edge = min(max((face[0] + face[2] - short) / 2, 0), width - short)
+    top_edge = min(max((face[1] + face[3] - short) / 2, 0), height - short)
+    return Square(round(left_edge), round(top_edge), short)
+
+
+def sample_color(rng: Generator) -> Color:
+    """Each part with probability one half, contrast before or after the color changes.
+
+    Brightness ±0.125 of the range, contrast and saturation by 0.5 to 1.5, hue ±18 degrees.
+    """
+    return Color(
+        brightness=255 * (0.25 * rng.random() - 0.125) if rng.random() < 0.5 else 0.0,
+        contrast=0.5 + rng.random() if rng.random() < 0.5 else 1.0,
+        saturation=0.5 + rng.random() if rng.random() < 0.5 else 1.0,
+        hue=36 * rng.random() - 18 if rng.random() < 0.5 else 0.0,
+        contrast_first=rng.random() < 0.5,
+    )
+
+
+def _box_size(box: NDArray[np.float32]) -> float:
+    x1, y1, x2, y2 = box.tolist()
+    return math.sqrt((x2 - x1) * (y2 - y1))
+
+
+def _square_around(box: NDArray[np.float32], side: float, rng: Generator) -> Square:
+    """A square of about that side that contains `box`, or lies inside it if smaller."""
+    x1, y1, x2, y2 = box.tolist()
+    whole = max(round(side), 1)
+    return Square(_place(x1, x2, whole, rng), _place(y1, y2, whole, rng), whole)
+
+
+def _square_in(sample: Sample, side: int, rng: Generator) -> Square:
+    """A square anywhere in an image, or one that contains it if larger."""
+    return Square(_place(0, sample.width, side, rng), _place(0, sample.height, side, rng), side)
+
+
+def _place(low: float, high: float, side: int, rng: Generator) -> int:
+    """Where a window of `side` begins that contains [low, high], or lies inside it if smaller."""
+    return round(low + (high - side - low) * rng.random())
+
+
+def cut(image: Image, params: CropParams) -> Image:
+    """The crop of H x W x 3 RGB `image`: S x S x 3 uint8. Outside the image is the mean color."""
     height, width = image.shape[:2]
-    (left, top, side), size = plan.square, plan.size
+    (left, top, side), size = params.square, params.size
     x0, y0 = max(left, 0), max(top, 0)
     x1, y1 = min(left + side, width), min(top + side, height)
     canvas = np.full((size, size, 3), MEAN, np.uint8)
     scale = size / side
-    # Resize only what the picture covers: a far zoom-out never allocates the padding.
+    # Resize only what the image covers: a far zoom-out never allocates the padding.
     u0, v0 = round((x0 - left) * scale), round((y0 - top) * scale)
     u1, v1 = round((x1 - left) * scale), round((y1 - top) * scale)
     if u1 > u0 and v1 > v0 and x1 > x0 and y1 > y0:
-        method = OPENCV[plan.interpolation]
+        method = OPENCV[params.interpolation]
         region = cv2.resize(image[y0:y1, x0:x1], (u1 - u0, v1 - v0), interpolation=method)
-        canvas[v0:v1, u0:u1] = distort(np.asarray(region, np.uint8), plan.color)
-    for axis, flipped in ((1, plan.horizontal_flip), (0, plan.vertical_flip)):
+        canvas[v0:v1, u0:u1] = distort(np.asarray(region, np.uint8), params.color)
+    for axis, flipped in ((1, params.horizontal_flip), (0, params.vertical_flip)):
         if flipped:
             canvas = np.asarray(cv2.flip(canvas, axis), np.uint8)
     return canvas
 
 
 def distort(image: Image, color: Color) -> Image:
-    """Change the colours of H x W x 3 uint8 RGB."""
+    """Change the colors of H x W x 3 uint8 RGB."""
     if color == UNCHANGED:
         return image
     # Tables of 256 values cost a tenth of the same arithmetic in float.
     value = np.arange(256, dtype=np.float32)
     first = (value + color.brightness) * (color.contrast if color.contrast_first else 1.0)
-    image = _looked_up(image, first)
+    image = _lookup(image, first)
     if color.saturation != 1 or color.hue != 0:
         hsv = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL), np.uint8)
         hue = (value + color.hue * 256 / 360).round() % 256
-        hsv = _looked_up(hsv, np.stack([hue, value * color.saturation, value], 1))
+        hsv = _lookup(hsv, np.stack([hue, value * color.saturation, value], 1))
         image = np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL), np.uint8)
     if not color.contrast_first:
-        image = _looked_up(image, value * color.contrast)
+        image = _lookup(image, value * color.contrast)
     return image
 
 
-def _looked_up(image: Image, table: NDArray[np.float32]) -> Image:
-    """Every value of `image` replaced by that of a table of 256, or of one a channel."""
+def _lookup(image: Image, table: NDArray[np.float32]) -> Image:
+    """Replace every value of `image` by that of a table of 256, or of one for each channel."""
     whole = table.clip(0, 255).round().astype(np.uint8).reshape(1, 256, -1)
     return np.asarray(cv2.LUT(image, whole), np.uint8)
 
 
-def label(plans: Sequence[Plan], pictures: Sequence[Sample], min_face: float) -> Labels:
-    """The boxes of the crops that `plans` describe.
+def crop_labels(crops: Sequence[CropParams], samples: Sequence[Sample], min_face: float) -> Labels:
+    """The labels of B crops of `samples`.
 
-    A face stays if its centre lies inside the crop. One whose shorter side is below `min_face`
+    A face stays if its center lies inside the crop. One whose shorter side is below `min_face`
     crop px becomes a region to ignore; such regions stay if any part lies inside.
-
-    Args:
-        plans: B crops.
-        pictures: what the plans' indices mean.
-        min_face: crop px.
     """
-    chosen = [pictures[plan.picture] for plan in plans]
-    sizes = np.array([plan.size for plan in plans], np.float64)[:, None]
-    faces_of = [len(picture.boxes) for picture in chosen]
-    faces, owner = _moved([picture.boxes for picture in chosen], plans)
-    centre = (faces[:, :2] + faces[:, 2:]) / 2
-    inside = ((centre > 0) & (centre < sizes[owner])).all(1)
-    faces, owner = faces[inside], owner[inside]
-    points = _moved_points([picture.landmarks for picture in chosen], faces_of, plans)[inside]
+    chosen = [samples[crop.image] for crop in crops]
+    sizes = np.array([crop.size for crop in crops], np.float64)[:, None]
+    owner = np.repeat(np.arange(len(crops)), [len(sample.boxes) for sample in chosen])
+    ignore_owner = np.repeat(np.arange(len(crops)), [len(sample.ignore) for sample in chosen])
+    faces = _move_boxes(np.concatenate([sample.boxes for sample in chosen]), crops, owner)
+    ignore = _move_boxes(np.concatenate([sample.ignore for sample in chosen]), crops, ignore_owner)
+    points = np.concatenate(
+        [
+            np.full((len(sample.boxes), 10), np.nan, np.float32)
+            if sample.landmarks is None
+            else sample.landmarks
+            for sample in chosen
+        ]
+    )
+    center = (faces[:, :2] + faces[:, 2:]) / 2
+    inside = ((center > 0) & (center < sizes[owner])).all(1)
+    faces, owner, points = faces[inside], owner[inside], points[inside]
+    points = _move_landmarks(points, crops, owner)
     tiny = (faces[:, 2:] - faces[:, :2]).min(1) < min_face
-    ignore, ignore_owner = _moved([picture.ignore for picture in chosen], plans)
     ignore = np.concatenate([ignore, faces[tiny]])
     ignore_owner = np.concatenate([ignore_owner, owner[tiny]])
     inside = ((ignore[:, 2:] > 0) & (ignore[:, :2] < sizes[ignore_owner])).all(1)
     return Labels(
-        *_padded(faces[~tiny], owner[~tiny], len(plans)),
-        *_padded(ignore[inside], ignore_owner[inside], len(plans)),
-        _padded(points[~tiny], owner[~tiny], len(plans))[0],
+        *_pad(faces[~tiny], owner[~tiny], len(crops)),
+        *_pad(ignore[inside], ignore_owner[inside], len(crops)),
+        _pad(points[~tiny], owner[~tiny], len(crops))[0],
     )
 
 
-def _moved(
-    boxes: list[NDArray[np.float32]], plans: Sequence[Plan]
-) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """All boxes in px of their crops, K x 4, and for each the index of its crop."""
-    owner = np.repeat(np.arange(len(plans)), [len(each) for each in boxes])
-    geometry = np.array([(*p.square, p.size, p.horizontal_flip, p.vertical_flip) for p in plans])
-    left, top, side, size, mirrored, turned = geometry[owner].T[..., None].astype(np.float64)
-    moved = (np.concatenate(boxes) - np.hstack([left, top, left, top])) * (size / side)
-    flips = np.hstack([mirrored, turned, mirrored, turned]) > 0
-    return np.where(flips, size - moved[:, [2, 3, 0, 1]], moved), owner
+def _geometry(crops: Sequence[CropParams], owner: NDArray[np.intp]) -> list[NDArray[np.float64]]:
+    """Left, top, side, size and both flips of the crop that owns each box: six of K x 1."""
+    rows = [(*c.square, c.size, c.horizontal_flip, c.vertical_flip) for c in crops]
+    return list(np.array(rows)[owner].T[..., None].astype(np.float64))
 
 
-def _moved_points(
-    points: list[NDArray[np.float32] | None], counts: Sequence[int], plans: Sequence[Plan]
+def _move_boxes(
+    boxes: NDArray[np.float32], crops: Sequence[CropParams], owner: NDArray[np.intp]
 ) -> NDArray[np.float64]:
-    """The landmarks of all faces in px of their crops, K x 10; NaN where they are not known."""
-    known = [
-        np.full((count, 10), np.nan, np.float32) if one is None else one
-        for one, count in zip(points, counts, strict=True)
-    ]
-    owner = np.repeat(np.arange(len(plans)), counts)
-    geometry = np.array([(*p.square, p.size, p.horizontal_flip, p.vertical_flip) for p in plans])
-    left, top, side, size, mirrored, turned = geometry[owner].T[..., None].astype(np.float64)
-    moved = np.concatenate(known).reshape(-1, 5, 2).astype(np.float64)
+    """K boxes from image px to the px of their crops."""
+    left, top, side, size, mirrored, turned = _geometry(crops, owner)
+    moved = (boxes - np.hstack([left, top, left, top])) * (size / side)
+    flips = np.hstack([mirrored, turned, mirrored, turned]) > 0
+    return np.where(flips, size - moved[:, [2, 3, 0, 1]], moved)
+
+
+def _move_landmarks(
+    points: NDArray[np.float32], crops: Sequence[CropParams], owner: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """K x 10 landmarks from image px to the px of their crops."""
+    left, top, side, size, mirrored, turned = _geometry(crops, owner)
+    moved = points.reshape(-1, 5, 2).astype(np.float64)
     moved = (moved - np.stack([left, top], 2)) * (size / side)[..., None]
     # In a mirrored face the other eye is on the left of the image.
     moved = np.where(mirrored[..., None] > 0, moved[:, MIRRORED], moved)
@@ -155,14 +352,14 @@ def _moved_points(
     return flipped.reshape(-1, 10)
 
 
-def _padded(
-    boxes: NDArray[np.float64], owner: NDArray[np.intp], count: int
+def _pad(
+    rows: NDArray[np.float64], owner: NDArray[np.intp], count: int
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """K boxes or landmarks of `count` crops as rows of equal length, and which are no padding."""
+    """K boxes or landmarks of `count` crops, padded to equal numbers; which are not padding."""
     order = owner.argsort(kind="stable")
     lengths = np.bincount(owner, minlength=count)
-    width = max(-(-lengths.max() // ROWS), 1) * ROWS
+    width = max(-(-lengths.max() // PADDING), 1) * PADDING
     real = np.arange(width) < lengths[:, None]
-    padded = np.zeros((count, width, boxes.shape[1]), np.float32)
-    padded[real] = boxes[order]
+    padded = np.zeros((count, width, rows.shape[1]), np.float32)
+    padded[real] = rows[order]
     return padded, real

@@ -1,4 +1,4 @@
-"""Several processes that train one network, started by torchrun."""
+"""This process among those that train one network, started by torchrun."""
 
 from __future__ import annotations
 
@@ -8,76 +8,77 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from extd.training.recipe import Compute
 
 
 @dataclass(frozen=True, slots=True)
-class Processes:
+class Distributed:
     """This process among those of a run.
 
     Attributes:
-        rank: its number; 0 writes the files.
-        world: how many there are.
+        rank: its number; 0 is the main one, which writes files and prints.
+        world_size: how many there are.
         device: where it computes.
     """
 
     rank: int
-    world: int
+    world_size: int
     device: torch.device
 
     @property
-    def leads(self) -> bool:
-        """Whether this process writes files and talks."""
+    def is_main(self) -> bool:
+        """Whether this process writes files and prints."""
         return self.rank == 0
 
     @contextmanager
-    def one_first(self) -> Iterator[None]:
+    def local_main_first(self) -> Iterator[None]:
         """One process of each machine goes through the block before the others."""
         first = os.environ.get("LOCAL_RANK", "0") == "0"
-        if self.world > 1 and not first:
+        if self.world_size > 1 and not first:
             distributed.barrier()
         yield
-        if self.world > 1 and first:
+        if self.world_size > 1 and first:
             distributed.barrier()
 
-    def total(self, values: Tensor) -> Tensor:
+    def sum(self, values: Tensor) -> Tensor:
         """The sum of `values` over all processes."""
-        if self.world > 1:
+        if self.world_size > 1:
             values = values.clone()
             distributed.all_reduce(values)
         return values
 
-    def of_first(self, value: int) -> int:
-        """What `value` is in the process of rank 0."""
-        return int(self.total(torch.tensor(value * self.leads, device=self.device)).item())
+    def broadcast(self, value: int) -> int:
+        """What `value` is in the main process."""
+        return int(self.sum(torch.tensor(value * self.is_main, device=self.device)).item())
 
 
 @contextmanager
-def processes(device: str | None) -> Iterator[Processes]:
+def init_distributed(device: str | None) -> Iterator[Distributed]:
     """Join the processes that torchrun started; without it there is one.
 
     Args:
-        device: torch device; by default CUDA where there is one, a GPU a process.
+        device: torch device; by default CUDA where there is one, a GPU for each process.
 
     Raises:
         ValueError: there is no such device, or it does not work here.
     """
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world == 1:
-        yield Processes(0, 1, usable_device(device or _default_device(0)))
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    index = int(os.environ.get("LOCAL_RANK", "0"))
+    default = f"cuda:{index}" if torch.cuda.is_available() else "cpu"
+    chosen = usable_device(device or default)
+    if world_size == 1:
+        yield Distributed(0, 1, chosen)
         return
-    target = usable_device(device or _default_device(int(os.environ["LOCAL_RANK"])))
-    if target.type == "cuda":
-        torch.cuda.set_device(target)
-    distributed.init_process_group("nccl" if target.type == "cuda" else "gloo")
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     try:
-        yield Processes(distributed.get_rank(), world, target)
+        yield Distributed(distributed.get_rank(), world_size, chosen)
     finally:
         distributed.destroy_process_group()
-
-
-def _default_device(index: int) -> str:
-    return f"cuda:{index}" if torch.cuda.is_available() else "cpu"
 
 
 def usable_device(name: str) -> torch.device:
@@ -93,3 +94,12 @@ def usable_device(name: str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise ValueError(f"device {name!r} does not work here: {reason}") from error
     return device
+
+
+def parallel_network(network: nn.Module, settings: Compute, dist: Distributed) -> nn.Module:
+    """The network as the steps call it: compiled, and averaging gradients over processes."""
+    if settings.sync_batchnorm and dist.world_size > 1 and dist.device.type == "cuda":
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+    if settings.compile:
+        network.compile(dynamic=False)
+    return DistributedDataParallel(network) if dist.world_size > 1 else network

@@ -1,279 +1,400 @@
-"""A training run as one value; `recipefile` reads and writes it as YAML."""
+"""A training run as one value, read from and written to YAML."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+import difflib
+import json
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
 
-from extd.models.config import ExtdConfig, LiteConfig, NetworkConfig, parse_name
-from extd.training.limits import limits
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from extd.models.config import NetworkConfig, parse_name
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Above0 = Annotated[float, Field(gt=0)]
+AtLeast0 = Annotated[float, Field(ge=0)]
+Below1 = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+Number = Annotated[int, Field(ge=0)]
 
 
-@dataclass(frozen=True, slots=True)
-class DataSet:
-    """One collection of labelled pictures.
+class _Section(BaseModel):
+    """Values that never change; an unknown key is an error. The texts below go into the schema."""
 
-    Attributes:
-        path: what `extd data check` reads: a `labels.jsonl`, WIDER FACE's folder, COCO's JSON and
-            so on. A relative path is relative to the recipe's folder.
-        weight: how often one of its pictures is drawn, relative to the other sets.
-        sources: the same within the set, by the source of each picture; a source that is not
-            named is left out. Empty: all pictures alike.
-    """
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class DataSet(_Section):
+    """One dataset of labeled images."""
 
     path: str
-    weight: float = 1.0
-    sources: dict[str, float] = field(default_factory=dict)
+    """What `extd data check` reads; relative to the recipe's folder."""
+    weight: Above0 = 1.0
+    """How often one of its images is drawn, relative to the other sets."""
+    sources: dict[str, AtLeast0] = {}
+    """The same by the source of each image; sources not named are left out. Empty: all alike."""
 
 
-@dataclass(frozen=True, slots=True)
-class Data:
-    """Which pictures to learn from.
+class Data(_Section):
+    """Which images to learn from."""
 
-    Attributes:
-        sets: one or more, mixed by their weights.
-        max_unreadable: share of the pictures that may fail to open before the run stops.
-    """
-
-    sets: tuple[DataSet, ...]
-    max_unreadable: float = 0.01
+    sets: Annotated[tuple[DataSet, ...], Field(min_length=1)]
+    max_unreadable: Share = 0.01
+    """Share of the images that may fail to open before the run stops."""
 
 
-@dataclass(frozen=True, slots=True)
-class Validation:
-    """Which pictures to measure the averaged weights on while training.
-
-    Attributes:
-        path: labelled pictures, as for `DataSet`; empty for none.
-        every: iterations between measurements.
-    """
+class Validation(_Section):
+    """Which images to measure the averaged weights on during training."""
 
     path: str = ""
-    every: int = 1000
+    """Labeled images, as for `data.sets`; empty for none."""
+    every: Count = 1000
+    """Iterations between measurements."""
 
 
-@dataclass(frozen=True, slots=True)
-class Augmentation:
-    """S3FD's augmentation, at any crop size.
+class Augmentation(_Section):
+    """Random crops: of four kinds by their probabilities, else S3FD's square with a face."""
 
-    Attributes:
-        crops: sides of the square crops, px. Multiples of 128 give whole cells at every level.
-        crop_order: `random`: each step takes one of the sides by chance; `growing`: the run is
-            divided into as many equal parts, which take one side after the other.
-        anchor_sampling: probability of data-anchor-sampling; crops of none of the four kinds are
-            random squares with a face inside the picture.
-        size_sampling: probability that a random face is brought to a size drawn evenly from the
-            logarithms of `face_sizes`, as far as `most_enlarged` lets it.
-        zoom_out: probability that the crop shows the whole picture, with up to as much again
-            around it.
-        unscaled: probability that the crop is cut anywhere and not scaled, as a detector will see
-            the picture, with faces or without.
-        face_sizes: the least size aimed at, crop px, and the largest, as a share of the crop.
-        most_enlarged: size sampling enlarges no picture by more than this factor; a small one
-            leaves most faces smaller than aimed at.
-        square: range of the random square's side, as shares of the picture's short side.
-        whole: probability that a random square is the whole short side.
-        color: distort brightness, contrast, saturation and hue, each with probability 0.5.
-        horizontal_flip: probability of mirroring.
-        vertical_flip: probability of turning upside down. The paper lists it; off by default,
-            because upside-down faces are rare in use and cost accuracy on upright ones.
-        min_face: faces whose shorter side is below this, in crop px, are ignored in the loss.
-    """
-
-    crops: tuple[int, ...] = (640,)
+    crop_sizes: Annotated[tuple[Annotated[int, Field(ge=128)], ...], Field(min_length=1)] = (640,)
+    """Sides of the square crops, px; multiples of 128 give whole cells at every level."""
     crop_order: Literal["random", "growing"] = "random"
-    anchor_sampling: float = 0.5
-    size_sampling: float = 0.0
-    zoom_out: float = 0.0
-    unscaled: float = 0.0
-    face_sizes: tuple[float, float] = (10.0, 0.8)
-    most_enlarged: float = 2.0
-    square: tuple[float, float] = (0.3, 1.0)
-    whole: float = 0.2
+    """A random size each step, or equal parts of the run with one size after the other."""
+    anchor_sampling_prob: Share = 0.5
+    """Data-anchor-sampling (PyramidBox): a random face is given the size of an anchor."""
+    size_sampling_prob: Share = 0.0
+    """A random face is given a size drawn log-uniformly from `face_sizes`."""
+    zoom_out_prob: Share = 0.0
+    """The crop shows the whole image, with up to as much again around it."""
+    native_scale_prob: Share = 0.0
+    """The crop is cut anywhere and not scaled, with faces or without, as a detector sees it."""
+    face_sizes: tuple[Above0, Above0] = (10.0, 0.8)
+    """Smallest size aimed at, crop px, and the largest, as a share of the crop."""
+    max_upscale: Above0 = 2.0
+    """Size sampling enlarges no image by more than this factor."""
+    square_range: tuple[Above0, Share] = (0.3, 1.0)
+    """Side of the random square, as shares of the image's short side."""
+    full_side_prob: Share = 0.2
+    """The random square is as long as the short side."""
     color: bool = True
-    horizontal_flip: float = 0.5
-    vertical_flip: float = 0.0
+    """Distort brightness, contrast, saturation and hue, each with probability 0.5."""
+    horizontal_flip_prob: Share = 0.5
+    vertical_flip_prob: Share = 0.0
+    """The paper lists vertical flips; they cost accuracy on upright faces."""
     min_face: float = 6.0
+    """Faces whose shorter side is below this, crop px, are ignored in the loss."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Augmentation:
+        total = self.anchor_sampling_prob + self.size_sampling_prob
+        total += self.zoom_out_prob + self.native_scale_prob
+        if round(total, 9) > 1:
+            raise ValueError(f"the probabilities of the four crops add up to {total:g}, above 1")
+        if self.square_range[0] > self.square_range[1]:
+            raise ValueError(f"square_range is {self.square_range}; give the smaller share first")
+        if self.face_sizes[0] > self.face_sizes[1] * min(self.crop_sizes):
+            raise ValueError(f"face_sizes is {self.face_sizes}; give a smaller first size, in px")
+        return self
 
 
-@dataclass(frozen=True, slots=True)
-class Loss:
-    """Matching and loss (section 3.4, equation 3). The defaults are the paper's.
+class Loss(_Section):
+    """Assigner and loss (section 3.4 of the paper, equation 3). The defaults are the paper's."""
 
-    Attributes:
-        assignment: which anchors are positive: `s3fd`, the paper's; `atss`, above the mean plus
-            standard deviation of the candidates' IoU (arXiv 1912.02424); `simota`, those that
-            predict a face best at the moment (YOLOX, arXiv 2107.08430).
-        match_iou: `s3fd`: anchors of at least this IoU with a face are positive. DSFD's improved
-            anchor matching is 0.4 (arXiv 1810.10220, section 3.4).
-        compensate_iou: `s3fd`: a face with few anchors also takes its best ones above this IoU.
-        compensation: `s3fd`: `face` brings each poor face to the mean count; `pooled` takes the
-            best anchors of all faces together, as the authors' code does.
-        classification: `cross_entropy` with mined negatives; `focal` over all anchors (arXiv
-            1708.02002); `quality_focal`, whose target is the predicted box's IoU (arXiv
-            2006.04388).
-        centre: `simota`: how far from the centre of a face its anchors may lie, in their sides;
-            YOLOX's 2.5 cells where anchors are four cells wide.
-        size_ratio: `simota`: how many times larger or smaller than a face its anchors may be, from
-            1.5; faces beyond the smallest and largest anchor count as these. 0 lets any, and fine
-            levels may then take all faces.
-        negatives: `cross_entropy`: kept negatives for each positive, the hardest of each picture.
-        regression: `smooth_l1` on the coded offsets, or `giou`, `diou`, `eiou` on the boxes (arXiv
-            1902.09630, 1911.08287, 2101.08158).
-        box_weight: the weight of the box loss (the paper's lambda).
-        landmark_weight: the weight of the landmark loss, where network and labels have any.
-        normalizer: `paper` divides the class loss by positives and kept negatives; `released`
-            by positives alone, as the authors' code does.
-        progressive: weight of DSFD's progressive anchor loss: a second head, thrown away after
-            training, reads the maps before the neck with anchors of half the size; 0 for none.
-    """
-
-    assignment: Literal["s3fd", "atss", "simota"] = "s3fd"
-    match_iou: float = 0.35
-    compensate_iou: float = 0.1
+    assigner: Literal["s3fd", "simota"] = "s3fd"
+    """Positive anchors: by IoU, or those that predict a face best (YOLOX, arXiv 2107.08430)."""
+    match_iou: Annotated[float, Field(gt=0, lt=1)] = 0.35
+    """S3FD: anchors of at least this IoU with a face are positive."""
+    compensate_iou: AtLeast0 = 0.1
+    """S3FD: a face with few anchors also takes its best ones above this IoU."""
     compensation: Literal["face", "pooled"] = "face"
-    classification: Literal["cross_entropy", "focal", "quality_focal"] = "cross_entropy"
-    centre: float = 0.625
-    size_ratio: float = 0.0
-    negatives: int = 3
-    regression: Literal["smooth_l1", "giou", "diou", "eiou"] = "smooth_l1"
-    box_weight: float = 4.0
-    landmark_weight: float = 1.0
+    """S3FD: up to the mean count face by face, or the best of all faces (the authors' code)."""
+    center_radius: Above0 = 0.625
+    """SimOTA: how far from a face's center its anchors may lie, in anchor sides (YOLOX: 0.625)."""
+    size_ratio: AtLeast0 = 0.0
+    """SimOTA: how many times larger or smaller than a face its anchors may be; 0: no limit."""
+    classification: Literal["cross_entropy", "quality_focal"] = "cross_entropy"
+    """With mined negatives, or with the predicted box's IoU as target (arXiv 2006.04388)."""
+    negatives: Count = 3
+    """Cross entropy: hardest negatives kept for each positive of an image."""
+    regression: Literal["smooth_l1", "eiou"] = "smooth_l1"
+    """On the encoded offsets, or on the boxes (arXiv 2101.08158)."""
+    box_weight: AtLeast0 = 4.0
+    """Weight of the box loss, the paper's lambda."""
+    landmark_weight: AtLeast0 = 1.0
+    """Weight of the landmark loss, where network and labels have landmarks."""
     normalizer: Literal["paper", "released"] = "paper"
-    progressive: float = 0.0
+    """The class loss is divided by positives and kept negatives, or (the authors' code) positives
+    alone."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Loss:
+        if 0 < self.size_ratio < 1.5:
+            raise ValueError("size_ratio below 1.5 leaves faces without anchors; give 0, or more")
+        return self
 
 
-@dataclass(frozen=True, slots=True)
-class Distillation:
-    """Learning from a teacher beside the labels (Hinton et al., arXiv 1503.02531).
+class Optimizer(_Section):
+    """How weights move."""
 
-    Attributes:
-        teacher: weights (`.safetensors`) of a network with the same anchors, whose raw outputs
-            are imitated; or an ONNX detector, or the name of a model whose weights ship, of which
-            boxes and scores are. Empty for none. A relative path is relative to the recipe's
-            folder.
-        temperature: softens the class scores of both before they are compared.
-        class_weight: weight of the class term.
-        box_weight: weight of the box term, over anchors in which the teacher sees a face.
-        feature_weight: weight of imitating the maps that the teacher's heads read, through a 1x1
-            convolution; 0 for none.
-        threshold: teacher's scores from which an anchor or a box counts as a face.
-    """
-
-    teacher: str = ""
-    temperature: float = 2.0
-    class_weight: float = 1.0
-    box_weight: float = 1.0
-    feature_weight: float = 0.0
-    threshold: float = 0.3
-
-
-@dataclass(frozen=True, slots=True)
-class Optimizer:
-    """How weights move.
-
-    Attributes:
-        kind: `sgd` (the paper), `adamw`, or `muon`: Muon for the kernels between features and
-            AdamW for all else (arXiv 2502.16982).
-        rate: peak learning rate.
-        momentum: of SGD and Muon.
-        weight_decay: L2 for SGD, decoupled for AdamW; biases, norms and slopes have none in AdamW.
-        schedule: `step` divides the rate by 10 at each milestone, `cosine` takes it to zero, `wsd`
-            keeps it and takes it to zero over the last share `decay` of the run, so that a run can
-            be made longer at any time before.
-        decay: share of the run.
-        milestones: iterations at which `step` divides.
-        warmup: iterations of linear warm-up.
-        clip: largest norm of the gradient; 0 for none.
-    """
-
-    kind: Literal["sgd", "adamw", "muon"] = "sgd"
-    rate: float = 1e-3
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
+    name: Literal["sgd", "adamw", "muon"] = "sgd"
+    """`muon`: Muon for the kernels between features, AdamW for the rest (arXiv 2502.16982)."""
+    lr: Above0 = 1e-3
+    """Peak learning rate."""
+    momentum: Below1 = 0.9
+    """Of SGD and Muon."""
+    weight_decay: AtLeast0 = 5e-4
+    """L2 for SGD, decoupled for AdamW, where biases, norms and slopes have none."""
     schedule: Literal["step", "cosine", "wsd"] = "step"
-    decay: float = 0.2
+    """Divided by 10 at each milestone; to zero as a cosine; or warmup, stable, linear decay."""
+    decay: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """`wsd`: share of the run, at its end, over which the learning rate goes to zero."""
     milestones: tuple[int, ...] = ()
-    warmup: int = 0
-    clip: float = 0.0
+    """`step`: iterations at which the learning rate is divided."""
+    warmup: Number = 0
+    """Iterations of linear warmup."""
+    grad_clip: AtLeast0 = 0.0
+    """Largest norm of the gradient; 0 for no limit."""
 
 
-@dataclass(frozen=True, slots=True)
-class Compute:
-    """How the arithmetic is done; it decides speed, and results only to rounding.
-
-    Except that SimOTA divides the loss of each part of a batch by the positives of that part.
-
-    Attributes:
-        precision: `auto` times fp32 and bf16 autocast at the start and takes the faster; `fp16`
-            scales the loss and needs CUDA.
-        compile: use torch.compile; it pays on long runs.
-        channels_last: keep maps as rows of pixels of all channels, which CPUs and tensor cores
-            prefer.
-        accumulate: parts that a batch is computed in, one after the other, to save memory.
-        sync_norms: with several processes on CUDA, batch norms see the whole batch.
-        feed: `cpu` cuts crops with OpenCV in a thread; `device` keeps all pictures in the memory
-            of the device and cuts there; `auto` does so on CUDA.
-    """
+class Compute(_Section):
+    """How the arithmetic is done. It decides speed, and results only to rounding."""
 
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """`auto` times fp32 and bf16 and takes the faster; `fp16` scales the loss and needs CUDA."""
     compile: bool = False
+    """Use torch.compile; it pays on long runs."""
     channels_last: bool = True
-    accumulate: int = 1
-    sync_norms: bool = False
+    """Memory format that CPUs and tensor cores prefer."""
+    accumulate: Count = 1
+    """Parts that a batch is computed in, one after the other, to save memory."""
+    sync_batchnorm: bool = False
+    """With several processes on CUDA, batch norms see the whole batch."""
     feed: Literal["auto", "cpu", "device"] = "auto"
+    """Crops are cut by OpenCV, or on the device, which then keeps all images (`auto`: on CUDA)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """Everything that decides the weights of a run.
-
-    Attributes:
-        model: a model name.
-        init: weights to begin with: a `.safetensors` file of that network, or the name of a model
-            whose weights ship; empty for random ones. A relative path is relative to the recipe's
-            folder.
-        network: another configuration than that model's; in a file, the fields that differ.
-        iterations: optimiser steps.
-        batch: crops a step, over all processes.
-        seed: of the initial weights and of every crop.
-        ema: decay of the moving average of the weights that is exported; 0 for none.
-        freeze_norms: the first step, counted from 1, in which batch norms use their running
-            statistics, as they do after training; 0 for never. The passes through F share one
-            set of statistics but differ in a training batch, and this makes training see what
-            detection will do.
-        save_every: iterations between checkpoints.
-    """
+class Recipe(_Section):
+    """Everything that decides the weights of a run."""
 
     model: str
-    data: Data
-    iterations: int
-    network: ExtdConfig | LiteConfig | None = None
+    """Name of a model, as `extd models` lists them."""
+    network: dict[str, Any] = {}
+    """Fields of the model's configuration (`extd.models.config`) to change."""
     init: str = ""
-    batch: int = 16
-    seed: int = 0
+    """Weights to begin with: a `.safetensors` file, or a model whose weights ship."""
+    data: Data
+    iterations: Count
+    """Optimizer steps."""
+    batch: Count = 16
+    """Crops a step, over all processes."""
+    seed: Number = 0
+    """Of the initial weights and of every crop."""
+    ema: Below1 = 0.0
+    """Decay of the moving average of the weights that is exported; 0 for none."""
+    freeze_bn_at: Number = 0
+    """The first step, from 1, in which batch norms use running statistics; 0 for never."""
     augmentation: Augmentation = Augmentation()
     loss: Loss = Loss()
-    distillation: Distillation = Distillation()
     optimizer: Optimizer = Optimizer()
-    ema: float = 0.0
-    freeze_norms: int = 0
     validation: Validation = Validation()
     compute: Compute = Compute()
-    save_every: int = 1000
+    save_every: Count = 1000
+    """Iterations between checkpoints."""
+    stages: tuple[dict[str, Any], ...] = ()
+    """Runs in turn, each with some keys changed, from the weights of the one before."""
 
-    @property
+    @cached_property
     def config(self) -> NetworkConfig:
         """The network to train."""
-        return self.network or parse_name(self.model)
+        base = parse_name(self.model)
+        if not self.network:
+            return base
+        fields = asdict(base)
+        for key in self.network:
+            if key not in fields:
+                advice = _advice(key, fields, "network.")
+                raise ValueError(f"there is no key network.{key}; {advice}")
+        adapter: TypeAdapter[NetworkConfig] = TypeAdapter(type(base))
+        try:
+            return adapter.validate_json(json.dumps(fields | self.network), strict=True)
+        except ValidationError as error:
+            raise ValueError(f"network: {_first_fault(error)}") from None
 
-    def __post_init__(self) -> None:
-        """Check every value.
+    @property
+    def stage_recipes(self) -> tuple[Recipe, ...]:
+        """The runs that this recipe stands for: itself, or one for each stage."""
+        whole = self.model_dump(mode="json", exclude={"stages"}, exclude_unset=True)
+        recipes = [self] if not self.stages else []
+        for number, changes in enumerate(self.stages, 1):
+            try:
+                recipes.append(_validate(_merged(whole, changes)))
+            except ValueError as error:
+                raise ValueError(f"stage {number}: {error}") from None
+        return tuple(recipes)
 
-        Raises:
-            ValueError: a value is out of range; the message names it.
-        """
-        parse_name(self.model)
-        for kept, name, value, wanted in limits(self):
-            if not kept:
-                raise ValueError(f"{name} is {value}; give {wanted}")
+    @model_validator(mode="after")
+    def _check(self) -> Recipe:
+        config = self.config
+        if self.loss.assigner == "s3fd" and config.anchor_sizes[0] > 4 * config.strides[0]:
+            raise ValueError("loss.assigner is s3fd; take simota where anchor_scale is above 4")
+        if self.optimizer.name == "muon" and self.compute.precision == "fp16":
+            raise ValueError("compute.precision is fp16; take bf16 or fp32 with muon")
+        if self.batch % self.compute.accumulate:
+            raise ValueError(f"compute.accumulate does not divide the batch of {self.batch}")
+        if any("stages" in stage for stage in self.stages):
+            raise ValueError("a stage has stages of its own; list all stages in one place")
+        assert self.stage_recipes, "valid, each of them"
+        return self
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's numbers (1e-3 without a point), and no key twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        named = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        keys = [self.construct_object(key, deep=True) for key in named]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.YAMLError(f"the key {key} is there twice{node.start_mark}")
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+def load_yaml(path: Path) -> Any:
+    """What a YAML file says; a FileNotFoundError or ValueError names the file."""
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no file {path}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not YAML: {error}") from error
+
+
+def load_recipe(
+    path: Path,
+    data: Sequence[Path] = (),
+    model: str | None = None,
+    changes: Mapping[str, object] | None = None,
+) -> Recipe:
+    """Read a recipe; see the files in `recipes/`. Its paths become absolute.
+
+    Args:
+        path: YAML file.
+        data: labeled images to take instead of the recipe's sets, one for each.
+        model: model to train instead of the recipe's.
+        changes: values to take instead of the recipe's, by keys such as `loss.regression`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a key or value is wrong; the message names it, the file and the nearest key.
+    """
+    content = load_yaml(path)
+    try:
+        if not isinstance(content, dict):
+            raise ValueError(f"the recipe must be a mapping, not {content!r}")
+        for key, value in (changes or {}).items():
+            change: Any = value
+            for part in reversed(key.split(".")):
+                change = {part: change}
+            content = _merged(content, change)
+        if model and content.get("network"):
+            raise ValueError(
+                f"its network differs from {content.get('model')}, so it cannot train {model}; "
+                "take a recipe without the key network"
+            )
+        recipe = _validate(_with_data(content, data) | ({"model": model} if model else {}))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return _with_paths(recipe, lambda value: os.path.normpath(path.parent.absolute() / value))
+
+
+def dump_recipe(recipe: Recipe, folder: Path | None = None) -> str:
+    """The recipe as YAML with every default written out, paths relative to `folder` if given."""
+    if folder is not None:
+        recipe = _with_paths(recipe, lambda value: os.path.relpath(value, folder))
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
+
+
+def _with_data(content: dict[str, Any], data: Sequence[Path]) -> dict[str, Any]:
+    """The content with other paths of its datasets, in all stages; plain ones if it has none."""
+    if not data:
+        return content
+    section = content.get("data")
+    sets = section.get("sets") if isinstance(section, dict) else None
+    old = sets if isinstance(sets, list) and sets else [{}] * len(data)
+    if len(old) != len(data):
+        raise ValueError(f"it mixes {len(old)} datasets; give as many, not {len(data)}")
+    new = [{**one, "path": str(path.absolute())} for one, path in zip(old, data, strict=True)]
+    stages = [_with_data(s, data) if "data" in s else s for s in content.get("stages") or ()]
+    return _merged(content, {"data": {"sets": new}} | ({"stages": stages} if stages else {}))
+
+
+def _merged(content: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`content` with changes, section by section: what a section does not name stays."""
+    whole = dict(content) if isinstance(content, dict) else {}
+    for key, value in changes.items():
+        inner = isinstance(value, dict) and key != "sources"
+        whole[key] = _merged(whole.get(key), value) if inner else value
+    return whole
+
+
+def _with_paths(recipe: Recipe, convert: Callable[[str], str]) -> Recipe:
+    """The recipe with every path in it converted, those of its stages too."""
+    content = recipe.model_dump(mode="json", exclude_unset=True)
+    for part in (content, *content.get("stages", ())):
+        # A name without a suffix is that of a model whose weights ship.
+        if Path(part.get("init", "")).suffix:
+            part["init"] = convert(part["init"])
+        if part.get("validation", {}).get("path"):
+            part["validation"]["path"] = convert(part["validation"]["path"])
+        for dataset in part.get("data", {}).get("sets", ()):
+            dataset["path"] = convert(dataset["path"])
+    return _validate(content)
+
+
+def _validate(content: dict[str, Any]) -> Recipe:
+    """A recipe from what its YAML says; a ValueError tells the first fault in one line."""
+    try:
+        # Strict JSON: lists are tuples, and nothing else is converted.
+        return Recipe.model_validate_json(json.dumps(content, default=str), strict=True)
+    except ValidationError as error:
+        raise ValueError(_first_fault(error)) from None
+
+
+def _first_fault(error: ValidationError) -> str:
+    """Key, value and fix, in one line."""
+    # A key that is misspelled explains one that is missing.
+    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+    *parents, key = first["loc"] or ("",)
+    place = ".".join(map(str, first["loc"]))
+    if first["type"] == "extra_forbidden":
+        section: Any = Recipe
+        for part in parents:
+            if isinstance(part, str):
+                kind = section.model_fields[part].annotation
+                section = get_args(kind)[0] if get_args(kind) else kind
+        prefix = "".join(f"{part}." for part in parents)
+        return f"there is no key {place}; {_advice(str(key), section.model_fields, prefix)}"
+    if first["type"] == "missing":
+        return f"the key {place} is missing"
+    reason = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error":
+        return f"{place}: {reason}" if place else reason
+    return f"{place} is {first['input']!r}; {reason[0].lower()}{reason[1:]}"
+
+
+def _advice(key: str, known: Sequence[str] | Mapping[str, object], parent: str = "") -> str:
+    near = difflib.get_close_matches(key, known, n=1)
+    return f"did you mean {parent}{near[0]}?" if near else f"there are {', '.join(known)}"

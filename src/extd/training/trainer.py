@@ -1,42 +1,61 @@
-"""A training run from its recipe to its weights: setup, loop, checkpoints."""
+"""A training run from its recipe to its weights."""
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import shutil
+import threading
 import time
-from collections.abc import Generator, Sequence
-from contextlib import ExitStack, closing
-from dataclasses import replace
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
 
 import torch
 from rich.console import Console
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.profiler import profile as profiler
+from torch.profiler import schedule
 
 from extd.data.sample import Sample
-from extd.training.batches import Batch, open_feed
-from extd.training.distributed import Processes, processes
-from extd.training.journal import open_journal
-from extd.training.mixture import fingerprint, read_mixture
-from extd.training.plots import plot_run
-from extd.training.recipe import Recipe
-from extd.training.runfolder import (
-    default_cache,
-    interruption,
-    progress_bar,
-    write_origin,
-    write_recipe,
+from extd.models.anchors import anchor_boxes, anchor_levels
+from extd.models.extd import Predictions
+from extd.signals import handle_signals
+from extd.training.assigners import Targets
+from extd.training.checkpoint import (
+    CHECKPOINT,
+    WEIGHTS,
+    TrainState,
+    open_state,
+    save,
+    write_run_info,
 )
-from extd.training.state import State, new_state, rate_at, restore, save, set_modes, update_average
-from extd.training.step import PRECISIONS, Stepper, choose_precision, compare_modes
-from extd.training.store import PictureStore, open_store, sampling_shares, sift
-from extd.training.teacher import Teacher, load_teacher
-from extd.training.validation import average_precision, open_validation
+from extd.training.distributed import Distributed, init_distributed, parallel_network
+from extd.training.image_cache import fingerprint, open_images
+from extd.training.loader import Batch, feed_of, open_loader
+from extd.training.losses import Truth, count, multitask_loss
+from extd.training.metrics import (
+    StepMetrics,
+    average_precision,
+    open_log,
+    open_validation,
+    plot_run,
+    progress_bar,
+)
+from extd.training.optimizers import lr_at, set_modes, update_average
+from extd.training.recipe import Recipe
 
-CHECKPOINT = "checkpoint.pt"
-LOG_SECONDS = 5.0
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+FLUSH_SECONDS = 5.0
+REPEAT_SECONDS = 0.5
+"""A signal so soon after the first is the same request: `timeout` sends it to the process and to
+its group."""
+MODE_GAP = 1.5
+"""An evaluation loss this many times the training loss is reported."""
+
+Network = Callable[[Tensor], Predictions]
 
 
 def train(
@@ -51,7 +70,9 @@ def train(
 ) -> Path:
     """Train a network and write its weights, checkpoint and logs into the folder `out`.
 
-    Under torchrun, every process calls this and trains on its share of each batch.
+    The stages of a recipe run one after the other: the last in `out`, those before in `stage1`
+    and so on within it. Under torchrun, every process calls this and trains on its share of each
+    batch.
 
     Args:
         recipe: what to train, on what and how; its paths are absolute.
@@ -59,7 +80,7 @@ def train(
         resume: go on from the checkpoint in `out`; without one, begin.
         device: torch device; CUDA where there is one by default.
         threads: CPU threads of the network.
-        cache: folder for the decoded pictures, by default the user's cache folder.
+        cache: folder for the decoded images, by default the user's cache folder.
         profile: steps to record in `out/profile.json`, for chrome://tracing or Perfetto.
 
     Returns:
@@ -68,171 +89,310 @@ def train(
     Raises:
         FileExistsError: `out` holds a run and `resume` is not set, or weights that nothing goes
             on from.
-        FileNotFoundError: labelled pictures or the teacher are missing.
+        FileNotFoundError: labeled images are missing.
         ValueError: data, recipe or checkpoint do not fit, or the loss is not finite.
-        KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint was saved.
+        KeyboardInterrupt: Ctrl-C or SIGTERM. After the first a checkpoint is saved; a second one
+            ends the run at once.
     """
-    if (out / CHECKPOINT).exists() and not resume:
-        raise FileExistsError(f"{out} holds a run already; add --resume or choose another folder")
-    if (out / "weights.safetensors").exists() and not (out / CHECKPOINT).exists():
-        raise FileExistsError(f"{out} holds weights without a checkpoint; choose another folder")
+    stages = recipe.stage_recipes
+    folders = [out / f"stage{number}" for number in range(1, len(stages))] + [out]
+    for folder in folders:
+        _check_folder(folder, resume=resume)
     if threads is not None:
         if threads < 1:
             raise ValueError(f"threads is {threads}; give 1 or more")
         torch.set_num_threads(threads)
-    with processes(device) as here:
-        console = Console(stderr=True, quiet=not here.leads)
-        _check(recipe, here)
-        with here.one_first():
-            store, weights = open_pictures(recipe, cache or default_cache(), console)
-        shares = sampling_shares(store.pictures, weights)
-        measured = recipe.validation.path if here.leads else ""
-        validation = open_validation(measured) if measured else []
-        teacher = None
-        if recipe.distillation.teacher:
-            teacher = load_teacher(
-                recipe.distillation.teacher,
-                recipe.config,
-                here.device,
-                threads=torch.get_num_threads(),
-            )
-        state = open_state(recipe, out, store, here, teacher)
-        if state.step >= recipe.iterations:
-            told = f"{out} has made its {recipe.iterations} steps: nothing is left to do"
-            console.print(told, markup=False, highlight=False, soft_wrap=True)
-            return out / "weights.safetensors"
-        if here.leads:
-            write_recipe(recipe, out)
-            write_origin(out, state, len(store.pictures), here.device)
+    cache = cache or Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "extd"
+    weights = ""
+    with init_distributed(device) as dist:
+        for stage, folder in zip(stages, folders, strict=True):
+            begun = stage.model_copy(update={"init": weights}) if weights else stage
+            weights = str(train_stage(begun, folder, dist, cache, profile).absolute())
+    return out / WEIGHTS
+
+
+def _check_folder(folder: Path, *, resume: bool) -> None:
+    begun = (folder / CHECKPOINT).exists()
+    if begun and not resume:
+        raise FileExistsError(f"{folder} holds a run; add --resume or choose another folder")
+    if (folder / WEIGHTS).exists() and not begun:
+        raise FileExistsError(f"{folder} holds weights without a checkpoint; choose another folder")
+
+
+def train_stage(recipe: Recipe, out: Path, dist: Distributed, cache: Path, profile: int) -> Path:
+    """Train a recipe without stages in one process among those of `dist`; see `train`."""
+    console = Console(stderr=True, quiet=not dist.is_main, soft_wrap=True, highlight=False)
+    _check_machine(recipe, dist)
+    with dist.local_main_first():
+        images, shares = open_images(recipe.data, cache, console)
+    validate = recipe.validation.path if dist.is_main else ""
+    validation = open_validation(validate) if validate else []
+    feed = feed_of(recipe, dist.device)
+    state = open_state(recipe, out, fingerprint(images.samples), feed, dist)
+    if state.step >= recipe.iterations:
         console.print(
-            f"{recipe.model} on {here.device}, {state.precision}, {torch.get_num_threads()} "
-            f"threads, {len(store.pictures)} pictures, from step {state.step} of "
-            f"{recipe.iterations}"
+            f"{out} has made its {recipe.iterations} steps: nothing is left to do", markup=False
         )
-        feed = open_feed(recipe, store, shares, here.device, state.step, here.rank, here.world)
-        with closing(feed):
-            stepper = Stepper(state, recipe, here, teacher)
-            _loop(stepper, feed, validation, out, console, profile)
-        if here.leads:
-            plot_run(out)
-    return out / "weights.safetensors"
-
-
-def _check(recipe: Recipe, here: Processes) -> None:
-    """Refuse early what could not work.
-
-    Raises:
-        ValueError: there is no compiler, or the batch cannot be divided.
-    """
-    compiler = os.environ.get("CXX", "g++")
-    if recipe.compute.compile and here.device.type == "cpu" and not shutil.which(compiler):
-        raise ValueError(f"compile needs the C++ compiler {compiler}; install it, or set it false")
-    shares = here.world * recipe.compute.accumulate
-    if recipe.batch % shares:
-        raise ValueError(
-            f"batch is {recipe.batch}; give a multiple of {shares}, the processes times accumulate"
-        )
-
-
-def open_pictures(
-    recipe: Recipe, cache: Path, console: Console
-) -> tuple[PictureStore, list[float]]:
-    """The usable pictures of a recipe, decoded, and how often each is drawn."""
-    mixture = read_mixture(recipe.data)
-    pictures, dropped = sift(list(mixture))
-    weights = dict(zip(pictures, mixture.values(), strict=True))
-    store = open_store(pictures, cache, recipe.data.max_unreadable)
-    for line in (*dropped, *store.unreadable):
-        console.print(f"left out: {line}", markup=False, highlight=False, soft_wrap=True)
-    return store, [weights[picture] for picture in store.pictures]
-
-
-def open_state(
-    recipe: Recipe, out: Path, store: PictureStore, here: Processes, teacher: Teacher | None
-) -> State:
-    """A fresh run, or the one whose checkpoint is in `out`.
-
-    Raises:
-        ValueError: the checkpoint does not fit, or the processes have different ones.
-    """
-    feed = recipe.compute.feed
-    if feed == "auto":
-        feed = "device" if here.device.type == "cuda" else "cpu"
-    begun = (out / CHECKPOINT).exists()
-    # The checkpoint has all weights: those that the run began with need not be there any more.
-    initial = replace(recipe, init="") if begun else recipe
-    state = new_state(initial, here.device, fingerprint(store.pictures), feed, teacher)
-    if begun:
-        restore(state, out / CHECKPOINT, recipe)
-    first = here.of_first(state.step)
-    if here.total(torch.tensor(abs(state.step - first), device=here.device)).item():
-        raise ValueError(
-            f"the processes do not stand at one step, this one at {state.step}, the first at "
-            f"{first}; give every machine the first one's {out / CHECKPOINT}"
-        )
+        return out / WEIGHTS
     # What was timed once stays, so that a resumed run computes alike; a recipe may insist.
     if recipe.compute.precision != "auto" or not state.precision:
-        chosen = choose_precision(recipe, state.objective, here.device)
-        kinds = list(PRECISIONS)
-        state.precision = kinds[here.of_first(kinds.index(chosen))]
-    return state
+        names = list(PRECISIONS)
+        chosen = names.index(choose_precision(recipe, state.network, dist.device))
+        state.precision = names[dist.broadcast(chosen)]
+    if dist.is_main:
+        write_run_info(recipe, out, state, len(images.samples), dist.device)
+    console.print(
+        f"{recipe.model} on {dist.device}, {state.precision}, {torch.get_num_threads()} threads, "
+        f"{len(images.samples)} images, from step {state.step} of {recipe.iterations}"
+    )
+    with closing(open_loader(recipe, images, shares, dist, state.step)) as batches:
+        _run_steps(state, recipe, dist, batches, validation, out, console, profile)
+    if dist.is_main:
+        plot_run(out)
+    return out / WEIGHTS
 
 
-def _loop(
-    stepper: Stepper,
-    feed: Generator[Batch],
+def _run_steps(
+    state: TrainState,
+    recipe: Recipe,
+    dist: Distributed,
+    batches: Generator[Batch],
     validation: Sequence[Sample],
     out: Path,
     console: Console,
     profile: int,
 ) -> None:
     """Make the steps that are left."""
-    state, recipe, here = stepper.state, stepper.recipe, stepper.here
-    first, began, waited, logged, told = state.step, time.perf_counter(), 0.0, 0.0, ""
+    network = parallel_network(state.network, recipe.compute, dist)
+    first, began, waited, flushed, speed = state.step, time.perf_counter(), 0.0, 0.0, ""
     with ExitStack() as stack:
-        interrupted = stack.enter_context(interruption())
-        journal = stack.enter_context(open_journal(out, state.step)) if here.leads else None
+        stop = stack.enter_context(stop_on_signals())
+        log = stack.enter_context(open_log(out, first)) if dist.is_main else None
         progress = stack.enter_context(progress_bar(console))
         task = progress.add_task("", total=recipe.iterations, loss=math.nan, speed="")
-        tracer = stack.enter_context(profiler()) if profile and here.leads else None
-        while state.step < recipe.iterations:
+        record = stack.enter_context(_profiler(out, profile if dist.is_main else 0))
+        for step in range(first, recipe.iterations):
             asked = time.perf_counter()
-            batch = next(feed)
+            batch = next(batches)
             waited += time.perf_counter() - asked
-            set_modes(state, recipe)
-            rate = rate_at(state.step, recipe.iterations, recipe.optimizer)
-            report = stepper.step(batch, rate, stop=interrupted.is_set())
-            update_average(state, recipe.ema)
-            state.step += 1
-            state.sides.add(batch.images.shape[-1])
+            lr = lr_at(step, recipe.iterations, recipe.optimizer)
+            set_modes(state.network, state.average, step, recipe.freeze_bn_at)
+            metrics, stopped = train_step(network, batch, state, recipe, dist, lr, stop.is_set())
+            update_average(state.average, state.network, step, recipe.ema)
+            state.step = step + 1
+            state.crop_sizes.add(batch.images.shape[-1])
+            record()
 
             seconds = time.perf_counter() - began
-            speed = (state.step - first) * recipe.batch / seconds
-            told = f"{speed:,.0f} crops/s, {waited / seconds:.0%} waiting for data"
-            progress.update(task, completed=state.step, loss=report.loss, speed=told)
+            crops_per_second = (state.step - first) * recipe.batch / seconds
+            speed = f"{crops_per_second:,.0f} crops/s, {waited / seconds:.0%} waiting for data"
+            progress.update(task, completed=state.step, loss=metrics.loss, speed=speed)
             end = state.step == recipe.iterations
-            last = end or report.stop
-            if tracer is not None and (state.step - first == profile or last):
-                tracer.stop()
-                tracer.export_chrome_trace(str(out / "profile.json"))
-                tracer = None
-            if journal is not None:
-                journal.add(state.step, rate, report, seconds, waited)
-                due = last or state.step % recipe.save_every == 0
-                # Synchronised norms would wait for processes that do not compare.
-                alone = here.world == 1 or not recipe.compute.sync_norms
+            if log is not None:
+                log.add(state.step, lr, metrics, seconds, waited)
+                # Synchronized norms would wait for processes that do not compare.
+                alone = dist.world_size == 1 or not recipe.compute.sync_batchnorm
                 if alone and state.step == min(recipe.save_every, recipe.iterations):
-                    compare_modes(stepper, batch, console)
-                if due or seconds - logged > LOG_SECONDS:
-                    journal.flush()
-                    logged = seconds
+                    compare_modes(state, batch, recipe, console)
+                due = end or stopped or state.step % recipe.save_every == 0
+                if due or seconds - flushed > FLUSH_SECONDS:
+                    log.flush()
+                    flushed = seconds
                 if due:
                     save(state, recipe, out)
                 if validation and (end or state.step % recipe.validation.every == 0):
                     ap = average_precision(state.average, validation, torch.get_num_threads())
-                    journal.measured(state.step, ap)
-                    console.print(f"step {state.step}: AP {ap['all']:.4f} on validation pictures")
-            if report.stop and not end:
+                    log.add_validation(state.step, ap)
+                    console.print(f"step {state.step}: AP {ap['all']:.4f} on validation images")
+            if stopped and not end:
                 console.print(f"stopped after step {state.step}; go on with --resume")
                 raise KeyboardInterrupt
-    console.print(told)
+    console.print(speed)
+
+
+def train_step(
+    network: Network,
+    batch: Batch,
+    state: TrainState,
+    recipe: Recipe,
+    dist: Distributed,
+    lr: float,
+    stop: bool = False,
+) -> tuple[StepMetrics, bool]:
+    """Learn from this process's share of a batch.
+
+    Returns:
+        The metrics over all processes, and whether one of them was asked to `stop`.
+
+    Raises:
+        ValueError: the loss is not finite; the message names the images.
+    """
+    parts = recipe.compute.accumulate
+    for optimizer in state.optimizers:
+        optimizer.zero_grad()
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+    counts = dist.sum(count(batch.targets, recipe.loss).to(dist.device))
+    sums = torch.zeros(4, device=dist.device)
+    size = len(batch.paths) // parts
+    for index in range(parts):
+        # Processes exchange their gradients once, with the last part.
+        wrapped = network if isinstance(network, DistributedDataParallel) else None
+        with wrapped.no_sync() if wrapped and index < parts - 1 else nullcontext():
+            part = batch.part(slice(index * size, (index + 1) * size)) if parts > 1 else batch
+            losses = batch_losses(network, part, recipe, counts, state.precision, dist.device)
+            # They average their gradients; the divisors already count all crops.
+            total = state.scaler.scale(losses[:3].sum() * dist.world_size)
+            total.backward()  # type: ignore[no-untyped-call]
+        sums += losses.detach()
+    for optimizer in state.optimizers:
+        state.scaler.unscale_(optimizer)
+    limit = recipe.optimizer.grad_clip or math.inf
+    norm = nn.utils.clip_grad_norm_(state.network.parameters(), limit)
+    asked = torch.tensor([float(stop)], device=dist.device)
+    *values, stopped = dist.sum(torch.cat([sums, asked])).tolist()
+    loss, gradient = sum(values[:3]), norm.item()
+    # With fp16, a step whose gradient overflows is skipped and the scale lowered.
+    if not (math.isfinite(loss) and (math.isfinite(gradient) or state.scaler.is_enabled())):
+        raise ValueError(
+            f"the loss of step {state.step} is {loss}, its gradient {gradient}; the last good "
+            f"checkpoint is kept. Images of the batch: {', '.join(batch.paths)}"
+        )
+    for optimizer in state.optimizers:
+        state.scaler.step(optimizer)
+    state.scaler.update()
+    return StepMetrics._make([loss, *values, gradient]), stopped > 0
+
+
+def batch_losses(
+    network: Network,
+    batch: Batch,
+    recipe: Recipe,
+    counts: Tensor,
+    precision: str,
+    device: torch.device,
+) -> Tensor:
+    """`extd.training.losses.Losses` of a batch, or of a part of it, as 4 float32.
+
+    Args:
+        network: wrapped or not.
+        batch: crops with targets, on any device.
+        recipe: of the run.
+        counts: of `count`, over the whole batch of all processes.
+        precision: a key of `PRECISIONS`.
+        device: of the network.
+    """
+    images = batch.images.to(device, non_blocking=True)
+    truth = Truth(*(part.to(device, non_blocking=True) for part in batch.truth))
+    targets = Targets(*(part.to(device, non_blocking=True) for part in batch.targets))
+    with torch.autocast(device.type, PRECISIONS[precision], enabled=precision != "fp32"):
+        predictions = network(images)
+    height, width = images.shape[2:]
+    levels = anchor_levels(recipe.config, height, width)
+    anchors = anchor_boxes(recipe.config, height, width, device)
+    losses = multitask_loss(predictions, levels, anchors, targets, truth, recipe.loss, counts)
+    return torch.stack([part.float() for part in losses])
+
+
+def choose_precision(recipe: Recipe, network: nn.Module, device: torch.device) -> str:
+    """The recipe's precision; for `auto`, the faster on this machine, timed on a few steps.
+
+    Raises:
+        ValueError: fp16 is wanted without CUDA.
+    """
+    wanted = recipe.compute.precision
+    if wanted == "fp16" and device.type != "cuda":
+        raise ValueError(f"precision fp16 needs CUDA, not {device.type}; take bf16 or auto")
+    if wanted != "auto":
+        return wanted
+    seconds = {}
+    size = recipe.augmentation.crop_sizes[0]
+    images = torch.zeros(4, 3, size, size, device=device)
+    for name in ("fp32", "bf16"):
+        probe = copy.deepcopy(network).train()
+        for _ in range(3):  # the last of three counts: the first ones warm up
+            began = time.perf_counter()
+            with torch.autocast(device.type, PRECISIONS[name], enabled=name != "fp32"):
+                predictions = probe(images)
+            loss = predictions.logits.float().mean() + predictions.regression.float().mean()
+            loss.backward()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            seconds[name] = time.perf_counter() - began
+    return min(seconds, key=lambda name: seconds[name])
+
+
+def compare_modes(
+    state: TrainState, batch: Batch, recipe: Recipe, console: Console
+) -> tuple[float, float]:
+    """The loss of the same crops with batch and with running statistics, reported if they differ.
+
+    Nets that share one set of statistics over six passes can train well and then detect nothing.
+    """
+    device = next(state.network.parameters()).device
+    counts, losses = count(batch.targets, recipe.loss).to(device), []
+    for training in (True, False):
+        probe = copy.deepcopy(state.network).train(training)
+        with torch.no_grad():
+            parts = batch_losses(probe, batch, recipe, counts, "fp32", device)
+        losses.append(parts[:3].sum().item())
+    trained, evaluated = losses
+    console.print(f"loss with batch statistics {trained:.3f}, as in detection {evaluated:.3f}")
+    if not evaluated < MODE_GAP * trained:
+        advice = "set freeze_bn_at, or use a model with a batch norm for each pass"
+        if recipe.freeze_bn_at:
+            advice = f"freeze_bn_at puts them in force from step {recipe.freeze_bn_at}"
+        console.print(f"[yellow]warning: batch norms behave otherwise in detection; {advice}")
+    return trained, evaluated
+
+
+def _check_machine(recipe: Recipe, dist: Distributed) -> None:
+    """Refuse early what could not work.
+
+    Raises:
+        ValueError: there is no compiler, or the batch cannot be divided.
+    """
+    compiler = os.environ.get("CXX", "g++")
+    if recipe.compute.compile and dist.device.type == "cpu" and not shutil.which(compiler):
+        raise ValueError(f"compile needs the C++ compiler {compiler}; install it, or set it false")
+    shares = dist.world_size * recipe.compute.accumulate
+    if recipe.batch % shares:
+        raise ValueError(
+            f"batch is {recipe.batch}; give a multiple of {shares}, the processes times accumulate"
+        )
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set, so that the loop ends between two steps.
+
+    Raises:
+        KeyboardInterrupt: at a second signal, wherever the loop is.
+    """
+    event, first = threading.Event(), 0.0
+
+    def handle(*_: object) -> None:
+        nonlocal first
+        if event.is_set() and time.monotonic() - first > REPEAT_SECONDS:
+            raise KeyboardInterrupt
+        first = first or time.monotonic()
+        event.set()
+
+    with handle_signals(handle):
+        yield event
+
+
+@contextmanager
+def _profiler(out: Path, steps: int) -> Iterator[Callable[[], None]]:
+    """Records the first `steps` steps after one of warmup, in `out/profile.json`.
+
+    Yields what is to be called after every step.
+    """
+    if not steps:
+        yield lambda: None
+        return
+    with profiler(
+        schedule=schedule(wait=0, warmup=1, active=steps, repeat=1),
+        on_trace_ready=lambda trace: trace.export_chrome_trace(str(out / "profile.json")),
+    ) as trace:
+        yield trace.step

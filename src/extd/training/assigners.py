@@ -1,0 +1,341 @@
+"""Which anchors are positive: S3FD's matching (section 3.4 of the paper), or SimOTA."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from extd.models.anchors import Level, corners, decode
+from extd.models.config import VARIANCES
+from extd.models.extd import Predictions
+from extd.training.recipe import Loss
+
+CROWD = 3.0
+"""No box has more than this / t² anchors of an IoU of at least t: they stand a quarter of their
+side apart, or more."""
+IGNORED_IOU = 0.05
+IGNORED_SHARE = 0.5
+"""An anchor is ignored above this IoU with an ignored region, or if more than this share of it
+lies inside."""
+ROUNDING = 1e-6
+"""Relative rounding of shared areas."""
+
+FARTHEST = 100.0
+LARGEST = 7.0
+"""`safe_decode`: a box lies at most this many anchor sides away, and the log of its size relative
+to the anchor is at most this."""
+
+BOX_COST = 3.0
+OUTSIDE_COST = 1e3
+"""SimOTA: cost of an anchor outside of the face, more than any other."""
+MAX_ANCHORS = 10
+"""SimOTA: a face takes as many anchors as the sum of its this many highest IoUs says."""
+TINY = 1e-8
+
+
+class Targets(NamedTuple):
+    """What each of A anchors should say about each of B images.
+
+    Attributes:
+        face: B x A int64, index of the matched face in its image's row, or -1.
+        ignored: B x A bool, neither face nor background; the other anchors without a face are
+            background.
+    """
+
+    face: Tensor
+    ignored: Tensor
+
+
+def area(boxes: Tensor) -> Tensor:
+    """Areas (...) of `boxes` (... x 4, xyxy)."""
+    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+
+
+def iou(a: Tensor, b: Tensor) -> Tensor:
+    """Intersection over union of boxes (... x 4, xyxy) of shapes that broadcast."""
+    ax1, ay1, ax2, ay2 = a.unbind(-1)
+    bx1, by1, bx2, by2 = b.unbind(-1)
+    # In place, for fresh memory costs a CPU more than the arithmetic.
+    width = torch.minimum(ax2, bx2).sub_(torch.maximum(ax1, bx1)).clamp_(min=0)
+    height = torch.minimum(ay2, by2).sub_(torch.maximum(ay1, by1)).clamp_(min=0)
+    shared = width.mul_(height)
+    return shared.div_((area(a) + area(b)).sub_(shared))
+
+
+def safe_decode(regression: Tensor, anchors: Tensor) -> Tensor:
+    """`decode` for any numbers: no box is so far away or so large that its loss overflows."""
+    limits = (FARTHEST / VARIANCES[0], LARGEST / VARIANCES[1])
+    parts = [
+        part.clamp(-limit, limit)
+        for part, limit in zip(regression.chunk(2, -1), limits, strict=True)
+    ]
+    return decode(torch.cat(parts, -1), anchors)
+
+
+def assign(
+    levels: Sequence[Level],
+    anchors: Tensor,
+    faces: Tensor,
+    real: Tensor,
+    ignore: Tensor,
+    ignore_real: Tensor,
+    settings: Loss,
+) -> Targets:
+    """Assign faces to the anchors of B images.
+
+    Every image gets what it would get alone. An anchor in an ignored region may still be positive,
+    of a face that is not ignored. SimOTA needs predictions: its targets have no faces yet, which
+    `simota` adds during the loss.
+
+    Args:
+        levels: of the anchors.
+        anchors: A x 4 (cx, cy, w, h) px, of these levels.
+        faces: B x N x 4, xyxy px; N is at least 1.
+        real: B x N bool, which faces are not padding.
+        ignore: B x M x 4 regions, xyxy px, in which anchors are not background.
+        ignore_real: B x M bool, which regions are not padding.
+        settings: assigner and thresholds.
+    """
+    if settings.assigner == "s3fd":
+        face = match(anchors, faces, real, settings)
+    else:
+        shape = (len(faces), len(anchors))
+        face = torch.full(shape, -1, dtype=torch.int64, device=anchors.device)
+    return Targets(face, ignored_anchors(levels, ignore, ignore_real) & (face < 0))
+
+
+def ignored_anchors(levels: Sequence[Level], ignore: Tensor, ignore_real: Tensor) -> Tensor:
+    """Which of the A anchors lie in an ignored region of their image: B x A bool.
+
+    Args:
+        levels: of the A anchors.
+        ignore: B x M x 4 regions, xyxy px.
+        ignore_real: B x M bool, which are not padding.
+    """
+    size = (ignore[..., 2:] - ignore[..., :2]).clamp(min=0).prod(-1)
+    found, best = [], torch.zeros_like(size)
+    for index, level in enumerate(levels):
+        # The area that an anchor and a region share is a product: one factor a row, one a column.
+        across = _overlaps(ignore[..., 0], ignore[..., 2], level.columns, level)
+        down = _overlaps(ignore[..., 1], ignore[..., 3], level.rows, level)
+        if index == 0:
+            best = across.amax(-1) * down.amax(-1)
+        whole = level.side**2
+        enough = IGNORED_IOU / (1 + IGNORED_IOU) * (size + whole)
+        # A tiny region has a small IoU with every anchor: as much as the best fine one has counts.
+        enough = torch.minimum(enough.clamp(max=IGNORED_SHARE * whole), best)
+        enough = enough.masked_fill(~(ignore_real & (best > 0)), torch.inf)
+        shared = (down / enough[..., None])[..., None] * across[..., None, :]
+        found.append((shared.amax(1) >= 1 - ROUNDING).flatten(1))
+    return torch.cat(found, 1)
+
+
+def _overlaps(low: Tensor, high: Tensor, cells: int, level: Level) -> Tensor:
+    """The length that anchors of one row or column share with [low, high] (B x M): ... x cells."""
+    center = (torch.arange(cells, device=low.device) + 0.5) * level.stride
+    half = level.side / 2
+    begin = torch.maximum(center - half, low[..., None])
+    return (torch.minimum(center + half, high[..., None]) - begin).clamp(min=0)
+
+
+def match(anchors: Tensor, faces: Tensor, real: Tensor, settings: Loss) -> Tensor:
+    """Assign faces to anchors as S3FD does.
+
+    An anchor takes its best face at `match_iou`, and each face keeps its best anchor; of several
+    faces with the same one the last. Then faces with fewer anchors than the mean take their next
+    best ones above `compensate_iou`, up to that mean, or the pooled rule of the authors' code
+    holds. A face without area gets nothing.
+
+    Args:
+        anchors: A x 4 (cx, cy, w, h) px.
+        faces: B x N x 4, xyxy px; N is at least 1.
+        real: B x N bool, which are not padding.
+        settings: thresholds and rule.
+
+    Returns:
+        B x A int64, index of the face or -1.
+    """
+    # Padding becomes points, which overlap nothing. Anchors lie coordinate by coordinate in
+    # memory: operations along A then read neighbors.
+    boxes = torch.where(real[..., None], faces, 0)[:, :, None]
+    overlap = iou(boxes, corners(anchors).T.contiguous().T)
+    best, best_face = overlap.max(1)
+    face = best_face.masked_fill(best < settings.match_iou, -1)
+    reached, first = overlap.max(2)
+    number = torch.arange(faces.shape[1], device=faces.device).expand_as(first)
+    number = number.masked_fill(reached <= 0, -1)
+    kept = torch.full_like(face, -1).scatter_reduce_(1, first, number, "amax")
+    face = torch.where(kept >= 0, kept, face)
+    if settings.compensation == "face":
+        return _compensate(face, overlap, real, settings)
+    best = best.masked_fill(face >= 0, 0)
+    return torch.where(_pooled(best, reached, settings), best_face, face)
+
+
+def _compensate(face: Tensor, overlap: Tensor, real: Tensor, settings: Loss) -> Tensor:
+    """`face` after poor faces got more anchors (S3FD, section 3.3); overwrites `overlap`."""
+    batch, faces, anchors = overlap.shape
+    counts = torch.zeros(batch, 1 + faces, dtype=torch.int64, device=face.device)
+    counts = counts.scatter_add_(1, face + 1, torch.ones_like(face))[:, 1:]
+    mean = counts.sum(1, keepdim=True) // real.sum(1, keepdim=True).clamp(min=1)
+    free = overlap.masked_fill_((face >= 0)[:, None], 0)
+    # No mean is higher than this, so that a device need not be asked for it.
+    most = min(math.ceil(CROWD / settings.match_iou**2), anchors)
+    value, index = ranked(free, most, largest=True)
+    rank = torch.arange(most, device=face.device)
+    wanted = (value > settings.compensate_iou) & (rank < (mean - counts)[..., None])
+    # An anchor that two poor faces want goes to the one that it overlaps more.
+    image = torch.arange(batch, device=face.device)[:, None, None]
+    prices = (-value).masked_fill(~wanted, torch.inf).flatten(0, 1)
+    winner = award((index + image * anchors).flatten(0, 1), prices, batch * anchors)
+    gained = torch.where(winner < batch * faces, winner % faces, -1)
+    return torch.maximum(face, gained.view_as(face))
+
+
+def _pooled(best: Tensor, reached: Tensor, settings: Loss) -> Tensor:
+    """Which free anchors become positive by the rule of the authors' released code: B x A bool.
+
+    The best ones of all faces of an image, as many as the mean of the faces whose best anchor
+    reaches `match_iou` and IoU 0.5.
+
+    Args:
+        best: B x A, highest IoU of each anchor with a face, 0 where it is taken.
+        reached: B x N, highest IoU of each face with an anchor.
+        settings: thresholds.
+    """
+    allowed = (best > settings.compensate_iou) & (best < settings.match_iou)
+    count = ((reached >= settings.match_iou).sum(1) + (reached >= 0.5).sum(1)) // 2
+    return top(best, allowed, count)
+
+
+@torch.no_grad()
+def simota(
+    predictions: Predictions,
+    levels: Sequence[Level],
+    anchors: Tensor,
+    faces: Tensor,
+    real: Tensor,
+    targets: Targets,
+    settings: Loss,
+) -> Targets:
+    """SimOTA (YOLOX, arXiv 2107.08430, section 2.1), among the anchors around each face's center.
+
+    Each face takes those of them that predict it at the lowest cost: -log of the face probability
+    plus 3 x -log IoU of the predicted box. An anchor that several faces take goes to the one with
+    the lowest.
+
+    Args:
+        predictions: of B images; no gradient flows through the choice.
+        levels: of the A anchors.
+        anchors: A x 4 (cx, cy, w, h) px.
+        faces: B x N x 4, xyxy px.
+        real: B x N bool, which are not padding.
+        targets: of `assign`; what is ignored there and takes no face stays ignored.
+        settings: `center_radius` and `size_ratio`.
+    """
+    image, place = real.nonzero(as_tuple=True)
+    boxes = faces[image, place]
+    index, valid = candidates(levels, boxes, settings.center_radius, settings.size_ratio)
+    flat = index + image[:, None] * len(anchors)
+    # NaN is to be met in the loss, not to keep faces from anchors.
+    surprise = F.softplus(-predictions.log_odds.flatten()[flat].float().nan_to_num())
+    regression = predictions.regression.flatten(0, 1)[flat].float().nan_to_num()
+    nearby = anchors[index]
+    overlap = iou(boxes[:, None], safe_decode(regression, nearby)).masked_fill(~valid, 0)
+    cost = surprise - BOX_COST * overlap.clamp(min=TINY).log()
+    x, y = nearby[..., 0], nearby[..., 1]
+    x1, y1, x2, y2 = boxes[:, None].unbind(-1)
+    inside = (x > x1) & (x < x2) & (y > y1) & (y < y2)
+    cost = torch.where(inside, cost, cost + OUTSIDE_COST).masked_fill(~valid, torch.inf)
+
+    most = min(MAX_ANCHORS, cost.shape[1])
+    room = overlap.topk(most).values.sum(-1, keepdim=True).int().clamp(1, most)
+    price, rank = ranked(cost, most, largest=False)
+    wanted = (torch.arange(most, device=cost.device) < room) & price.isfinite()
+    price = price.masked_fill(~wanted, torch.inf)
+    winner = award(flat.gather(1, rank), price, targets.face.numel())
+    face = torch.cat([place, place.new_full((1,), -1)])[winner].view(targets.face.shape)
+    return Targets(face, targets.ignored & (face < 0))
+
+
+def candidates(
+    levels: Sequence[Level], faces: Tensor, center_radius: float, size_ratio: float
+) -> tuple[Tensor, Tensor]:
+    """The anchors around the centers of `faces` (F x 4, xyxy px), K each; see `simota`.
+
+    Returns:
+        F x K int64 indices; F x K bool, false for those outside of the map, too far from the
+        center or too different in size.
+    """
+    center = (faces[:, :2] + faces[:, 2:]) / 2
+    sides = torch.tensor([level.side for level in levels], device=faces.device).log()
+    size = (faces[:, 2:] - faces[:, :2]).clamp(min=TINY).log().mean(-1)
+    # Faces beyond the smallest and largest anchor count as these.
+    apart = (size.clamp(sides.min(), sides.max())[:, None] - sides).abs()
+    begins = accumulate((level.rows * level.columns for level in levels), initial=0)
+    indices, valids = [], []
+    for number, (level, begin) in enumerate(zip(levels, begins, strict=False)):
+        columns, column_valid = _cells(center[:, 0], level, level.columns, center_radius)
+        rows, row_valid = _cells(center[:, 1], level, level.rows, center_radius)
+        valid = row_valid[:, :, None] & column_valid[:, None]
+        if size_ratio:
+            valid = valid & (apart[:, number] <= math.log(size_ratio))[:, None, None]
+        index = begin + rows[:, :, None] * level.columns + columns[:, None]
+        indices.append(index.flatten(1))
+        valids.append(valid.flatten(1))
+    return torch.cat(indices, 1), torch.cat(valids, 1)
+
+
+def _cells(center: Tensor, level: Level, count: int, radius: float) -> tuple[Tensor, Tensor]:
+    """Rows or columns near a coordinate of F faces, F x n, within the map; and which count."""
+    reach = radius * level.side
+    first = (center / level.stride - 0.5 - reach / level.stride).floor().long() + 1
+    span = torch.arange(math.ceil(2 * reach / level.stride), device=center.device)
+    cell = first[:, None] + span
+    near = ((cell + 0.5) * level.stride - center[:, None]).abs() < reach
+    return cell.clamp(0, count - 1), near & (cell >= 0) & (cell < count)
+
+
+def award(anchors: Tensor, prices: Tensor, count: int) -> Tensor:
+    """Which of F faces gets each anchor: that with the lowest price, and of equal ones the first.
+
+    Args:
+        anchors: F x K, for each face.
+        prices: F x K, infinite where a face does not want an anchor.
+        count: of all anchors.
+
+    Returns:
+        `count` int64, F where no face wants the anchor.
+    """
+    flat, offers, none = anchors.flatten(), prices.flatten(), len(anchors)
+    least = offers.new_full((count,), torch.inf).scatter_reduce_(0, flat, offers, "amin")
+    won = offers.isfinite() & (offers == least[flat])
+    bidder = torch.arange(none, device=flat.device).repeat_interleave(anchors.shape[1])
+    face = flat.new_full((count,), none)
+    return face.scatter_reduce_(0, flat, bidder.masked_fill(~won, none), "amin")
+
+
+def ranked(values: Tensor, count: int, *, largest: bool) -> tuple[Tensor, Tensor]:
+    """The `count` largest or smallest of `values` (... x A, not negative) in order; their indices.
+
+    Of equal ones the first comes first, on every device: small faces have the same IoU with every
+    anchor that contains them.
+    """
+    # In float64, steps far below the distance of two float32 numbers put equal ones in order.
+    step = 2.0**-45 * (-1 if largest else 1)
+    order = 1 + step * torch.arange(values.shape[-1], dtype=torch.float64, device=values.device)
+    index = (values * order).topk(count, largest=largest).indices
+    return values.gather(-1, index), index
+
+
+def top(values: Tensor, allowed: Tensor, count: Tensor) -> Tensor:
+    """The `count` (B) highest allowed ones of `values` (B x A), of equal ones the first: B x A."""
+    order = values.masked_fill(~allowed, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    early = torch.arange(values.shape[1], device=values.device) < count[:, None]
+    return allowed & torch.zeros_like(allowed).scatter_(1, order, early)

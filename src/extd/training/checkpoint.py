@@ -1,0 +1,255 @@
+"""All that a run needs to go on, saved and restored as one, and the files that explain it."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import extd
+from extd.catalog import find_weights, load_catalog
+from extd.files import atomic_write
+from extd.models.checkpoint import load_network, load_torch_file, save_network
+from extd.models.network import TorchNetwork, build_network
+from extd.training.distributed import Distributed
+from extd.training.optimizers import build_optimizers
+from extd.training.recipe import Recipe, dump_recipe
+
+CHECKPOINT = "checkpoint.pt"
+WEIGHTS = "weights.safetensors"
+FIXED = (
+    *("model", "network", "seed", "batch", "augmentation", "loss"),
+    *("optimizer", "ema", "freeze_bn_at"),
+)
+"""What a resumed run may not change. Iterations may, to make a run longer or shorter."""
+
+
+@dataclass(slots=True)
+class TrainState:
+    """A run between two steps.
+
+    Attributes:
+        network: in training.
+        average: the moving average of its weights, which is exported.
+        optimizers: with their momenta; each updates its share of the weights.
+        scaler: of the loss, for fp16.
+        data: fingerprint of the images.
+        feed: `cpu` or `device`, which cuts the crops.
+        step: how many steps were made.
+        precision: `fp32`, `bf16` or `fp16`, once it is decided.
+        earlier: the training of the weights of `Recipe.init`, in words.
+        crop_sizes: of the crops so far, px.
+    """
+
+    network: TorchNetwork
+    average: TorchNetwork
+    optimizers: list[torch.optim.Optimizer]
+    scaler: torch.amp.GradScaler
+    data: str
+    feed: str
+    step: int = 0
+    precision: str = ""
+    earlier: str = ""
+    crop_sizes: set[int] = field(default_factory=set)
+
+
+def new_state(
+    recipe: Recipe, device: torch.device, data: str = "", feed: str = "cpu"
+) -> TrainState:
+    """A run before its first step; `data` and `feed` as of `TrainState`."""
+    torch.manual_seed(recipe.seed)
+    network = build_network(recipe.config)
+    earlier = load_init(network, recipe.init) if recipe.init else ""
+    network = network.to(device)
+    if recipe.compute.channels_last:
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = copy.deepcopy(network).eval().requires_grad_(False)
+    optimizers = build_optimizers(network, recipe.optimizer, device)
+    scaler = torch.amp.GradScaler(device.type, enabled=recipe.compute.precision == "fp16")
+    return TrainState(network, average, optimizers, scaler, data, feed, earlier=earlier)
+
+
+def load_init(network: TorchNetwork, weights: str) -> str:
+    """Load `weights`, as of `Recipe.init`, into `network`; the training that they had, in words.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: they are of another network.
+    """
+    path = Path(weights)
+    if not path.suffix:
+        path = find_weights(weights, load_catalog()).with_suffix(".safetensors")
+    found, notes = load_network(path)
+    if found.config != network.config:
+        differing = [
+            f"{name}: {value}"
+            for name, value in dataclasses.asdict(found.config).items()
+            if getattr(network.config, name, None) != value
+        ]
+        raise ValueError(
+            f"init: {weights} is {found.config.name}, the recipe trains {network.config.name}; "
+            f"give network: {{{', '.join(differing)}}} to train it"
+        )
+    network.load_state_dict(found.state_dict())
+    return str(notes.get("training", ""))
+
+
+def open_state(recipe: Recipe, out: Path, data: str, feed: str, dist: Distributed) -> TrainState:
+    """A fresh run, or the one whose checkpoint is in `out`; `data` and `feed` as of `TrainState`.
+
+    Raises:
+        ValueError: the checkpoint does not fit, or the processes have different ones.
+    """
+    begun = (out / CHECKPOINT).exists()
+    # The checkpoint has all weights: those that the run began with need not be there any more.
+    initial = recipe.model_copy(update={"init": ""}) if begun else recipe
+    state = new_state(initial, dist.device, data, feed)
+    if begun:
+        restore(state, out / CHECKPOINT, recipe)
+    first = dist.broadcast(state.step)
+    if dist.sum(torch.tensor(abs(state.step - first), device=dist.device)).item():
+        raise ValueError(
+            f"the processes are at different steps, this one at {state.step}, the first at "
+            f"{first}; give every machine the first one's {out / CHECKPOINT}"
+        )
+    return state
+
+
+def save(state: TrainState, recipe: Recipe, out: Path) -> None:
+    """Write `checkpoint.pt` and the average as `weights.safetensors`, each whole or not at all."""
+    content = {
+        "recipe": recipe.model_dump_json(),
+        "data": state.data,
+        "feed": state.feed,
+        "step": state.step,
+        "precision": state.precision,
+        "network": state.network.state_dict(),
+        "average": state.average.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in state.optimizers],
+        "scaler": state.scaler.state_dict(),
+        "earlier": state.earlier,
+        "crop_sizes": sorted(state.crop_sizes),
+    }
+    sizes = ", ".join(map(str, sorted(state.crop_sizes)))
+    sources = [name for dataset in recipe.data.sets for name in dataset.sources]
+    notes: dict[str, object] = {
+        "training_data": ", ".join(sources)
+        or ", ".join(Path(dataset.path).name for dataset in recipe.data.sets),
+        "training": f"{state.step} steps, {state.step * recipe.batch} crops of {sizes} px"
+        + (f", after {state.earlier}" if state.earlier else ""),
+        "data_fingerprint": state.data,
+    }
+    # The checkpoint takes its name last: a run killed in between makes its last steps again.
+    with atomic_write(out / CHECKPOINT) as partial:
+        torch.save(content, partial)
+        save_network(state.average, out / WEIGHTS, notes)
+
+
+def restore(state: TrainState, path: Path, recipe: Recipe) -> None:
+    """Load `path` into `state`.
+
+    Raises:
+        ValueError: it is not a checkpoint of this program, or was made by another recipe in a way
+            that matters.
+    """
+    content = load_torch_file(path)
+    try:
+        # Keys that were unknown when the run began get their defaults, which change nothing.
+        before = Recipe.model_validate_json(content["recipe"], strict=True)
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{path} is not a checkpoint of this version of extd train") from error
+    wanted = {**_fixed(recipe), "images of fingerprint": state.data, "feed": state.feed}
+    found = {
+        **_fixed(before),
+        "images of fingerprint": content["data"],
+        "feed": content["feed"],
+    }
+    for key, value in found.items():
+        if wanted[key] != value:
+            raise ValueError(
+                f"{path} was made with {key} {value}, now it is {wanted[key]}; "
+                "resume with the recipe.yaml beside the checkpoint, and the same labels"
+            )
+    state.network.load_state_dict(content["network"], strict=True)
+    state.average.load_state_dict(content["average"], strict=True)
+    for optimizer, saved in zip(state.optimizers, content["optimizers"], strict=True):
+        optimizer.load_state_dict(saved)
+    if content["scaler"]:  # of a run in another precision it is empty
+        state.scaler.load_state_dict(content["scaler"])
+    state.step, state.precision = content["step"], content["precision"]
+    state.earlier, state.crop_sizes = content["earlier"], set(content["crop_sizes"])
+
+
+def _fixed(recipe: Recipe) -> dict[str, Any]:
+    """The part of a recipe that a resumed run may not change."""
+    return {
+        **{key: getattr(recipe, key) for key in FIXED},
+        # Muon's momenta lie in the order of the memory of its kernels.
+        "compute.channels_last": recipe.compute.channels_last,
+        "data.sets": [(dataset.weight, dataset.sources) for dataset in recipe.data.sets],
+    }
+
+
+def write_run_info(
+    recipe: Recipe, out: Path, state: TrainState, images: int, device: torch.device
+) -> None:
+    """Write `recipe.yaml`, with every default, and `origin.json`: data, program, machine, command.
+
+    `extd train OUT/recipe.yaml` makes the run again. A run that goes on adds its program, machine
+    and command to those from before.
+
+    Args:
+        recipe: of the run.
+        out: run folder.
+        state: of the run, before its next step.
+        images: how many there are.
+        device: where the run computes.
+    """
+    with atomic_write(out / "recipe.yaml") as partial:
+        partial.write_text(dump_recipe(recipe, out.absolute()), encoding="utf-8")
+    path = out / "origin.json"
+    earlier = json.loads(path.read_text("utf-8")) if state.step and path.exists() else {}
+    process = {
+        "from_step": state.step,
+        "extd": extd.__version__,
+        "git": git_revision(),
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+        "precision": state.precision,
+        "threads": torch.get_num_threads(),
+        "command": shlex.join(sys.argv),
+    }
+    content = {
+        "images": images,
+        "data": state.data,
+        "processes": [*earlier.get("processes", []), process],
+    }
+    with atomic_write(path) as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def git_revision() -> str | None:
+    """The commit of this program's checkout, with `+` if files differ; None outside of one."""
+    folder = Path(extd.__file__).parent
+
+    def git(*arguments: str) -> str | None:
+        command = ["git", "-C", str(folder), *arguments]
+        try:
+            result = subprocess.run(command, capture_output=True, text=True, check=False)
+        except OSError:
+            return None
+        return result.stdout.strip() if result.returncode == 0 else None
+
+    # An installed copy may lie inside the checkout of another project.
+    if git("ls-files", "--error-unmatch", "__init__.py") is None:
+        return None
+    revision = git("rev-parse", "HEAD")
+    return revision and revision + ("+" if git("status", "--porcelain", ".") else "")

@@ -1,0 +1,275 @@
+"""The images of a recipe: labels read and mixed, pixels decoded once into a memory-mapped file."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from extd.data.datasets import read_dataset
+from extd.data.sample import Sample
+from extd.files import atomic_write
+from extd.images import Image, read_image
+from extd.prefetch import prefetch
+from extd.training.recipe import Data
+
+NAMED = 5
+"""Unreadable images that an error names."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageCache:
+    """Decoded images behind one memory map.
+
+    Attributes:
+        samples: the images that could be read.
+        bytes: all pixels, one image after the other.
+        offsets: where each image begins, and the end.
+        unreadable: what is wrong with each image that was left out, with its path.
+    """
+
+    samples: list[Sample]
+    bytes: NDArray[np.uint8]
+    offsets: list[int]
+    unreadable: list[str]
+
+    def pixels(self, index: int) -> Image:
+        """Image number `index` as H x W x 3 RGB, a view of the map."""
+        sample = self.samples[index]
+        flat = self.bytes[self.offsets[index] : self.offsets[index + 1]]
+        return flat.reshape(sample.height, sample.width, 3)
+
+
+def open_images(
+    data: Data, folder: Path, console: Console
+) -> tuple[ImageCache, NDArray[np.float64]]:
+    """The usable images of a recipe, decoded, and their `sampling_shares`.
+
+    Raises:
+        FileNotFoundError: a dataset is missing.
+        ValueError: a dataset cannot be used, or too many images cannot be read.
+        OSError: `folder` has too little room.
+    """
+    mixture = read_mixture(data)
+    samples, dropped = drop_invalid(list(mixture))
+    weights = dict(zip(samples, mixture.values(), strict=True))
+    cache = open_cache(samples, folder, data.max_unreadable)
+    for line in (*dropped, *cache.unreadable):
+        console.print(f"left out: {line}", markup=False, highlight=False, soft_wrap=True)
+    return cache, sampling_shares(cache.samples, [weights[sample] for sample in cache.samples])
+
+
+def read_mixture(data: Data) -> dict[Sample, float]:
+    """Every image of the datasets, and how often it is drawn relative to the others.
+
+    Raises:
+        FileNotFoundError: a dataset is missing.
+        ValueError: a dataset is not readable, or no image has a source that the recipe names.
+    """
+    weights = {}
+    for dataset in data.sets:
+        samples = read_dataset(Path(dataset.path))
+        present = {sample.source for sample in samples}
+        for source in dataset.sources:
+            if source not in present:
+                raise ValueError(
+                    f"{dataset.path} has no image of source {source!r}; "
+                    f"it has {', '.join(sorted(map(repr, present)))}"
+                )
+        for sample in samples:
+            share = dataset.sources.get(sample.source, 0.0) if dataset.sources else 1.0
+            if share > 0:
+                weights[sample] = dataset.weight * share
+    return weights
+
+
+def fingerprint(samples: Iterable[Sample]) -> str:
+    """A short hash of what is learned from: names, sizes and boxes, wherever the folder lies."""
+    digest = hashlib.sha256()
+    for sample in samples:
+        head = f"{sample.path.name} {sample.width} {sample.height} {sample.source}"
+        digest.update(head.encode(errors="surrogateescape"))
+        digest.update(sample.boxes.tobytes())
+        digest.update(b"|" + sample.ignore.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def sampling_shares(samples: Sequence[Sample], weights: Sequence[float]) -> NDArray[np.float64]:
+    """Cumulative shares for drawing an image with faces: N float64, ascending to 1.
+
+    Draw one with `np.searchsorted(shares, u, "right")`. Images without faces are never drawn, the
+    others in proportion to their `weights`.
+
+    Raises:
+        ValueError: no image can be drawn.
+    """
+    shares = np.array(weights, np.float64) * [len(sample.boxes) > 0 for sample in samples]
+    if not shares.sum() > 0 or not math.isfinite(shares.sum()):
+        raise ValueError("no image has both a face and a positive weight")
+    cumulative = np.cumsum(shares)
+    normalized: NDArray[np.float64] = cumulative / cumulative[-1]
+    return normalized
+
+
+def drop_invalid(samples: Sequence[Sample]) -> tuple[list[Sample], list[str]]:
+    """Drop boxes that nothing can be learned from.
+
+    Returns:
+        The same images in the same order, with the boxes that are finite, have an area and
+        overlap the image; and a line about each of the others.
+    """
+    usable, dropped = [], []
+    for sample in samples:
+        kept, points = [], sample.landmarks
+        for boxes in (sample.boxes, sample.ignore):
+            faults = [_fault(box, sample) for box in boxes.tolist()]
+            valid = [not fault for fault in faults]
+            if boxes is sample.boxes and points is not None:
+                points = points[valid]
+            dropped += [
+                f"{sample.path}: box {box.round(2).tolist()} {fault}"
+                for box, fault in zip(boxes.astype(np.float64), faults, strict=True)
+                if fault
+            ]
+            kept.append(boxes if all(valid) else boxes[valid])
+        usable.append(dataclasses.replace(sample, boxes=kept[0], ignore=kept[1], landmarks=points))
+    return usable, dropped
+
+
+def _fault(box: list[float], sample: Sample) -> str:
+    """Why nothing can be learned from a box; empty for a good one."""
+    x1, y1, x2, y2 = box
+    if not all(map(math.isfinite, box)):
+        return "is not finite"
+    if x2 <= x1 or y2 <= y1:
+        return "has no area"
+    beyond = x2 <= 0 or y2 <= 0 or x1 >= sample.width or y1 >= sample.height
+    # A label file may not tell the size of an image that cannot be read.
+    if beyond and sample.width:
+        return f"lies outside the image of {sample.width}x{sample.height} px"
+    return ""
+
+
+def open_cache(samples: Sequence[Sample], folder: Path, max_unreadable: float = 0.0) -> ImageCache:
+    """Open the decoded images kept in `folder`; decode them first if they are not there.
+
+    Args:
+        samples: what to decode.
+        folder: for the decoded images, 3 bytes a pixel.
+        max_unreadable: share of the images that may be left out, because they cannot be read or
+            have another size than their label says.
+
+    Raises:
+        ValueError: more are unreadable.
+        OSError: `folder` has too little room.
+    """
+    path = folder / f"{_cache_key(samples)}.rgb"
+    # Written after the pixels, so that it vouches for them.
+    note = path.with_suffix(".json")
+    unreadable = _read_note(note) if path.exists() else None
+    if unreadable is None or path.stat().st_size != _offsets(samples, unreadable)[-1]:
+        unreadable = _decode(samples, path, max_unreadable)
+        with atomic_write(note) as partial:
+            partial.write_text(json.dumps(unreadable), encoding="utf-8")
+    _check_share(unreadable, len(samples), max_unreadable)
+    kept = [sample for i, sample in enumerate(samples) if str(i) not in unreadable]
+    if not kept:
+        raise ValueError("there is no image to learn from")
+    offsets = _offsets(samples, unreadable)
+    return ImageCache(kept, np.memmap(path, np.uint8, "r"), offsets, [*unreadable.values()])
+
+
+def _cache_key(samples: Sequence[Sample]) -> str:
+    """A short hash of the files and of the sizes that their labels give."""
+    digest = hashlib.sha256()
+    for sample in samples:
+        stat = sample.path.stat() if sample.path.is_file() else None
+        state = (stat.st_size, stat.st_mtime_ns) if stat else None
+        line = f"{sample.path} {sample.width} {sample.height} {state}\n"
+        digest.update(line.encode(errors="surrogateescape"))
+    return digest.hexdigest()[:16]
+
+
+def _read_note(path: Path) -> dict[str, str] | None:
+    """Which images could not be read, by index, and why; None where the note is damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _offsets(samples: Sequence[Sample], unreadable: dict[str, str]) -> list[int]:
+    """Where each readable image begins in the file, and the end."""
+    sizes = [s.width * s.height * 3 for i, s in enumerate(samples) if str(i) not in unreadable]
+    return [0, *np.cumsum(sizes, dtype=np.int64).tolist()]
+
+
+def _check_share(unreadable: dict[str, str], count: int, allowed: float) -> None:
+    if len(unreadable) > allowed * count:
+        first = "; ".join([*unreadable.values()][:NAMED])
+        raise ValueError(
+            f"{len(unreadable)} of {count} images cannot be read, more than the share of "
+            f"{allowed:g} that data.max_unreadable allows: {first}"
+            + ("; ..." if len(unreadable) > NAMED else "")
+        )
+
+
+def _decode(samples: Sequence[Sample], path: Path, max_unreadable: float) -> dict[str, str]:
+    """Write the pixels of all readable images to `path`; which are not readable, and why."""
+    needed = _offsets(samples, {})[-1]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    console = Console(stderr=True)
+    kept = sum(other.stat().st_size for other in path.parent.glob("*.rgb"))
+    if kept:
+        console.print(
+            f"{path.parent} keeps {kept / 1e9:.1f} GB of images decoded before; "
+            "delete what no run needs",
+            soft_wrap=True,
+            markup=False,
+        )
+    free = shutil.disk_usage(path.parent).free
+    if free < needed:
+        raise OSError(
+            f"{path.parent} has {free:,} bytes free and the images take {needed:,}; "
+            "choose another folder with --cache"
+        )
+    decoded = (result for _, result in prefetch(samples, _read))
+    unreadable: dict[str, str] = {}
+    try:
+        # Plain writes, not a memory map: on a full disk they fail with an error, not a signal.
+        with atomic_write(path) as partial, partial.open("wb") as file:
+            steps = track(decoded, "Decoding images", len(samples), console=console)
+            for index, image in enumerate(steps):
+                if isinstance(image, str | Exception):
+                    unreadable[str(index)] = str(image)
+                else:
+                    file.write(image.data)
+            _check_share(unreadable, len(samples), max_unreadable)
+    except OSError as error:
+        raise OSError(f"{path} cannot be written: {error}; choose another with --cache") from error
+    return unreadable
+
+
+def _read(sample: Sample) -> Image | str:
+    """The pixels of an image, or why they cannot be used."""
+    try:
+        image = read_image(sample.path)
+    except (OSError, ValueError, MemoryError) as error:
+        return str(error) if str(sample.path) in str(error) else f"{sample.path}: {error}"
+    if image.shape != (sample.height, sample.width, 3):
+        return (
+            f"{sample.path} is {image.shape[1]}x{image.shape[0]} px; "
+            f"its label says {sample.width}x{sample.height}"
+        )
+    return np.ascontiguousarray(image)

@@ -1,0 +1,206 @@
+"""Batches of crops with their targets; a batch depends on the recipe and its number alone.
+
+A plain generator rather than torch's DataLoader: crops are seeded by their place, so that a resumed
+run sees the very same ones, and one thread is fast enough to keep the network busy.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from extd.data.sample import Sample
+from extd.models.anchors import anchor_boxes, anchor_levels
+from extd.training.assigners import Targets, assign
+from extd.training.augmentation import CropParams, Labels, crop_labels, crop_size, cut, sample_crop
+from extd.training.distributed import Distributed
+from extd.training.gpu_augmentation import cut_batch, to_device, upload
+from extd.training.image_cache import ImageCache
+from extd.training.losses import Truth
+from extd.training.recipe import Recipe
+
+PREFETCH = 3
+"""Batches prepared while the network trains."""
+GROWTH = 4
+"""Crops with one box are matched together, then those with up to 4, 16 and so on: many groups
+would keep a GPU waiting, few would pad most crops to many times their boxes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One process's crops of an optimizer step, on the device that cut them.
+
+    Attributes:
+        images: B x 3 x S x S uint8 RGB.
+        truth: the faces of the crops, in crop px.
+        targets: what each anchor should say.
+        paths: B image files, for error messages.
+    """
+
+    images: Tensor
+    truth: Truth
+    targets: Targets
+    paths: list[str]
+
+    def tensors(self) -> list[Tensor]:
+        """All of them."""
+        return [self.images, *self.truth, *self.targets]
+
+    def part(self, rows: slice) -> Batch:
+        """Some of the crops."""
+        return Batch(
+            self.images[rows],
+            Truth(*(tensor[rows] for tensor in self.truth)),
+            Targets(*(tensor[rows] for tensor in self.targets)),
+            self.paths[rows],
+        )
+
+
+def open_loader(
+    recipe: Recipe,
+    cache: ImageCache,
+    shares: NDArray[np.float64],
+    dist: Distributed,
+    first: int = 0,
+) -> Generator[Batch]:
+    """This process's share of batches `first` to the last, a few prepared ahead in a thread.
+
+    Args:
+        recipe: `compute.feed` says where crops are cut.
+        cache: decoded images.
+        shares: of `extd.training.image_cache.sampling_shares`.
+        dist: the process, which gets every `world_size`-th crop from its rank on.
+        first: number of the first batch.
+
+    Returns:
+        A generator; close it to end the thread. What goes wrong there is raised by `next`.
+
+    Raises:
+        ValueError: the images do not fit into the memory of the device.
+    """
+    cut_images: Callable[[Sequence[CropParams]], Tensor]
+    if feed_of(recipe, dist.device) == "cpu":
+        device, cut_images = torch.device("cpu"), partial(_cut_all, cache)
+    else:
+        device, cut_images = dist.device, partial(cut_batch, upload(cache, dist.device))
+    places = range(dist.rank, recipe.batch, dist.world_size)
+    make = partial(make_batch, recipe, cache.samples, shares, places, cut_images, device)
+    return _prefetch(make, range(first, recipe.iterations), device)
+
+
+def feed_of(recipe: Recipe, device: torch.device) -> str:
+    """`cpu` or `device`: where crops are cut."""
+    feed = recipe.compute.feed
+    if feed == "auto":
+        return "device" if device.type == "cuda" else "cpu"
+    return feed
+
+
+def make_batch(
+    recipe: Recipe,
+    samples: Sequence[Sample],
+    shares: NDArray[np.float64],
+    places: Sequence[int],
+    cut_images: Callable[[Sequence[CropParams]], Tensor],
+    device: torch.device,
+    step: int,
+) -> Batch:
+    """The crops of batch number `step` at some of its places."""
+    size, settings = crop_size(recipe, step), recipe.augmentation
+    # Seeded by place, not drawn in sequence: a resumed run sees the very same crops.
+    crops = [
+        sample_crop(
+            samples, shares, size, settings, np.random.default_rng((recipe.seed, step, place))
+        )
+        for place in places
+    ]
+    images = cut_images(crops)
+    labels = crop_labels(crops, samples, settings.min_face)
+    faces, real, ignore, ignore_real, landmarks = (to_device(part, device) for part in labels)
+    levels = anchor_levels(recipe.config, size, size)
+    anchors = anchor_boxes(recipe.config, size, size, device)
+    shape = (len(crops), len(anchors))
+    targets = Targets(
+        torch.empty(shape, dtype=torch.int64, device=device),
+        torch.empty(shape, dtype=torch.bool, device=device),
+    )
+    for members, width in group(labels):
+        rows = to_device(members, device)
+        targets.face[rows], targets.ignored[rows] = assign(
+            levels,
+            anchors,
+            faces[rows, :width],
+            real[rows, :width],
+            ignore[rows, :width],
+            ignore_real[rows, :width],
+            recipe.loss,
+        )
+    paths = [str(samples[crop.image].path) for crop in crops]
+    return Batch(images, Truth(faces, real, landmarks), targets, paths)
+
+
+def _cut_all(cache: ImageCache, crops: Sequence[CropParams]) -> Tensor:
+    """The crops, cut by OpenCV: B x 3 x S x S uint8 RGB."""
+    images = np.stack([cut(cache.pixels(crop.image), crop) for crop in crops])
+    return torch.from_numpy(images).permute(0, 3, 1, 2)
+
+
+def group(labels: Labels) -> list[tuple[NDArray[np.intp], int]]:
+    """Crops with about as many boxes: their rows, and a number of columns that holds the boxes.
+
+    One crowd in a batch of portraits would pad all of them to its own size.
+    """
+    most = np.maximum(labels.real.sum(1), labels.ignore_real.sum(1)).clip(1)
+    widths = GROWTH ** np.ceil(np.log2(most) / np.log2(GROWTH)).astype(np.int64)
+    return [(np.flatnonzero(widths == width), int(width)) for width in np.unique(widths)]
+
+
+def _prefetch(
+    make: Callable[[int], Batch], steps: Iterable[int], device: torch.device
+) -> Generator[Batch]:
+    """The batches of `steps`, made in a thread; on CUDA, in a stream of its own."""
+    stream = None
+    if device.type == "cuda":
+        stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        # The images were uploaded in this one.
+        stream.wait_stream(torch.cuda.current_stream(device))
+
+    def work(step: int) -> tuple[Batch, torch.cuda.Event | None]:
+        if stream is None:
+            return make(step), None
+        with torch.cuda.stream(stream):
+            return make(step), stream.record_event()
+
+    worker = ThreadPoolExecutor(1, "crops")
+    pending: deque[Future[tuple[Batch, torch.cuda.Event | None]]] = deque()
+    try:
+        for step in steps:
+            pending.append(worker.submit(work, step))
+            if len(pending) > PREFETCH:
+                yield _received(*pending.popleft().result())
+        while pending:
+            yield _received(*pending.popleft().result())
+    finally:
+        worker.shutdown(cancel_futures=True)
+        if stream is not None:
+            # Nothing may read the images any more when their memory is given back.
+            stream.synchronize()
+
+
+def _received(batch: Batch, ready: torch.cuda.Event | None) -> Batch:
+    """`batch`, for use in the current stream."""
+    if ready is not None:
+        stream = torch.cuda.current_stream(batch.images.device)
+        stream.wait_event(ready)
+        # Their memory belongs to the loader's stream, which must not use it again too early.
+        for tensor in batch.tensors():
+            tensor.record_stream(stream)
+    return batch

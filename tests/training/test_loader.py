@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from extd.data.sample import Sample
+from extd.models.anchors import anchor_boxes, anchor_levels
+from extd.training import loader as module
+from extd.training.assigners import assign
+from extd.training.augmentation import CropParams, Labels, crop_labels, sample_crop
+from extd.training.distributed import Distributed
+from extd.training.image_cache import ImageCache, open_cache, sampling_shares
+from extd.training.loader import Batch, group, open_loader
+from extd.training.recipe import Recipe
+
+CPU = torch.device("cpu")
+ALONE = Distributed(0, 1, CPU)
+Data = tuple[ImageCache, NDArray[np.float64]]
+Change = Callable[..., Recipe]
+FEEDS = pytest.mark.parametrize("feed", ["cpu", "device"])
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Data:
+    """Smooth images with one to forty faces, some of them ignored."""
+    rng = np.random.default_rng(0)
+    samples = []
+    for i in range(5):
+        width, height = 160 + 40 * i, 240 - 20 * i
+        coarse = rng.integers(0, 256, (height // 20, width // 20, 3), np.uint8)
+        path = tmp_path / f"{i}.png"
+        cv2.imwrite(str(path), cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC))
+        count = (1, 40, 3, 12, 2)[i]
+        corner = rng.uniform(0, 0.8, (count, 2)) * (width, height)
+        boxes = np.hstack([corner, corner + rng.uniform(5, 60, (count, 1))]).astype(np.float32)
+        samples.append(Sample(path, width, height, boxes, boxes[: i // 2] + 20))
+    cache = open_cache(samples, tmp_path / "cache")
+    return cache, sampling_shares(cache.samples, [1.0] * 5)
+
+
+def same(a: Batch, b: Batch) -> bool:
+    return a.paths == b.paths and all(
+        torch.equal(x.nan_to_num(), y.nan_to_num())
+        for x, y in zip(a.tensors(), b.tensors(), strict=True)
+    )
+
+
+@pytest.mark.parametrize("feed", ["cpu", "device", "auto"])
+def test_a_batch_depends_on_its_number_alone(
+    recipe: Recipe, change: Change, data: Data, feed: str
+) -> None:
+    sizes = {"crop_sizes": (128, 160)}
+    recipe = change(recipe, compute={"feed": feed}, augmentation=sizes)
+    whole = list(open_loader(recipe, *data, ALONE))
+    assert len(whole) == recipe.iterations
+    assert {batch.images.shape[-1] for batch in whole} == {128, 160}
+    assert not same(whole[0], whole[1])
+    for number, batch in enumerate(open_loader(recipe, *data, ALONE, 4), 4):
+        assert same(batch, whole[number])
+    assert list(open_loader(recipe, *data, ALONE, recipe.iterations)) == []
+
+
+@FEEDS
+def test_processes_share_a_batch_crop_by_crop(
+    recipe: Recipe, change: Change, data: Data, feed: str
+) -> None:
+    recipe = change(recipe, compute={"feed": feed}, batch=7, iterations=1)
+    (alone,) = open_loader(recipe, *data, ALONE)
+    for rank in range(3):
+        (part,) = open_loader(recipe, *data, Distributed(rank, 3, CPU))
+        assert part.paths == alone.paths[rank::3]
+        assert torch.equal(part.images, alone.images[rank::3])
+        assert torch.equal(part.targets.face, alone.targets.face[rank::3])
+        faces, real = alone.truth.faces[rank::3], alone.truth.real[rank::3]
+        assert torch.equal(part.truth.faces[part.truth.real], faces[real])
+
+
+def test_both_feeds_give_the_same_crops(recipe: Recipe, change: Change, data: Data) -> None:
+    recipe = change(recipe, batch=24, iterations=2)
+    feeds = [
+        open_loader(change(recipe, compute={"feed": feed}), *data, ALONE)
+        for feed in ("cpu", "device")
+    ]
+    for ours, theirs in zip(*feeds, strict=True):
+        assert len(set(ours.paths)) > 2
+        assert same(dataclasses.replace(ours, images=theirs.images), theirs)
+        # The interpolation of each crop is drawn for OpenCV alone.
+        assert (ours.images.float() - theirs.images.float()).abs().mean() < 5
+
+
+def test_targets_are_those_of_each_crop_alone(recipe: Recipe, change: Change, data: Data) -> None:
+    cache, shares = data
+    recipe = change(recipe, model="extd-fpn-32-relu", batch=12, iterations=1)
+    (batch,) = open_loader(recipe, *data, ALONE)
+    assert batch.images.shape == (12, 3, 128, 128)
+    assert batch.images.dtype == torch.uint8
+    assert (batch.targets.face >= 0).any()
+    assert batch.targets.ignored.any()
+    levels = anchor_levels(recipe.config, 128, 128)
+    anchors = anchor_boxes(recipe.config, 128, 128)
+    settings = recipe.augmentation
+    for place in range(12):
+        rng = np.random.default_rng((recipe.seed, 0, place))
+        crop = sample_crop(cache.samples, shares, 128, settings, rng)
+        labels = crop_labels([crop], cache.samples, settings.min_face)
+        alone = [torch.from_numpy(part) for part in labels[:4]]
+        targets = assign(levels, anchors, *alone, recipe.loss)  # type: ignore[call-arg]
+        assert torch.equal(targets.face[0], batch.targets.face[place])
+        assert torch.equal(targets.ignored[0], batch.targets.ignored[place])
+
+
+def test_groups_hold_every_crop_once_and_all_its_boxes() -> None:
+    counts = np.array([0, 3, 1, 9, 300, 16, 17, 0, 4])
+    real = np.arange(304) < counts[:, None]
+    boxes = np.zeros((*real.shape, 4), np.float32)
+    none, few, points = np.zeros_like(real), boxes[:, :8], np.zeros((9, 304, 10), np.float32)
+    groups = group(Labels(boxes, real, few, none[:, :8], points))
+    assert [(rows.tolist(), width) for rows, width in groups] == [
+        ([0, 2, 7], 1),
+        ([1, 8], 4),
+        ([3, 5], 16),
+        ([6], 64),
+        ([4], 1024),
+    ]
+    crowded = group(Labels(few, none[:, :8], boxes, real, points[:, :8]))
+    assert [width for _, width in crowded] == [1, 4, 16, 64, 1024]
+
+
+def threads() -> int:
+    return sum(thread.name.startswith("crops") for thread in threading.enumerate())
+
+
+@FEEDS
+def test_a_loader_that_is_closed_early_leaves_no_thread(
+    recipe: Recipe, change: Change, data: Data, feed: str
+) -> None:
+    endless = change(recipe, compute={"feed": feed}, iterations=10**9)
+    running = open_loader(endless, *data, ALONE)
+    next(running)
+    assert threads() == 1
+    running.close()
+    assert threads() == 0
+    open_loader(recipe, *data, ALONE).close()
+    assert threads() == 0
+
+
+def test_what_goes_wrong_in_the_thread_is_raised_at_its_batch(
+    recipe: Recipe, data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+
+    def fail_in_the_third(*arguments: object) -> CropParams:
+        drawn.append(1)
+        if len(drawn) > 2 * recipe.batch:
+            raise ValueError("a broken map")
+        return sample_crop(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "sample_crop", fail_in_the_third)
+    running = open_loader(recipe, *data, ALONE)
+    assert len([next(running), next(running)]) == 2
+    with pytest.raises(ValueError, match="a broken map"):
+        next(running)
+    assert threads() == 0
+    assert list(running) == []
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_makes_the_crops_that_the_cpu_makes(
+    recipe: Recipe, change: Change, data: Data
+) -> None:
+    recipe = change(recipe, compute={"feed": "device"}, batch=64, iterations=20)
+    cpu = open_loader(recipe, *data, ALONE)
+    gpu = open_loader(recipe, *data, Distributed(0, 1, torch.device("cuda")))
+    for ours, theirs in zip(cpu, gpu, strict=True):
+        assert ours.paths == theirs.paths
+        for a, b in zip(ours.tensors()[1:], theirs.tensors()[1:], strict=True):
+            assert (a.nan_to_num() != b.cpu().nan_to_num()).float().mean() < 1e-3
+        difference = (ours.images.int() - theirs.images.cpu().int()).abs()
+        assert (difference > 1).float().mean() < 1e-3
