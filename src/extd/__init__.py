@@ -14,7 +14,7 @@ if typing.TYPE_CHECKING:
     from extd.faces import Face, Faces
     from extd.images import read_image
     from extd.media.annotate import annotate
-    from extd.media.anonymize import Covering, anonymize
+    from extd.media.anonymize import AnonymizeOptions, anonymize
     from extd.media.crops import crops
     from extd.media.frame import Fault, Frame
     from extd.media.frames import open_source
@@ -27,7 +27,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
 __all__ = [
-    "Covering",
+    "AnonymizeOptions",
     "Detector",
     "Face",
     "Faces",
@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Covering": "extd.media.anonymize",
+    "AnonymizeOptions": "extd.media.anonymize",
     "Detector": "extd.detector",
     "Face": "extd.faces",
     "Faces": "extd.faces",
@@ -67,7 +67,7 @@ _HOMES = {
 if not typing.TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
-        # The command line answers --help without loading OpenCV and ONNX Runtime.
+        # The command line answers --help without loading Pillow and ONNX Runtime.
         if name not in _HOMES:
             raise AttributeError(f"module 'extd' has no attribute {name!r}")
         value: object = getattr(importlib.import_module(_HOMES[name]), name)

@@ -268,24 +268,23 @@ class Detector:
         return Faces(boxes[chosen], scores[chosen], width, height)
 
     def _one_pass(self, image: Image, factor: float, pose: Pose, options: Options) -> Detections:
-        """The likely boxes at one bilinear scale, in pixels of the `image` in that pose."""
-        # No side may vanish.
-        factor = max(factor, 1 / min(image.shape[:2]))
+        """The likely boxes at one scale, in pixels of the `image` in that pose."""
         turned = posed(image, pose)
-        if factor != 1:
-            turned = resize(turned, (0, 0), factor)
-        height, width = turned.shape[:2]
+        # No side may vanish.
+        height, width = (max(round(side * factor), 1) for side in turned.shape[:2])
+        ratio = np.tile(np.array(turned.shape[1::-1]) / (width, height), 2).astype(np.float32)
+        turned = resize(turned, (width, height))
         side = SIDE if options.tile is None and width * height > LARGE else options.tile or 0
         look = partial(self._likely, options=options)
         if 0 < side < max(width, height):
             side = int(side) // STRIDE * STRIDE
-            # OpenCV would copy the whole in its pose, but not what it is shrunk to.
+            # Shrunk first: the whole in its pose would be copied.
             overview = posed(shrink(image, side), pose)
             found = look_in_tiles(turned, overview, side, options.overlap, options.nms_iou, look)
         else:
             found = look(turned)
         boxes, scores = found
-        return boxes / np.float32(factor), scores
+        return boxes * ratio, scores
 
     def _likely(self, image: Image, options: Options) -> Detections:
         """Best `top_k` boxes above the threshold, or with a vote, in pixels of `image`."""

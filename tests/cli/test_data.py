@@ -99,7 +99,7 @@ def test_everything_wrong_is_named(faces: Path, capsys: Captured) -> None:
     named = [line.strip() for line in out.splitlines() if line.startswith("  faces/")]
     expected = [
         "faces/missing.png: no such file",
-        "faces/broken.png: is broken or no picture",
+        "faces/broken.png: is broken or not an image",
         "faces/b.png: 320 x 240 px, but labelled 300 x 240",
         "faces/same.png: 320 x 240 px, but labelled 300 x 240",
         "faces/a.png: listed before",

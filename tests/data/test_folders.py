@@ -48,6 +48,6 @@ def test_pictures_whose_size_stands_at_the_end_are_copied(tmp_path: Path) -> Non
     for source in (path, tmp_path / "a.zip" / "a.tif"):
         link_or_copy(source, tmp_path / "copy.tif", copy=True)
         assert (tmp_path / "copy.tif").read_bytes() == path.read_bytes()
-    with pytest.raises(ValueError, match=r"b\.jpg is broken or no picture"):
+    with pytest.raises(ValueError, match=r"b\.jpg is broken or not an image"):
         link_or_copy(tmp_path / "a.zip" / "b.jpg", tmp_path / "copy.jpg", copy=True)
     assert not (tmp_path / "copy.jpg").exists()

@@ -65,7 +65,7 @@ def test_files_and_members_that_are_missing_or_broken_are_named(
     assert not is_file(archive / "in")
     with pytest.raises(FileNotFoundError, match=r"there is no in/9\.jpg in .*faces\.zip"):
         read_pixels(archive / "in/9.jpg")
-    with pytest.raises(ValueError, match=r"faces\.zip/in/broken\.jpg is broken or no picture"):
+    with pytest.raises(ValueError, match=r"faces\.zip/in/broken\.jpg is broken or not an image"):
         read_pixels(archive / "in/broken.jpg")
     with pytest.raises(FileNotFoundError, match=r"there is no file .*none\.jpg"):
         read_bytes(tmp_path / "none.jpg")

@@ -44,7 +44,7 @@ from extd.media.sources import real_path
 if TYPE_CHECKING:
     from extd.detector import Detector
     from extd.images import Image
-    from extd.media.anonymize import Covering, Region
+    from extd.media.anonymize import AnonymizeOptions, Region
     from extd.media.sources import Source
 
 RESULTS = Group("Results", sort_key=1)
@@ -132,7 +132,7 @@ def blur(
         inference: How pictures are looked at.
     """
     from extd.images import read_image
-    from extd.media.anonymize import Covering
+    from extd.media.anonymize import AnonymizeOptions
     from extd.media.sources import find_media, find_pictures, is_video, read_list
 
     if (out is None) != in_place:
@@ -155,12 +155,12 @@ def blur(
         originals = {real_path(source.path) for source in sources}
         protect_originals(originals, out, (result_name(source) for source in sources))
     with usage():
-        covering = Covering(
+        covering = AnonymizeOptions(
             method=method,
             shape=shape,
             margin=margin,
             strength=strength,
-            picture=None if image is None else read_image(image),
+            image=None if image is None else read_image(image),
             keep=keep,
         )
     detector = load_detector(inference, threshold)
@@ -234,7 +234,7 @@ def cover_picture(
     source: Source,
     image: Image,
     target: Path,
-    covering: Covering,
+    covering: AnonymizeOptions,
     *,
     keep_metadata: bool,
     checked_from: float | None,
@@ -245,7 +245,7 @@ def cover_picture(
         detector: what looks.
         source: the picture.
         image: its pixels, uint8 [H, W, 3], RGB; they are changed.
-        target: the file to write, named by `picture_name`, or the picture itself.
+        target: the file to write, named by `image_name`, or the picture itself.
         covering: how to cover.
         keep_metadata: copy EXIF and colour profile.
         checked_from: look at the result again, for faces of at least this probability.
@@ -256,7 +256,7 @@ def cover_picture(
     """
     from extd.media.anonymize import anonymize, uncovered
     from extd.media.metadata import NO_METADATA, read_metadata
-    from extd.media.writers import check_replaceable, write_picture
+    from extd.media.writers import check_replaceable, write_image
 
     metadata = read_metadata(source.path) if keep_metadata else NO_METADATA
     in_place = target == real_path(source.path)
@@ -269,7 +269,7 @@ def cover_picture(
     if checked_from is not None:
         again = detector.detect(covered, replace(detector.options, threshold=checked_from))
         count_uncovered(tally, uncovered(again, faces, covering))
-    write_picture(target, covered, metadata, spoil=True)
+    write_image(target, covered, metadata)
     if in_place:
         target.chmod(mode)
     return tally

@@ -69,7 +69,7 @@ def crop(
     """
     from extd.media.crops import crops
     from extd.media.sources import find_pictures, read_list
-    from extd.media.writers import write_picture
+    from extd.media.writers import write_image
 
     check_folder(out)
     with usage():
@@ -82,7 +82,7 @@ def crop(
     def cut(detector: Detector, source: Source, image: Image) -> int:
         cut_out = crops(image, detector.detect(image), margin=margin, square=square)
         for one in cut_out:
-            write_picture(out / crop_name(source.name, one.index), one.image)
+            write_image(out / crop_name(source.name, one.index), one.image)
         return len(cut_out)
 
     bar = progress_bar("cutting", hidden=len(sources) == 1)
@@ -110,9 +110,9 @@ def crop(
 
 def crop_name(name: Path, index: int) -> Path:
     """The file of a face, counted from 0, of the source `name`: `a/b-001.jpg` of `a/b.jpg`."""
-    from extd.media.writers import picture_name
+    from extd.media.writers import image_name
 
-    picture = picture_name(name)
+    picture = image_name(name)
     return picture.with_stem(f"{picture.stem}-{index + 1:03}")
 
 

@@ -139,13 +139,13 @@ def check(
     if sum(one.kind == Kind.MISSING for one in findings) == len(pictures):
         print_line(console, "no picture is there: give --images, the folder that has them\n")
     if out is not None and table is not None:
-        from extd.media.writers import write_picture
+        from extd.media.writers import write_image
 
         write_findings(table, findings)
         title = count_of(whole.pictures, whole.faces)
-        write_picture(out / "sizes.png", draw_histogram(tallies, title))
+        write_image(out / "sizes.png", draw_histogram(tallies, title))
         if not labels_only:
-            write_picture(out / "sheet.jpg", draw_sheet(pictures, samples, seed=seed))
+            write_image(out / "sheet.jpg", draw_sheet(pictures, samples, seed=seed))
         for file in written:
             print_line(console, f"written: {file}")
     return 1 if findings else 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,9 +53,7 @@ if TYPE_CHECKING:
     from extd.images import Image
     from extd.media.sources import Source
 
-UNREAD = frozenset(
-    {".heic", ".heif", ".jfif", ".jxl", ".jp2", ".psd", ".dng", ".cr2", ".nef", ".arw"}
-)
+UNREAD = frozenset({".jfif", ".jxl", ".jp2", ".psd", ".dng", ".cr2", ".nef", ".arw"})
 """Further pictures, none of which is to be taken for a file of results."""
 RESULTS = Group("Results", sort_key=1)
 
@@ -116,10 +114,10 @@ def detect(
     from extd.media.writers import (
         CSV_HEADER,
         csv_lines,
+        image_name,
         json_line,
         open_coco,
-        picture_name,
-        write_picture,
+        write_image,
     )
 
     for folder, option in ((out, "--out"), (yolo, "--yolo"), (wider, "--wider")):
@@ -153,7 +151,7 @@ def detect(
         faces = detector.detect(image)
         if out is not None:
             annotate(image, faces, out=image)
-            write_picture(out / picture_name(source.name), image, spoil=True)
+            write_image(out / image_name(source.name), image)
         if yolo_files:
             write_text(yolo_files[source], yolo_lines(faces))
         if wider_files:
@@ -259,15 +257,16 @@ def protect_pictures(
 
 def is_visual(path: Path) -> bool:
     """Whether a path is a picture's or video's, by its name or by what the file begins with."""
-    from extd.headers import HEAD, encoded_size
+    from extd.images import image_size
     from extd.media.sources import SUFFIXES, VIDEO_SUFFIXES
 
     if path.suffix.lower() in SUFFIXES | VIDEO_SUFFIXES | UNREAD:
         return True
     if not path.is_file():
         return False
-    with path.open("rb") as file:
-        return encoded_size(file.read(HEAD)) is not None
+    with suppress(ValueError):
+        return image_size(path) is not None
+    return False
 
 
 def name_texts(sources: Sequence[Source], folder: Path | None) -> dict[Source, Path]:

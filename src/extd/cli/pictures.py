@@ -191,13 +191,13 @@ def _begin(
 
 def is_large(path: Path, max_pixels: int) -> bool:
     """Whether a picture is to be read when its turn comes."""
-    from extd.images import stored_size
+    from extd.images import image_size
     from extd.tiles import LARGE
 
     # Whether it can be read, reading tells; a pipe can be read only once.
     if path.is_file():
         with suppress(OSError, ValueError):
-            width, height = stored_size(path) or (0, 0)
+            width, height = image_size(path)
             return LARGE < width * height <= max_pixels
     return False
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from extd.detector import Detector
     from extd.faces import Faces
-    from extd.media.anonymize import Covering
+    from extd.media.anonymize import AnonymizeOptions
     from extd.media.frame import Fault, Frame
     from extd.media.sources import Source
     from extd.media.video import Span
@@ -94,9 +94,9 @@ def result_name(source: Source) -> Path:
     """The name of what is written of a picture or video."""
     from extd.media.sources import is_video
     from extd.media.videowriter import video_name
-    from extd.media.writers import picture_name
+    from extd.media.writers import image_name
 
-    return (video_name if is_video(source.path) else picture_name)(source.name)
+    return (video_name if is_video(source.path) else image_name)(source.name)
 
 
 def frame_json_line(frame: Frame, faces: Faces) -> str:
@@ -185,7 +185,7 @@ def cover_video(
     detector: Detector,
     source: Source,
     target: Path,
-    covering: Covering,
+    covering: AnonymizeOptions,
     *,
     hold: int,
     keep_metadata: bool,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from extd.data.pixels import is_file, read_bytes
-from extd.headers import encoded_size
-from extd.images import stored_size
+from extd.images import image_size, open_pil
 from extd.media.sources import real_path
 
 
@@ -52,8 +52,10 @@ def link_or_copy(path: Path, target: Path, copy: bool) -> None:
     inside = not path.is_file()
     data = read_bytes(path) if inside else b""
     # Labels may come from anyone, and name any file of this machine.
-    if (encoded_size(data) if inside else stored_size(path)) is None:
-        raise ValueError(f"{path} is broken or no picture; mend it, or take it out of the labels")
+    try:
+        open_pil(io.BytesIO(data), str(path)) if inside else image_size(path)
+    except ValueError as error:
+        raise ValueError(f"{error}; mend it, or take it out of the labels") from error
     if inside:
         target.write_bytes(data)
     elif copy:

@@ -15,13 +15,10 @@ from zipfile import ZipFile
 from extd.data.archives import DAMAGE
 from extd.data.sample import Sample
 from extd.data.threads import in_threads
-from extd.images import Image, read_image
+from extd.images import Image, image_size, read_image
 
 Progress = Callable[[int, int], object]
 """Told how many pictures are done, and of how many."""
-
-HEAD = 1 << 16
-"""Bytes in which the size of a JPEG file is looked for."""
 
 
 def read_bytes(path: Path, limit: int = -1) -> bytes:
@@ -77,7 +74,7 @@ def read_pixels(path: Path) -> Image:
     try:
         return read_image(data)
     except ValueError as error:
-        raise ValueError(str(error).replace("the picture in memory", str(path))) from error
+        raise ValueError(str(error).replace("the image in memory", str(path))) from error
 
 
 def find_archive(path: Path) -> tuple[Path, str] | None:
@@ -107,33 +104,10 @@ def read_size(path: Path) -> tuple[int, int]:
         FileNotFoundError: there is no such file, or no such member of an archive.
         ValueError: the picture or its archive is broken.
     """
-    size = _jpeg_size(read_bytes(path, HEAD))
-    if size is not None:
-        return size
+    if find_archive(path) is None:
+        return image_size(path)
     height, width = read_pixels(path).shape[:2]
     return width, height
-
-
-def _jpeg_size(head: bytes) -> tuple[int, int] | None:
-    """Width and height of a JPEG file (ITU-T T.81, B.2), without decoding its pixels.
-
-    None where another look is needed: it is no JPEG, has EXIF data, which may turn it, or says
-    its size elsewhere.
-    """
-    if not head.startswith(b"\xff\xd8"):
-        return None
-    start = 2
-    while start + 9 <= len(head) and head[start] == 0xFF:
-        marker, length = head[start + 1], int.from_bytes(head[start + 2 : start + 4], "big")
-        if marker in {0xC0, 0xC1, 0xC2}:
-            height = int.from_bytes(head[start + 5 : start + 7], "big")
-            width = int.from_bytes(head[start + 7 : start + 9], "big")
-            return (width, height) if width and height else None
-        # APP1 holds EXIF; a scan comes after the frame.
-        if marker in {0xE1, 0xDA} or not 0xC0 < marker < 0xFF:
-            return None
-        start += 2 + length
-    return None
 
 
 def read_sizes(
