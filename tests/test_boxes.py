@@ -75,10 +75,10 @@ def test_nms_is_the_greedy_definition(boxes: NDArray[np.float32], data: st.DataO
 
 def test_nms_of_many_real_valued_boxes() -> None:
     rng = np.random.default_rng(0)
-    centres = rng.uniform(0, 500, (100, 2))[rng.integers(0, 100, 2000)]
-    centres += rng.normal(0, 4, centres.shape)
+    centers = rng.uniform(0, 500, (100, 2))[rng.integers(0, 100, 2000)]
+    centers += rng.normal(0, 4, centers.shape)
     half = rng.uniform(5, 30, (2000, 1))
-    boxes = np.hstack([centres - half, centres + half]).astype(np.float32)
+    boxes = np.hstack([centers - half, centers + half]).astype(np.float32)
     scores = rng.uniform(0.01, 1, 2000).astype(np.float32)
     assert nms(boxes, scores, 0.3).tolist() == greedy(boxes, scores, 0.3)
 

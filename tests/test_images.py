@@ -57,13 +57,13 @@ PICTURE = Image.fromarray(RAMP)
 FILES: dict[str, Callable[[], bytes]] = {
     "JPEG": lambda: encoded(PICTURE, "JPEG"),
     "JPEG, CMYK": lambda: encoded(PICTURE.convert("CMYK"), "JPEG"),
-    "JPEG, grey": lambda: encoded(PICTURE.convert("L"), "JPEG"),
+    "JPEG, gray": lambda: encoded(PICTURE.convert("L"), "JPEG"),
     "JPEG, progressive": lambda: encoded(PICTURE, "JPEG", progressive=True),
     "PNG": lambda: encoded(PICTURE, "PNG"),
     "PNG, palette": lambda: encoded(PICTURE.quantize(50), "PNG"),
     "PNG, palette, transparent": lambda: encoded(PICTURE.quantize(50), "PNG", transparency=3),
     "PNG, alpha": lambda: encoded(PICTURE.convert("RGBA"), "PNG"),
-    "PNG, grey and alpha": lambda: encoded(PICTURE.convert("LA"), "PNG"),
+    "PNG, gray and alpha": lambda: encoded(PICTURE.convert("LA"), "PNG"),
     "PNG, 1 bit": lambda: encoded(PICTURE.convert("1"), "PNG"),
     "WebP": lambda: encoded(PICTURE, "WEBP", lossless=True),
     "WebP, alpha": lambda: encoded(PICTURE.convert("RGBA"), "WEBP", lossless=True),
@@ -124,12 +124,12 @@ def test_avif_rotation_counts_and_its_exif_does_not() -> None:
     assert read_image(data).shape == (32, 48, 3)
 
 
-def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
+def png(width: int, height: int, depth: int, color: int, rows: bytes) -> bytes:
     def chunk(kind: bytes, content: bytes) -> bytes:
         crc = zlib.crc32(kind + content)
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", crc)
 
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
     parts = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
 
@@ -139,10 +139,10 @@ WIDE = RAMP.astype(np.uint16) * 257
 
 @pytest.mark.parametrize("suffix", [".png", ".tiff"])
 def test_files_of_16_bits_keep_their_brightness(suffix: str) -> None:
-    colour = cv2.imencode(suffix, WIDE[:, :, ::-1])[1].tobytes()
-    assert np.array_equal(read_image(colour), RAMP)
-    grey = cv2.imencode(suffix, WIDE[:, :, 0])[1].tobytes()
-    assert np.array_equal(read_image(grey), RAMP[:, :, [0, 0, 0]])
+    color = cv2.imencode(suffix, WIDE[:, :, ::-1])[1].tobytes()
+    assert np.array_equal(read_image(color), RAMP)
+    gray = cv2.imencode(suffix, WIDE[:, :, 0])[1].tobytes()
+    assert np.array_equal(read_image(gray), RAMP[:, :, [0, 0, 0]])
     steps = np.arange(65536, dtype=np.uint16).reshape(256, 256)
     image = read_image(cv2.imencode(suffix, steps)[1].tobytes())
     assert_close(image[:, :, 0], np.rint(steps / 257).astype(np.uint8), levels=1)
@@ -277,7 +277,7 @@ def test_an_array_in_the_final_form_is_not_copied() -> None:
     assert np.shares_memory(read_image(RAMP), RAMP)
 
 
-def test_float_pictures_may_overshoot_by_a_rounding_error() -> None:
+def test_float_images_may_overshoot_by_a_rounding_error() -> None:
     pixels = np.array([[[-1e-4, 0.5, 1 + 1e-4]]])
     assert read_image(pixels).tolist() == [[[0, 128, 255]]]
 

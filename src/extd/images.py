@@ -370,11 +370,11 @@ def resize(image: Image, size: Size) -> Image:
         return image
     try:
         if size[0] > width or size[1] > height:
-            return np.array(PIL.Image.fromarray(image).resize(size, Resampling.BILINEAR))
+            return _to_rgb(PIL.Image.fromarray(image).resize(size, Resampling.BILINEAR))
         # Whole factors first, as exact means; the box is the image in pixels of what is left.
         factor = min(width // size[0], height // size[1])
         box = (0, 0, width / factor, height / factor)
-        return np.array(_reduce(image, factor).resize(size, Resampling.HAMMING, box))
+        return _to_rgb(_reduce(image, factor).resize(size, Resampling.HAMMING, box))
     except MemoryError as error:
         raise ValueError(
             f"{width} x {height} px cannot be resized to {size[0]} x {size[1]} px: "

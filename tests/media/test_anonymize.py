@@ -110,7 +110,7 @@ def test_strength_blurs_further() -> None:
     assert (strong < weak).all()
 
 
-def test_a_picture_is_stretched_over_the_box() -> None:
+def test_an_image_is_stretched_over_the_box() -> None:
     picture = np.zeros((80, 80, 3), np.uint8)
     picture[:, 40:] = 255
     faces = to_faces([(20, 10, 60, 50)])
@@ -150,7 +150,7 @@ def test_real_faces_are_covered(examples: Path, method: Method) -> None:
     assert len(uncovered(faces, faces)) == 0
 
 
-def test_faces_of_another_picture_are_refused() -> None:
+def test_faces_of_another_image_are_refused() -> None:
     with pytest.raises(ValueError, match=r"64 x 48.*80 x 60"):
         anonymize(noise(), Faces.empty(64, 48))
 

@@ -131,7 +131,7 @@ def test_broken_exif_is_refused_or_read_but_never_crashes(
             upright_exif(broken)
 
 
-def test_an_error_names_the_picture(tmp_path: Path) -> None:
+def test_an_error_names_the_image(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     Pillow.new("RGB", (8, 8)).save(path, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x09")
     with pytest.raises(ValueError, match=r"a\.jpg: its EXIF is broken.*write it without metadata"):

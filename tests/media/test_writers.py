@@ -27,7 +27,7 @@ from extd.media.writers import (
 FACES = Faces([[1, 2, 30.126, 40], [5, 5, 9, 9]], [0.98766, 0.5], 64, 48)
 
 
-def test_a_json_line_holds_the_picture_and_its_faces() -> None:
+def test_a_json_line_holds_the_image_and_its_faces() -> None:
     line = json_line("a, b.jpg", FACES)
     assert line.count("\n") == 1
     assert json.loads(line) == {
@@ -156,7 +156,7 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".JPEG", ".webp"])
-def test_a_picture_keeps_its_colours(tmp_path: Path, suffix: str) -> None:
+def test_an_image_keeps_its_colors(tmp_path: Path, suffix: str) -> None:
     image = np.full((20, 30, 3), (200, 30, 60), np.uint8)
     path = tmp_path / "new" / f"picture{suffix}"
     write_image(path, image)
@@ -172,7 +172,7 @@ def test_formats_that_are_not_written_become_png(name: str, expected: str) -> No
     assert image_name(Path(name)) == Path(expected)
 
 
-def test_a_picture_too_wide_for_its_format_names_the_file(
+def test_an_image_too_wide_for_its_format_names_the_file(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "wide.webp"

@@ -104,7 +104,7 @@ def _named(path: Path) -> Iterator[None]:
 
 @contextmanager
 def open_coco(path: Path) -> Iterator[Callable[[str, Faces], None]]:
-    """Gives a function that takes the results of pictures; the file has them all at the end.
+    """Gives a function that takes the results of images; the file has them all at the end.
 
     As with `open_text`, Ctrl-C leaves the results so far, and an error what was there before.
     """
@@ -123,10 +123,10 @@ def open_coco(path: Path) -> Iterator[Callable[[str, Faces], None]]:
 
 
 def write(results: Iterable[tuple[str | PathLike[str], Faces]], path: str | PathLike[str]) -> None:
-    """Write the faces of pictures into one file, as its suffix says.
+    """Write the faces of images into one file, as its suffix says.
 
     Args:
-        results: names of pictures, as text or paths, with their faces.
+        results: names of images, as text or paths, with their faces.
         path: `.jsonl` for JSON Lines, `.csv` for CSV, `.json` for COCO. The file appears when it
             is complete; see `open_text`.
 
