@@ -44,8 +44,11 @@ MAX_PIXELS = 500_000_000
 """1.5 GB decoded. A file of a few kB can hold more: a decompression bomb."""
 GRAY = 128
 """What shows through transparent pixels: neither a black nor a white face vanishes in it."""
-BAND = 1 << 18
-"""Pixels converted at a time: they stay in the cache, and a whole second copy is never made."""
+BAND = 1 << 16
+"""Pixels converted at a time, so that no second whole copy is made.
+
+With larger ones the C library gives the memory of each image back, which doubles the time.
+"""
 ROUNDING = 1e-3
 """How far resampling may leave a float image outside 0 to 1."""
 
