@@ -360,7 +360,7 @@ def _to_uint8(pixels: NDArray[Any]) -> Image:
 def resize(image: Image, size: Size) -> Image:
     """Resample an image to that width and height in pixels.
 
-    Shrinking averages the area under each new pixel, enlarging is bilinear.
+    Shrinking averages blocks of whole pixels, then is bicubic; enlarging is bilinear.
 
     Returns:
         uint8 [height, width, 3]; `image` itself where it has that size.
@@ -377,7 +377,7 @@ def resize(image: Image, size: Size) -> Image:
         # Whole factors first, as exact means; the box is the image in pixels of what is left.
         factor = min(width // size[0], height // size[1])
         box = (0, 0, width / factor, height / factor)
-        return _to_rgb(_reduce(image, factor).resize(size, Resampling.HAMMING, box))
+        return _to_rgb(_reduce(image, factor).resize(size, Resampling.BICUBIC, box))
     except MemoryError as error:
         raise ValueError(
             f"{width} x {height} px cannot be resized to {size[0]} x {size[1]} px: "
