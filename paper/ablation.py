@@ -33,8 +33,7 @@ from extd.files import atomic_write
 from extd.models.checkpoint import load_network
 from extd.models.export import export_onnx
 from extd.models.profile import count_macs, count_parameters
-from extd.training.recipe import Recipe
-from extd.training.recipefile import load_recipe
+from extd.training.recipe import Recipe, load_recipe
 from extd.training.trainer import train
 
 HERE = Path(__file__).parent

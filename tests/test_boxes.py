@@ -75,12 +75,28 @@ def test_nms_is_the_greedy_definition(boxes: NDArray[np.float32], data: st.DataO
 
 def test_nms_of_many_real_valued_boxes() -> None:
     rng = np.random.default_rng(0)
-    centres = rng.uniform(0, 500, (100, 2))[rng.integers(0, 100, 2000)]
-    centres += rng.normal(0, 4, centres.shape)
+    centers = rng.uniform(0, 500, (100, 2))[rng.integers(0, 100, 2000)]
+    centers += rng.normal(0, 4, centers.shape)
     half = rng.uniform(5, 30, (2000, 1))
-    boxes = np.hstack([centres - half, centres + half]).astype(np.float32)
+    boxes = np.hstack([centers - half, centers + half]).astype(np.float32)
     scores = rng.uniform(0.01, 1, 2000).astype(np.float32)
     assert nms(boxes, scores, 0.3).tolist() == greedy(boxes, scores, 0.3)
+
+
+@pytest.mark.parametrize("threshold", [0.05, 0.3, 0.6])
+@given(st.integers(0, 10_000), st.integers(1, 600), st.integers(1, 80))
+def test_nms_is_that_of_opencv(threshold: float, seed: int, count: int, faces: int) -> None:
+    cv2 = pytest.importorskip("cv2")
+    rng = np.random.default_rng(seed)
+    centers = rng.uniform(0, 400, (faces, 2))[rng.integers(0, faces, count)]
+    centers += rng.normal(0, 5, centers.shape)
+    half = rng.uniform(1, 40, (count, 2))
+    boxes = np.hstack([centers - half, centers + half]).astype(np.float32)
+    scores = rng.integers(1, 200, count).astype(np.float32) / 200
+    corner_and_size = boxes.astype(np.float64)
+    corner_and_size[:, 2:] -= corner_and_size[:, :2]
+    expected = cv2.dnn.NMSBoxes(corner_and_size, scores, 0.0, threshold)
+    assert nms(boxes, scores, threshold).tolist() == list(expected)
 
 
 def test_nms_keeps_a_pair_that_overlaps_exactly_by_the_threshold() -> None:

@@ -11,11 +11,11 @@ from typing import NoReturn, TypeVar
 
 from extd.detector import Detector
 from extd.files import real_path
-from extd.images import MAX_PIXELS, Image, read_image, stored_size
+from extd.images import MAX_PIXELS, Image, image_size, read_image
 from extd.media.anonymize import AnonymizeOptions
 from extd.media.sources import Source, find_images, is_video
 from extd.media.videowriter import video_name
-from extd.media.writers import picture_name
+from extd.media.writers import image_name
 from extd.pipeline import DEFAULT, Report, blur_image
 from extd.prefetch import prefetch
 from extd.tiles import LARGE
@@ -113,7 +113,7 @@ def blur_images(
 
 def result_name(source: Source) -> Path:
     """The relative path under which the result of a file is stored."""
-    return (video_name if is_video(source.path) else picture_name)(source.name)
+    return (video_name if is_video(source.path) else image_name)(source.name)
 
 
 def check_targets(sources: Sequence[Source], out: Path) -> None:
@@ -144,7 +144,7 @@ def is_large(path: Path, max_pixels: int = MAX_PIXELS) -> bool:
     # A pipe can be read only once, and reading tells what is broken.
     if path.is_file():
         with suppress(OSError, ValueError):
-            width, height = stored_size(path) or (0, 0)
+            width, height = image_size(path)
             return LARGE < width * height <= max_pixels
     return False
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,6 +9,8 @@ Boxes = NDArray[np.float32]
 
 VOTERS = 0.5
 """A box has a vote if its score is at least this share of the best one's."""
+BLOCK = 256
+"""Boxes that are suppressed together."""
 PART = 32
 """Boxes that are voted on together."""
 
@@ -59,10 +60,36 @@ def nms(boxes: Boxes, scores: NDArray[np.float32], threshold: float) -> NDArray[
     """
     if len(boxes) == 0:
         return np.empty(0, np.intp)
-    corner_and_size = boxes.astype(np.float64)
-    corner_and_size[:, 2:] -= corner_and_size[:, :2]
-    kept = cv2.dnn.NMSBoxes(corner_and_size, scores, 0.0, threshold)  # type: ignore[arg-type]
-    return np.asarray(kept, np.intp)
+    kept = []
+    left = np.argsort(-scores, kind="stable")
+    # By blocks of the best that are left: within one box by box, against the others at once.
+    while len(left):
+        block, left = left[:BLOCK], left[BLOCK:]
+        overlaps = _overlap(boxes[block], boxes[block], threshold)
+        dropped = np.zeros(len(block), np.bool_)
+        for i, row in enumerate(overlaps):
+            if not dropped[i]:
+                dropped |= row
+                dropped[i] = False
+        best = block[~dropped]
+        kept.append(best)
+        left = left[~_overlap(boxes[best], boxes[left], threshold).any(axis=0)]
+    return np.concatenate(kept)
+
+
+def _overlap(a: Boxes, b: Boxes, threshold: float) -> NDArray[np.bool_]:
+    """Whether the IoU of each box of `a` [N, 4] with each of `b` [M, 4] > threshold: [N, M]."""
+    x1, y1, x2, y2 = np.ascontiguousarray(b.T)
+    # Most pairs are apart, which four comparisons tell.
+    over: NDArray[np.bool_] = (a[:, :1] < x2) & (a[:, 2:3] > x1)
+    over &= (a[:, 1:2] < y2) & (a[:, 3:] > y1)
+    rows, columns = over.nonzero()
+    first, second = a[rows].astype(np.float64), b[columns].astype(np.float64)
+    near, far = np.maximum(first[:, :2], second[:, :2]), np.minimum(first[:, 2:], second[:, 2:])
+    common = (far - near).prod(axis=1)
+    union = area(a)[rows] + area(b)[columns] - common
+    over[rows, columns] = common > threshold * union
+    return over
 
 
 def vote(

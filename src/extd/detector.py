@@ -272,23 +272,22 @@ class Detector:
     def _one_pass(
         self, image: Image, factor: float, augmentation: Augmentation, options: Options
     ) -> Detections:
-        """The likely boxes at one bilinear scale, in pixels of the augmented `image`."""
-        # No side may vanish.
-        factor = max(factor, 1 / min(image.shape[:2]))
+        """The likely boxes at one scale, in pixels of the augmented `image`."""
         turned = apply(image, augmentation)
-        if factor != 1:
-            turned = resize(turned, (0, 0), factor)
-        height, width = turned.shape[:2]
+        # No side may vanish.
+        height, width = (max(round(side * factor), 1) for side in turned.shape[:2])
+        ratio = turned.shape[1] / width, turned.shape[0] / height
+        turned = resize(turned, (width, height))
         side = SIDE if options.tile is None and width * height > LARGE else options.tile or 0
         look = partial(self._likely, options=options)
         if 0 < side < max(width, height):
             side = int(side) // STRIDE * STRIDE
-            # OpenCV would copy the whole augmented image, but not what it is shrunk to.
+            # Shrunk first: the whole augmented image would be copied.
             overview = apply(shrink(image, side), augmentation)
             found = look_in_tiles(turned, overview, side, options.overlap, options.nms_iou, look)
         else:
             found = look(turned)
-        return rescale(found, 1 / factor, 1 / factor)
+        return rescale(found, *ratio)
 
     def _likely(self, image: Image, options: Options) -> Detections:
         """Best `top_k` boxes above the threshold, or with a vote, in pixels of `image`."""

@@ -1,44 +1,69 @@
-"""Pictures of any origin as one thing: uint8 [H, W, 3] RGB, upright."""
+"""Images from anywhere as one thing: uint8 [H, W, 3] RGB, upright. Pillow decodes the files."""
 
 from __future__ import annotations
 
+import io
+import os
 import threading
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, Protocol, runtime_checkable
+from typing import IO, Any, BinaryIO, Protocol, runtime_checkable
 
-import cv2
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
 
-from extd.headers import HEAD, Buffer, Size, avif_properties, encoded_size
+# Each registers its format. Pillow would find them by itself, among forty others.
+from PIL import (
+    AvifImagePlugin,  # noqa: F401
+    BmpImagePlugin,  # noqa: F401
+    GifImagePlugin,  # noqa: F401
+    JpegImagePlugin,  # noqa: F401
+    PngImagePlugin,  # noqa: F401
+    TiffImagePlugin,  # noqa: F401
+    WebPImagePlugin,  # noqa: F401
+)
+from PIL.Image import Resampling, Transpose
+from PIL.ImageFile import ImageFile
 
 Image = NDArray[np.uint8]
 """uint8 [H, W, 3], RGB."""
+Size = tuple[int, int]
+"""Width and height in pixels."""
+
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF")
+"""Pillow's names of the formats that are read. It knows others, some of which run programs."""
+HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+NOT_AN_IMAGE = "is broken or not an image; extd reads JPEG, PNG, WebP, AVIF, TIFF, BMP and GIF"
 
 CHANNELS = (1, 3, 4)
 MAX_PIXELS = 500_000_000
 """1.5 GB decoded. A file of a few kB can hold more: a decompression bomb."""
-LARGE = 1 << 24
-"""Pixels above which a picture is not copied after it is decoded, and bytes a file before."""
-JPEG = b"\xff\xd8"
-GLANCE = cv2.IMREAD_REDUCED_GRAYSCALE_8
-BROKEN = "is broken or no picture; extd reads JPEG, PNG, WebP, AVIF, TIFF, BMP and GIF"
+GRAY = 128
+"""What shows through transparent pixels: neither a black nor a white face vanishes in it."""
+BAND = 1 << 16
+"""Pixels converted at a time, so that no second whole copy is made.
+
+With larger ones the C library gives the memory of each image back, which doubles the time.
+"""
 ROUNDING = 1e-3
-"""How far resampling may leave a float picture outside 0 to 1."""
+"""How far resampling may leave a float image outside 0 to 1."""
 
-
-@runtime_checkable
-class PilImage(Protocol):
-    """What is needed of a `PIL.Image.Image`, which stays an optional package."""
-
-    mode: str
-
-    def getexif(self) -> Mapping[int, Any]: ...  # noqa: D102
-    def load(self) -> object: ...  # noqa: D102
-    def convert(self, mode: str, /) -> Any: ...  # noqa: D102
+ORIENTATION = 0x0112
+"""The EXIF tag."""
+TRANSPOSES = {
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
+}
+"""What makes an image of each orientation upright; from 5 on, width and height change places."""
 
 
 @runtime_checkable
@@ -49,62 +74,55 @@ class Tensor(Protocol):
     def is_floating_point(self) -> bool: ...  # noqa: D102
 
 
-ImageSource = str | PathLike[str] | Buffer | BinaryIO | PilImage | Tensor | NDArray[Any]
+ImageSource = (
+    str
+    | PathLike[str]
+    | bytes
+    | bytearray
+    | memoryview
+    | BinaryIO
+    | PIL.Image.Image
+    | Tensor
+    | NDArray[Any]
+)
 """What `read_image` takes."""
 
 
 def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image:
-    """Read a picture, turn it upright and convert it to 8-bit RGB.
+    """Read an image, turn it upright and convert it to 8-bit RGB.
 
     Args:
         source: one of
             - a path, the bytes of a file, or a binary file object: JPEG, PNG, WebP, AVIF, TIFF,
-              BMP or GIF (first frame), turned as its EXIF orientation says;
-            - a PIL image, turned likewise;
+              BMP, GIF or, with the extra `heic`, HEIC. Of several frames or pages, the first;
+            - a PIL image;
             - an RGB array [H, W], [H, W, 1], [H, W, 3] (RGBA: [H, W, 4]), or one with the channels
               first where the last axis cannot be channels;
             - a torch tensor [C, H, W], with the channels last where the first axis cannot be
               channels, or [H, W].
-            Arrays and tensors are uint8 (0 to 255), uint16 (0 to 65535) or float (0 to 1).
-            Grey is repeated, alpha is dropped.
-        max_pixels: refuse a file whose header promises more, before it is decoded. OpenCV reads
-            up to 2^30.
+            Files and PIL images are turned as their EXIF orientation says. Arrays and tensors
+            are uint8 (0 to 255), uint16 (0 to 65535) or float (0 to 1). Gray is repeated;
+            transparent pixels are blended with mid gray; color profiles are not applied.
+        max_pixels: refuse a file whose header promises more, before it is decoded.
 
     Returns:
         uint8 [H, W, 3], RGB, C-contiguous. It shares memory with an array that already was this.
 
     Raises:
         FileNotFoundError: there is no such file.
-        OSError: it cannot be opened, as without permission.
+        OSError: it cannot be opened, for example for lack of permission.
         ValueError: the file is broken, empty, too large or of another format; the array has
             another shape, type or range, or holds NaN.
     """
     if isinstance(source, str | PathLike):
-        path = Path(source)
-        if path.is_dir():
-            # A folder that cannot be listed says so.
-            next(path.iterdir(), None)
-            raise ValueError(f"{path} is a folder without pictures, not a picture")
-        if not path.exists():
-            # A path has one slash where the address has two.
-            web = str(source).startswith(("http:/", "https:/"))
-            hint = "; it is an address: download it first" if web else ""
-            if set("*?[") & set(str(source)):
-                hint = ", and no picture matches it as a pattern"
-            raise FileNotFoundError(f"there is no file {source}{hint}")
-        if path.is_char_device() or path.is_block_device():
-            # Reading one may never end.
-            raise ValueError(f"{path} is a device, not a picture")
-        # A pipe can be read only once.
-        if not path.is_file():
-            return _decode(path.read_bytes(), str(path), max_pixels)
-        return _decode(file_content(path), str(path), max_pixels, path)
-    if isinstance(source, Buffer):
-        return _decode(source, "the picture in memory", max_pixels)
+        with open_file(source) as file:
+            return _decode(file, str(source), max_pixels)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return _decode(io.BytesIO(source), "the image in memory", max_pixels)
     if isinstance(source, np.ndarray):
         return _from_array(source)
-    if isinstance(source, PilImage):
-        return _from_pil(source)
+    if isinstance(source, PIL.Image.Image):
+        return _from_pil(source, str(getattr(source, "filename", "")) or repr(source))
     if isinstance(source, Tensor):
         return _from_tensor(source)
     if hasattr(source, "read"):
@@ -115,94 +133,180 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image:
             raise ValueError(f'{name} is open as text; open it with "rb"') from error
         if not isinstance(data, bytes):
             raise ValueError(f'{name} gives {type(data).__name__}, not bytes; open it with "rb"')
-        return _decode(data, name, max_pixels)
-    raise ValueError(f"{source!r} is no picture; give a path, bytes, a file, an array or a tensor")
+        return _decode(io.BytesIO(data), name, max_pixels)
+    raise ValueError(f"{source!r} is not an image; give a path, bytes, a file, an array or tensor")
 
 
-def file_content(path: Path) -> Buffer:
-    """The bytes of a file; large ones stay on disk until they are needed."""
-    if path.stat().st_size > LARGE:
-        return np.memmap(path, np.uint8, "r").data
-    return path.read_bytes()
+def image_size(path: str | PathLike[str]) -> Size:
+    """The width and height that `read_image` gives, from the header alone.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        OSError: it cannot be opened.
+        ValueError: it is not an image, or its header is broken.
+    """
+    with open_file(path) as file:
+        image = open_pil(file, str(path))
+        width, height = image.size
+        # Pillow has already swapped the sides of TIFF.
+        lies = image.format != "TIFF" and _orientation(image) >= 5
+        return (height, width) if lies else (width, height)
 
 
-def stored_size(path: Path) -> Size | None:
-    """As `encoded_size` of a file, of which no more than its head is read where that tells."""
-    with path.open("rb") as file:
-        # Only few, as TIFF, tell the size far behind.
-        return encoded_size(file.read(HEAD)) or encoded_size(file_content(path))
+@contextmanager
+def open_file(source: str | PathLike[str]) -> Iterator[IO[bytes]]:
+    """Open a file that should be an image, to read from any place.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        OSError: it cannot be opened.
+        ValueError: it is a folder or a device.
+    """
+    path = Path(source)
+    if path.is_dir():
+        # A folder that cannot be listed raises its own error.
+        next(path.iterdir(), None)
+        raise ValueError(f"{path} is a folder without images, not an image")
+    if not path.exists():
+        # A path has one slash where a URL has two.
+        url = str(source).startswith(("http:/", "https:/"))
+        hint = "; it is a URL: download it first" if url else ""
+        if set("*?[") & set(str(source)):
+            hint = ", and no image matches it as a pattern"
+        raise FileNotFoundError(f"there is no file {source}{hint}")
+    if path.is_char_device() or path.is_block_device():
+        # Reading one may never end.
+        raise ValueError(f"{path} is a device, not an image")
+    with path.open("rb", buffering=0) as file:
+        # A pipe can be read only once.
+        yield _BoundedReader(file) if path.is_file() else io.BytesIO(file.readall())
 
 
-def _decode(data: Buffer, name: str, max_pixels: int, path: Path | None = None) -> Image:
-    """The picture in the bytes of a file, perhaps that at `path`; errors call it `name`."""
-    if not data:
+class _BoundedReader(io.BufferedReader):
+    """A file that sets no more memory aside for a read than it has bytes left.
+
+    Decoders ask for as much as a header claims, which can be 4 GB in a file of 33 kB.
+    """
+
+    def __init__(self, file: io.FileIO) -> None:
+        super().__init__(file)
+        self._length = os.fstat(file.fileno()).st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > 0:
+            size = min(size, max(self._length - self.tell(), 0))
+        return super().read(size)
+
+
+def open_pil(file: IO[bytes], name: str) -> ImageFile:
+    """Read the header of an image; `name` is for errors.
+
+    `PIL.Image.open` would do, but for its limit of pixels, which is one for the whole process.
+
+    Raises:
+        ValueError: it is not an image, or its header is broken.
+    """
+    prefix = file.read(16)
+    if not prefix:
         raise ValueError(f"{name} is empty")
-    if (size := encoded_size(data)) is None:
-        # OpenCV knows further formats, whose size is not known before they are decoded.
-        raise ValueError(f"{name} {BROKEN}")
-    width, height = size
+    formats = [*FORMATS, *_heif_format(prefix, name)]
+    for factory, accept in (PIL.Image.OPEN[format_] for format_ in formats):
+        # Where Pillow was built without a format, `accept` says so in a text.
+        if accept is not None and accept(prefix) is True:
+            file.seek(0)
+            with _broken(name), catch_warnings():
+                return factory(file, "")
+    raise ValueError(f"{name} {NOT_AN_IMAGE}")
+
+
+def _heif_format(prefix: bytes, name: str) -> tuple[str, ...]:
+    """Pillow's name of HEIC where a file begins like one, once its plugin is loaded."""
+    if prefix[4:8] != b"ftyp" or prefix[8:12] not in HEIF_BRANDS or b"avif" in prefix:
+        return ()
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise ValueError(
+            f"{name} is HEIC, which needs the package pillow-heif; run: pip install 'extd[heic]'"
+        ) from error
+    pillow_heif.register_heif_opener()
+    return ("HEIF",)
+
+
+_warnings_lock = threading.Lock()
+
+
+@contextmanager
+def catch_warnings() -> Iterator[list[warnings.WarningMessage]]:
+    """Collect Pillow's warnings about odd headers, and show none.
+
+    The filters belong to the whole process, hence the lock: the time in it must be short.
+    """
+    with _warnings_lock, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield caught
+
+
+@contextmanager
+def _broken(name: str) -> Iterator[None]:
+    """Turn whatever a decoder raises over damaged files into a ValueError with the name."""
+    try:
+        yield
+    except Exception as error:  # OSError, SyntaxError, struct.error, EOFError, MemoryError, ...
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"{name} is broken: {reason}") from error
+
+
+def _decode(file: IO[bytes], name: str, max_pixels: int) -> Image:
+    image = open_pil(file, name)
+    width, height = image.size
     if width * height > max_pixels:
         raise ValueError(
             f"{name} has {width:,} x {height:,} pixels, more than {max_pixels:,} together; "
             "raise max_pixels (--max-pixels) if it is to be trusted"
         )
-    # Of the formats that begin so, OpenCV reads no other.
-    avif = data[4:8] == b"ftyp"
-    flags = cv2.IMREAD_COLOR_RGB | (cv2.IMREAD_IGNORE_ORIENTATION if avif else 0)
+    return _from_pil(image, name)
+
+
+def _from_pil(image: PIL.Image.Image, name: str) -> Image:
+    with _broken(name):
+        image.load()
+        # After loading, for TIFF turns itself.
+        if (method := TRANSPOSES.get(_orientation(image))) is not None:
+            image = image.transpose(method)
+        if image.mode not in {"F", "I"} and not image.mode.startswith("I;16"):
+            return _to_rgb(image)
+        pixels = np.asarray(image)
+    # Some 16-bit files come as 32-bit integers.
+    if image.mode == "I" and pixels.min() >= 0 and pixels.max() <= 65535:
+        pixels = pixels.astype(np.uint16)
     try:
-        with _quiet_opencv:
-            content = np.frombuffer(data, np.uint8)
-            if path is None or width * height <= LARGE or not _is_utf8(name):
-                image = cv2.imdecode(content, flags)
-            # imread decodes into the array that it gives, which imdecode copies. But it takes
-            # JPEG that is cut off for whole.
-            elif data[:2] != JPEG or cv2.imdecode(content, GLANCE) is not None:
-                image = cv2.imread(name, None, flags)
-                # It fails over TIFF that lies on its side.
-                if image is None:
-                    image = cv2.imdecode(content, flags)
-            else:
-                image = None
-    except cv2.error as error:
-        if "MAX_IMAGE" in str(error):
-            raise ValueError(
-                f"{name} has more pixels than OpenCV accepts, 2^30; shrink it"
-            ) from error
-        raise ValueError(f"{name} cannot be decoded: {error}") from error
-    if image is None:
-        raise ValueError(f"{name} {BROKEN}")
-    pixels = np.asarray(image, np.uint8)
-    return _turn(pixels, *_avif_orientation(data)) if avif else pixels
+        return _from_array(pixels)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
-def _is_utf8(name: str) -> bool:
-    """Whether a file name can be given to OpenCV, which crashes over others."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _orientation(image: PIL.Image.Image) -> int:
+    """1 to 8 as EXIF has it; 1 where EXIF is missing or broken."""
+    with catch_warnings(), suppress(Exception):
+        # The method of PNG would decode the whole image first.
+        return int(PIL.Image.Image.getexif(image).get(ORIENTATION, 1))
+    return 1
 
 
-def _from_pil(source: PilImage) -> Image:
-    """The pixels of a PIL image, turned as its EXIF orientation says."""
-    try:
-        source.load()
-        orientation = source.getexif().get(0x0112, 1)
-        if source.mode in {"F", "I"} or source.mode.startswith("I;16"):
-            pixels = np.asarray(source)
-            # 16-bit files were opened as 32-bit integers by older versions of PIL.
-            if source.mode == "I" and pixels.min() >= 0 and pixels.max() <= 65535:
-                pixels = pixels.astype(np.uint16)
-            image = _from_array(pixels)
-        else:
-            # PIL warns where a palette with transparency goes to RGB in one step.
-            opaque = source.convert("RGBA") if source.mode in {"P", "PA"} else source
-            image = np.asarray(opaque.convert("RGB"))
-    except (OSError, SyntaxError) as error:
-        name = getattr(source, "filename", "") or repr(source)
-        raise ValueError(f"{name} is broken: {error}") from error
-    return _turn(image, *EXIF_ORIENTATIONS.get(orientation, (0, None)))
+def _to_rgb(image: PIL.Image.Image) -> Image:
+    """The pixels of an 8-bit image of any mode, those that are transparent blended with gray."""
+    width, height = image.size
+    rgb = np.empty((height, width, 3), np.uint8)
+    rows = max(1, BAND // width)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        band = image.crop((0, top, width, bottom))
+        if band.has_transparency_data:
+            background = PIL.Image.new("RGBA", band.size, (GRAY, GRAY, GRAY))
+            band = PIL.Image.alpha_composite(background, band.convert("RGBA"))
+        rgb[top:bottom] = np.asarray(band if band.mode == "RGB" else band.convert("RGB"))
+    return rgb
 
 
 def _from_tensor(source: Tensor) -> Image:
@@ -221,12 +325,14 @@ def _from_array(array: NDArray[Any]) -> Image:
         pixels = pixels.transpose(1, 2, 0)
     if pixels.ndim != 3 or pixels.shape[2] not in CHANNELS or pixels.size == 0:
         raise ValueError(
-            f"an array of shape {array.shape} is no picture; expected (H, W), (H, W, 3), "
+            f"an array of shape {array.shape} is not an image; expected (H, W), (H, W, 3), "
             "(H, W, 4) or (3, H, W) with at least one pixel"
         )
-    pixels = _to_uint8(pixels[:, :, :3])
+    pixels = _to_uint8(pixels)
     if pixels.shape[2] == 1:
         pixels = pixels.repeat(3, axis=2)
+    if pixels.shape[2] == 4:
+        return _to_rgb(PIL.Image.fromarray(np.ascontiguousarray(pixels)))
     return np.ascontiguousarray(pixels)
 
 
@@ -239,92 +345,53 @@ def _to_uint8(pixels: NDArray[Any]) -> Image:
         return np.asarray(np.rint(pixels / 257), np.uint8)
     if pixels.dtype.kind != "f":
         raise ValueError(
-            f"an array of {pixels.dtype} is no picture; expected uint8, uint16, or float of 0 to 1"
+            f"an array of {pixels.dtype} is not an image; expected uint8, uint16 or float, 0 to 1"
         )
     low, high = pixels.min(), pixels.max()
     # Written so that NaN fails too.
     if not (low >= -ROUNDING and high <= 1 + ROUNDING):
         raise ValueError(
-            f"a float picture holds 0 to 1, but this one {low:g} to {high:g}; "
+            f"a float image holds 0 to 1, but this one {low:g} to {high:g}; "
             "divide by 255 where it holds 0 to 255"
         )
     return np.asarray(np.rint(pixels.clip(0, 1) * 255), np.uint8)
 
 
-EXIF_ORIENTATIONS: Mapping[int, tuple[int, int | None]] = {
-    2: (0, 1),
-    3: (2, None),
-    4: (0, 0),
-    5: (1, 0),
-    6: (3, None),
-    7: (3, 0),
-    8: (1, None),
-}
-"""What makes a picture of EXIF tag 0x0112 upright: quarter turns to the left, axis to flip."""
+def resize(image: Image, size: Size) -> Image:
+    """Resample an image to that width and height in pixels.
 
+    Shrinking averages blocks of whole pixels, then is bicubic; enlarging is bilinear.
 
-def _turn(image: Image, quarters: int, axis: int | None) -> Image:
-    """The image after that many quarter turns to the left, then flipped along `axis`."""
-    turned = np.rot90(image, quarters)
-    return np.ascontiguousarray(turned if axis is None else np.flip(turned, axis))
-
-
-def _avif_orientation(data: Buffer) -> tuple[int, int | None]:
-    """Quarter turns to the left and axis to flip of an AVIF file, from `irot` and `imir`.
-
-    OpenCV reads the EXIF tag instead, which says nothing in AVIF (ISO/IEC 23000-22, 7.3.10.1).
-    """
-    values = dict(avif_properties(data))
-    axis = values[b"imir"][0] & 1 if b"imir" in values else None
-    return values.get(b"irot", b"\0")[0] & 3, axis
-
-
-def resize(
-    image: Image, size: tuple[int, int], factor: float = 0, interpolation: int = cv2.INTER_LINEAR
-) -> Image:
-    """A picture in that width and height, or so many times as large where `size` is 0, 0.
+    Returns:
+        uint8 [height, width, 3]; `image` itself where it has that size.
 
     Raises:
-        ValueError: OpenCV fails, as when memory runs out.
+        ValueError: memory runs out.
     """
     height, width = image.shape[:2]
     if size == (width, height):
         return image
     try:
-        resized = cv2.resize(image, size, fx=factor, fy=factor, interpolation=interpolation)
-    except cv2.error as error:
-        to = f"by {factor:g}" if factor else f"to {size[0]} x {size[1]} px"
-        raise ValueError(f"{width} x {height} px cannot be resized {to}: {error.err}") from error
-    return np.asarray(resized, np.uint8)
+        if size[0] > width or size[1] > height:
+            return _to_rgb(PIL.Image.fromarray(image).resize(size, Resampling.BILINEAR))
+        # Whole factors first, as exact means; the box is the image in pixels of what is left.
+        factor = min(width // size[0], height // size[1])
+        box = (0, 0, width / factor, height / factor)
+        return _to_rgb(_reduce(image, factor).resize(size, Resampling.BICUBIC, box))
+    except MemoryError as error:
+        raise ValueError(
+            f"{width} x {height} px cannot be resized to {size[0]} x {size[1]} px: "
+            "not enough memory"
+        ) from error
 
 
-class _QuietOpenCV:
-    """Context in which OpenCV logs nothing: our errors say it, and name the file.
-
-    The level is one for all threads, so the last one out restores what the first one found.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._level = 0
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._inside == 0:
-                self._level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-            self._inside += 1
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0:
-                cv2.utils.logging.setLogLevel(self._level)
-
-
-_quiet_opencv = _QuietOpenCV()
+def _reduce(image: Image, factor: int) -> PIL.Image.Image:
+    """The means of `factor` x `factor` pixels each, of fewer at the far borders."""
+    if factor == 1:
+        return PIL.Image.fromarray(image)
+    rows = max(1, BAND // (image.shape[1] * factor)) * factor
+    bands = [
+        np.asarray(PIL.Image.fromarray(image[top : top + rows]).reduce(factor))
+        for top in range(0, len(image), rows)
+    ]
+    return PIL.Image.fromarray(np.concatenate(bands))

@@ -21,7 +21,7 @@ from extd.media.metadata import NO_METADATA, read_metadata
 from extd.media.tracking import fill_gaps
 from extd.media.video import WHOLE, Span, open_video
 from extd.media.videowriter import write_video
-from extd.media.writers import check_replaceable, write_picture
+from extd.media.writers import check_replaceable, write_image
 from extd.signals import defer_interrupt
 
 OnFrame = Callable[[Frame, Faces, int | None], None]
@@ -115,7 +115,7 @@ def blur_image(
     report.add(faces)
     if check_threshold is not None:
         report.add_uncovered(_check(detector, covered, faces, options, check_threshold))
-    write_picture(target, covered, metadata, spoil=True)
+    write_image(target, covered, metadata)
     if in_place:
         target.chmod(mode)
     return report
@@ -185,7 +185,7 @@ def detect_image(
     faces = detector.detect(image)
     if target is not None:
         annotate(image, faces, out=image)
-        write_picture(Path(target), image, spoil=True)
+        write_image(Path(target), image)
     return faces
 
 
@@ -235,7 +235,7 @@ def crop_image(
     written = []
     for crop in crops(image, detector.detect(image), margin=margin, square=square):
         path = target.with_stem(f"{target.stem}-{crop.index + 1:03}")
-        write_picture(path, crop.image)
+        write_image(path, crop.image)
         written.append(path)
     return written
 

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -83,7 +82,7 @@ def shrink(image: Image, side: int) -> Image:
     """The picture with a longer side of `side` px, whose pixels are means of those they replace."""
     factor = side / max(image.shape[:2])
     height, width = (max(round(length * factor), 1) for length in image.shape[:2])
-    return resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    return resize(image, (width, height))
 
 
 def place_tiles(width: int, height: int, side: int, step: int) -> list[Tile]:

@@ -119,7 +119,7 @@ def test_the_metadata_of_a_pipe_cannot_be_kept(draw: Draw, toy: str, capsys: Cap
     writer.start()
     assert run("pipe", "--out", "new", "--keep-metadata", "--model", toy) == 1
     writer.join()
-    assert "pipe is no file; write it without metadata" in capsys.readouterr().err
+    assert "pipe is not a file; write it without metadata" in capsys.readouterr().err
 
 
 def test_check_reports_what_stays_uncovered(draw: Draw, toy: str, capsys: Captured) -> None:
@@ -179,7 +179,7 @@ def test_metadata_goes_unless_it_is_kept(draw: Draw, toy: str) -> None:
         (["album", "--out", "new", "--keep", "3,2,1,5"], "3,2,1,5"),
         (["album", "--out", "new", "--margin", "-1"], "margin is -1"),
         (["album", "--out", "new", "--strength", "0"], "strength is 0"),
-        (["album", "--out", "new", "--method", "image"], "needs a picture"),
+        (["album", "--out", "new", "--method", "image"], "needs an image"),
         (["album", "--out", "new", "--image", "missing.png"], "missing.png"),
         (["album", "--out", "new", "--method", "smear"], "smear"),
     ],

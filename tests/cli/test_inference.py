@@ -33,16 +33,17 @@ def test_defaults_are_those_of_the_library() -> None:
 def png_header(width: int, height: int) -> bytes:
     """A PNG that promises so many grey pixels and holds none."""
     chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n\0\0\0\r" + chunk + struct.pack(">I", zlib.crc32(chunk))
+    header = b"\x89PNG\r\n\x1a\n\0\0\0\r" + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return header + b"\0\0\0\x09IDAT"
 
 
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
-        ("cut.jpg", "half", "cut.jpg is broken or no picture"),
-        ("cut.png", "half", "cut.png is broken or no picture"),
+        ("cut.jpg", "half", "cut.jpg is broken: "),
+        ("cut.png", "half", "cut.png is broken: "),
         ("empty.jpg", b"", "empty.jpg is empty"),
-        ("text.jpg", b"Dear Sir or Madam", "text.jpg is broken or no picture"),
+        ("text.jpg", b"Dear Sir or Madam", "text.jpg is broken or not an image"),
         (
             "bomb.png",
             png_header(30_000, 30_000),

@@ -118,7 +118,7 @@ def test_files_are_decoded_and_compared(tmp_path: Path) -> None:
     ]
     assert results[3][0].detail == "80 x 100 px, but labeled 100 x 80"
     assert results[5][0].detail == f"the same pixels as {tmp_path / 'good.png'}"
-    assert str(results[2][0]).startswith(f"{tmp_path / 'broken.jpg'}: is broken or no picture")
+    assert str(results[2][0]).startswith(f"{tmp_path / 'broken.jpg'}: is broken or not an image")
 
 
 def test_faces_are_counted_by_the_root_of_their_area() -> None:

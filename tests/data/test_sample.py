@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from extd.data.sample import Sample, read_size, read_sizes, with_sizes
-from extd.images import read_image
+from extd.data.sample import Sample, read_sizes, with_sizes
+from extd.images import image_size, read_image
 
 NONE = np.empty((0, 4), np.float32)
 
@@ -43,7 +43,7 @@ def turned(orientation: int) -> Image.Exif:
 def test_sizes_are_those_of_the_pixels(options: dict[str, Any], tmp_path: Path) -> None:
     path = save(tmp_path / "a", **options)
     height, width = read_image(path).shape[:2]
-    assert read_size(path) == (width, height)
+    assert image_size(path) == (width, height)
     assert sorted((width, height)) == [30, 40]
 
 
@@ -51,7 +51,7 @@ def test_the_size_of_a_jpeg_is_read_without_its_pixels(tmp_path: Path) -> None:
     path = save(tmp_path / "a.jpg")
     data = path.read_bytes()
     path.write_bytes(data[: data.index(b"\xff\xda")])
-    assert read_size(path) == (40, 30)
+    assert image_size(path) == (40, 30)
 
 
 def test_images_that_cannot_be_read_have_no_size(tmp_path: Path) -> None:
@@ -84,4 +84,4 @@ def test_only_unknown_sizes_are_read(tmp_path: Path) -> None:
 def test_sizes_of_real_images_are_those_of_their_pixels(shared: Path) -> None:
     for file in sorted((shared / "data/wider_dev/WIDER_val").rglob("*.jpg"))[::12]:
         height, width = read_image(file).shape[:2]
-        assert read_size(file) == (width, height)
+        assert image_size(file) == (width, height)

@@ -44,10 +44,10 @@ def test_a_face_stays_visible_inside_its_frame(side: float, score: float) -> Non
 @pytest.mark.parametrize(
     "box", [(60, 40, 80, 60), (0, 0, 20, 20), (180, 130, 200, 150), (-50, -50, 250, 200)]
 )
-def test_a_score_is_written_within_the_picture(box: tuple[float, ...]) -> None:
+def test_a_score_is_written_within_the_image(box: tuple[float, ...]) -> None:
     image = np.zeros((150, 200, 3), np.uint8)
     annotated = annotate(image, Faces([box], [0.5], 200, 150))
-    # Only a label is a filled area of the line's colour, at least 12 px high.
+    # Only a label is a filled area of the line's color, at least 12 px high.
     filled = (annotated == LINE).all(axis=2)
     rows = filled.sum(axis=1)
     assert (rows >= 10).sum() >= 12
@@ -70,12 +70,12 @@ def test_large_faces_get_thicker_lines_than_tiny_ones() -> None:
     assert column[400].sum() >= 6
 
 
-def test_faces_of_another_picture_are_refused() -> None:
+def test_faces_of_another_image_are_refused() -> None:
     with pytest.raises(ValueError, match="64 x 48 px, but the image has 48 x 64"):
         annotate(np.zeros((64, 48, 3), np.uint8), Faces.empty(64, 48))
 
 
-def test_it_draws_into_the_picture_that_is_given() -> None:
+def test_it_draws_into_the_image_that_is_given() -> None:
     image, other = np.zeros((2, 48, 64, 3), np.uint8)
     faces = Faces([[10, 10, 30, 30]], [0.9], 64, 48)
     expected = annotate(image, faces)

@@ -6,7 +6,6 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,7 +15,7 @@ from PIL import ImageCms
 
 from extd.images import read_image
 from extd.media.metadata import Metadata, read_metadata, upright_exif
-from extd.media.writers import check_replaceable, write_picture
+from extd.media.writers import check_replaceable, write_image
 
 ORIENTATION, MAKE, EXIF, GPS = 0x0112, 0x010F, 0x8769, 0x8825
 WIDTH, HEIGHT, NOTES, COMMENT, TAKEN = 0xA002, 0xA003, 0x927C, 0x9286, 0x9003
@@ -68,7 +67,7 @@ def test_what_is_kept_fits_the_upright_pixels_and_shows_no_face(
     taken = save(tmp_path / f"taken{suffix}", b"Exif\0\0" + with_thumbnail(source().tobytes()[6:]))
     assert THUMBNAIL in taken.read_bytes()
     kept = tmp_path / f"kept{suffix}"
-    write_picture(kept, read_image(taken), read_metadata(taken))
+    write_image(kept, read_image(taken), read_metadata(taken))
     assert THUMBNAIL not in kept.read_bytes()
     with Pillow.open(kept) as picture:
         exif = picture.getexif()
@@ -86,7 +85,7 @@ def test_what_is_kept_fits_the_upright_pixels_and_shows_no_face(
 def test_nothing_is_kept_by_default(tmp_path: Path, suffix: str) -> None:
     taken = save(tmp_path / f"taken{suffix}", source().tobytes())
     bare = tmp_path / f"bare{suffix}"
-    write_picture(bare, read_image(taken))
+    write_image(bare, read_image(taken))
     with Pillow.open(bare) as picture:
         assert not picture.getexif()
         assert not {"exif", "icc_profile", "xmp", "comment"} & set(picture.info)
@@ -114,10 +113,10 @@ def test_both_byte_orders_are_read_and_a_second_time_nothing_changes(order: byte
     written = exif.tobytes()[6:]
     assert written[:2] == order
     clean = upright_exif(written)
-    assert clean[:2] == order
+    assert clean[:8] == b"Exif\0\0" + order
     assert upright_exif(clean) == clean
     again = Pillow.Exif()
-    again.load(b"Exif\0\0" + clean)
+    again.load(clean)
     assert dict(again) == {ORIENTATION: 1, MAKE: "Camera Works"}
 
 
@@ -132,14 +131,10 @@ def test_broken_exif_is_refused_or_read_but_never_crashes(
             upright_exif(broken)
 
 
-def test_an_error_names_the_picture(tmp_path: Path) -> None:
+def test_an_error_names_the_image(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
-    kinds, parts = [cv2.IMAGE_METADATA_EXIF], [np.frombuffer(b"MM\0*\0\0\0\x08\0\x09", np.uint8)]
-    pixels = np.zeros((8, 8, 3), np.uint8)
-    done, data = cv2.imencodeWithMetadata(".jpg", pixels, kinds, parts)
-    assert done
-    path.write_bytes(data.tobytes())
-    with pytest.raises(ValueError, match=r"a\.jpg.*cut off"):
+    Pillow.new("RGB", (8, 8)).save(path, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x09")
+    with pytest.raises(ValueError, match=r"a\.jpg: its EXIF is broken.*write it without metadata"):
         read_metadata(path)
 
 
@@ -148,7 +143,7 @@ def test_metadata_that_does_not_fit_is_refused(
 ) -> None:
     large = Metadata(exif=b"MM\0*" + bytes(70_000))
     with pytest.raises(ValueError, match=r"a\.jpg.*metadata"):
-        write_picture(tmp_path / "a.jpg", np.zeros((8, 8, 3), np.uint8), large)
+        write_image(tmp_path / "a.jpg", np.zeros((8, 8, 3), np.uint8), large)
     assert list(tmp_path.iterdir()) == []
     capfd.readouterr()
 
@@ -199,5 +194,5 @@ def test_values_of_more_bytes_than_the_exif_are_refused() -> None:
     end = 10 + 12 * count + 4
     entries = [struct.pack("<HHII", 0x9000 + i, 2, 30_000, end) for i in range(count)]
     exif = b"II*\0" + struct.pack("<IH", 8, count) + b"".join(entries) + bytes(4 + 30_000)
-    with pytest.raises(ValueError, match=r"its EXIF of 54,014 bytes has values of more"):
+    with pytest.raises(ValueError, match="its EXIF is broken: Tag data larger than file"):
         upright_exif(exif)

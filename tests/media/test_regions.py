@@ -24,7 +24,7 @@ FACES = Faces([[2, 2, 9, 9]], [0.9], 30, 20)
         (np.zeros((20, 31, 3), np.uint8), "of 30 x 20 px, but the image has 31 x 20"),
     ],
 )
-def test_what_is_no_picture_or_another_is_refused(
+def test_what_is_no_image_or_another_is_refused(
     work: Callable[..., Any], image: Any, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):

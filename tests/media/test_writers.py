@@ -7,7 +7,6 @@ import os
 import threading
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
@@ -17,18 +16,18 @@ from extd.images import read_image
 from extd.media.writers import (
     CSV_HEADER,
     csv_lines,
+    image_name,
     json_line,
     open_coco,
     open_text,
-    picture_name,
     write,
-    write_picture,
+    write_image,
 )
 
 FACES = Faces([[1, 2, 30.126, 40], [5, 5, 9, 9]], [0.98766, 0.5], 64, 48)
 
 
-def test_a_json_line_holds_the_picture_and_its_faces() -> None:
+def test_a_json_line_holds_the_image_and_its_faces() -> None:
     line = json_line("a, b.jpg", FACES)
     assert line.count("\n") == 1
     assert json.loads(line) == {
@@ -157,10 +156,10 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".JPEG", ".webp"])
-def test_a_picture_keeps_its_colours(tmp_path: Path, suffix: str) -> None:
+def test_an_image_keeps_its_colors(tmp_path: Path, suffix: str) -> None:
     image = np.full((20, 30, 3), (200, 30, 60), np.uint8)
     path = tmp_path / "new" / f"picture{suffix}"
-    write_picture(path, image)
+    write_image(path, image)
     assert list(path.parent.iterdir()) == [path]
     assert np.abs(read_image(path).astype(int) - image).max() <= 3
 
@@ -170,15 +169,14 @@ def test_a_picture_keeps_its_colours(tmp_path: Path, suffix: str) -> None:
     [("a/b.jpg", "a/b.jpg"), ("b.WEBP", "b.WEBP"), ("b.tiff", "b.tiff.png"), ("b", "b.png")],
 )
 def test_formats_that_are_not_written_become_png(name: str, expected: str) -> None:
-    assert picture_name(Path(name)) == Path(expected)
+    assert image_name(Path(name)) == Path(expected)
 
 
-def test_a_picture_too_wide_for_its_format_names_the_file(
+def test_an_image_too_wide_for_its_format_names_the_file(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "wide.webp"
     with pytest.raises(ValueError, match=r"wide\.webp.*17000 x 1"):
-        write_picture(path, np.zeros((1, 17000, 3), np.uint8))
+        write_image(path, np.zeros((1, 17000, 3), np.uint8))
     assert list(tmp_path.iterdir()) == []
     capfd.readouterr()
-    assert cv2.haveImageWriter("a.webp")

@@ -92,7 +92,7 @@ def check(
     """
     from extd.data import check as checks
     from extd.data.contact_sheet import MOST_SAMPLES, draw_contact_sheet
-    from extd.media.writers import write_picture
+    from extd.media.writers import write_image
 
     if not 1 <= samples <= MOST_SAMPLES:
         raise UsageError(f"--samples is {samples}; give 1 or more, up to {MOST_SAMPLES}")
@@ -123,7 +123,7 @@ def check(
         print_line(console, f"written: {out / checks.FINDINGS}")
         if not labels_only:
             sheet = draw_contact_sheet(labeled, findings, samples, seed)
-            write_picture(out / "contact_sheet.jpg", sheet)
+            write_image(out / "contact_sheet.jpg", sheet)
             print_line(console, f"written: {out / 'contact_sheet.jpg'}")
     return 1 if findings else 0
 

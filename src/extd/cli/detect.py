@@ -43,9 +43,7 @@ if TYPE_CHECKING:
     from extd.media.video import Span
     from extd.pipeline import Report
 
-UNREAD = frozenset(
-    {".heic", ".heif", ".jfif", ".jxl", ".jp2", ".psd", ".dng", ".cr2", ".nef", ".arw"}
-)
+UNREAD = frozenset({".jfif", ".jxl", ".jp2", ".psd", ".dng", ".cr2", ".nef", ".arw"})
 """More image formats; results must not overwrite them either."""
 RESULTS = Group("Results", sort_key=1)
 VIDEO = Group("Videos", sort_key=3)
@@ -277,13 +275,15 @@ def protect_originals(
 
 def is_media(path: Path) -> bool:
     """Whether a path is an image or video, by its suffix or content."""
-    from extd.images import stored_size
+    from extd.images import image_size
     from extd.media.sources import VIDEO_SUFFIXES
 
     if path.suffix.lower() in SUFFIXES | VIDEO_SUFFIXES | UNREAD:
         return True
     with suppress(ValueError):
-        return path.is_file() and path.stat().st_size > 0 and stored_size(path) is not None
+        if path.is_file():
+            image_size(path)
+            return True
     return False
 
 

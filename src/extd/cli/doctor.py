@@ -42,9 +42,9 @@ def doctor(*, model: Model = DEFAULT_MODEL) -> int:
     Args:
         model: A model that `extd models` lists, or an .onnx file.
     """
-    import cv2
     import numpy as np
     import onnxruntime as ort
+    import PIL
 
     from extd.detector import Detector
 
@@ -54,7 +54,7 @@ def doctor(*, model: Model = DEFAULT_MODEL) -> int:
         ("Python", f"{platform.python_version()} on {platform.platform()}"),
         ("processor", f"{platform.machine()}, {os.cpu_count()} cores, {cpu_features()}"),
         ("numpy", np.__version__),
-        ("OpenCV", cv2.__version__),
+        ("Pillow", PIL.__version__),
         ("ONNX Runtime", ort.__version__),
         *((extra, installed_version(extra)) for extra in EXTRAS),
     ):

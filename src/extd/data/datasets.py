@@ -19,7 +19,7 @@ from extd.data.voc import find_voc, place_voc, read_voc, write_voc
 from extd.data.wider import find_wider, place_wider, read_wider, write_wider
 from extd.data.yolo import find_yolo, place_yolo, read_yolo, write_yolo
 from extd.files import atomic_folder
-from extd.images import stored_size
+from extd.images import image_size
 
 
 def _place_anywhere(sample: Sample, name: Path) -> Path:
@@ -281,8 +281,10 @@ def _link_or_copy(path: Path, target: Path, copy: bool) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"there is no image {path}; remove it from the labels")
     # Labels may come from anyone, and name any file of this machine.
-    if stored_size(path) is None:
-        raise ValueError(f"{path} is broken or not an image; repair it, or remove it from the set")
+    try:
+        image_size(path)
+    except ValueError as error:
+        raise ValueError(f"{error}; repair it, or remove it from the set") from error
     if copy:
         shutil.copyfile(path, target)
         return

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from extd.boxes import Boxes
 from extd.faces import Faces
-from extd.headers import HEAD, encoded_size
-from extd.images import JPEG, read_image
+from extd.images import image_size
 from extd.prefetch import cores, prefetch
 
 Progress = Callable[[int, int], object]
@@ -51,25 +50,6 @@ def detected(path: Path, faces: Faces) -> Sample:
     return Sample(path, faces.width, faces.height, boxes, ignore, scores=faces.scores)
 
 
-def read_size(path: Path) -> tuple[int, int]:
-    """Width and height that `read_image` gives, in px, without decoding where that is possible.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is broken or not an image.
-    """
-    if path.is_file():
-        with path.open("rb") as file:
-            head = file.read(HEAD)
-        # EXIF may turn the image.
-        if head.startswith(JPEG) and b"Exif" not in head:
-            size = encoded_size(head)
-            if size is not None and all(size):
-                return size
-    height, width = read_image(path).shape[:2]
-    return width, height
-
-
 def read_sizes(
     paths: Sequence[Path], labels: Path, progress: Progress | None = None
 ) -> list[tuple[int, int]]:
@@ -106,7 +86,7 @@ def read_sizes(
 
 def _size_or_reason(path: Path) -> tuple[int, int] | str:
     try:
-        return read_size(path)
+        return image_size(path)
     except MemoryError:
         return "is too large for the memory of this machine"
 

@@ -1,22 +1,24 @@
-"""Faces drawn into a picture: frames and scores."""
+"""Faces drawn into an image: frames and scores."""
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
-import cv2
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
+from PIL import ImageDraw, ImageFont
 
 from extd.faces import Faces
 from extd.images import Image
 from extd.media.regions import check_size, copied
 
-LINE = (80, 255, 120)
-OUTLINE = (10, 30, 15)
-FONT = cv2.FONT_HERSHEY_SIMPLEX
-FONT_HEIGHT = 21
-"""Height of a digit of `FONT` at scale 1, in pixels."""
+Color = tuple[int, int, int]
+LINE: Color = (80, 255, 120)
+OUTLINE: Color = (10, 30, 15)
+DIGIT = 0.72
+"""Height of a digit of Pillow's own font, as a share of the font's size."""
 PADDING = 3
 """Pixels between a score and the edge of its label."""
 
@@ -47,18 +49,16 @@ def annotate(image: Image, faces: Faces, *, out: Image | None = None) -> Image:
         `out`, or a new image.
 
     Raises:
-        ValueError: `image` or `out` is no such array; `faces` are of a picture of another size.
+        ValueError: `image` or `out` is no such array; `faces` are of an image of another size.
     """
     check_size(image, faces)
-    drawn = copied(image, out)
-    # OpenCV draws into whole arrays alone; these are the same, but for views as of BGR.
-    canvas = np.ascontiguousarray(drawn)
+    canvas = copied(image, out)
     frames = [_frame(box, max(image.shape[:2])) for box in faces.boxes]
     for frame in frames:
-        _draw_rings(canvas, frame, 0, frame.thickness + 2, OUTLINE)
-    # Lines after all outlines, which would cut neighbours' lines.
+        _draw_border(canvas, frame, 0, frame.thickness + 2, OUTLINE)
+    # Lines after all outlines, which would cut neighbors' lines.
     for frame in frames:
-        _draw_rings(canvas, frame, 1, frame.thickness + 1, LINE)
+        _draw_border(canvas, frame, 1, frame.thickness + 1, LINE)
     # Rows of faces, and then of their scores where there are some; nothing of others goes there.
     taken = np.zeros((2 * len(frames), 4), np.int64)
     taken[: len(frames)] = np.array([frame[:4] for frame in frames]).reshape(-1, 4)
@@ -67,13 +67,11 @@ def annotate(image: Image, faces: Faces, *, out: Image | None = None) -> Image:
         label = _draw_score(canvas, others, float(faces.scores[index]), frames[index])
         if label is not None:
             taken[len(frames) + index] = label
-    if canvas is not drawn:
-        drawn[:] = canvas
-    return drawn
+    return canvas
 
 
 def _frame(box: NDArray[np.float32], longest: int) -> Frame:
-    """The frame of a box [4] in a picture of that longer side."""
+    """The frame of a box [4] in an image of that longer side."""
     side = float((box[2:] - box[:2]).max())
     thickness = max(side / 30, min(longest / 1200, side / 12))
     thickness = max(1, round(min(thickness, longest / 250)))
@@ -82,17 +80,20 @@ def _frame(box: NDArray[np.float32], longest: int) -> Frame:
     return Frame(x1, y1, x2, y2, thickness)
 
 
-def _draw_rings(
-    canvas: Image, frame: Frame, first: int, last: int, color: tuple[int, int, int]
-) -> None:
-    """Rectangles of one pixel, `first` to below `last` pixels outside of the face.
-
-    OpenCV's own thick lines are wider than they are told to be.
-    """
-    for ring in range(first, last):
-        top_left = frame.x1 - 1 - ring, frame.y1 - 1 - ring
-        bottom_right = frame.x2 + ring, frame.y2 + ring
-        cv2.rectangle(canvas, top_left, bottom_right, color)
+def _draw_border(canvas: Image, frame: Frame, inner: int, outer: int, color: Color) -> None:
+    """Fill what lies from `inner` to `outer` pixels outside of a face."""
+    left, top, right, bottom = (
+        np.array([frame.x1, frame.y1, frame.x2, frame.y2])
+        + np.outer((inner, outer), (-1, -1, 1, 1))
+    ).T
+    for rows, columns in (
+        ((top[1], top[0]), (left[1], right[1])),
+        ((bottom[0], bottom[1]), (left[1], right[1])),
+        ((top[1], bottom[1]), (left[1], left[0])),
+        ((top[1], bottom[1]), (right[0], right[1])),
+    ):
+        # Slices end at the far borders by themselves.
+        canvas[slice(*np.maximum(rows, 0)), slice(*np.maximum(columns, 0))] = color
 
 
 def _draw_score(
@@ -103,10 +104,8 @@ def _draw_score(
     x1, y1, x2, y2, thickness = frame
     longest = max(height, width)
     digits = max(9.0, longest / 160, min((x2 - x1) / 6, longest / 50))
-    scale, weight = digits / FONT_HEIGHT, max(1, round(digits / 12))
-    text = f"{score:.2f}"
-    (text_width, text_height), _ = cv2.getTextSize(text, FONT, scale, weight)
-    label_width, label_height = text_width + 2 * PADDING, text_height + 2 * PADDING
+    text = _text(f"{score:.2f}", round(digits / DIGIT))
+    label_height, label_width = (side + 2 * PADDING for side in text.shape)
     left = min(max(x1 - 1 - thickness, 0), width - label_width)
     tops = [y1 - 1 - thickness - label_height, y2 + 1 + thickness]
     if y2 - y1 > 4 * label_height:
@@ -115,14 +114,23 @@ def _draw_score(
         right, bottom = left + label_width, top + label_height
         if left < 0 or top < 0 or bottom > height:
             continue
-        near, far = (
-            np.maximum(others[:, :2], (left, top)),
-            np.minimum(others[:, 2:], (right, bottom)),
-        )
+        near = np.maximum(others[:, :2], (left, top))
+        far = np.minimum(others[:, 2:], (right, bottom))
         if (near < far).all(axis=1).any():
             continue
-        canvas[top:bottom, left:right] = LINE
-        origin = (left + PADDING, top + PADDING + text_height)
-        cv2.putText(canvas, text, origin, FONT, scale, OUTLINE, weight, cv2.LINE_AA)
+        label = np.pad(text, PADDING)[..., None]
+        canvas[top:bottom, left:right] = np.rint(LINE + label * np.subtract(OUTLINE, LINE))
         return left, top, right, bottom
     return None
+
+
+@lru_cache(maxsize=256)
+def _text(text: str, size: int) -> NDArray[np.float32]:
+    """How much of each pixel a text in that size covers, 0 to 1, without an edge."""
+    font = ImageFont.load_default(size)
+    left, top, right, bottom = (round(side) for side in font.getbbox(text))
+    mask = PIL.Image.new("L", (right - left, bottom - top))
+    ImageDraw.Draw(mask).text((-left, -top), text, 255, font)
+    covered = np.asarray(mask, np.float32) / np.float32(255)
+    covered.flags.writeable = False
+    return covered

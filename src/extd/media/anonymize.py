@@ -1,17 +1,19 @@
-"""Faces covered so that nobody is recognised."""
+"""Faces covered so that nobody is recognized."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-import cv2
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
+from PIL.Image import Resampling
+from PIL.ImageFilter import GaussianBlur
 
 from extd.boxes import Boxes, area, longer_side
 from extd.faces import Faces
-from extd.images import Image
+from extd.images import Image, resize
 from extd.media.regions import around, check_image, check_size, copied
 
 Method = Literal["blur", "pixelate", "solid", "image"]
@@ -43,15 +45,15 @@ class AnonymizeOptions:
 
     Attributes:
         method: `blur` is a Gaussian with a standard deviation of 1/6 of the face's longer side;
-            `pixelate` leaves 4 cells along that side; `solid` is black; `image` is `picture`,
+            `pixelate` leaves 4 cells along that side; `solid` is black; `image` is `image`,
             stretched.
         shape: `ellipse` or `box`.
         margin: how far the cover reaches over the box on each side, as a share of the box's
             own, up to 10. An ellipse holds the whole box from 0.21.
         strength: 2 blurs twice as far, or leaves half the cells; 0.01 to 100. For `solid` and
             `image` it is nothing.
-        picture: uint8 [H, W, 3], RGB, for the method `image`.
-        keep: regions to leave alone: a face whose centre is in one is not covered. A cover of
+        image: uint8 [H, W, 3], RGB, for the method `image`.
+        keep: regions to leave alone: a face whose center is in one is not covered. A cover of
             another face may reach into them.
     """
 
@@ -59,7 +61,7 @@ class AnonymizeOptions:
     shape: Shape = "ellipse"
     margin: float = 0.25
     strength: float = 1.0
-    picture: Image | None = None
+    image: Image | None = None
     keep: tuple[Region, ...] = ()
 
     def __post_init__(self) -> None:
@@ -75,10 +77,10 @@ class AnonymizeOptions:
             value = getattr(self, name)
             if not least <= value <= most:
                 raise ValueError(f"{name} is {value}; give {least} to {most}")
-        if (self.method == "image") != (self.picture is not None):
-            raise ValueError("the method image needs a picture, and no other method takes one")
-        if self.picture is not None:
-            check_image(self.picture)
+        if (self.method == "image") != (self.image is not None):
+            raise ValueError("the method image needs an image, and no other method takes one")
+        if self.image is not None:
+            check_image(self.image)
         for x1, y1, x2, y2 in self.keep:
             # Written so that NaN fails too.
             if not (x1 < x2 and y1 < y2):
@@ -89,48 +91,48 @@ DEFAULT = AnonymizeOptions()
 
 
 def anonymize(
-    image: Image, faces: Faces, covering: AnonymizeOptions = DEFAULT, *, out: Image | None = None
+    image: Image, faces: Faces, options: AnonymizeOptions = DEFAULT, *, out: Image | None = None
 ) -> Image:
     """Cover every face.
 
     Args:
         image: uint8 [H, W, 3], RGB; it is not changed.
         faces: those of this image.
-        covering: how, and which not.
+        options: how, and which not.
         out: the image to cover them in, as large; `image` itself, where memory is scarce.
 
     Returns:
         `out`, or a new image.
 
     Raises:
-        ValueError: `image` is no such array; `faces` are of a picture of another size.
+        ValueError: `image` is no such array; `faces` are of an image of another size.
     """
     check_size(image, faces)
-    hidden = _not_kept(faces, covering.keep)
-    covers = around(hidden, covering.margin)
+    hidden = _not_kept(faces, options.keep)
+    covers = around(hidden, options.margin)
     sides = longer_side(hidden.boxes).tolist()
     canvas = copied(image, out)
     # Each cover is made of the canvas, not of the image: a lesser blur on a greater one would
     # bring the face back.
     for index in np.argsort(-area(covers), kind="stable").tolist():
-        _cover(canvas, covers[index], sides[index], covering)
+        _cover(canvas, covers[index], sides[index], options)
     return canvas
 
 
-def uncovered(found: Faces, hidden: Faces, covering: AnonymizeOptions = DEFAULT) -> Faces:
-    """Of the faces `found` in an anonymized picture, those that were not covered.
+def uncovered(found: Faces, hidden: Faces, options: AnonymizeOptions = DEFAULT) -> Faces:
+    """Of the faces `found` in an anonymized image, those that were not covered.
 
     A detector that looks again, at a low threshold, also finds covers. A face is uncovered if
     less than half of its box lies under the covers of the faces `hidden`, and it is not kept.
     """
-    covers = around(_not_kept(hidden, covering.keep), covering.margin)
-    candidates = _not_kept(found, covering.keep)
-    shares = [_covered_share(box, covers, covering.shape) for box in candidates.boxes]
+    covers = around(_not_kept(hidden, options.keep), options.margin)
+    candidates = _not_kept(found, options.keep)
+    shares = [_covered_share(box, covers, options.shape) for box in candidates.boxes]
     return candidates[np.array(shares, np.float64) < COVERED]
 
 
 def _not_kept(faces: Faces, keep: tuple[Region, ...]) -> Faces:
-    """The faces whose centres are in no region."""
+    """The faces whose centers are in no region."""
     x, y = ((faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2).T
     kept = np.zeros(len(faces), np.bool_)
     for x1, y1, x2, y2 in keep:
@@ -154,7 +156,7 @@ def _radii(covers: Boxes) -> NDArray[np.float32]:
 
 
 def _cover(
-    canvas: Image, cover: NDArray[np.float32], side: float, covering: AnonymizeOptions
+    canvas: Image, cover: NDArray[np.float32], side: float, options: AnonymizeOptions
 ) -> None:
     """Cover what lies in `cover` [4] for a face of that longer side in pixels."""
     height, width = canvas.shape[:2]
@@ -163,51 +165,48 @@ def _cover(
     x2, y2 = np.minimum(np.ceil(cover[2:]) + 1, [width, height]).astype(int).tolist()
     if x1 >= x2 or y1 >= y2:
         return
-    patch = canvas[y1:y2, x1:x2]
-    weights = _weights(cover, covering.shape, x1, y1, x2, y2)
-    canvas[y1:y2, x1:x2] = cv2.blendLinear(
-        _replacement(patch, side, covering), np.ascontiguousarray(patch), weights, 1 - weights
-    )
+    patch = np.ascontiguousarray(canvas[y1:y2, x1:x2])
+    covered = _replacement(patch, side, options)
+    mask = PIL.Image.fromarray(_mask(cover, options.shape, x1, y1, x2, y2))
+    parts = PIL.Image.fromarray(covered), PIL.Image.fromarray(patch)
+    canvas[y1:y2, x1:x2] = np.asarray(PIL.Image.composite(*parts, mask))
 
 
-def _weights(
+def _mask(
     cover: NDArray[np.float32], shape: Shape, x1: int, y1: int, x2: int, y2: int
-) -> NDArray[np.float32]:
-    """How much of each pixel is covered: 1 in the shape, and 0 from a pixel outside of it."""
+) -> NDArray[np.uint8]:
+    """How much of each pixel is covered: 255 in the shape, and 0 from a pixel outside of it."""
     radius_x, radius_y = _radii(cover[None])[0]
-    centre_x, centre_y = (cover[:2] + cover[2:]) / 2
-    x = np.abs(np.arange(x1, x2, dtype=np.float32) + 0.5 - centre_x)
-    y = np.abs(np.arange(y1, y2, dtype=np.float32) + 0.5 - centre_y)[:, None]
+    center_x, center_y = (cover[:2] + cover[2:]) / 2
+    x = np.abs(np.arange(x1, x2, dtype=np.float32) + 0.5 - center_x)
+    y = np.abs(np.arange(y1, y2, dtype=np.float32) + 0.5 - center_y)[:, None]
     if shape == "box":
         # Whole pixels: any that the box touches.
         inside = (x < radius_x + 0.5) & (y < radius_y + 0.5)
-        return np.asarray(inside, np.float32)
+        return np.where(inside, np.uint8(255), np.uint8(0))
     distance = np.hypot(x / radius_x, y / radius_y)
     outside = (distance - 1) * min(radius_x, radius_y)
-    return np.asarray(np.clip(1 - outside, 0, 1), np.float32)
+    return np.asarray(np.rint(255 * np.clip(1 - outside, 0, 1)), np.uint8)
 
 
-def _replacement(patch: Image, side: float, covering: AnonymizeOptions) -> Image:
+def _replacement(patch: Image, side: float, options: AnonymizeOptions) -> Image:
     """What is seen in place of a patch [h, w, 3], of the same size."""
-    size = patch.shape[1::-1]
-    if covering.method == "blur":
-        deviation = max(covering.strength * side * BLUR, LEAST_BLUR)
+    size = patch.shape[1], patch.shape[0]
+    if options.method == "blur":
+        deviation = max(options.strength * side * BLUR, LEAST_BLUR)
         factor = max(1.0, deviation / SMALL_BLUR)
-        small = _shrink(patch, factor)
-        blurred = cv2.GaussianBlur(small, (0, 0), deviation / factor)
-        return np.asarray(cv2.resize(blurred, size, interpolation=cv2.INTER_LINEAR), np.uint8)
-    if covering.method == "pixelate":
-        cell = max(side / max(1, round(CELLS / covering.strength)), LEAST_CELL)
-        cells = _shrink(patch, cell)
-        return np.asarray(cv2.resize(cells, size, interpolation=cv2.INTER_NEAREST), np.uint8)
-    if covering.picture is not None:
-        picture = cv2.resize(covering.picture, size, interpolation=cv2.INTER_AREA)
-        return np.asarray(picture, np.uint8)
+        small = PIL.Image.fromarray(_shrink(patch, factor))
+        return resize(np.asarray(small.filter(GaussianBlur(deviation / factor))), size)
+    if options.method == "pixelate":
+        cell = max(side / max(1, round(CELLS / options.strength)), LEAST_CELL)
+        cells = PIL.Image.fromarray(_shrink(patch, cell))
+        return np.asarray(cells.resize(size, Resampling.NEAREST))
+    if options.image is not None:
+        return resize(options.image, size)
     return np.zeros_like(patch)
 
 
 def _shrink(patch: Image, factor: float) -> Image:
     """The patch with about `factor` times fewer pixels a side, at least one, as their means."""
     height, width = patch.shape[:2]
-    size = max(1, round(width / factor)), max(1, round(height / factor))
-    return np.asarray(cv2.resize(patch, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return resize(patch, (max(1, round(width / factor)), max(1, round(height / factor))))

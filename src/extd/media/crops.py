@@ -1,4 +1,4 @@
-"""Faces cut out of a picture."""
+"""Faces cut out of an image."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Crop:
     """A face cut out.
 
     Attributes:
-        image: uint8 [y2 - y1, x2 - x1, 3], RGB; it shares no memory with the picture.
-        box: x1, y1, x2, y2 in whole pixels of the picture; it may reach over the border.
-        index: position of the face among those of the picture, from 0.
+        image: uint8 [y2 - y1, x2 - x1, 3], RGB; it shares no memory with the image.
+        box: x1, y1, x2, y2 in whole pixels of the image; it may reach over the border.
+        index: position of the face among those of the image, from 0.
     """
 
     image: Image
@@ -33,7 +33,7 @@ def crops(
 ) -> list[Crop]:
     """Cut out every face.
 
-    Beyond the picture's border the pixels at the border are repeated, so that a face is in the
+    Beyond the image's border the pixels at the border are repeated, so that a face is in the
     middle of its crop wherever it is.
 
     Args:
@@ -44,10 +44,10 @@ def crops(
         min_face: leave out faces whose longer side is below this, in pixels.
 
     Returns:
-        The crops in the order of the faces, in their size in the picture, at least 1 x 1 px.
+        The crops in the order of the faces, in their size in the image, at least 1 x 1 px.
 
     Raises:
-        ValueError: `image` is no such array; `faces` are of a picture of another size; a value
+        ValueError: `image` is no such array; `faces` are of an image of another size; a value
             is negative or not finite.
     """
     check_size(image, faces)

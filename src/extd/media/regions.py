@@ -1,4 +1,4 @@
-"""Regions of a picture around its faces."""
+"""Regions of an image around its faces."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def around(faces: Faces, margin: float) -> Boxes:
     """The boxes of the faces, each wider by `margin` of its own sides on all four of them.
 
     Returns:
-        float32 [N, 4] of x1, y1, x2, y2 in pixels; they may reach over the picture's border.
+        float32 [N, 4] of x1, y1, x2, y2 in pixels; they may reach over the image's border.
 
     Raises:
         ValueError: the margin is negative or not finite.
@@ -45,7 +45,7 @@ def copied(image: Image, out: Image | None) -> Image:
 
 
 def check_image(image: Image) -> None:
-    """Refuse what is no picture.
+    """Refuse what is not an image.
 
     Raises:
         ValueError: `image` is not uint8 [H, W, 3], or has no pixel.
@@ -59,15 +59,15 @@ def check_image(image: Image) -> None:
 
 
 def check_size(image: Image, faces: Faces) -> None:
-    """Refuse faces of another picture, and what is no picture.
+    """Refuse faces of another image, and what is not an image.
 
     Raises:
-        ValueError: `image` is not uint8 [H, W, 3]; `faces` are of a picture of another size.
+        ValueError: `image` is not uint8 [H, W, 3]; `faces` are of an image of another size.
     """
     check_image(image)
     height, width = image.shape[:2]
     if (faces.width, faces.height) != (width, height):
         raise ValueError(
-            f"the faces are of a picture of {faces.width} x {faces.height} px, "
+            f"the faces are of an image of {faces.width} x {faces.height} px, "
             f"but the image has {width} x {height}"
         )

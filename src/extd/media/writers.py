@@ -1,4 +1,4 @@
-"""Results on disk: JSON Lines, CSV and pictures, written whole or not at all."""
+"""Results on disk: JSON Lines, CSV and images, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -9,24 +9,26 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TextIO
+from typing import Any
 
-import cv2
 import numpy as np
+import PIL.Image
 
 from extd.data.coco import coco_json
 from extd.data.sample import Sample, detected
 from extd.faces import Faces
-from extd.files import atomic_write
-from extd.images import JPEG, Image
+from extd.files import atomic_write, open_text
+from extd.images import Image, open_file, open_pil
 from extd.media.metadata import NO_METADATA, Metadata
-from extd.media.sources import real_path
 
-PNG = b"\x89PNG"
-ROWS = 256
-"""Of a picture that are converted at a time: OpenCV copies what it converts in place."""
-WRITTEN_AS_READ = frozenset({".jpg", ".jpeg", ".png", ".webp"})
-"""Formats in which annotated pictures keep their suffix; the others become PNG."""
+ENCODERS: dict[str, dict[str, Any]] = {
+    ".jpg": {"format": "JPEG", "quality": 95, "subsampling": "4:2:0"},
+    ".jpeg": {"format": "JPEG", "quality": 95, "subsampling": "4:2:0"},
+    # A level that is fast: higher ones take several times as long for a few percent.
+    ".png": {"format": "PNG", "compress_level": 1},
+    ".webp": {"format": "WEBP", "lossless": True},
+}
+"""Formats in which images are written under their own suffix; the others become PNG."""
 
 CSV_HEADER = "path,width,height,x1,y1,x2,y2,score\n"
 
@@ -50,59 +52,8 @@ def csv_lines(path: str, faces: Faces) -> str:
 
 
 @contextmanager
-def open_text(path: Path) -> Iterator[TextIO]:
-    """Open a text file that appears under its name when it is complete.
-
-    Lines go to `path` + `.partial` as they are written. After Ctrl-C the file takes its name with
-    the lines that it has; after an error it is removed, and what `path` held before stays. What
-    is no ordinary file, as a pipe or `/dev/null`, is written to directly. Folders are made.
-
-    Raises:
-        IsADirectoryError: `path` is a folder.
-    """
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; give a file in it")
-    if path.exists() and not path.is_file():
-        with (
-            _named(path),
-            path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
-        ):
-            yield stream
-        return
-    # A link keeps its place, and its target is replaced.
-    path = real_path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        # File names need not be UTF-8; their bytes go into CSV as they are.
-        with (
-            _named(path),
-            partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
-        ):
-            yield stream
-    except KeyboardInterrupt:
-        partial.replace(path)
-        raise
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    partial.replace(path)
-
-
-@contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Give an error of writing, as on a full disk, the name of the file."""
-    try:
-        yield
-    except OSError as error:
-        if error.filename is not None or error.errno is None:
-            raise
-        raise OSError(error.errno, error.strerror, str(path)) from error
-
-
-@contextmanager
 def open_coco(path: Path) -> Iterator[Callable[[str, Faces], None]]:
-    """Gives a function that takes the results of pictures; the file has them all at the end.
+    """Gives a function that takes the results of images; the file has them all at the end.
 
     As with `open_text`, Ctrl-C leaves the results so far, and an error what was there before.
     """
@@ -121,10 +72,10 @@ def open_coco(path: Path) -> Iterator[Callable[[str, Faces], None]]:
 
 
 def write(results: Iterable[tuple[str | PathLike[str], Faces]], path: str | PathLike[str]) -> None:
-    """Write the faces of pictures into one file, as its suffix says.
+    """Write the faces of images into one file, as its suffix says.
 
     Args:
-        results: names of pictures, as text or paths, with their faces.
+        results: names of images, as text or paths, with their faces.
         path: `.jsonl` for JSON Lines, `.csv` for CSV, `.json` for COCO. The file appears when it
             is complete; see `open_text`.
 
@@ -147,75 +98,61 @@ def write(results: Iterable[tuple[str | PathLike[str], Faces]], path: str | Path
         stream.writelines(lines(name, faces) for name, faces in named)
 
 
-def picture_name(name: Path) -> Path:
-    """The name of the annotated picture of a source: with `.png` added where it becomes PNG."""
-    if name.suffix.lower() in WRITTEN_AS_READ:
+def image_name(name: Path) -> Path:
+    """The name of the annotated image of a source: with `.png` added where it becomes PNG."""
+    if name.suffix.lower() in ENCODERS:
         return name
     return name.with_name(name.name + ".png")
 
 
-def write_picture(
-    path: Path, image: Image, metadata: Metadata = NO_METADATA, *, spoil: bool = False
-) -> None:
+def write_image(path: Path, image: Image, metadata: Metadata = NO_METADATA) -> None:
     """Write an RGB image as the JPEG, PNG or WebP that the suffix says.
 
-    It appears whole, replacing what was there, and tells nothing but the pixels and `metadata`.
+    It appears whole, replacing what was there, and says nothing but the pixels and `metadata`.
     Folders are made.
 
     Args:
         path: the file.
         image: uint8 [H, W, 3], RGB.
-        metadata: what it tells beside the pixels.
-        spoil: `image` is used no more; saves its copy where memory is scarce.
+        metadata: what it says beside the pixels.
 
     Raises:
         ValueError: the format cannot hold the image, as WebP more than 16383 px a side, or the
-            metadata, as JPEG more than 64 kB of either kind.
+            metadata, as JPEG more than 64 kB of EXIF.
     """
-    chunks = {
-        cv2.IMAGE_METADATA_EXIF: metadata.exif,
-        cv2.IMAGE_METADATA_ICCP: metadata.profile,
-    }
-    kinds = [kind for kind, chunk in chunks.items() if chunk]
-    parts = [np.frombuffer(chunks[kind], np.uint8) for kind in kinds]
-    bgr = image if spoil else image.copy()
-    for top in range(0, len(bgr), ROWS):
-        band = bgr[top : top + ROWS]
-        cv2.cvtColor(band, cv2.COLOR_RGB2BGR, dst=band)
+    extra = {"exif": metadata.exif, "icc_profile": metadata.profile}
+    options = ENCODERS[path.suffix.lower()] | {key: value for key, value in extra.items() if value}
+    encoded = io.BytesIO()
     try:
-        encoded = cv2.imencodeWithMetadata(path.suffix, bgr, kinds, parts)
-    except cv2.error as error:
-        raise ValueError(f"{path} cannot be encoded: {error}") from error
-    if not encoded[0]:
+        PIL.Image.fromarray(image).save(encoded, **options)
+    except (ValueError, OSError, MemoryError) as error:
         height, width = image.shape[:2]
-        also = " with this metadata" if kinds else ""
-        raise ValueError(f"{path}: this format cannot hold {width} x {height} px{also}")
+        also = " with this metadata" if any(extra.values()) else ""
+        raise ValueError(
+            f"{path}: this format cannot hold {width} x {height} px{also}: {error}"
+        ) from error
     with atomic_write(path) as partial:
-        partial.write_bytes(encoded[1].data)
+        partial.write_bytes(encoded.getbuffer())
 
 
 def check_replaceable(path: Path) -> None:
-    """Refuse to replace a picture by one that has less in it than what covers its faces.
+    """Refuse to replace an image by one that has less in it than what covers its faces.
 
     Raises:
         ValueError: its format is not written, it has several frames or pages, transparent parts
             or 16 bits a channel.
         OSError: it cannot be read.
     """
-    if path.suffix.lower() not in WRITTEN_AS_READ:
+    if path.suffix.lower() not in ENCODERS:
         raise ValueError(f"{path} cannot be replaced: this format is not written; give --out")
-    data = path.read_bytes()
-    if data.startswith(JPEG):
-        return
-    # From bytes, for OpenCV crashes over names that are not UTF-8.
-    frames = cv2.imdecodemulti(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED, None, (0, 2))[1]
-    if len(frames) > 1:
-        raise ValueError(f"{path} cannot be replaced: it has several frames, one would stay")
-    # In grey, OpenCV does not see it.
-    if data.startswith(PNG) and b"tRNS" in data[: data.find(b"IDAT")]:
-        raise ValueError(f"{path} cannot be replaced: its transparent parts would not stay so")
-    for frame in frames:
-        if frame.dtype != np.uint8:
+    with open_file(path) as file:
+        image = open_pil(file, str(path))
+        if image.format in {"JPEG", "MPO"}:
+            return
+        if getattr(image, "n_frames", 1) > 1:
+            raise ValueError(f"{path} cannot be replaced: it has several frames, one would stay")
+        # Where the pixels are, and how they are stored: as in `RGB;16B`.
+        if any(";16" in str(tile[3]) for tile in image.tile):
             raise ValueError(f"{path} cannot be replaced: of its 16 bits a channel 8 would stay")
-        if frame.ndim == 3 and frame.shape[2] == 4 and frame[..., 3].min() < 255:
+        if image.has_transparency_data and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
             raise ValueError(f"{path} cannot be replaced: its transparent parts would not stay so")
