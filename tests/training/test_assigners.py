@@ -153,7 +153,7 @@ def test_a_batch_matches_as_a_slow_loop_over_images(
 @settings(max_examples=8)
 @given(images=st.lists(boxes(side=0), min_size=1, max_size=4), spare=st.integers(0, 3))
 def test_ignored_regions_hide_what_a_slow_loop_hides(images: list[Tensor], spare: int) -> None:
-    width = max(len(regions) for regions in images) + spare
+    width = max(1, *(len(regions) for regions in images)) + spare
     padded = torch.full((len(images), width, 4), 50.0)
     real = torch.zeros(len(images), width, dtype=torch.bool)
     for i, regions in enumerate(images):
