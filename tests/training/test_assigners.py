@@ -125,12 +125,12 @@ def slow_ignored(regions: Tensor) -> list[bool]:
     overlap, covered = slow_overlap(regions)
     fine = ANCHORS[:, 2].numpy() == 16
     shared = covered * ANCHORS[:, 2:3].numpy() ** 2
-    result = [False] * len(ANCHORS)
+    result, nearly = [False] * len(ANCHORS), 1 - 1e-6
     for m in range(len(regions)):
         best = shared[fine, m].max()
         for a in range(len(ANCHORS)):
-            high = overlap[a, m] > 0.05 or covered[a, m] > 0.5
-            result[a] |= bool(best > 0 and (high or shared[a, m] >= best * (1 - 1e-6)))
+            high = overlap[a, m] >= 0.05 * nearly or covered[a, m] >= 0.5 * nearly
+            result[a] |= bool(best > 0 and (high or shared[a, m] >= best * nearly))
     return result
 
 
