@@ -115,7 +115,7 @@ def ignored_anchors(levels: Sequence[Level], ignore: Tensor, ignore_real: Tensor
 
     Args:
         levels: of the A anchors.
-        ignore: B x M x 4 regions, xyxy px.
+        ignore: B x M x 4 regions, xyxy px; M is at least 1.
         ignore_real: B x M bool, which are not padding.
     """
     size = (ignore[..., 2:] - ignore[..., :2]).clamp(min=0).prod(-1)
