@@ -130,7 +130,8 @@ def slow_ignored(regions: Tensor) -> list[bool]:
         best = shared[fine, m].max()
         for a in range(len(ANCHORS)):
             high = overlap[a, m] >= 0.05 * nearly or covered[a, m] >= 0.5 * nearly
-            result[a] |= bool(best > 0 and (high or shared[a, m] >= best * nearly))
+            nearest = fine[a] and best > 0 and shared[a, m] >= best * nearly
+            result[a] |= bool(high or nearest)
     return result
 
 
@@ -253,6 +254,7 @@ def test_a_tiny_ignored_region_hides_the_anchors_that_contain_it(side: float) ->
     hides = ignored_anchors(LEVELS, *all_real(region[None]))[0]
     assert hides[iou(BOXES, region) > 0].any()
     assert not hides[iou(BOXES, region) == 0].any()
+    assert not hides[ANCHORS[:, 2] > 16 * (side + 1)].any()
 
 
 @given(st.lists(st.lists(st.sampled_from([0.0, 0.125, 0.3, 1.0, 1e4]), min_size=7, max_size=7)))

@@ -119,18 +119,19 @@ def ignored_anchors(levels: Sequence[Level], ignore: Tensor, ignore_real: Tensor
         ignore_real: B x M bool, which are not padding.
     """
     size = (ignore[..., 2:] - ignore[..., :2]).clamp(min=0).prod(-1)
-    found, best = [], torch.zeros_like(size)
+    found = []
     for index, level in enumerate(levels):
         # The area that an anchor and a region share is a product: one factor a row, one a column.
         across = _overlaps(ignore[..., 0], ignore[..., 2], level.columns, level)
         down = _overlaps(ignore[..., 1], ignore[..., 3], level.rows, level)
-        if index == 0:
-            best = across.amax(-1) * down.amax(-1)
         whole = level.side**2
         enough = IGNORED_IOU / (1 + IGNORED_IOU) * (size + whole)
-        # A tiny region has a small IoU with every anchor: as much as the best fine one has counts.
-        enough = torch.minimum(enough.clamp(max=IGNORED_SHARE * whole), best)
-        enough = enough.masked_fill(~(ignore_real & (best > 0)), torch.inf)
+        enough = enough.clamp(max=IGNORED_SHARE * whole)
+        if index == 0:
+            # A tiny region has a small IoU with every anchor; its best ones of the finest level
+            # count nevertheless.
+            enough = torch.minimum(enough, across.amax(-1) * down.amax(-1))
+        enough = enough.masked_fill(~(ignore_real & (enough > 0)), torch.inf)
         shared = (down / enough[..., None])[..., None] * across[..., None, :]
         found.append((shared.amax(1) >= 1 - ROUNDING).flatten(1))
     return torch.cat(found, 1)
