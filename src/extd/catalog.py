@@ -8,7 +8,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+Precision = Literal["auto", "float", "int8"]
+"""Of the weights; `auto` is int8 where there are such weights and the processor is faster."""
 DEFAULT_MODEL = "extd-lite"
 CATALOG = Path(__file__).with_name("catalog.json")
 WEIGHTS = Path(__file__).with_name("weights")

@@ -13,6 +13,7 @@ from extd.detector import Detector
 from extd.faces import Face, Faces
 from extd.files import real_path
 from extd.images import Image, read_image
+from extd.media.alignment import align_all
 from extd.media.annotate import annotate
 from extd.media.anonymize import AnonymizeOptions, anonymize, uncovered
 from extd.media.crops import crops
@@ -224,18 +225,28 @@ def crop_image(
     image: Image | None = None,
     margin: float = 0.2,
     square: bool = False,
+    align: int | None = None,
 ) -> list[Path]:
     """Write a file for each face of an image, the surest first, and list the files.
 
     With the target `a/b.jpg` they are `a/b-001.jpg`, `a/b-002.jpg` ... For `margin` and `square`
-    see `crops`; `image` are the pixels of `source`, if they were read already.
+    see `crops`; `image` are the pixels of `source`, if they were read already. With `align`, the
+    faces are turned upright and scaled to that side in px instead: see `extd.media.alignment`.
+
+    Raises:
+        ValueError: faces are to be aligned, and the detector finds no landmarks.
     """
     image = read_image(source) if image is None else image
     target = Path(target)
+    faces = detector.detect(image)
+    if align is None:
+        cut = [crop.image for crop in crops(image, faces, margin=margin, square=square)]
+    else:
+        cut = align_all(image, faces, align)
     written = []
-    for crop in crops(image, detector.detect(image), margin=margin, square=square):
-        path = target.with_stem(f"{target.stem}-{crop.index + 1:03}")
-        write_image(path, crop.image)
+    for number, face in enumerate(cut, 1):
+        path = target.with_stem(f"{target.stem}-{number:03}")
+        write_image(path, face)
         written.append(path)
     return written
 

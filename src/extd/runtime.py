@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from extd.catalog import find_weights, load_catalog
+from extd.catalog import Precision, find_weights, load_catalog
 from extd.cpu import has_int8
 from extd.decoding import decode, read_head, to_patches
 from extd.detections import Detections, select
 from extd.prefetch import check_threads
 
 CPU = "CPUExecutionProvider"
-Precision = Literal["auto", "float", "int8"]
 
 
 class OnnxModel:

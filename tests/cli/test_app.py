@@ -10,6 +10,8 @@ import pytest
 import extd
 from extd.cli.app import main
 
+ROOT = Path(__file__).resolve().parents[2]
+
 Captured = pytest.CaptureFixture[str]
 
 COMMANDS = {
@@ -111,7 +113,7 @@ def test_the_module_runs_as_a_program() -> None:
     [
         ["convert", "a.pth", "b.safetensors"],
         ["export", "a.safetensors", "b.onnx"],
-        ["train", "recipe.yaml", "--out", "run"],
+        ["train", str(ROOT / "recipes" / "finetune.yaml"), "--out", "run"],
     ],
 )
 def test_without_torch_the_error_tells_what_to_install(arguments: list[str]) -> None:

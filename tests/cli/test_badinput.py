@@ -115,7 +115,7 @@ def test_a_pipe_is_a_picture_and_a_device_is_none(draw: Draw, toy: str, capsys: 
     assert json.loads(result.stdout)["width"] == 300
     assert main(["detect", "/dev/zero", "a.png", "--model", toy]) == 1
     out, err = capsys.readouterr()
-    assert err == "error: /dev/zero is a device, not a picture\n"
+    assert err == "error: /dev/zero is a device, not an image\n"
     assert "1 image, 1 failed" in out
 
 

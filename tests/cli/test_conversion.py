@@ -7,6 +7,9 @@ import pytest
 
 from extd.catalog import find_weights, load_catalog
 from extd.cli.app import main
+from extd.models.checkpoint import save_network
+from extd.models.config import LiteConfig
+from extd.models.network import build_network
 from extd.runtime import OnnxModel
 
 Captured = pytest.CaptureFixture[str]
@@ -73,3 +76,22 @@ def test_a_target_with_another_suffix_is_refused(
 def test_a_missing_file_is_named(arguments: list[str], capsys: Captured) -> None:
     assert main(arguments) == 1
     assert arguments[1] in capsys.readouterr().err
+
+
+def test_int8_is_calibrated_and_detects(
+    tmp_path: Path, examples: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights, target = tmp_path / "a.safetensors", tmp_path / "a.onnx"
+    save_network(build_network(LiteConfig(width=16, stem_width=16, blocks=1)).eval(), weights)
+    for options in (["--int8"], ["--calibrate", "x"], ["--int8", "--decoded", "--calibrate", "x"]):
+        assert main(["export", str(weights), str(target), *options]) == 2
+    assert "--int8" in capsys.readouterr().err
+    command = ["export", str(weights), str(target), "--int8", "--calibrate"]
+    assert main([*command, str(tmp_path / "nowhere")]) == 1
+    assert not target.exists()
+    assert main([*command, str(examples)]) == 0
+    model = OnnxModel(target)
+    assert (model.precision, model.landmarks) == ("int8", True)
+    with pytest.raises(ValueError, match="computes in int8, not in float"):
+        OnnxModel(target, precision="float")
+    assert main(["detect", str(examples / "astronaut.jpg"), "--model", str(target)]) == 0

@@ -95,3 +95,9 @@ def test_wrong_usage_is_explained(draw: Draw, toy: str, arguments: list[str], me
         run(*arguments, "--model", toy)
     assert message in str(caught.value)
     assert set(Path().rglob("*.*")) == pictures
+
+
+def test_a_model_without_landmarks_cannot_align(draw: Draw, toy: str) -> None:
+    draw("a.png")
+    with pytest.raises(UsageError, match="--align needs landmarks"):
+        run("a.png", "--out", "faces", "--align", "112", "--model", toy)

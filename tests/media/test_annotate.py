@@ -99,3 +99,14 @@ def test_views_are_drawn_into_and_what_does_not_fit_is_refused() -> None:
     image.flags.writeable = False
     with pytest.raises(ValueError, match="out is read-only"):
         annotate(image, faces, out=image)
+
+
+def test_landmarks_are_dots() -> None:
+    image = np.zeros((90, 90, 3), np.uint8)
+    points = np.array([[[30, 30], [50, 30], [40, 42], [33, 52], [47, 52]]])
+    faces = Faces([[20, 20, 60, 60]], [0.9], 90, 90, points)
+    plain, marked = annotate(image, faces), annotate(image, faces, landmarks=True)
+    changed = np.argwhere((plain != marked).any(2))[:, ::-1] + 0.5
+    distance = np.linalg.norm(changed[:, None] - points[0], axis=2)
+    assert distance.min(1).max() <= 2.5
+    assert (distance.min(0) <= 0.8).all()

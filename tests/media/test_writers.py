@@ -14,7 +14,7 @@ from extd.data.coco import read_coco
 from extd.faces import Faces
 from extd.images import read_image
 from extd.media.writers import (
-    CSV_HEADER,
+    csv_header,
     csv_lines,
     image_name,
     json_line,
@@ -24,6 +24,7 @@ from extd.media.writers import (
     write_image,
 )
 
+HEADER = csv_header(landmarks=False)
 FACES = Faces([[1, 2, 30.126, 40], [5, 5, 9, 9]], [0.98766, 0.5], 64, 48)
 
 
@@ -48,7 +49,7 @@ def test_a_json_line_of_a_failure_holds_its_reason() -> None:
 
 
 def test_csv_has_a_line_a_face() -> None:
-    rows = list(csv.DictReader(io.StringIO(CSV_HEADER + csv_lines('a, "b".jpg', FACES))))
+    rows = list(csv.DictReader(io.StringIO(HEADER + csv_lines('a, "b".jpg', FACES))))
     assert [row["path"] for row in rows] == ['a, "b".jpg'] * 2
     assert {key: float(value) for key, value in rows[0].items() if key != "path"} == {
         "width": 64,
@@ -101,7 +102,7 @@ def test_a_suffix_chooses_the_format(tmp_path: Path) -> None:
         write(iter(results), tmp_path / name)
     lines = (tmp_path / "faces.jsonl").read_text()
     assert lines == "".join(json_line(str(name), faces) for name, faces in results)
-    assert (tmp_path / "faces.csv").read_text() == CSV_HEADER + csv_lines("a.jpg", FACES)
+    assert (tmp_path / "faces.csv").read_text() == HEADER + csv_lines("a.jpg", FACES)
     labels = read_coco(tmp_path / "faces.JSON", tmp_path)
     assert [picture.path.name for picture in labels] == ["a.jpg", "b.jpg"]
     assert np.allclose(labels[0].boxes, FACES.boxes, atol=0.02)
@@ -180,3 +181,21 @@ def test_an_image_too_wide_for_its_format_names_the_file(
         write_image(path, np.zeros((1, 17000, 3), np.uint8))
     assert list(tmp_path.iterdir()) == []
     capfd.readouterr()
+
+
+def test_landmarks_are_in_json_and_csv(tmp_path: Path) -> None:
+    points = np.arange(20).reshape(2, 5, 2) + 0.125
+    faces = Faces([[0, 0, 9, 9], [5, 5, 9, 9]], [0.9, 0.8], 30, 20, points)
+    (first, _) = json.loads(json_line("a.jpg", faces))["faces"]
+    assert first["landmarks"] == [
+        [0.12, 1.12],
+        [2.12, 3.12],
+        [4.12, 5.12],
+        [6.12, 7.12],
+        [8.12, 9.12],
+    ]
+    write([("a.jpg", faces)], tmp_path / "a.csv")
+    _, row = csv.DictReader(io.StringIO((tmp_path / "a.csv").read_text()))
+    assert (row["x_left_eye"], row["y_right_mouth"]) == ("10.12", "19.12")
+    frames = csv_header(landmarks=True, frames=True) + csv_lines("a.mp4", faces, (7, 0.28))
+    assert next(csv.DictReader(io.StringIO(frames)))["frame"] == "7"

@@ -111,7 +111,7 @@ def test_the_ablation_trains_measures_and_continues(wider_files: Any, tmp_path: 
     (tmp_path / "labels.jsonl").write_text(json.dumps({**entry, "ignore": [], "source": "a"}))
     (tmp_path / "recipe.yaml").write_text(
         "{model: extd-lite-nano, data: {sets: [{path: labels.jsonl}]}, iterations: 1, batch: 2,"
-        " augmentation: {crops: [128]}}"
+        " augmentation: {crop_sizes: [128]}}"
     )
     (tmp_path / "grid.yaml").write_text(
         "{recipe: recipe.yaml, changes: {compute.precision: fp32},"

@@ -12,6 +12,7 @@ from cyclopts import Group, Parameter
 
 from extd.cli.inference import INFERENCE, Inference, Threshold, load_detector
 from extd.cli.terminal import (
+    WHOLE_NUMBER,
     Folder,
     UsageError,
     check_folder,
@@ -37,6 +38,7 @@ def crop(
     out: Folder,
     margin: Annotated[float, Parameter(group=CROP)] = 0.2,
     square: Annotated[bool, Parameter(group=CROP, show_default=False)] = False,
+    align: Annotated[int | None, WHOLE_NUMBER, Parameter(group=CROP, metavar="PX")] = None,
     min_face: Annotated[float, Parameter(group=CROP, metavar="PX")] = 0,
     threshold: Threshold = 0.5,
     inference: Inference = INFERENCE,
@@ -57,6 +59,8 @@ def crop(
         margin: What to add on each side, as a share of the box's own sides. Beyond the border of
             the image its last pixels are repeated.
         square: Lengthen the shorter side.
+        align: Turn faces upright by their landmarks and scale them to this side, usually 112, as
+            face recognition expects them.
         min_face: Leave out faces smaller than this, by their longer side.
         threshold: Least probability of a face, 0 to below 1. Lower finds more, also wrong ones.
         inference: How faces are detected.
@@ -71,11 +75,17 @@ def crop(
     protect_folders(sources, out)
     if not 0 <= margin <= 10:
         raise UsageError(f"--margin is {margin}; give 0 to 10, as a share of the face")
+    if align is not None and align < 1:
+        raise UsageError(f"--align is {align}; give 1 or more pixels")
     detector = load_detector(inference, threshold, min_face=min_face)
+    if align is not None and not detector.network.landmarks:
+        raise UsageError(f"--align needs landmarks, and {inference.model} finds none")
 
     def on_image(detector: Detector, source: Source, image: Image) -> list[Path]:
         target = out / result_name(source)
-        return crop_image(source.path, target, detector, image=image, margin=margin, square=square)
+        return crop_image(
+            source.path, target, detector, image=image, margin=margin, square=square, align=align
+        )
 
     bar = progress_bar("cropping", hidden=len(sources) == 1)
     table = table_console(bar)

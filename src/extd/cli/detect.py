@@ -128,7 +128,12 @@ def detect(
     alone, quiet = len(sources) == 1 and not videos, STDOUT in {json, csv}
     bar = progress_bar("{task.description}", hidden=alone or (quiet and sys.stdout.isatty()))
     table = table_console(bar, quiet=quiet)
-    with open_result_files(json, csv, coco, frames=videos) as results, bar:
+    with (
+        open_result_files(
+            json, csv, coco, frames=videos, landmarks=detector.network.landmarks
+        ) as results,
+        bar,
+    ):
         found, failed = detect_all(
             detector, sources, inference.max_pixels, span, targets, results, bar, table
         )
@@ -219,7 +224,7 @@ def watch(detector: Detector, address: str, span: Span, json: str | None, csv: s
     quiet = STDOUT in {json, csv}
     bar = progress_bar("{task.description}", hidden=quiet and sys.stdout.isatty())
     with (
-        open_result_files(json, csv, frames=True) as results,
+        open_result_files(json, csv, frames=True, landmarks=detector.network.landmarks) as results,
         bar,
         frame_progress(bar, name) as advance,
         closing(open_source(address, span)) as frames,

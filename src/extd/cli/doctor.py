@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from extd import __version__
-from extd.catalog import DEFAULT_MODEL
+from extd.catalog import DEFAULT_MODEL, load_catalog
 from extd.cli.terminal import Model, print_error, print_line
+from extd.cpu import has_int8
 
 if TYPE_CHECKING:
     from extd.detector import Detector
@@ -67,8 +68,19 @@ def doctor(*, model: Model = DEFAULT_MODEL) -> int:
     except (ValueError, OSError) as error:
         print_error(f"the self-check failed: {error}")
         return 1
+    print_line(console, f"{model} runs in {detector.network.precision}: {precision_reason(model)}")
     print_line(console, f"self-check: {model} finds the face, IoU {overlap:.2f}")
     return 0
+
+
+def precision_reason(model: str) -> str:
+    """Why a model runs in int8 or float on this machine."""
+    if Path(model).suffix:
+        return "so is the file"
+    weights = {one.name: one.weights for one in load_catalog()}[model.lower()]
+    if weights is None or weights.int8 is None:
+        return "it ships with float weights alone"
+    return "this processor is faster in int8" if has_int8() else "this processor lacks int8 units"
 
 
 def find_overlap(detector: Detector) -> float:

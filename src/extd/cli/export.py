@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from extd.cli.terminal import check_suffix, report_file, train_extra
+from extd.cli.terminal import (
+    UsageError,
+    check_suffix,
+    report_file,
+    train_extra,
+)
+
+if TYPE_CHECKING:
+    from extd.images import Image
 
 
 def export(
@@ -16,6 +25,9 @@ def export(
     /,
     *,
     votes: Annotated[bool | None, Parameter(negative="--no-votes")] = None,
+    decoded: Annotated[bool, Parameter(show_default=False)] = False,
+    int8: Annotated[bool, Parameter(show_default=False)] = False,
+    calibrate: Path | None = None,
 ) -> int:
     """Export weights to ONNX.
 
@@ -24,17 +36,50 @@ def export(
 
         pip install "extd[train]"
         extd export model.safetensors model.onnx
+        extd export model.safetensors model.onnx --int8 --calibrate faces/labels.jsonl
 
     Args:
         source: A .safetensors file of `extd train` or `extd convert`.
         target: The .onnx file to write.
         votes: Whether overlapping boxes are averaged; by default those of EXTD-Lite, but not of
             the paper's models.
+        decoded: For other programs: outputs are boxes, scores and landmarks in pixels. Without
+            it, only extd understands the output of EXTD-Lite, which decodes likely faces alone.
+        int8: Quantize to int8, which newer processors compute several times as fast.
+        calibrate: Labels or a folder of images like those to come, of which a hundred tell the
+            range of every value; needed for --int8.
     """
     check_suffix(target, ".onnx")
+    if int8 and (decoded or calibrate is None):
+        raise UsageError("--int8 needs --calibrate LABELS_OR_FOLDER, and goes without --decoded")
+    if calibrate is not None and not int8:
+        raise UsageError("--calibrate is for --int8")
     with train_extra("extd export"):
         from extd.models.export import export_file
+        from extd.models.quantize import export_int8
 
-        export_file(source, target, votes=votes)
+        if calibrate is None:
+            export_file(source, target, votes=votes, decoded=decoded)
+        else:
+            export_int8(source, target, calibration_images(calibrate), votes=votes)
     report_file(target)
     return 0
+
+
+def calibration_images(path: Path, count: int = 100) -> Iterator[Image]:
+    """Some images of a labeled set or folder, chosen evenly.
+
+    Raises:
+        FileNotFoundError: there is no such set or folder.
+        ValueError: it has no images, or one is broken.
+    """
+    from extd.data.datasets import FORMATS, read_dataset
+    from extd.images import read_image
+    from extd.media.sources import find_images
+
+    if path.is_dir() and not any(one.find(path) for one in FORMATS.values()):
+        paths = [source.path for source in find_images([str(path)])]
+    else:
+        paths = [sample.path for sample in read_dataset(path)]
+    for place in sorted({len(paths) * number // count for number in range(count)} if paths else ()):
+        yield read_image(paths[place])

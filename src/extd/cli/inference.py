@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from cyclopts import Group, Parameter, Token
 
-from extd.catalog import DEFAULT_MODEL
+from extd.catalog import DEFAULT_MODEL, Precision
 from extd.cli.terminal import (
     WHOLE_NUMBER,
     Model,
@@ -78,6 +78,8 @@ class Inference:
         model: A model that `extd models` lists, or an .onnx file.
         threads: How many threads compute.
         provider: Execution provider of ONNX Runtime; `extd doctor` lists those that work here.
+        precision: Weights of the model: int8 or float. By default int8 where there are such
+            weights and the processor is faster with them.
     """
 
     longest: Pixels = None
@@ -90,6 +92,7 @@ class Inference:
     model: Model = DEFAULT_MODEL
     threads: Threads = 0
     provider: Provider = None
+    precision: Precision = "auto"
 
 
 INFERENCE = Inference()
@@ -121,5 +124,9 @@ def load_detector(
             raise UsageError(f"--max-pixels is {inference.max_pixels}; give 1 or more")
         providers = None if inference.provider is None else [inference.provider]
         return Detector(
-            inference.model, options=options, threads=inference.threads, providers=providers
+            inference.model,
+            options=options,
+            threads=inference.threads,
+            providers=providers,
+            precision=inference.precision,
         )

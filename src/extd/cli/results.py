@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,9 +15,6 @@ if TYPE_CHECKING:
     from extd.faces import Faces
     from extd.media.frame import Frame
     from extd.pipeline import Report
-
-FRAME_CSV_HEADER = "path,frame,time,width,height,x1,y1,x2,y2,score\n"
-"""Columns of CSV where videos are among the files."""
 
 
 class ResultsError(Exception):
@@ -51,8 +46,7 @@ class Results:
 
         name = str(path)
         _write(self.json, json_line(name, faces))
-        rows = frame_csv_lines(name, 0, 0, faces) if self.frames else csv_lines(name, faces)
-        _write(self.csv, rows)
+        _write(self.csv, csv_lines(name, faces, (0, 0.0) if self.frames else None))
         if self.add_coco is not None:
             self.add_coco(path, faces)
 
@@ -62,10 +56,11 @@ class Results:
         Raises:
             ResultsError: a file cannot be written.
         """
+        from extd.media.writers import csv_lines
+
         try:
             _write(self.json, frame_json_line(frame, faces))
-            rows = frame_csv_lines(frame.name, frame.index, frame.time, faces)
-            _write(self.csv, rows)
+            _write(self.csv, csv_lines(frame.name, faces, (frame.index, frame.time)))
         except OSError as error:
             raise ResultsError from error
 
@@ -78,15 +73,22 @@ class Results:
 
 @contextmanager
 def open_result_files(
-    json: str | None, csv: str | None, coco: str | None = None, *, frames: bool
+    json: str | None,
+    csv: str | None,
+    coco: str | None = None,
+    *,
+    frames: bool,
+    landmarks: bool,
 ) -> Iterator[Results]:
     """Open the files that are asked for; `-` is standard output.
+
+    `frames` and `landmarks` tell whether CSV has columns for them.
 
     Raises:
         OSError: one cannot be written.
     """
     from extd.data.entries import relative_name
-    from extd.media.writers import CSV_HEADER, open_coco
+    from extd.media.writers import csv_header, open_coco
 
     with ExitStack() as stack:
         json_stream = stack.enter_context(open_results(json)) if json else None
@@ -99,7 +101,7 @@ def open_result_files(
                 add(relative_name(path, folder), faces)
 
         if csv_stream is not None:
-            csv_stream.write(FRAME_CSV_HEADER if frames else CSV_HEADER)
+            csv_stream.write(csv_header(landmarks=landmarks, frames=frames))
         try:
             yield Results(json_stream, csv_stream, add_coco, frames)
         except ResultsError as error:
@@ -118,16 +120,6 @@ def frame_json_line(frame: Frame, faces: Faces) -> str:
     place = {"path": frame.name, "frame": frame.index, "time": round(frame.time, 6)}
     size = {"width": faces.width, "height": faces.height}
     return json.dumps({**place, **size, "faces": faces.to_dict()}) + "\n"
-
-
-def frame_csv_lines(path: str, index: int, time: float, faces: Faces) -> str:
-    """One line of CSV for each face, with the columns of `FRAME_CSV_HEADER`."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    place = [path, index, f"{time:.6f}", faces.width, faces.height]
-    for face in faces:
-        writer.writerow([*place, *(f"{value:.2f}" for value in face.box), f"{face.score:.4f}"])
-    return text.getvalue()
 
 
 def image_row(path: Path, faces: Faces) -> str:

@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
+from extd.faces import Faces
 from extd.images import Image
+from extd.media.regions import check_size
 
 SIDE = 112
 SMALLEST = 1e-6
@@ -43,6 +45,18 @@ def similarity(source: NDArray[np.floating], target: NDArray[np.floating]) -> ND
     turn = np.sum((b - b.mean()) * np.conj(a - a.mean())) / spread
     shift = b.mean() - turn * a.mean()
     return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
+
+
+def align_all(image: Image, faces: Faces, size: int = SIDE) -> list[Image]:
+    """Every face, aligned; see `align`.
+
+    Raises:
+        ValueError: the faces have no landmarks, or are of an image of another size.
+    """
+    check_size(image, faces)
+    if faces.landmarks is None:
+        raise ValueError("this model finds no landmarks, so its faces cannot be aligned")
+    return [align(image, points, size) for points in faces.landmarks]
 
 
 def align(image: Image, landmarks: NDArray[np.floating], size: int = SIDE) -> Image:

@@ -33,7 +33,9 @@ class Frame(NamedTuple):
     thickness: int
 
 
-def annotate(image: Image, faces: Faces, *, out: Image | None = None) -> Image:
+def annotate(
+    image: Image, faces: Faces, *, landmarks: bool = False, out: Image | None = None
+) -> Image:
     """Draw a frame around every face, with its score where there is room.
 
     Frames lie just outside the boxes, so that tiny faces stay visible. A score goes above or
@@ -43,6 +45,7 @@ def annotate(image: Image, faces: Faces, *, out: Image | None = None) -> Image:
     Args:
         image: uint8 [H, W, 3], RGB; it is not changed.
         faces: those of this image.
+        landmarks: mark them with dots, if the faces have any.
         out: the image to draw into, as large; `image` itself, where memory is scarce.
 
     Returns:
@@ -67,7 +70,23 @@ def annotate(image: Image, faces: Faces, *, out: Image | None = None) -> Image:
         label = _draw_score(canvas, others, float(faces.scores[index]), frames[index])
         if label is not None:
             taken[len(frames) + index] = label
+    if landmarks and faces.landmarks is not None:
+        for points, frame in zip(faces.landmarks, frames, strict=True):
+            radius = max((frame.x2 - frame.x1) / 40, 0.5)
+            for point in points:
+                _draw_dot(canvas, point, radius + 1, OUTLINE)
+            for point in points:
+                _draw_dot(canvas, point, radius, LINE)
     return canvas
+
+
+def _draw_dot(canvas: Image, center: NDArray[np.float32], radius: float, color: Color) -> None:
+    """Fill the pixels whose centers lie in a circle."""
+    x1, y1 = np.floor(center - radius).clip(0).astype(int)
+    x2, y2 = np.ceil(center + radius).clip(0).astype(int)
+    part = canvas[y1:y2, x1:x2]
+    rows, columns = np.ogrid[y1 : y1 + part.shape[0], x1 : x1 + part.shape[1]]
+    part[np.hypot(columns + 0.5 - center[0], rows + 0.5 - center[1]) <= radius] = color
 
 
 def _frame(box: NDArray[np.float32], longest: int) -> Frame:

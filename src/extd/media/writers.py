@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,8 @@ ENCODERS: dict[str, dict[str, Any]] = {
 }
 """Formats in which images are written under their own suffix; the others become PNG."""
 
-CSV_HEADER = "path,width,height,x1,y1,x2,y2,score\n"
+POINTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
+"""Names of the landmarks in CSV; left and right are those of the image."""
 
 
 def json_line(path: str, result: Faces | Exception) -> str:
@@ -41,13 +43,28 @@ def json_line(path: str, result: Faces | Exception) -> str:
     return json.dumps({"path": path, "error": str(result)}) + "\n"
 
 
-def csv_lines(path: str, faces: Faces) -> str:
-    """One line of CSV a face, with the columns of `CSV_HEADER`; nothing without faces."""
+def csv_header(*, landmarks: bool, frames: bool = False) -> str:
+    """The columns of `csv_lines`."""
+    place = ["path", "frame", "time"] if frames else ["path"]
+    points = [f"{axis}_{point}" for point in POINTS for axis in "xy"] if landmarks else []
+    return ",".join([*place, "width", "height", "x1", "y1", "x2", "y2", "score", *points]) + "\n"
+
+
+def csv_lines(path: str, faces: Faces, frame: tuple[int, float] | None = None) -> str:
+    """One line of CSV a face, with the columns of `csv_header`; nothing without faces.
+
+    Args:
+        path: of the image or video.
+        faces: found there.
+        frame: number and time in seconds, where the file has these columns.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
+    place = [path] if frame is None else [path, frame[0], f"{frame[1]:.6f}"]
     for face in faces:
-        corners = [f"{value:.2f}" for value in face.box]
-        writer.writerow([path, faces.width, faces.height, *corners, f"{face.score:.4f}"])
+        numbers = [f"{value:.2f}" for value in face.box] + [f"{face.score:.4f}"]
+        numbers += [f"{value:.2f}" for point in face.landmarks or () for value in point]
+        writer.writerow([*place, faces.width, faces.height, *numbers])
     return text.getvalue()
 
 
@@ -92,10 +109,14 @@ def write(results: Iterable[tuple[str | PathLike[str], Faces]], path: str | Path
         return
     if suffix not in {".jsonl", ".csv"}:
         raise ValueError(f"{path} is to end in .jsonl, .csv or .json, for COCO")
-    lines = json_line if suffix == ".jsonl" else csv_lines
     with open_text(path) as stream:
-        stream.write("" if suffix == ".jsonl" else CSV_HEADER)
-        stream.writelines(lines(name, faces) for name, faces in named)
+        if suffix == ".jsonl":
+            stream.writelines(json_line(name, faces) for name, faces in named)
+            return
+        # One detector found them all, with or without landmarks.
+        first = next(named, None)
+        stream.write(csv_header(landmarks=first is not None and first[1].landmarks is not None))
+        stream.writelines(csv_lines(*one) for one in chain([first] if first else [], named))
 
 
 def image_name(name: Path) -> Path:

@@ -24,6 +24,7 @@ from onnxruntime.quantization import (
 
 from extd.decoding import to_patches
 from extd.files import atomic_write
+from extd.models.export import export_file
 from extd.models.lite import GREY
 
 RAW = "raw"
@@ -41,6 +42,26 @@ class Calibration(CalibrationDataReader):  # type: ignore[misc]
         """The next image as a batch, or None."""
         image = next(self.images, None)
         return None if image is None else {"patches": to_patches(image[None])}
+
+
+def export_int8(
+    source: Path, target: Path, images: Iterable[NDArray[np.uint8]], *, votes: bool | None = None
+) -> None:
+    """Export the safetensors file `source` as the int8 ONNX file `target`.
+
+    Args:
+        source: weights of EXTD-Lite.
+        target: the file to write.
+        images: as of `quantize`.
+        votes: as of `export_onnx`.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load_network` and `quantize`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder, source.with_suffix(".onnx").name)
+        export_file(source, plain, votes=votes)
+        quantize(plain, target, images)
 
 
 def quantize(source: Path, target: Path, images: Iterable[NDArray[np.uint8]]) -> None:
