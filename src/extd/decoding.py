@@ -95,7 +95,8 @@ def decode(
     middle = center + offset * (head.center_scale * side)[:, None]
     with np.errstate(over="ignore"):
         half = side[:, None] * np.exp(growth * head.size_scale) / 2
-    points = chosen[LANDMARKS].T.reshape(len(likely), -1, 2)
+    # Not -1, which would be ambiguous without faces.
+    points = chosen[LANDMARKS].T.reshape(len(likely), (len(raw) - LANDMARKS.start) // 2, 2)
     points = center[:, None] + points * (head.center_scale * side)[:, None, None]
     return Detections(
         np.concatenate([middle - half, middle + half], 1).astype(np.float32),

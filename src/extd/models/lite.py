@@ -55,7 +55,7 @@ class Stem(nn.Module):
         # Two px before and three after make ceil(H / 4) rows for every H.
         x = F.pad(images, (2, 3, 2, 3), value=GREY)
         # Whole numbers up to 256 are exact in bfloat16, and half the memory.
-        mixed = torch.is_autocast_enabled(x.device.type)
+        mixed = x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)
         x = x.to(torch.get_autocast_dtype(x.device.type) if mixed else self.conv.weight.dtype)
         x = F.relu(self.norm(self.conv(x.sub_(GREY).mul_(1 / CONTRAST))))
         out: Tensor = self.down(x)
