@@ -9,6 +9,6 @@ from extd import Detector
 faces = Detector().detect(Path("examples/astronaut.jpg"))
 if not len(faces):
     sys.exit("examples/astronaut.jpg shows a face, but none was found")
-for package in ("torch", "onnx", "scipy", "av", "PIL"):
+for package in ("torch", "onnx", "scipy", "av", "cv2"):
     if find_spec(package):
         sys.exit(f"the base install brought {package}; see dependencies in pyproject.toml")

@@ -15,7 +15,6 @@ from extd.boxes import (
     longer_side,
     mirror,
     nms,
-    suppress,
     turn,
     vote,
 )
@@ -141,25 +140,6 @@ def test_a_box_alone_stays_where_it_is_in_any_crowd() -> None:
     scores = np.linspace(0.9, 0.1, 600, dtype=np.float32)
     kept = nms(boxes, scores, 0.3)
     assert np.allclose(vote(boxes, scores, kept, 0.3), boxes[kept], rtol=1e-6)
-
-
-def test_boxes_of_an_untrained_network_vote_too() -> None:
-    boxes = np.array([[-1e20, -1e20, 1e20, 1e20], [-1e20, -1e20, 1e20, 2e20]], np.float32)
-    found, _ = suppress(boxes, np.array([0.6, 0.3], np.float32), 0, 0.3, votes=True)
-    third = 1e20 * (1 + 0.3 * 2 / 3 / (0.6 + 0.3 * 2 / 3))
-    assert found == pytest.approx(np.array([[-1e20, -1e20, 1e20, third]]))
-
-
-@given(some_boxes(), st.integers(0, 99), st.floats(0, 0.9))
-def test_a_vote_does_not_depend_on_the_threshold(
-    boxes: NDArray[np.float32], seed: int, threshold: float
-) -> None:
-    scores = np.random.default_rng(seed).uniform(0.05, 1, len(boxes)).astype(np.float32)
-    whole, sure = suppress(boxes, scores, 0, 0.3, votes=True)
-    likely = scores > threshold * VOTERS
-    found, surest = suppress(boxes[likely], scores[likely], threshold, 0.3, votes=True)
-    assert np.array_equal(surest, sure[sure > threshold])
-    assert found == pytest.approx(whole[sure > threshold], abs=1e-4)
 
 
 @given(some_boxes())

@@ -132,23 +132,6 @@ def vote(
     return voted
 
 
-def suppress(
-    boxes: Boxes, scores: NDArray[np.float32], threshold: float, nms_iou: float, *, votes: bool
-) -> tuple[Boxes, NDArray[np.float32]]:
-    """The best of overlapping boxes, best first, and their scores.
-
-    Args:
-        boxes: [N, 4].
-        scores: [N], all above 0.
-        threshold: boxes of a score above it stay; below it they can vote.
-        nms_iou: of two boxes that overlap by a greater IoU only the better stays.
-        votes: it moves by `vote`.
-    """
-    kept = nms(boxes, scores, nms_iou)
-    kept = kept[scores[kept] > threshold]
-    return (vote(boxes, scores, kept, nms_iou) if votes else boxes[kept]), scores[kept]
-
-
 def clip(boxes: Boxes, width: int, height: int) -> Boxes:
     """The boxes cut off at the borders of a picture of `width` x `height` pixels."""
     return np.clip(boxes, 0, np.array([width, height, width, height], np.float32))

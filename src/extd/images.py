@@ -206,10 +206,11 @@ def open_pil(file: IO[bytes], name: str) -> ImageFile:
     Raises:
         ValueError: it is not an image, or its header is broken.
     """
-    prefix = file.read(16)
+    prefix = file.read(64)
     if not prefix:
         raise ValueError(f"{name} is empty")
-    formats = [*FORMATS, *_heif_format(prefix, name)]
+    # The plugin for AVIF would take HEIC of some brands, too.
+    formats = [*_heif_format(prefix, name), *FORMATS]
     for factory, accept in (PIL.Image.OPEN[format_] for format_ in formats):
         # Where Pillow was built without a format, `accept` says so in a text.
         if accept is not None and accept(prefix) is True:
@@ -221,7 +222,7 @@ def open_pil(file: IO[bytes], name: str) -> ImageFile:
 
 def _heif_format(prefix: bytes, name: str) -> tuple[str, ...]:
     """Pillow's name of HEIC where a file begins like one, once its plugin is loaded."""
-    if prefix[4:8] != b"ftyp" or prefix[8:12] not in HEIF_BRANDS or b"avif" in prefix:
+    if prefix[4:8] != b"ftyp" or prefix[8:12] not in HEIF_BRANDS or b"avi" in prefix[:64]:
         return ()
     try:
         import pillow_heif

@@ -107,9 +107,11 @@ def blur_image(
     in_place = real_path(target) == real_path(source)
     if in_place:
         target = real_path(source)
-        check_replaceable(target)
     mode = source.stat().st_mode
+    # First, for it bounds the size of what is decoded.
     image = read_image(source) if image is None else image
+    if in_place:
+        check_replaceable(target)
     faces = detector.detect(image)
     covered = anonymize(image, faces, options, out=image)
     report = Report()
@@ -185,7 +187,7 @@ def detect_image(
     image = read_image(source) if image is None else image
     faces = detector.detect(image)
     if target is not None:
-        annotate(image, faces, out=image)
+        annotate(image, faces, landmarks=True, out=image)
         write_image(Path(target), image)
     return faces
 
@@ -213,7 +215,7 @@ def detect_video(
             frames, detector, report, interrupted, on_frame, video.frame_count
         ):
             if write is not None:
-                write(annotate(frame.image, faces, out=frame.image), frame.time)
+                write(annotate(frame.image, faces, landmarks=True, out=frame.image), frame.time)
     return report
 
 

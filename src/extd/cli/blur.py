@@ -114,7 +114,7 @@ def blur(
             and AVIF (EXIF only), and what a video tells of place, time and camera. Thumbnails and
             maker notes are never kept.
         check: Look for uncovered faces in the results, with a probability above 0.2, and report
-            images and frames that have one; the exit code is 1. Many of them are no faces.
+            images and frames that have one; the exit code is 1. Many of these are not faces.
         method: blur, pixelate (4 cells per face), solid (black), or image.
         image: The image for the method image.
         shape: The shape of a cover.
@@ -123,7 +123,8 @@ def blur(
         keep: Do not cover faces whose center is in this region, in pixels of the upright image.
         hold: For so many frames a face stays covered where it is missed, and before and after it
             is seen. As many frames are held in memory.
-        threshold: Least probability of a face, 0 to below 1. Lower covers more, also what is none.
+        threshold: Least probability of a face, 0 to below 1. Lower values cover more, including
+            things that are not faces.
         inference: How faces are detected.
     """
     from extd.batch import check_targets, process_files, result_name

@@ -60,9 +60,10 @@ def crop(
             the image its last pixels are repeated.
         square: Lengthen the shorter side.
         align: Turn faces upright by their landmarks and scale them to this side, usually 112, as
-            face recognition expects them.
+            face recognition expects them; --margin and --square have no effect then.
         min_face: Leave out faces smaller than this, by their longer side.
-        threshold: Least probability of a face, 0 to below 1. Lower finds more, also wrong ones.
+        threshold: Least probability of a face, 0 to below 1. Lower values find more faces, and
+            more false ones.
         inference: How faces are detected.
     """
     from extd.batch import process_files, refuse_video, result_name

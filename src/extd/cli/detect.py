@@ -69,7 +69,8 @@ def detect(
 
     FILES are files, folders (with their subfolders), quoted globs and -, for a list on standard
     input. A table shows the results. A file that cannot be read is reported, the rest goes on,
-    and the exit code is 1. Videos need the extra `video`; Ctrl-C ends one in order. camera:0, the
+    and the exit code is 1. Videos need the extra `video`; Ctrl-C stops after the
+    current frame and keeps what was written so far. camera:0, the
     first camera of this machine, or an address that begins with rtsp:// is watched instead: its
     newest frame each time, until Ctrl-C or --end.
 
@@ -80,7 +81,7 @@ def detect(
         extd detect camera:0 --json -
 
     Args:
-        files: Where to detect faces.
+        files: Images, videos, folders or globs to search for faces.
         out: Save the images and videos, with their faces marked, in this folder.
         json: Write JSON Lines, one object per image or frame, to a file; with - or nothing to
             standard output.
@@ -88,10 +89,12 @@ def detect(
         coco: Write one COCO file, for images only: labels whose annotations have a score.
         yolo: Write YOLO labels into this folder, one text file per image, without scores.
         wider: Write detections for WIDER FACE's evaluation into this folder, likewise.
-        threshold: Least probability of a face, 0 to below 1. Lower finds more, also wrong ones.
+        threshold: Least probability of a face, 0 to below 1. Lower values find more faces, and
+            more false ones.
         inference: How faces are detected.
         min_face: Leave out faces smaller than this, by their longer side.
-        max_faces: At most so many faces per image, the best; by default all.
+        max_faces: Keep at most this many faces per image, those with the highest scores; by
+            default all.
         start: Begin at this time of a video.
         end: End before this time.
         every: Take every n-th frame.

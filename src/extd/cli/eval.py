@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 from rich.console import Console
 
-from extd.catalog import DEFAULT_MODEL
+from extd.catalog import DEFAULT_MODEL, Precision
 from extd.cli.terminal import (
+    MACHINE,
     STDOUT,
     Folder,
     Model,
@@ -48,6 +49,7 @@ def wider(
     model: Annotated[Model | None, Parameter(show_default=DEFAULT_MODEL)] = None,
     threads: Threads = 0,
     provider: Provider = None,
+    precision: Annotated[Precision, Parameter(group=MACHINE)] = "auto",
 ) -> int:
     """Measure average precision on WIDER FACE, as its official evaluation does.
 
@@ -69,6 +71,7 @@ def wider(
         model: A model that `extd models` lists, or an .onnx file.
         threads: How many threads to use.
         provider: Execution provider of ONNX Runtime; `extd doctor` lists those that work here.
+        precision: Weights of the model, int8 or float; by default the faster one on this machine.
     """
     from extd.evaluation.predictions import write_predictions
     from extd.evaluation.wider import (
@@ -89,7 +92,7 @@ def wider(
             write_predictions(save_predictions, found)
     else:
         measured, how = model or DEFAULT_MODEL, protocol or "single"
-        detect = load_protocol(measured, how, threads, provider)
+        detect = load_protocol(measured, how, threads, provider, precision)
         truth = load_ground_truth(ground_truth)
         with measuring_bar(json) as bar:
             result = evaluate_detector(detect, images, truth, bar.track, save_predictions)
@@ -112,6 +115,7 @@ def labels(
     model: Model = DEFAULT_MODEL,
     threads: Threads = 0,
     provider: Provider = None,
+    precision: Annotated[Precision, Parameter(group=MACHINE)] = "auto",
 ) -> int:
     """Measure average precision on your own labeled images.
 
@@ -128,11 +132,12 @@ def labels(
         model: A model that `extd models` lists, or an .onnx file.
         threads: How many threads to use.
         provider: Execution provider of ONNX Runtime; `extd doctor` lists those that work here.
+        precision: Weights of the model, int8 or float; by default the faster one on this machine.
     """
     from extd.data.datasets import read_dataset
     from extd.evaluation.labeled import evaluate_labeled
 
-    detect = load_protocol(model, protocol, threads, provider)
+    detect = load_protocol(model, protocol, threads, provider, precision)
     with measuring_bar(json) as bar:
         result = evaluate_labeled(detect, read_dataset(samples), bar.track)
     table = Console(quiet=json == STDOUT)
@@ -159,7 +164,7 @@ def write_json(target: str | None, summary: dict[str, object], ap: dict[str, flo
 
 
 def load_protocol(
-    model: str, protocol: str, threads: int, provider: str | None
+    model: str, protocol: str, threads: int, provider: str | None, precision: Precision
 ) -> Callable[[Image], Prediction]:
     """A protocol with its detector.
 
@@ -171,4 +176,5 @@ def load_protocol(
 
     with usage():
         providers = None if provider is None else [provider]
-        return partial(PROTOCOLS[protocol], Detector(model, threads=threads, providers=providers))
+        detector = Detector(model, threads=threads, providers=providers, precision=precision)
+        return partial(PROTOCOLS[protocol], detector)

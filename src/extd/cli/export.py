@@ -31,7 +31,7 @@ def export(
 ) -> int:
     """Export weights to ONNX.
 
-    Options take the result wherever they take the name of a model, as in `--model model.onnx`.
+    Use the result wherever a model's name is accepted, as in `--model model.onnx`.
     Needs PyTorch, which the first of these commands installs.
 
         pip install "extd[train]"
@@ -44,14 +44,18 @@ def export(
         votes: Whether overlapping boxes are averaged; by default those of EXTD-Lite, but not of
             the paper's models.
         decoded: For other programs: outputs are boxes, scores and landmarks in pixels. Without
-            it, only extd understands the output of EXTD-Lite, which decodes likely faces alone.
-        int8: Quantize to int8, which newer processors compute several times as fast.
-        calibrate: Labels or a folder of images like those to come, of which a hundred tell the
-            range of every value; needed for --int8.
+            it, the output of extd-lite-64 and extd-lite-32 is raw and only extd can read it,
+            which is faster because only likely faces are decoded.
+        int8: Quantize extd-lite-64 or extd-lite-32 to int8, for processors with VNNI or Arm dot
+            products; on others it is slower and may be less accurate.
+        calibrate: Labels or a folder of images like those you will run it on; up to 100 of them
+            set the int8 ranges. Needed for --int8.
     """
     check_suffix(target, ".onnx")
     if int8 and (decoded or calibrate is None):
-        raise UsageError("--int8 needs --calibrate LABELS_OR_FOLDER, and goes without --decoded")
+        raise UsageError(
+            "--int8 needs --calibrate LABELS_OR_FOLDER and cannot be combined with --decoded"
+        )
     if calibrate is not None and not int8:
         raise UsageError("--calibrate is for --int8")
     with train_extra("extd export"):

@@ -10,6 +10,7 @@ from cyclopts import Group, Parameter, Token
 
 from extd.catalog import DEFAULT_MODEL, Precision
 from extd.cli.terminal import (
+    MACHINE,
     WHOLE_NUMBER,
     Model,
     Provider,
@@ -92,7 +93,7 @@ class Inference:
     model: Model = DEFAULT_MODEL
     threads: Threads = 0
     provider: Provider = None
-    precision: Precision = "auto"
+    precision: Annotated[Precision, Parameter(group=MACHINE)] = "auto"
 
 
 INFERENCE = Inference()

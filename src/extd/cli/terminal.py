@@ -176,7 +176,9 @@ def check_suffix(target: Path, suffix: str) -> None:
         UsageError: `target` does not end in `suffix`.
     """
     if target.suffix.lower() != suffix:
-        raise UsageError(f"{target} is a {suffix} file; call it {target.with_suffix(suffix)}")
+        raise UsageError(
+            f"the result is a {suffix} file; call it {target.with_suffix(suffix)}, not {target}"
+        )
 
 
 def report_file(path: Path) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,9 @@ from onnxruntime.quantization import (
 
 from extd.decoding import to_patches
 from extd.files import atomic_write
-from extd.models.export import export_file
-from extd.models.lite import GREY
+from extd.models.checkpoint import load_network
+from extd.models.export import export_onnx
+from extd.models.lite import GREY, Lite
 
 RAW = "raw"
 PIXELS = "pixels"
@@ -58,10 +60,17 @@ def export_int8(
     Raises:
         FileNotFoundError, ValueError: as `load_network` and `quantize`.
     """
+    network, notes = load_network(source)
+    if not isinstance(network, Lite):
+        raise ValueError(f"{source} is {network.config.name}; int8 is for extd-lite-64 and -32")
+    calibration = iter(images)
+    first = next(calibration, None)
+    if first is None:
+        raise ValueError("no images to calibrate with; give --calibrate some")
     with tempfile.TemporaryDirectory() as folder:
-        plain = Path(folder, source.with_suffix(".onnx").name)
-        export_file(source, plain, votes=votes)
-        quantize(plain, target, images)
+        plain = Path(folder, "float.onnx")
+        export_onnx(network, plain, notes, votes=votes)
+        quantize(plain, target, chain([first], calibration))
 
 
 def quantize(source: Path, target: Path, images: Iterable[NDArray[np.uint8]]) -> None:
@@ -78,7 +87,8 @@ def quantize(source: Path, target: Path, images: Iterable[NDArray[np.uint8]]) ->
     model = onnx.load(source)
     if [output.name for output in model.graph.output] != [RAW]:
         raise ValueError(f"{source} has decoded boxes; int8 needs EXTD-Lite's raw file")
-    first = next(iter(calibrated := iter(images)), None)
+    calibration = iter(images)
+    first = next(calibration, None)
     if first is None:
         raise ValueError("no images to calibrate with; give --calibrate some")
     with tempfile.TemporaryDirectory() as folder:
@@ -91,7 +101,7 @@ def quantize(source: Path, target: Path, images: Iterable[NDArray[np.uint8]]) ->
             quantize_static(
                 str(plain),
                 str(quantized),
-                Calibration(_chained(first, calibrated)),
+                Calibration(chain([first], calibration)),
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
@@ -109,13 +119,6 @@ def quantize(source: Path, target: Path, images: Iterable[NDArray[np.uint8]]) ->
     onnx.checker.check_model(result, full_check=True)
     with atomic_write(target) as partial:
         partial.write_bytes(result.SerializeToString())
-
-
-def _chained(
-    first: NDArray[np.uint8], others: Iterable[NDArray[np.uint8]]
-) -> Iterator[NDArray[np.uint8]]:
-    yield first
-    yield from others
 
 
 def _identity() -> dict[str, object]:

@@ -139,10 +139,12 @@ def save(state: TrainState, recipe: Recipe, out: Path) -> None:
         "crop_sizes": sorted(state.crop_sizes),
     }
     sizes = ", ".join(map(str, sorted(state.crop_sizes)))
-    sources = [name for dataset in recipe.data.sets for name in dataset.sources]
+    sources: list[str] = []
+    for dataset in recipe.data.sets:
+        named = [name for name, share in dataset.sources.items() if share > 0]
+        sources += named or [Path(dataset.path).name]
     notes: dict[str, object] = {
-        "training_data": ", ".join(sources)
-        or ", ".join(Path(dataset.path).name for dataset in recipe.data.sets),
+        "training_data": ", ".join(sources),
         "training": f"{state.step} steps, {state.step * recipe.batch} crops of {sizes} px"
         + (f", after {state.earlier}" if state.earlier else ""),
         "data_fingerprint": state.data,

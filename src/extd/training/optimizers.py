@@ -22,11 +22,12 @@ GAIN = 2.0
 
 def lr_at(step: int, iterations: int, settings: Optimizer) -> float:
     """The learning rate of step number `step` of `iterations`."""
-    if step < settings.warmup:
-        return settings.lr * (step + 1) / settings.warmup
     if settings.schedule == "wsd":
         begin = round(iterations * (1 - settings.decay))
-        return settings.lr * min(1, (iterations - step) / max(iterations - begin, 1))
+        decayed = (iterations - step) / max(iterations - begin, 1)
+        return settings.lr * min(1, (step + 1) / max(settings.warmup, 1), decayed)
+    if step < settings.warmup:
+        return settings.lr * (step + 1) / settings.warmup
     if settings.schedule == "cosine":
         share = (step - settings.warmup) / max(iterations - settings.warmup, 1)
         return settings.lr * (1 + math.cos(math.pi * share)) / 2
