@@ -130,7 +130,7 @@ def open_detector(model: str, threads: int = 1) -> FaceDetector:
     except Exception as error:  # ONNX Runtime's own errors have no common class
         raise ValueError(f"ONNX Runtime cannot load {path}: {error}") from error
     name = session.get_inputs()[0].name
-    if name == "images":
+    if name in {"images", "patches"}:
         return open_exported(model, threads)
     outputs = [output.name for output in session.get_outputs()]
     if outputs == YUNET_OUTPUTS and isinstance(session.get_inputs()[0].shape[2], int):
