@@ -18,7 +18,7 @@ from extd.cli.terminal import (
     count,
     print_line,
     progress_bar,
-    usage,
+    usage_errors,
 )
 from extd.prefetch import check_threads
 
@@ -45,7 +45,7 @@ def read(path: Path, layout: str | None, images: Path | None) -> list[Sample]:
     from extd.data.datasets import find_format, read_dataset
 
     if layout is not None:
-        with usage():
+        with usage_errors():
             find_format(layout)
     with counting("reading sizes") as show:
         return read_dataset(path, layout, images, show)
@@ -98,11 +98,11 @@ def check(
         raise UsageError(f"--samples is {samples}; give 1 or more, up to {MOST_SAMPLES}")
     if seed < 0:
         raise UsageError(f"--seed is {seed}; give 0 or more")
-    with usage():
+    with usage_errors():
         check_threads(threads, "--threads")
     labeled = read(path, layout, images)
     if out is not None:
-        with usage():
+        with usage_errors():
             checks.check_output(out, path, labeled)
     console = Console()
     for line in describe(str(path), checks.summarize(labeled), checks.summarize_sources(labeled)):
@@ -197,7 +197,7 @@ def convert_data(
     """
     from extd.data.datasets import find_format, write_dataset
 
-    with usage():
+    with usage_errors():
         find_format(to)
     labeled = read(path, layout, images)
     with counting("writing") as show:

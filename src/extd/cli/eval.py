@@ -24,7 +24,7 @@ from extd.cli.terminal import (
     open_results,
     print_line,
     progress_bar,
-    usage,
+    usage_errors,
 )
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def load_protocol(
     from extd.detector import Detector
     from extd.evaluation.protocols import PROTOCOLS
 
-    with usage():
+    with usage_errors():
         providers = None if provider is None else [provider]
         detector = Detector(model, threads=threads, providers=providers, precision=precision)
         return partial(PROTOCOLS[protocol], detector)

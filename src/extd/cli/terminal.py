@@ -65,9 +65,6 @@ def usage_errors() -> Iterator[None]:
         raise UsageError(str(error)) from error
 
 
-usage = usage_errors
-
-
 @contextmanager
 def train_extra(command: str) -> Iterator[None]:
     """Within it, packages of the extra `train` are imported for that command.

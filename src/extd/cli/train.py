@@ -9,7 +9,14 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
-from extd.cli.terminal import WHOLE_NUMBER, Folder, UsageError, print_line, train_extra, usage
+from extd.cli.terminal import (
+    WHOLE_NUMBER,
+    Folder,
+    UsageError,
+    print_line,
+    train_extra,
+    usage_errors,
+)
 
 
 def train(
@@ -61,7 +68,7 @@ def train(
     with train_extra("extd train"):
         from extd.training.recipe import dump_recipe, load_recipe
 
-        with usage():
+        with usage_errors():
             chosen = load_recipe(recipe, data or (), model)
         if out is None or print_config:
             print_line(console, dump_recipe(chosen).rstrip())

@@ -63,14 +63,11 @@ def export_int8(
     network, notes = load_network(source)
     if not isinstance(network, Lite):
         raise ValueError(f"{source} is {network.config.name}; int8 is for extd-lite-64 and -32")
-    calibration = iter(images)
-    first = next(calibration, None)
-    if first is None:
-        raise ValueError("no images to calibrate with; give --calibrate some")
+    images = _at_least_one(images)
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder, "float.onnx")
         export_onnx(network, plain, notes, votes=votes)
-        quantize(plain, target, chain([first], calibration))
+        quantize(plain, target, images)
 
 
 def quantize(source: Path, target: Path, images: Iterable[NDArray[np.uint8]]) -> None:
@@ -87,10 +84,7 @@ def quantize(source: Path, target: Path, images: Iterable[NDArray[np.uint8]]) ->
     model = onnx.load(source)
     if [output.name for output in model.graph.output] != [RAW]:
         raise ValueError(f"{source} has decoded boxes; int8 needs EXTD-Lite's raw file")
-    calibration = iter(images)
-    first = next(calibration, None)
-    if first is None:
-        raise ValueError("no images to calibrate with; give --calibrate some")
+    images = _at_least_one(images)
     with tempfile.TemporaryDirectory() as folder:
         plain, quantized = Path(folder, "float.onnx"), Path(folder, "int8.onnx")
         named = onnx.shape_inference.infer_shapes(_named(model))
@@ -101,7 +95,7 @@ def quantize(source: Path, target: Path, images: Iterable[NDArray[np.uint8]]) ->
             quantize_static(
                 str(plain),
                 str(quantized),
-                Calibration(chain([first], calibration)),
+                Calibration(images),
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
@@ -119,6 +113,19 @@ def quantize(source: Path, target: Path, images: Iterable[NDArray[np.uint8]]) ->
     onnx.checker.check_model(result, full_check=True)
     with atomic_write(target) as partial:
         partial.write_bytes(result.SerializeToString())
+
+
+def _at_least_one(images: Iterable[NDArray[np.uint8]]) -> Iterable[NDArray[np.uint8]]:
+    """The images, the first of which is there.
+
+    Raises:
+        ValueError: there is none.
+    """
+    rest = iter(images)
+    first = next(rest, None)
+    if first is None:
+        raise ValueError("no images to calibrate with; give --calibrate some")
+    return chain([first], rest)
 
 
 def _identity() -> dict[str, object]:
