@@ -88,7 +88,8 @@ def test_a_misspelt_name_gets_the_nearest(tmp_path: Path) -> None:
     models = catalog(
         tmp_path, record(weights=None), record(name="extd-ssd-48-leakyrelu", weights=None)
     )
-    with pytest.raises(
+    told = r"'exdt-fpn-32-prelu'; did you mean 'extd-fpn-32-prelu'\?$"
+    with pytest.raises(ValueError, match=told):
         ValueError, match=r"'exdt-fpn-32-prelu'; did you mean 'extd-fpn-32-prelu'\?$"
     ):
         find_weights("exdt-fpn-32-prelu", models)
