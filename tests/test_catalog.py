@@ -90,8 +90,6 @@ def test_a_misspelt_name_gets_the_nearest(tmp_path: Path) -> None:
     )
     told = r"'exdt-fpn-32-prelu'; did you mean 'extd-fpn-32-prelu'\?$"
     with pytest.raises(ValueError, match=told):
-        ValueError, match=r"'exdt-fpn-32-prelu'; did you mean 'extd-fpn-32-prelu'\?$"
-    ):
         find_weights("exdt-fpn-32-prelu", models)
     with pytest.raises(ValueError, match="did you mean 'extd-ssd-48-leakyrelu'"):
         find_weights("extd-ssd-48-leaky", models)
