@@ -31,7 +31,7 @@ MOST_FACES = 7
 """Power of two of the faces in the fullest crop."""
 CONVOLUTIONS = ("convolution", "conv2d")
 BEFORE = 2.17
-"""Step over convolutions of `extd-lite` at e04e124, 16 crops of 640 px, bf16, one thread."""
+"""Step over convolutions of the first `extd-lite`: e04e124, 16 crops of 640 px, one thread."""
 
 
 def main() -> None:

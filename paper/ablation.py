@@ -30,9 +30,8 @@ from extd.evaluation.wider import (
     load_ground_truth,
 )
 from extd.files import atomic_write
-from extd.models.checkpoint import load_network
 from extd.models.export import export_onnx
-from extd.models.profile import count_macs, count_parameters
+from extd.models.network import count_macs, count_parameters, load_network
 from extd.training.recipe import Recipe, load_recipe
 from extd.training.trainer import train
 

@@ -15,17 +15,12 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 from adjustText import adjust_text
+from costs import count_hooked_macs, peak_activations
 
 from extd.catalog import load_catalog
 from extd.files import atomic_write
 from extd.models.config import BASELINE_CONFIGS, LITE_CONFIGS, PAPER_CONFIGS, NetworkConfig
-from extd.models.network import build_network
-from extd.models.profile import (
-    count_hooked_macs,
-    count_macs,
-    count_parameters,
-    peak_activations,
-)
+from extd.models.network import build_network, count_macs, count_parameters
 
 HERE = Path(__file__).parent
 S3FD = "s3fd-vgg16"
@@ -71,14 +66,14 @@ def cost_table(configs: Sequence[NetworkConfig]) -> pd.DataFrame:
     shipped = [
         {
             "model": model.name,
-            "onnx_bytes": model.weights.bytes,
+            "onnx_bytes": model.weights.float32.bytes,
             "images": model.weights.images,
-            "easy": model.weights.ap.easy,
-            "medium": model.weights.ap.medium,
-            "hard": model.weights.ap.hard,
+            "easy": model.weights.float32.ap.easy,
+            "medium": model.weights.float32.ap.medium,
+            "hard": model.weights.float32.ap.hard,
         }
         for model in load_catalog()
-        if model.weights and model.weights.ap
+        if model.weights and model.weights.float32.ap
     ]
     claims = pd.read_csv(HERE / "published.csv").dropna(subset="s3fd_macs")
     claims = claims[["detector", "s3fd_macs", "s3fd_parameters"]]

@@ -43,15 +43,15 @@ def known_detectors() -> pd.DataFrame:
             "name": model.name,
             "detector": model.name,
             "images": model.weights.images,
-            "easy": model.weights.ap.easy,
-            "medium": model.weights.ap.medium,
-            "hard": model.weights.ap.hard,
+            "easy": model.weights.float32.ap.easy,
+            "medium": model.weights.float32.ap.medium,
+            "hard": model.weights.float32.ap.hard,
             "parameters": model.parameters,
             "macs": model.macs,
             "source": "weights in the package, extd eval wider",
         }
         for model in load_catalog()
-        if model.name in names and model.weights and model.weights.ap
+        if model.name in names and model.weights and model.weights.float32.ap
     ]
     return pd.concat([pd.DataFrame(ours), pd.read_csv(HERE / "published.csv")], ignore_index=True)
 

@@ -11,7 +11,6 @@ from extd.catalog import (
     CATALOG,
     AveragePrecision,
     ModelInfo,
-    find_model,
     find_weights,
     load_catalog,
 )
@@ -25,10 +24,14 @@ def record(**changes: Any) -> dict[str, Any]:
 
 
 def weights(**changes: Any) -> dict[str, Any]:
+    origin = {"images": 363, "training_data": "WIDER FACE", "license": "MIT"}
+    return {"float32": weights_file(), "int8": None, **origin, **changes}
+
+
+def weights_file(**changes: Any) -> dict[str, Any]:
     digest = hashlib.sha256(FILE).hexdigest()
     ap = {"easy": 0.9, "medium": 0.8, "hard": 0.7}
-    measured = {"ap": ap, "images": 363, "training_data": "WIDER FACE", "license": "MIT"}
-    return {"file": "net.onnx", "sha256": digest, "bytes": len(FILE), **measured, **changes}
+    return {"file": "net.onnx", "sha256": digest, "bytes": len(FILE), "ap": ap, **changes}
 
 
 def catalog(folder: Path, *records: Any) -> tuple[ModelInfo, ...]:
@@ -43,15 +46,17 @@ def test_a_catalog_gives_its_models_in_order(tmp_path: Path) -> None:
     )
     assert (shipped.name, shipped.parameters, shipped.macs) == ("extd-fpn-32-prelu", 62939, 4048)
     assert shipped.weights is not None
-    assert shipped.weights.ap == AveragePrecision(0.9, 0.8, 0.7)
+    assert shipped.weights.float32.ap == AveragePrecision(0.9, 0.8, 0.7)
     assert shipped.weights.images == 363
     assert (bare.name, bare.weights) == ("extd-ssd-64-relu", None)
 
 
 def test_weights_may_be_unmeasured(tmp_path: Path) -> None:
-    (model,) = catalog(tmp_path, record(weights=weights(ap=None, images=None)))
+    (model,) = catalog(
+        tmp_path, record(weights=weights(float32=weights_file(ap=None), images=None))
+    )
     assert model.weights is not None
-    assert model.weights.ap is None
+    assert model.weights.float32.ap is None
 
 
 @pytest.mark.parametrize(
@@ -60,8 +65,9 @@ def test_weights_may_be_unmeasured(tmp_path: Path) -> None:
         (record(), "weights"),
         (record(weights=None, size=3), "size"),
         (record(weights=weights(shape=1)), "shape"),
-        (record(weights={"file": "net.onnx"}), "ap"),
-        (record(weights=weights(ap={"easy": 1})), "medium"),
+        (record(weights={"int8": None}), "float32"),
+        (record(weights=weights(float32={"file": "net.onnx"})), "ap"),
+        (record(weights=weights(int8=weights_file(ap={"easy": 1}))), "medium"),
         ("extd-fpn-32-prelu", "extd-fpn-32-prelu"),
     ],
 )
@@ -78,15 +84,15 @@ def test_a_file_of_another_kind_is_named(tmp_path: Path, text: str) -> None:
         load_catalog(path)
 
 
-def test_names_ignore_case_and_typos_meet_the_nearest(tmp_path: Path) -> None:
+def test_a_misspelt_name_gets_the_nearest(tmp_path: Path) -> None:
     models = catalog(
         tmp_path, record(weights=None), record(name="extd-ssd-48-leakyrelu", weights=None)
     )
-    assert find_model("EXTD-FPN-32-PReLU", models) is models[0]
-    with pytest.raises(ValueError, match=r"'exdt-fpn-32-prelu'; did you mean 'extd-fpn-32-prelu'"):
-        find_model("exdt-fpn-32-prelu", models)
+    told = r"'exdt-fpn-32-prelu'; did you mean 'extd-fpn-32-prelu'\?$"
+    with pytest.raises(ValueError, match=told):
+        find_weights("exdt-fpn-32-prelu", models)
     with pytest.raises(ValueError, match="did you mean 'extd-ssd-48-leakyrelu'"):
-        find_model("extd-ssd-48-leaky", models)
+        find_weights("extd-ssd-48-leaky", models)
 
 
 def test_weights_are_found_and_checked(tmp_path: Path) -> None:
@@ -99,6 +105,23 @@ def test_weights_are_found_and_checked(tmp_path: Path) -> None:
     path.write_bytes(FILE + b"!")
     with pytest.raises(ValueError, match="sha256"):
         find_weights("extd-fpn-32-prelu", models, tmp_path)
+
+
+def test_int8_weights_are_taken_if_wanted_and_there(tmp_path: Path) -> None:
+    both = weights(int8=weights_file(file="net-int8.onnx"))
+    models = catalog(tmp_path, record(weights=both), record(name="plain", weights=weights()))
+    for name in ("net.onnx", "net-int8.onnx"):
+        (tmp_path / name).write_bytes(FILE)
+
+    def found(name: str, int8: bool | None) -> str:
+        return find_weights(name, models, tmp_path, int8=int8).name
+
+    name = "extd-fpn-32-prelu"
+    wanted = {False: "net.onnx", True: "net-int8.onnx", None: "net-int8.onnx"}
+    assert {int8: found(name, int8) for int8 in wanted} == wanted
+    assert found("plain", None) == "net.onnx"
+    with pytest.raises(ValueError, match="no int8 weights ship for 'plain'; take float"):
+        found("plain", True)
 
 
 def test_a_model_without_weights_names_those_that_have_some(tmp_path: Path) -> None:
@@ -116,7 +139,10 @@ def test_the_package_ships_what_its_catalog_promises() -> None:
         *(config.name for config in PAPER_CONFIGS),
     }
     shipped = [model for model in models if model.weights is not None]
-    assert "extd-fpn-32-prelu" in {model.name for model in shipped}
+    assert {model.name for model in shipped} >= {*LITE_CONFIGS, "extd-fpn-32-prelu"}
     for model in shipped:
         assert model.weights is not None
-        assert find_weights(model.name, models).stat().st_size == model.weights.bytes
+        for file, int8 in ((model.weights.float32, False), (model.weights.int8, True)):
+            if file is not None:
+                found = find_weights(model.name, models, int8=int8)
+                assert (found.name, found.stat().st_size) == (file.file, file.bytes)

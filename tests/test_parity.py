@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from extd import Detector, Options
-from extd.models.checkpoint import convert
-from extd.models.export import export_file
+from extd.models.export import export_onnx
+from extd.models.network import convert_official
 
 OPTIONS = Options(threshold=0.05, nms_iou=0.3, top_k=5000, max_faces=750, clip=False)
 
@@ -21,8 +21,8 @@ OPTIONS = Options(threshold=0.05, nms_iou=0.3, top_k=5000, max_faces=750, clip=F
     [32, pytest.param(48, marks=pytest.mark.slow), pytest.param(64, marks=pytest.mark.slow)],
 )
 def test_boxes_are_those_of_the_authors_code(shared: Path, tmp_path: Path, width: int) -> None:
-    convert(shared / "official" / f"EXTD_{width}.pth", tmp_path / "model.safetensors")
-    export_file(tmp_path / "model.safetensors", tmp_path / "model.onnx")
+    network = convert_official(shared / "official" / f"EXTD_{width}.pth")
+    export_onnx(network, tmp_path / "model.onnx")
     detector = Detector(tmp_path / "model.onnx")
     reference = json.loads((shared / "official" / "reference_detections.json").read_text())
     for picture, expected in reference["detections"][f"extd-fpn-{width}-prelu"].items():

@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 Precision = Literal["auto", "float", "int8"]
 """Of the weights; `auto` is int8 where there are such weights and the processor is faster."""
@@ -27,11 +27,11 @@ class AveragePrecision:
 
 
 @dataclass(frozen=True, slots=True)
-class Int8:
-    """The same network in int8.
+class WeightsFile:
+    """An ONNX file in the package.
 
     Attributes:
-        file: name of the ONNX file.
+        file: its name.
         sha256: its digest, in hexadecimal.
         bytes: its size.
         ap: measured AP at one scale, or None.
@@ -48,24 +48,18 @@ class Weights:
     """Trained weights in the package.
 
     Attributes:
-        file: name of the ONNX file.
-        sha256: its digest, in hexadecimal.
-        bytes: its size.
-        ap: measured AP at one scale, or None.
-        images: how many validation pictures that AP covers, or None.
+        float32: the network as it was trained.
+        int8: the same for processors that are faster with it, or None.
+        images: how many validation images the AP covers, or None.
         training_data: what the network learned from.
         license: license of the weights.
-        int8: a second file for processors that are faster with it, or None.
     """
 
-    file: str
-    sha256: str
-    bytes: int
-    ap: AveragePrecision | None
+    float32: WeightsFile
+    int8: WeightsFile | None
     images: int | None
     training_data: str
     license: str
-    int8: Int8 | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +82,7 @@ class ModelInfo:
 def load_catalog(path: Path = CATALOG) -> tuple[ModelInfo, ...]:
     """The models of a catalog file, by default the one in the package, in the file's order.
 
-    The file is a JSON list of objects whose keys are the fields of `ModelInfo`, with the objects
-    of `Weights`, `Int8` and `AveragePrecision` nested in them, each of them possibly null.
+    The file is a JSON list of `ModelInfo`, with the fields of the classes above as keys.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -104,31 +97,21 @@ def load_catalog(path: Path = CATALOG) -> tuple[ModelInfo, ...]:
     models = []
     for record in records:
         try:
-            weights = record["weights"]
-            if weights is not None:
-                ap = weights["ap"] and AveragePrecision(**weights["ap"])
-                int8 = weights.get("int8")
-                if int8 is not None:
-                    int8 = Int8(**{**int8, "ap": int8["ap"] and AveragePrecision(**int8["ap"])})
-                weights = Weights(**{**weights, "ap": ap, "int8": int8})
-            models.append(ModelInfo(**{**record, "weights": weights}))
+            models.append(ModelInfo(**{**record, "weights": _weights(record["weights"])}))
         except (KeyError, TypeError) as error:
             raise ValueError(f"{path}: wrong entry {record!r}: {error}") from error
     return tuple(models)
 
 
-def find_model(name: str, models: Sequence[ModelInfo]) -> ModelInfo:
-    """The model of that name, in any letter case.
+def _weights(record: dict[str, Any] | None) -> Weights | None:
+    if record is None:
+        return None
+    int8 = record["int8"] and _weights_file(record["int8"])
+    return Weights(**{**record, "float32": _weights_file(record["float32"]), "int8": int8})
 
-    Raises:
-        ValueError: there is none; the message gives the nearest name.
-    """
-    by_name = {model.name.lower(): model for model in models}
-    if name.lower() not in by_name:
-        nearest = difflib.get_close_matches(name.lower(), by_name, n=1)
-        hint = f"did you mean {nearest[0]!r}?" if nearest else "extd models lists them"
-        raise ValueError(f"there is no model {name!r}; {hint}")
-    return by_name[name.lower()]
+
+def _weights_file(record: dict[str, Any]) -> WeightsFile:
+    return WeightsFile(**{**record, "ap": record["ap"] and AveragePrecision(**record["ap"])})
 
 
 def find_weights(
@@ -140,20 +123,22 @@ def find_weights(
         name: of the model, in any letter case.
         models: of the catalog.
         folder: where the files are.
-        int8: whether it shall be the int8 file; None takes it where there is one.
+        int8: whether it must be the int8 file; None takes it where there is one.
 
     Raises:
         ValueError: no such model, no such weights ship for it, or the file is not the catalog's.
         FileNotFoundError: the file is not in `folder`.
     """
-    ready = ", ".join(model.name for model in models if model.weights) or "none"
-    try:
-        model = find_model(name, models)
-    except ValueError as error:
-        raise ValueError(f"{error}; models with weights: {ready}") from None
+    by_name = {model.name.lower(): model for model in models}
+    if name.lower() not in by_name:
+        nearest = difflib.get_close_matches(name.lower(), by_name, n=1)
+        hint = f"did you mean {nearest[0]!r}?" if nearest else "extd models lists them"
+        raise ValueError(f"there is no model {name!r}; {hint}")
+    model = by_name[name.lower()]
     if model.weights is None:
-        raise ValueError(f"no weights ship for {model.name!r}; models with weights: {ready}")
-    wanted: Weights | Int8 = model.weights
+        shipped = ", ".join(model.name for model in models if model.weights) or "none"
+        raise ValueError(f"no weights ship for {model.name!r}; models with weights: {shipped}")
+    wanted = model.weights.float32
     if int8 is not False and model.weights.int8 is not None:
         wanted = model.weights.int8
     elif int8:

@@ -7,9 +7,8 @@ import pytest
 
 from extd.catalog import find_weights, load_catalog
 from extd.cli.app import main
-from extd.models.checkpoint import save_network
 from extd.models.config import LiteConfig
-from extd.models.network import build_network
+from extd.models.network import build_network, save_network
 from extd.runtime import OnnxModel
 
 Captured = pytest.CaptureFixture[str]

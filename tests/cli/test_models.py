@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from extd.catalog import AveragePrecision, ModelInfo, Weights, load_catalog
+from extd.catalog import AveragePrecision, ModelInfo, Weights, WeightsFile, load_catalog
 from extd.cli.app import main
 from extd.cli.models import model_table
 
@@ -26,7 +26,7 @@ def test_the_table_has_every_model_with_its_size(capsys: Captured) -> None:
 
 def test_the_table_tells_of_weights_and_their_ap() -> None:
     ap = AveragePrecision(0.9, 0.8512, 0.7)
-    weights = Weights("a.onnx", "0" * 64, 345_678, ap, 363, "WIDER", "MIT")
+    weights = Weights(WeightsFile("a.onnx", "0" * 64, 345_678, ap), None, 363, "WIDER", "MIT")
     console = Console(width=100)
     with console.capture() as capture:
         console.print(model_table((ModelInfo("extd-a", 1234, 5_600_000_000, weights),)))

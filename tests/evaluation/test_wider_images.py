@@ -22,8 +22,8 @@ from extd.evaluation.wider import (
     load_predictions,
     rounded,
 )
-from extd.models.checkpoint import convert_official
 from extd.models.export import export_onnx
+from extd.models.network import convert_official
 
 
 def bright_square(image: NDArray[np.uint8]) -> Prediction:

@@ -5,11 +5,12 @@ import dataclasses
 import pytest
 
 from extd.models.config import (
-    ANCHOR_SIZES,
+    ALIASES,
     BASELINE_CONFIGS,
     LITE_CONFIGS,
     PAPER_CONFIGS,
     ExtdConfig,
+    LiteConfig,
     NetworkConfig,
     S3fdConfig,
     parse_name,
@@ -22,7 +23,12 @@ def test_the_paper_has_eighteen_models_of_distinct_names() -> None:
 
 @pytest.mark.parametrize(
     "config",
-    [*PAPER_CONFIGS, *LITE_CONFIGS.values(), *BASELINE_CONFIGS],
+    [
+        *PAPER_CONFIGS,
+        *LITE_CONFIGS.values(),
+        *BASELINE_CONFIGS,
+        ExtdConfig("ssd", 48, "relu", norm_per_pass=True),
+    ],
     ids=lambda config: config.name,
 )
 def test_names_stand_for_their_configuration_in_any_case(config: NetworkConfig) -> None:
@@ -30,16 +36,15 @@ def test_names_stand_for_their_configuration_in_any_case(config: NetworkConfig) 
     assert parse_name(config.name.upper()) == config
 
 
-def test_a_batch_norm_a_pass_is_part_of_the_name() -> None:
-    config = ExtdConfig("ssd", 48, "relu", norm_per_pass=True)
-    assert parse_name(config.name) == config
+@pytest.mark.parametrize(("old", "new"), ALIASES.items())
+def test_names_in_checkpoints_of_the_long_run_are_known(old: str, new: str) -> None:
+    assert parse_name(old) == LITE_CONFIGS[new]
 
 
-@pytest.mark.parametrize("name", ["extd-fpn-48-prelu", "extd-lite"])
-def test_the_upsampling_is_no_part_of_the_name(name: str) -> None:
-    config = parse_name(name)
-    assert isinstance(config, ExtdConfig)
-    assert dataclasses.replace(config, upsampling="fit").name == name
+def test_what_the_name_does_not_tell() -> None:
+    config = ExtdConfig("fpn", 48)
+    assert dataclasses.replace(config, upsampling="fit").name == config.name
+    assert LiteConfig(width=48).name == "extd-custom"
 
 
 def test_a_misspelt_name_gets_the_nearest() -> None:
@@ -48,38 +53,25 @@ def test_a_misspelt_name_gets_the_nearest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"),
-    [("neck", "pan"), ("width", 40), ("activation", "gelu"), ("block", "x"), ("first_stride", 6)],
-)
-def test_a_wrong_field_is_named_with_the_choices(field: str, value: object) -> None:
-    with pytest.raises(ValueError, match=f"{field} is .*{value}.*choose one of"):
-        ExtdConfig(**{field: value})  # type: ignore[arg-type]
-
-
-def test_an_unknown_backbone_is_named_with_the_choices() -> None:
-    with pytest.raises(ValueError, match=r"backbone is 'resnet'; choose one of .*vgg16"):
-        S3fdConfig("resnet")  # type: ignore[arg-type]
-
-
-def test_the_papers_anchors_are_those_of_s3fd() -> None:
-    config = ExtdConfig()
-    assert config.strides == (4, 8, 16, 32, 64, 128)
-    assert config.anchor_sizes == ANCHOR_SIZES
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
+    ("kind", "field", "value", "message"),
     [
-        ({"expansions": (2, 0)}, r"expansions is \(2, 0\); give 1 or more"),
-        ({"block": "conv"}, "give 1 for each 3x3 convolution"),
-        ({"stem": (16, 16, 32)}, r"stem is \(16, 16, 32\); give 1 convolutions, or one less"),
-        ({"depths": (6, 6, 6, 6, 6, 3)}, "depths is .*; give 6 numbers up to 6, which one is, w"),
-        ({"stride_first": True, "depths": (7, 6, 6, 6, 6, 6)}, "give 6 numbers up to 6"),
-        ({"stride_first": True, "depths": (5, 5, 5, 5, 5, 5)}, "give 6 numbers up to 6"),
-        ({"anchor_scale": 0.0}, "anchor_scale is 0.0; give above 0"),
-        ({"shared_head": True}, "shared_head is True; give false, or head: joint"),
+        (ExtdConfig, "neck", "pan", "neck is 'pan'; choose one of .*ssd"),
+        (ExtdConfig, "width", 40, "width is 40; choose one of .*48"),
+        (ExtdConfig, "activation", "gelu", "activation is 'gelu'; choose one of .*prelu"),
+        (ExtdConfig, "upsampling", "half", "upsampling is 'half'; choose one of .*fit"),
+        (S3fdConfig, "backbone", "resnet", "backbone is 'resnet'; choose one of .*vgg16"),
+        (LiteConfig, "blocks", 0, "blocks is 0; give 1 or more"),
+        (LiteConfig, "tower", -1, "tower is -1; give 0 or more"),
     ],
 )
-def test_fields_that_do_not_fit_together_are_named(fields: dict[str, object], message: str) -> None:
+def test_a_wrong_field_is_named_with_the_choices(
+    kind: type[NetworkConfig], field: str, value: object, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
-        ExtdConfig(**fields)  # type: ignore[arg-type]
+        kind(**{field: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("config", [ExtdConfig(), S3fdConfig(), LiteConfig()])
+def test_anchors_have_four_strides(config: NetworkConfig) -> None:
+    assert config.strides[-1] == 128
+    assert config.anchor_sizes == tuple(4 * stride for stride in config.strides)

@@ -10,11 +10,10 @@ import torch
 from torch import nn
 
 from extd.models.anchors import anchor_boxes
-from extd.models.checkpoint import save_network
-from extd.models.config import LITE_CONFIGS, ExtdConfig
-from extd.models.export import DecodedExtd, export_file, export_onnx
+from extd.models.config import ExtdConfig
+from extd.models.export import DecodedExtd, export_onnx
 from extd.models.extd import Extd
-from extd.models.profile import count_parameters
+from extd.models.network import count_parameters
 
 SIZES = [(1, 101, 150), (3, 64, 333), (2, 1, 1), (1, 240, 320)]
 
@@ -42,7 +41,6 @@ def trained_looking(config: ExtdConfig) -> Extd:
         ExtdConfig("fpn", 32, "prelu"),
         ExtdConfig("ssd", 48, "relu"),
         ExtdConfig("fpn", 48, "leakyrelu", norm_per_pass=True),
-        LITE_CONFIGS["extd-lite-nano"],
     ],
     ids=lambda config: config.name,
 )
@@ -93,15 +91,14 @@ def test_the_metadata_describes_the_model(exported: tuple[Extd, Path]) -> None:
     assert metadata["extd.model"] == network.config.name
     assert metadata["extd.license"] == "MIT"
     assert metadata["extd.mean"] == "[123.0, 117.0, 104.0]"
-    assert metadata["extd.votes"] == ("true" if network.config.head == "joint" else "false")
+    assert metadata["extd.votes"] == "false"
     assert len(metadata["extd.sha256"]) == 64
 
 
-def test_a_safetensors_file_exports_with_its_notes(tmp_path: Path) -> None:
+def test_a_file_has_its_notes_and_votes_if_told_to(tmp_path: Path) -> None:
     network = Extd(ExtdConfig("ssd", 32, "relu"))
-    save_network(network, tmp_path / "a.safetensors", {"training_data": "none"})
-    export_file(tmp_path / "a.safetensors", tmp_path / "a.onnx", votes=True)
+    export_onnx(network, tmp_path / "a.onnx", {"training_data": "none"}, votes=True)
     metadata = {p.key: p.value for p in onnx.load(tmp_path / "a.onnx").metadata_props}
     assert metadata["extd.votes"] == "true"
     assert metadata["extd.training_data"] == "none"
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.onnx", "a.safetensors"]
+    assert [p.name for p in tmp_path.iterdir()] == ["a.onnx"]

@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from extd.models.anchors import anchor_boxes, decode, decode_landmarks
-from extd.models.checkpoint import load_network, save_network
-from extd.models.config import LiteConfig, parse_name
+from extd.models.config import LITE_CONFIGS, ExtdConfig, LiteConfig
 from extd.models.export import export_onnx
+from extd.models.extd import Extd
 from extd.models.lite import Lite
-from extd.models.quantize import quantize
+from extd.models.network import count_macs, count_parameters
+from extd.models.quantize import export_int8
 from extd.runtime import OnnxModel
 
 SMALL = LiteConfig(width=16, stem_width=16, blocks=1)
@@ -45,7 +46,7 @@ def exported(network: Lite, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     export_onnx(network, files["decoded"], decoded=True)
     rng = np.random.default_rng(0)
     images = (rng.integers(0, 256, (96, 96, 3), dtype=np.uint8) for _ in range(4))
-    quantize(files["raw"], files["int8"], images)
+    export_int8(network, files["int8"], images)
     return files
 
 
@@ -102,17 +103,26 @@ def test_int8_differs_by_little_and_says_so(exported: dict[str, Path]) -> None:
     assert not {"Sub", "Cast"} & kinds
 
 
-def test_int8_needs_a_raw_file_and_images(exported: dict[str, Path], tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"decoded\.onnx has decoded boxes"):
-        quantize(exported["decoded"], tmp_path / "a.onnx", [np.zeros((64, 64, 3), np.uint8)])
+def test_int8_needs_a_lite_network_and_images(network: Lite, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="the network is extd-ssd-32-relu; int8 is for EXTD-Lite"):
+        export_int8(Extd(ExtdConfig("ssd", 32, "relu")), tmp_path / "a.onnx", [])
     with pytest.raises(ValueError, match="no images to calibrate with"):
-        quantize(exported["raw"], tmp_path / "a.onnx", [])
+        export_int8(network, tmp_path / "a.onnx", [])
     assert not list(tmp_path.iterdir())
 
 
-def test_a_checkpoint_knows_its_configuration(network: Lite, tmp_path: Path) -> None:
-    save_network(network, tmp_path / "a.safetensors")
-    loaded, _ = load_network(tmp_path / "a.safetensors")
-    assert loaded.config == SMALL
-    assert loaded.config.name == "extd-custom"
-    assert parse_name("extd-lite-64") == LiteConfig()
+def test_all_passes_share_their_weights_in_the_files(exported: dict[str, Path]) -> None:
+    for name in ("raw", "int8"):
+        kernels = [i for i in onnx.load(exported[name]).graph.initializer if len(i.dims) == 4]
+        # Stem, its second convolution, F's two, four laterals, tower and head.
+        assert len(kernels) == 2 + 2 + 4 + 1 + 1
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "millions"),
+    [("extd-lite", 227_343, 1_170), ("extd-lite-nano", 58_895, 311)],
+)
+def test_sizes_of_the_shipped_networks(name: str, parameters: int, millions: int) -> None:
+    network = Lite(LITE_CONFIGS[name]).eval()
+    assert count_parameters(network) == parameters
+    assert count_macs(network) / 1e6 == pytest.approx(millions, abs=1)

@@ -9,10 +9,9 @@ import torch
 from torch import nn
 
 from extd.models.anchors import anchor_boxes
-from extd.models.checkpoint import load_network, save_network
 from extd.models.config import BASELINE_CONFIGS, S3fdConfig
 from extd.models.export import DecodedExtd, export_onnx
-from extd.models.profile import count_macs, count_parameters
+from extd.models.network import count_macs, count_parameters, load_network, save_network
 from extd.models.s3fd import L2Norm, S3fd, Vgg
 
 SMALL = S3fdConfig("mobilefacenet")

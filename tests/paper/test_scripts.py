@@ -63,7 +63,7 @@ def test_a_network_is_counted_and_joined_with_what_is_known() -> None:
     row = table.iloc[1]
     assert (row["parameters"], row["macs_640x480"]) == (model.parameters, model.macs)
     assert row["macs_640x640"] == pytest.approx(model.macs * 4 / 3, rel=1e-3)
-    assert (row["onnx_bytes"], row["images"]) == (model.weights.bytes, model.weights.images)
+    assert (row["onnx_bytes"], row["images"]) == (model.weights.float32.bytes, model.weights.images)
     text = cost_table.readable(table)
     assert "23.8 (28.3)" in text
     assert f"{model.parameters:,}" in text
@@ -127,7 +127,7 @@ def test_the_ablation_trains_measures_and_continues(wider_files: Any, tmp_path: 
     row = json.loads((out / "second/result.json").read_text())
     (out / "first/result.json").write_text(json.dumps(row | {"variant": "first", "hard": 0.5}))
     ablation.main(command)
-    assert "| first     | 50,229" in (out / "results.md").read_text(encoding="utf-8")
+    assert "| first     | 58,895" in (out / "results.md").read_text(encoding="utf-8")
     assert "0.500 (best)" in (out / "results.md").read_text(encoding="utf-8")
     assert read_image(out / "results.png").std() > 5
 

@@ -41,7 +41,7 @@ def labels(tmp_path: Path) -> Path:
 def recipe(labels: Path) -> Recipe:
     """A run of a few seconds."""
     return Recipe(
-        model="extd-lite-32",
+        model="extd-lite-nano",
         data=Data(sets=(DataSet(path=str(labels)),)),
         iterations=6,
         batch=4,

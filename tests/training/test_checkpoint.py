@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from extd.models.checkpoint import load_network
+from extd.models.network import load_network
 from extd.training.checkpoint import new_state, restore, save
 from extd.training.recipe import Recipe
 
@@ -128,9 +128,9 @@ def test_a_run_begins_with_the_weights_that_the_recipe_names(
     resumed = new_state(change(recipe, init=""), CPU)
     restore(resumed, tmp_path / "next" / "checkpoint.pt", recipe)
     assert resumed.earlier == state.earlier
-    told = r"is extd-lite-32, the recipe trains extd-lite-64; give network: {width: 32"
+    told = r"is extd-lite-nano, the recipe trains extd-lite; give network: {width: 32"
     with pytest.raises(ValueError, match=told):
-        new_state(change(recipe, model="extd-lite-64"), CPU)
+        new_state(change(recipe, model="extd-lite"), CPU)
 
 
 def test_a_run_begins_with_packaged_weights(recipe: Recipe, change: Change) -> None:

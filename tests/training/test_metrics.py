@@ -111,7 +111,7 @@ def test_smoothing_stays_among_the_values(values: list[float]) -> None:
 
 
 def test_a_fresh_network_finds_nothing(labels: Path) -> None:
-    network = build_network(parse_name("extd-lite-32")).eval()
+    network = build_network(parse_name("extd-lite-nano")).eval()
     ap = average_precision(network, read_jsonl(labels), threads=1)
     assert ap["all"] == pytest.approx(0, abs=0.05)
     assert set(ap) == set(SIZES)

@@ -20,7 +20,7 @@ import yaml
 from rich.console import Console
 from torch import Tensor, nn
 
-from extd.models.checkpoint import load_network
+from extd.models.network import load_network
 from extd.training import trainer
 from extd.training.checkpoint import TrainState, new_state
 from extd.training.distributed import Distributed

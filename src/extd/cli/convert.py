@@ -25,8 +25,8 @@ def convert(source: Path, target: Path, /, *, upsampling: Upsampling = "fit") ->
     """
     check_suffix(target, ".safetensors")
     with train_extra("extd convert"):
-        from extd.models import checkpoint
+        from extd.models import network
 
-        checkpoint.convert(source, target, upsampling)
+        network.convert(source, target, upsampling)
     report_file(target)
     return 0

@@ -44,10 +44,10 @@ def export(
         votes: Whether overlapping boxes are averaged; by default those of EXTD-Lite, but not of
             the paper's models.
         decoded: For other programs: outputs are boxes, scores and landmarks in pixels. Without
-            it, the output of extd-lite-64 and extd-lite-32 is raw and only extd can read it,
-            which is faster because only likely faces are decoded.
-        int8: Quantize extd-lite-64 or extd-lite-32 to int8, for processors with VNNI or Arm dot
-            products; on others it is slower and may be less accurate.
+            it, the output of EXTD-Lite is raw and only extd can read it, which is faster because
+            only likely faces are decoded.
+        int8: Quantize EXTD-Lite to int8, for processors with VNNI or Arm dot products; on others
+            it is slower and may be less accurate.
         calibrate: Labels or a folder of images like those you will run it on; up to 100 of them
             set the int8 ranges. Needed for --int8.
     """
@@ -59,13 +59,15 @@ def export(
     if calibrate is not None and not int8:
         raise UsageError("--calibrate is for --int8")
     with train_extra("extd export"):
-        from extd.models.export import export_file
+        from extd.models.export import export_onnx
+        from extd.models.network import load_network
         from extd.models.quantize import export_int8
 
+        network, notes = load_network(source)
         if calibrate is None:
-            export_file(source, target, votes=votes, decoded=decoded)
+            export_onnx(network, target, notes, votes=votes, decoded=decoded)
         else:
-            export_int8(source, target, calibration_images(calibrate), votes=votes)
+            export_int8(network, target, calibration_images(calibrate), notes, votes=votes)
     report_file(target)
     return 0
 

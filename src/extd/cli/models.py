@@ -50,12 +50,12 @@ def model_table(catalog: tuple[ModelInfo, ...]) -> Table:
     table.add_column("AP easy medium hard", justify="right", no_wrap=True)
     for model in catalog:
         weights = model.weights
-        ap = weights.ap if weights else None
+        ap = weights.float32.ap if weights else None
         table.add_row(
             model.name,
             f"{model.parameters:,}",
             f"{model.macs / 1e6:,.0f} M",
-            f"{weights.bytes / 1e3:,.0f} kB" if weights else "-",
+            f"{weights.float32.bytes / 1e3:,.0f} kB" if weights else "-",
             f"{ap.easy:.3f} {ap.medium:.3f} {ap.hard:.3f}" if ap else "-",
         )
     return table

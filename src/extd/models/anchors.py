@@ -41,24 +41,19 @@ def anchor_boxes(
     Returns:
         A x 4 float32 (cx, cy, w, h) in px, finest level first, row by row, not clipped.
     """
-    shapes = [(-(-height // stride), -(-width // stride)) for stride in config.strides]
-    return map_anchors(config, shapes, device)
+    return level_boxes(anchor_levels(config, height, width), device)
 
 
-def map_anchors(
-    config: NetworkConfig, shapes: list[tuple[int, int]], device: torch.device | None = None
-) -> Tensor:
-    """The same for feature maps of these (rows, columns), finest first."""
-    levels = []
-    for (rows, columns), stride, size in zip(
-        shapes, config.strides, config.anchor_sizes, strict=True
-    ):
+def level_boxes(levels: list[Level], device: torch.device | None = None) -> Tensor:
+    """The anchors of these levels, as of `anchor_boxes`."""
+    boxes = []
+    for stride, rows, columns, size in levels:
         cy = (torch.arange(rows, dtype=torch.float32, device=device) + 0.5) * stride
         cx = (torch.arange(columns, dtype=torch.float32, device=device) + 0.5) * stride
         grid_y, grid_x = torch.meshgrid(cy, cx, indexing="ij")
         side = torch.full_like(grid_x, size)
-        levels.append(torch.stack([grid_x, grid_y, side, side], -1).reshape(-1, 4))
-    return torch.cat(levels)
+        boxes.append(torch.stack([grid_x, grid_y, side, side], -1).reshape(-1, 4))
+    return torch.cat(boxes)
 
 
 def corners(boxes: Tensor) -> Tensor:
@@ -69,17 +64,17 @@ def corners(boxes: Tensor) -> Tensor:
 
 def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
     """Regression targets (... x 4) of `boxes` (xyxy, px) against `anchors` (cxcywh, px)."""
-    centre = (boxes[..., :2] + boxes[..., 2:]) / 2
+    center = (boxes[..., :2] + boxes[..., 2:]) / 2
     size = boxes[..., 2:] - boxes[..., :2]
-    offset = (centre - anchors[..., :2]) / (anchors[..., 2:] * VARIANCES[0])
+    offset = (center - anchors[..., :2]) / (anchors[..., 2:] * VARIANCES[0])
     return torch.cat([offset, torch.log(size / anchors[..., 2:]) / VARIANCES[1]], -1)
 
 
 def decode(regression: Tensor, anchors: Tensor) -> Tensor:
     """Boxes (... x 4, xyxy, px) of raw `regression` against `anchors` (cxcywh, px)."""
-    centre = anchors[..., :2] + regression[..., :2] * VARIANCES[0] * anchors[..., 2:]
+    center = anchors[..., :2] + regression[..., :2] * VARIANCES[0] * anchors[..., 2:]
     size = anchors[..., 2:] * torch.exp(regression[..., 2:] * VARIANCES[1])
-    return corners(torch.cat([centre, size], -1))
+    return corners(torch.cat([center, size], -1))
 
 
 def decode_landmarks(regression: Tensor, anchors: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ face; `landmarks`, B x A x 5 x 2 float32 px, where the network has any.
 
 Raw, what `Detector` takes of EXTD-Lite: it decodes the few boxes above its threshold itself. Input
 `patches`: B x H/4 x W/4 x 48 uint8, 4 x 4 px of RGB each (`extd.decoding.to_patches`). Output
-`raw`: B x 15 x A float32, the head as it is; the metadata tell the anchors and scales.
+`raw`: B x 15 x A float32, the head's output; the metadata give the anchors and scales.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
+import onnx.numpy_helper
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from extd.files import atomic_write
-from extd.models.anchors import decode, decode_landmarks, map_anchors
-from extd.models.checkpoint import load_network
-from extd.models.config import MEAN, VARIANCES, NetworkConfig, S3fdConfig
-from extd.models.extd import OFFSET_GAIN, PassNorm, UpsamplingBlock
-from extd.models.lite import CONTRAST, GREY, ConvBlock, Lateral, Lite
+from extd.models.anchors import Level, decode, decode_landmarks, level_boxes
+from extd.models.config import MEAN, VARIANCES
+from extd.models.extd import PassNorm, UpsamplingBlock
+from extd.models.lite import CONTRAST, GREY, OFFSET_GAIN, Lite
 from extd.models.network import TorchNetwork
 
 OPSET = 18
@@ -48,8 +48,10 @@ class DecodedExtd(nn.Module):
         """`images` to `boxes`, `scores` and `landmarks`, as described above."""
         maps = self.network.features(images)
         predictions = self.network.heads(maps)
-        shapes = [(m.shape[-2], m.shape[-1]) for m in maps]
-        anchors = map_anchors(self.network.config, shapes, images.device)
+        config = self.network.config
+        cells = zip(config.strides, maps, config.anchor_sizes, strict=True)
+        levels = [Level(stride, x.shape[-2], x.shape[-1], side) for stride, x, side in cells]
+        anchors = level_boxes(levels, images.device)
         boxes = decode(predictions.regression, anchors)
         scores = torch.sigmoid(predictions.log_odds)
         if predictions.landmarks is None:
@@ -59,50 +61,18 @@ class DecodedExtd(nn.Module):
 
 
 class RawLite(nn.Module):
-    """EXTD-Lite with norms folded into the convolutions of each pass, for int8."""
+    """EXTD-Lite on patches of the image, up to the output of its head."""
 
     def __init__(self, network: Lite) -> None:
         super().__init__()
-        levels = len(network.config.strides)
-        self.head = network.heads.conv
+        self.network = network
         self.patches = _patch_convolution(fuse_conv_bn_eval(network.stem.conv, network.stem.norm))
-        self.stem_down = FoldedBlock(network.stem.down, 0)
-        self.down = nn.ModuleList(FoldedBlock(network.down, index) for index in range(levels - 1))
-        self.blocks = nn.ModuleList(
-            nn.ModuleList(FoldedBlock(block, index) for block in network.blocks)
-            for index in range(levels)
-        )
-        laterals = [lateral for lateral in network.laterals if isinstance(lateral, Lateral)]
-        self.laterals = nn.ModuleList(fuse_conv_bn_eval(x.conv, x.norm) for x in laterals)
-        self.tower = nn.ModuleList(
-            nn.ModuleList(FoldedBlock(block, index) for block in network.tower)
-            for index in range(levels)
-        )
 
     def forward(self, patches: Tensor) -> Tensor:
         """`patches` to `raw`, as described above."""
         x = F.pad(patches.permute(0, 3, 1, 2).float() - GREY, (1, 0, 1, 0))
-        x = self.stem_down(F.relu(self.patches(x)))
-        maps: list[Tensor] = []
-        for index, blocks in enumerate(self.blocks):
-            assert isinstance(blocks, nn.ModuleList)
-            x = self.down[index - 1](x) if index > 0 else x
-            for block in blocks:
-                x = block(x)
-            maps.append(x)
-        pyramid = [maps[-1]]
-        for lateral, fine in zip(self.laterals, reversed(maps[:-1]), strict=True):
-            height, width = fine.shape[-2:]
-            doubled = F.interpolate(lateral(pyramid[0]), scale_factor=2, mode="nearest")
-            pyramid.insert(0, F.relu(doubled[..., :height, :width] + fine))
-        outputs = []
-        for tower, level in zip(self.tower, pyramid, strict=True):
-            assert isinstance(tower, nn.ModuleList)
-            x = level
-            for block in tower:
-                x = block(x)
-            outputs.append(self.head(x).flatten(2))
-        return torch.cat(outputs, 2)
+        maps = self.network.pyramid(self.network.stem.down(F.relu(self.patches(x))))
+        return torch.cat([self.network.heads.conv(x).flatten(2) for x in maps], 2)
 
 
 def _patch_convolution(conv: nn.Conv2d) -> nn.Conv2d:
@@ -120,28 +90,12 @@ def _patch_convolution(conv: nn.Conv2d) -> nn.Conv2d:
     return patches
 
 
-class FoldedBlock(nn.Module):
-    """A `ConvBlock` in one pass, its norm folded into its convolution."""
-
-    def __init__(self, block: nn.Module, index: int) -> None:
-        super().__init__()
-        assert isinstance(block, ConvBlock)
-        norm = block.norm.norms[index]
-        assert isinstance(norm, nn.BatchNorm2d)
-        self.conv = fuse_conv_bn_eval(block.conv, norm)
-        self.has_skip = block.has_skip
-
-    def forward(self, x: Tensor) -> Tensor:
-        """As the block's."""
-        out = self.conv(x)
-        return F.relu(out + x if self.has_skip else out)
-
-
-def simplified(network: TorchNetwork) -> TorchNetwork:
+def _simplified(network: TorchNetwork) -> TorchNetwork:
     """A copy for inference: norms folded into convolutions, PReLU of one slope as LeakyReLU.
 
     ONNX Runtime fuses LeakyRelu into the convolution before it, which it does not do with PRelu.
-    A batch norm a pass stays: folding it would copy the shared weights six times.
+    A batch norm per pass stays: folding it would copy the shared weights for each pass. ONNX
+    Runtime folds it when it loads the file.
     """
     network = copy.deepcopy(network).cpu().eval()
     for module in list(network.modules()):
@@ -188,104 +142,104 @@ def export_onnx(
         decoded: EXTD-Lite too with its boxes decoded, which costs time, for other programs.
     """
     config = network.config
-    raw = isinstance(network, Lite) and not decoded
-    if isinstance(network, Lite) and raw:
-        graph: nn.Module = RawLite(copy.deepcopy(network).cpu().eval())
-        example = torch.zeros((2, 65, 97, 48), dtype=torch.uint8)
-        inputs, outputs = ["patches"], ["raw"]
-        dynamic = dict.fromkeys((0, 1, 2), torch.export.Dim.DYNAMIC)
-    else:
-        graph = DecodedExtd(simplified(network))
-        example = torch.zeros(2, 3, 259, 387)
-        inputs, outputs = ["images"], ["boxes", "scores"]
-        dynamic = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
-        outputs += ["landmarks"] * isinstance(network, Lite)
-    with warnings.catch_warnings(), _quiet("torch.onnx", "onnxscript"):
-        warnings.simplefilter("ignore")  # the exporter's own deprecations are not the user's
-        program = torch.onnx.export(
-            graph.eval(),
-            (example,),
-            input_names=inputs,
-            output_names=outputs,
-            dynamic_shapes=(dynamic,),
-            dynamo=True,
-            opset_version=OPSET,
-            verbose=False,
-        )
-    assert program is not None
-    model = _tidied(program.model_proto)
+    lite = isinstance(network, Lite)
+    raw = lite and not decoded
+    model = _trace(network, raw=raw)
     weights = b"".join(sorted(i.raw_data for i in model.graph.initializer))
     anchors: dict[str, object] = {"strides": config.strides, "sizes": config.anchor_sizes}
     if raw:
         # In sides of the anchor, and as logarithm: see `extd.decoding`.
-        scale = OFFSET_GAIN * VARIANCES[0], OFFSET_GAIN * VARIANCES[1]
-        anchors |= {"center_scale": scale[0], "size_scale": scale[1]}
+        anchors["center_scale"] = OFFSET_GAIN * VARIANCES[0]
+        anchors["size_scale"] = OFFSET_GAIN * VARIANCES[1]
     metadata = {
         **(notes or {}),
         "model": config.name,
         "anchors": anchors,
-        "mean": (GREY,) * 3 if isinstance(network, Lite) else MEAN,
-        "votes": by_votes(config) if votes is None else votes,
+        "mean": (GREY,) * 3 if lite else MEAN,
+        "votes": lite if votes is None else votes,
         "sha256": hashlib.sha256(weights).hexdigest(),
     }
     for key, value in metadata.items():
         text = value if isinstance(value, str) else json.dumps(value)
         model.metadata_props.add(key=f"extd.{key}", value=text)
+    save_onnx(model, path)
+
+
+def save_onnx(model: onnx.ModelProto, path: Path) -> None:
+    """Check a model and write its file."""
     onnx.checker.check_model(model, full_check=True)
     with atomic_write(path) as partial:
         partial.write_bytes(model.SerializeToString())
 
 
-def by_votes(config: NetworkConfig) -> bool:
-    """Whether boxes of such a network that overlap are averaged, unless told otherwise."""
-    return not isinstance(config, S3fdConfig) and config.head == "joint"
+def _trace(network: TorchNetwork, *, raw: bool) -> onnx.ModelProto:
+    """The graph of a network, without metadata."""
+    simplified = _simplified(network)
+    if raw:
+        assert isinstance(simplified, Lite)
+        graph: nn.Module = RawLite(simplified)
+        example = torch.zeros((2, 65, 97, 48), dtype=torch.uint8)
+        inputs, outputs, dynamic = ["patches"], ["raw"], (0, 1, 2)
+    else:
+        graph = DecodedExtd(simplified)
+        example = torch.zeros(2, 3, 259, 387)
+        inputs, outputs, dynamic = ["images"], ["boxes", "scores"], (0, 2, 3)
+        outputs += ["landmarks"] * isinstance(simplified, Lite)
+    with quiet():
+        program = torch.onnx.export(
+            graph.eval(),
+            (example,),
+            input_names=inputs,
+            output_names=outputs,
+            dynamic_shapes=(dict.fromkeys(dynamic, torch.export.Dim.DYNAMIC),),
+            dynamo=True,
+            opset_version=OPSET,
+            verbose=False,
+        )
+    assert program is not None
+    return tidy(program.model_proto)
 
 
-def export_file(
-    source: Path, target: Path, *, votes: bool | None = None, decoded: bool = False
-) -> None:
-    """Export the safetensors file `source` as the ONNX file `target`; see `export_onnx`.
+def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Shrink a model: short names, equal weights stored once, no stack traces, no metadata."""
+    graph = model.graph
+    ends = (*graph.input, *graph.output)
+    short: dict[str, str] = {name: name for name in ("", *(value.name for value in ends))}
 
-    Raises:
-        FileNotFoundError, ValueError: as `load_network`.
-    """
-    network, notes = load_network(source)
-    export_onnx(network, target, notes, votes=votes, decoded=decoded)
+    def shorten(name: str) -> str:
+        return short.setdefault(name, f"{len(short):x}")
 
-
-def _tidied(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same graph without the exporter's stack traces and names, most of the file otherwise."""
-    del model.graph.value_info[:]
-    names = {value.name for value in (*model.graph.input, *model.graph.output)}
-    short: dict[str, str] = {}
-
-    def shortened(name: str) -> str:
-        return name if not name or name in names else short.setdefault(name, f"{len(short):x}")
-
-    for initializer in model.graph.initializer:
-        del initializer.metadata_props[:]
-        initializer.name = shortened(initializer.name)
-    for node in model.graph.node:
-        del node.metadata_props[:]
+    known: dict[tuple[object, ...], str] = {}
+    repeated = []
+    for index, one in enumerate(graph.initializer):
+        content = one.data_type, *one.dims, onnx.numpy_helper.to_array(one).tobytes()
+        if content in known:
+            repeated.append(index)
+        short[one.name] = one.name = known.setdefault(content, shorten(one.name))
+        del one.metadata_props[:]
+    for index in reversed(repeated):
+        del graph.initializer[index]
+    for node in graph.node:
         node.ClearField("doc_string")
         node.ClearField("name")
-        node.input[:] = [shortened(name) for name in node.input]
-        node.output[:] = [shortened(name) for name in node.output]
-    for value in (*model.graph.input, *model.graph.output):
+        node.input[:] = [shorten(name) for name in node.input]
+        node.output[:] = [shorten(name) for name in node.output]
+        del node.metadata_props[:]
+    for value in ends:
         del value.metadata_props[:]
-    del model.metadata_props[:], model.graph.metadata_props[:]
+    del graph.value_info[:], graph.metadata_props[:], model.metadata_props[:]
     model.producer_name, model.producer_version = "extd", ""
     return model
 
 
 @contextmanager
-def _quiet(*loggers: str) -> Iterator[None]:
-    """Warnings of these loggers held back: they concern packages that this graph does not use."""
-    before = {name: logging.getLogger(name).level for name in loggers}
+def quiet() -> Iterator[None]:
+    """Hold back warnings of the exporter and the quantizer: they are not about the user's input."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
-        for name in loggers:
-            logging.getLogger(name).setLevel(logging.ERROR)
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
-        for name, level in before.items():
-            logging.getLogger(name).setLevel(level)
+        logging.disable(before)

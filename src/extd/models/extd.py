@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from extd.models.config import MEAN, Activation, ExtdConfig, NetworkConfig, Upsampling
+from extd.models.config import MEAN, STEM_WIDTH, Activation, ExtdConfig, Upsampling
 
 LEAKY_SLOPE = 0.25
-OFFSET_GAIN = 5.0
 FACE_PRIOR = 0.01
 """Probability that a fresh net gives each anchor of being a face."""
 
@@ -62,16 +60,17 @@ class PassNorm(nn.Module):
         self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(passes))
 
     def forward(self, x: Tensor, index: int) -> Tensor:
-        """Normalise B x C x H x W with the statistics of pass `index`."""
-        normalised: Tensor = self.norms[index if len(self.norms) > 1 else 0](x)
-        return normalised
+        """Normalize B x C x H x W with the statistics of pass `index`."""
+        normalized: Tensor = self.norms[index if len(self.norms) > 1 else 0](x)
+        return normalized
 
 
-def run_layers(layers: nn.ModuleList, x: Tensor, index: int) -> Tensor:
-    """B x C x H x W through `layers`, the norms among them in pass `index`."""
-    for layer in layers:
-        x = layer(x, index) if isinstance(layer, PassNorm) else layer(x)
-    return x
+def stage(conv: nn.Conv2d, passes: int, activation: Activation | None) -> nn.ModuleList:
+    """A convolution, its norm, and an activation if there is to be one."""
+    layers: list[nn.Module] = [conv, PassNorm(conv.out_channels, passes)]
+    if activation is not None:
+        layers.append(activation_layer(activation))
+    return nn.ModuleList(layers)
 
 
 class InvertedResidual(nn.Module):
@@ -82,110 +81,59 @@ class InvertedResidual(nn.Module):
     """
 
     def __init__(
-        self, config: ExtdConfig, c_in: int, c_out: int, expansion: int, stride: int, passes: int
+        self, config: ExtdConfig, c_in: int, expansion: int, *, stride: int = 1, passes: int = 1
     ) -> None:
         super().__init__()
-        hidden = c_in * expansion
+        c_out, hidden = config.width, c_in * expansion
+        activation = config.activation
         self.expand: nn.ModuleList | None = None
         if expansion > 1:
-            self.expand = nn.ModuleList(
-                [
-                    nn.Conv2d(c_in, hidden, 1, bias=False),
-                    PassNorm(hidden, passes),
-                    activation_layer(config.activation),
-                ]
-            )
-        self.depthwise = nn.ModuleList(
-            [
-                nn.Conv2d(hidden, hidden, 3, stride, 1, groups=hidden),
-                PassNorm(hidden, passes),
-                activation_layer(config.activation),
-            ]
-        )
-        self.project = nn.ModuleList(
-            [nn.Conv2d(hidden, c_out, 1, bias=False), PassNorm(c_out, passes)]
-        )
-        if config.activated_projection:
-            self.project.append(activation_layer(config.activation))
+            self.expand = stage(nn.Conv2d(c_in, hidden, 1, bias=False), passes, activation)
+        depthwise = nn.Conv2d(hidden, hidden, 3, stride, 1, groups=hidden)
+        self.depthwise = stage(depthwise, passes, activation)
+        project = nn.Conv2d(hidden, c_out, 1, bias=False)
+        self.project = stage(project, passes, activation if config.activated_projection else None)
         self.has_skip = stride == 1 and c_in == c_out
 
     def forward(self, x: Tensor, index: int) -> Tensor:
         """B x C_in x H x W to B x C_out x H/stride x W/stride, in pass `index`."""
         out = x
-        for stage in (self.expand, self.depthwise, self.project):
-            if stage is not None:
-                out = run_layers(stage, out, index)
+        for layers in (self.expand, self.depthwise, self.project):
+            for layer in layers or ():
+                out = layer(out, index) if isinstance(layer, PassNorm) else layer(out)
         return x + out if self.has_skip else out
-
-
-class ConvBlock(nn.Module):
-    """EXTD-Lite's block: a 3x3 convolution, norm, activation, and a skip.
-
-    It has more weights than an inverted residual of its width, but its arithmetic is dense, of
-    which a CPU does several times more in a second. The skip exists as there.
-    """
-
-    def __init__(self, config: ExtdConfig, c_in: int, c_out: int, stride: int, passes: int) -> None:
-        super().__init__()
-        self.conv = nn.ModuleList(
-            [
-                nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False),
-                PassNorm(c_out, passes),
-                activation_layer(config.activation),
-            ]
-        )
-        self.has_skip = stride == 1 and c_in == c_out
-
-    def forward(self, x: Tensor, index: int) -> Tensor:
-        """B x C_in x H x W to B x C_out x H/stride x W/stride, in pass `index`."""
-        out = run_layers(self.conv, x, index)
-        return x + out if self.has_skip else out
-
-
-def feature_block(
-    config: ExtdConfig, c_in: int, expansion: int, stride: int, passes: int
-) -> InvertedResidual | ConvBlock:
-    """A block from `c_in` channels to the configured width."""
-    if config.block == "conv":
-        return ConvBlock(config, c_in, config.width, stride, passes)
-    return InvertedResidual(config, c_in, config.width, expansion, stride, passes)
 
 
 class Backbone(nn.Module):
     """The stem E and the repeated block F (sections 3.1 and 3.2, equation 1).
 
-    f_0 = E(x), f_i = F(f_{i-1}) for i = 1..6, with the same weights in every pass. EXTD-Lite has
-    its stride in the first block of F, and five passes from a stem of stride 4.
+    f_0 = E(x), f_i = F(f_{i-1}) for i = 1..6, with the same weights in every pass.
     """
 
     def __init__(self, config: ExtdConfig) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        for c_in, c_out in pairwise((3, *config.stem)):
-            layers += [
-                nn.Conv2d(c_in, c_out, 3, 2, 1, bias=False),
-                nn.BatchNorm2d(c_out),
-                activation_layer(config.activation),
-            ]
-        self.stem = nn.Sequential(*layers)
-        channels = config.stem[-1] if config.stem else 3
-        self.stem_block = feature_block(config, channels, 1, config.stem_stride, passes=1)
-        passes = len(config.strides) if config.norm_per_pass else 1
-        strided = 0 if config.stride_first else len(config.block_expansions) - 1
-        self.blocks = nn.ModuleList(
-            feature_block(config, config.width, expansion, 2 if i == strided else 1, passes)
-            for i, expansion in enumerate(config.block_expansions)
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, STEM_WIDTH, 3, 2, 1, bias=False),
+            nn.BatchNorm2d(STEM_WIDTH),
+            activation_layer(config.activation),
         )
-        self.depths = config.pass_depths
+        self.stem_block = InvertedResidual(config, STEM_WIDTH, expansion=1)
+        self.passes = len(config.strides)
+        norms = self.passes if config.norm_per_pass else 1
+        strides = [1] * (len(config.expansions) - 1) + [2]
+        self.blocks = nn.ModuleList(
+            InvertedResidual(config, config.width, expansion, stride=stride, passes=norms)
+            for expansion, stride in zip(config.expansions, strides, strict=True)
+        )
 
-    def forward(self, x: Tensor) -> list[Tensor]:
+    def forward(self, images: Tensor) -> list[Tensor]:
         """B x 3 x H x W to a map B x C x H/stride x W/stride a pass, finest first."""
-        out = self.stem_block(self.stem(x), 0)
+        x = self.stem_block(self.stem(images), 0)
         maps = []
-        for index, depth in enumerate(self.depths):
-            for block in self.blocks[:depth]:
-                out = block(out, index)
-            maps.append(out)
+        for index in range(self.passes):
+            for block in self.blocks:
+                x = block(x, index)
+            maps.append(x)
         return maps
 
 
@@ -226,7 +174,7 @@ class Heads(nn.Module):
         )
 
     def forward(self, maps: list[Tensor]) -> Predictions:
-        """The maps to the predictions of their A = sum(H_i · W_i) anchors."""
+        """The maps to the predictions of their A = sum(H_i * W_i) anchors."""
         regression, logits = [], []
         for x, regress, classify in zip(maps, self.regression, self.classification, strict=True):
             scores = classify(x)
@@ -238,30 +186,8 @@ class Heads(nn.Module):
         return Predictions(torch.cat(regression, 1), torch.cat(logits, 1))
 
 
-class JointHeads(nn.Module):
-    """EXTD-Lite's heads: a 3x3 convolution for the box and the log odds of a face.
-
-    Each level has its own, or all share one.
-
-    Offsets are scaled such that one unit moves a box by half its anchor, or grows it e-fold: losses
-    of decoded boxes then learn as fast as that of the scores.
-    """
-
-    def __init__(self, channels: Sequence[int], *, shared: bool = False) -> None:
-        super().__init__()
-        own = channels[:1] if shared else channels
-        self.levels = nn.ModuleList(nn.Conv2d(width, 5, 3, 1, 1) for width in own)
-
-    def forward(self, maps: list[Tensor]) -> Predictions:
-        """As of `Heads`."""
-        levels = list(self.levels) * (len(maps) if len(self.levels) == 1 else 1)
-        outputs = [level(x).flatten(2) for level, x in zip(levels, maps, strict=True)]
-        whole = torch.cat(outputs, 2).transpose(1, 2)
-        return Predictions(whole[..., :4] * OFFSET_GAIN, whole[..., 4:])
-
-
 def initialize(network: nn.Module) -> None:
-    """He initialisation (Appendix A); heads begin otherwise (`build_heads`)."""
+    """He initialization (Appendix A); `build_heads` starts heads in another way."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
@@ -269,26 +195,18 @@ def initialize(network: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
 
 
-def build_heads(config: NetworkConfig) -> Heads | JointHeads:
+def build_heads(channels: Sequence[int]) -> Heads:
     """Fresh heads, which begin with few faces."""
-    heads: Heads | JointHeads
-    if isinstance(config, ExtdConfig) and config.head == "joint":
-        heads = JointHeads(config.channels, shared=config.shared_head)
-    else:
-        heads = Heads(config.channels)
-    for layer in heads.modules():
-        if isinstance(layer, nn.Conv2d):
+    heads = Heads(channels)
+    face = -math.log((1 - FACE_PRIOR) / FACE_PRIOR)
+    for layers, last_bias in ((heads.regression, 0.0), (heads.classification, face)):
+        for layer in layers:
+            assert isinstance(layer, nn.Conv2d)
             assert layer.bias is not None
             # The heads are linear: a gain of one keeps a fresh net's outputs small.
             nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
             nn.init.zeros_(layer.bias)
-    faces = heads.classification if isinstance(heads, Heads) else heads.levels
-    for layer in faces:
-        assert isinstance(layer, nn.Conv2d)
-        if isinstance(heads, JointHeads):
-            nn.init.normal_(layer.weight, std=0.01)
-        assert layer.bias is not None
-        nn.init.constant_(layer.bias[-1:], -math.log((1 - FACE_PRIOR) / FACE_PRIOR))
+            nn.init.constant_(layer.bias[-1:], last_bias)
     return heads
 
 
@@ -306,24 +224,18 @@ class Extd(nn.Module):
         self.upsampling = nn.ModuleList(
             UpsamplingBlock(config.width, config.upsampling) for _ in range(upsamplings)
         )
-        levels = len(config.strides) if config.norm_per_pass else 1
-        self.tower = nn.ModuleList(
-            ConvBlock(config, config.width, config.width, 1, levels) for _ in range(config.tower)
-        )
         initialize(self)
-        self.heads = build_heads(config)
+        self.heads = build_heads(config.channels)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """The maps that the heads read, finest first; `images` as in `forward`."""
-        return self.pyramid(self.backbone(images - self.mean))
+        """The maps that the heads read, finest first; `images` as in `forward`.
 
-    def pyramid(self, maps: list[Tensor]) -> list[Tensor]:
-        """The backbone's maps through the neck: as they are (SSD), or upsampled and added (FPN)."""
+        They are the backbone's (SSD), or upsampled and added (FPN).
+        """
+        maps = self.backbone(images - self.mean)
         pyramid = [maps[-1]] if self.upsampling else maps
         for block, skip in zip(self.upsampling, reversed(maps[:-1]), strict=False):
             pyramid.insert(0, block(pyramid[0], skip))
-        for block in self.tower:
-            pyramid = [block(x, level) for level, x in enumerate(pyramid)]
         return pyramid
 
     def forward(self, images: Tensor) -> Predictions:

@@ -13,12 +13,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from extd.models.config import LiteConfig
-from extd.models.extd import FACE_PRIOR, OFFSET_GAIN, PassNorm, Predictions, initialize
+from extd.models.extd import FACE_PRIOR, PassNorm, Predictions, initialize
 
 GREY = 128.0
 """Subtracted from images of 0 to 255: the zero point of uint8, so that int8 needs no arithmetic."""
 CONTRAST = 64.0
 """Divides them then, to a variance of about one."""
+OFFSET_GAIN = 5.0
+"""Multiplies the head's offsets: one unit moves a box by half its anchor, or grows it e-fold.
+
+Losses of decoded boxes then learn as fast as that of the scores.
+"""
 LANDMARKS = 5
 """Eyes, nose, corners of the mouth; image-left first."""
 
@@ -78,11 +83,7 @@ class Lateral(nn.Module):
 
 
 class LiteHead(nn.Module):
-    """One 1x1 convolution for all levels: the box, the log odds of a face, and the landmarks.
-
-    Offsets are scaled such that one unit moves a box by half its anchor, or grows it e-fold: losses
-    of decoded boxes then learn as fast as that of the scores.
-    """
+    """One 1x1 convolution for all levels: the box, the log odds of a face, and the landmarks."""
 
     def __init__(self, config: LiteConfig) -> None:
         super().__init__()
@@ -125,7 +126,10 @@ class Lite(nn.Module):
 
     def features(self, images: Tensor) -> list[Tensor]:
         """The maps that the head reads, finest first; `images` as in `forward`."""
-        x = self.stem(images)
+        return self.pyramid(self.stem(images))
+
+    def pyramid(self, x: Tensor) -> list[Tensor]:
+        """The stem's map through every pass of F, the neck and the tower, finest first."""
         maps: list[Tensor] = []
         for index in range(len(self.config.strides)):
             if index > 0:

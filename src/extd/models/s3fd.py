@@ -150,14 +150,11 @@ class S3fd(nn.Module):
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.backbone = Vgg() if config.backbone == "vgg16" else MobileFaceNet()
         initialize(self)
-        self.heads = build_heads(config)
+        self.heads = build_heads(config.channels)
 
     def features(self, images: Tensor) -> list[Tensor]:
         """The maps that the heads read, finest first; `images` as in `forward`."""
-        return self.pyramid(self.backbone(images - self.mean))
-
-    def pyramid(self, maps: list[Tensor]) -> list[Tensor]:
-        """The maps as they are: there is no neck."""
+        maps: list[Tensor] = self.backbone(images - self.mean)
         return maps
 
     def forward(self, images: Tensor) -> Predictions:

@@ -17,8 +17,14 @@ import torch
 import extd
 from extd.catalog import find_weights, load_catalog
 from extd.files import atomic_write
-from extd.models.checkpoint import load_network, load_torch_file, save_network
-from extd.models.network import TorchNetwork, build_network
+from extd.models.config import parse_name
+from extd.models.network import (
+    TorchNetwork,
+    build_network,
+    load_network,
+    load_torch_file,
+    save_network,
+)
 from extd.training.distributed import Distributed
 from extd.training.optimizers import build_optimizers
 from extd.training.recipe import Recipe, dump_recipe
@@ -194,6 +200,7 @@ def _fixed(recipe: Recipe) -> dict[str, Any]:
     """The part of a recipe that a resumed run may not change."""
     return {
         **{key: getattr(recipe, key) for key in FIXED},
+        "model": parse_name(recipe.model).name,
         # Muon's momenta lie in the order of the memory of its kernels.
         "compute.channels_last": recipe.compute.channels_last,
         "data.sets": [(dataset.weight, dataset.sources) for dataset in recipe.data.sets],

@@ -242,9 +242,7 @@ class Recipe(_Section):
 
     @model_validator(mode="after")
     def _check(self) -> Recipe:
-        config = self.config
-        if self.loss.assigner == "s3fd" and config.anchor_sizes[0] > 4 * config.strides[0]:
-            raise ValueError("loss.assigner is s3fd; take simota where anchor_scale is above 4")
+        assert self.config, "valid"
         if self.optimizer.name == "muon" and self.compute.precision == "fp16":
             raise ValueError("compute.precision is fp16; take bf16 or fp32 with muon")
         if self.batch % self.compute.accumulate:

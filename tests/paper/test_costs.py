@@ -2,19 +2,19 @@ from __future__ import annotations
 
 import pytest
 import torch
+from costs import count_hooked_macs, peak_activations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from extd.models.config import LITE_CONFIGS, PAPER_CONFIGS, ExtdConfig, S3fdConfig
-from extd.models.network import build_network
-from extd.models.profile import count_hooked_macs, count_macs, count_parameters, peak_activations
+from extd.models.config import ExtdConfig, S3fdConfig, parse_name
+from extd.models.network import build_network, count_macs, count_parameters
 
 PIXELS = 8 * 8 * 4
 """Bytes of a map of one channel."""
 
 
 class Chain(nn.Module):
-    """Two passes of one convolution of 3 to 3 channels, and a skip from the picture."""
+    """Two passes of one convolution of 3 to 3 channels, and a skip from the image."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class Chain(nn.Module):
 
 
 class Kept(nn.Module):
-    """Shows the picture in another shape, and widens it for a moment."""
+    """Shows the image in another shape, and widens it for a moment."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,18 +43,17 @@ def test_a_shared_convolution_counts_as_often_as_it_runs() -> None:
 
 
 def test_memory_is_what_is_still_needed() -> None:
-    # The picture stays for the skip; beside it are an operator's input and output.
+    # The image stays for the skip; beside it are an operator's input and output.
     assert peak_activations(Chain(), 8, 8) == 9 * PIXELS
-    # Views cost nothing, and the picture is an output.
+    # Views cost nothing, and the image is an output.
     assert peak_activations(Kept(), 8, 8) == (3 + 12 + 1) * PIXELS
 
 
 @pytest.mark.parametrize("name", ["extd-ssd-32-prelu", "extd-lite"])
 def test_shapes_alone_give_the_same_counts(name: str) -> None:
-    configs = {config.name: config for config in (*PAPER_CONFIGS, *LITE_CONFIGS.values())}
-    real = build_network(configs[name]).eval()
+    real = build_network(parse_name(name)).eval()
     with torch.device("meta"):
-        shapes = build_network(configs[name]).eval()
+        shapes = build_network(parse_name(name)).eval()
     assert count_parameters(real) == count_parameters(shapes)
     for count in (count_macs, count_hooked_macs, peak_activations):
         assert count(real, 96, 128) == count(shapes, 96, 128)

@@ -8,9 +8,14 @@ import torch
 from safetensors.torch import save_file
 
 from extd.models.anchors import anchor_boxes
-from extd.models.checkpoint import convert, convert_official, load_network, save_network
-from extd.models.config import ExtdConfig
-from extd.models.extd import Extd
+from extd.models.config import ExtdConfig, LiteConfig, NetworkConfig, S3fdConfig
+from extd.models.network import (
+    build_network,
+    convert,
+    convert_official,
+    load_network,
+    save_network,
+)
 
 
 @pytest.mark.parametrize(
@@ -18,12 +23,13 @@ from extd.models.extd import Extd
     [
         ExtdConfig("ssd", 48, "leakyrelu"),
         ExtdConfig("ssd", 48, "leakyrelu", norm_per_pass=True),
-        ExtdConfig("ssd", 16, "relu", expansions=(2, 1), stem=(8,)),
+        LiteConfig(width=16, stem_width=16, blocks=1),
+        S3fdConfig("mobilefacenet"),
     ],
     ids=lambda config: config.name,
 )
-def test_a_saved_network_comes_back_with_its_notes(tmp_path: Path, config: ExtdConfig) -> None:
-    network = Extd(config).eval()
+def test_a_saved_network_comes_back_with_its_notes(tmp_path: Path, config: NetworkConfig) -> None:
+    network = build_network(config).eval()
     save_network(network, tmp_path / "a.safetensors", {"ap": {"easy": 0.5}})
     loaded, notes = load_network(tmp_path / "a.safetensors")
     assert loaded.config == network.config

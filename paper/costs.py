@@ -1,4 +1,4 @@
-"""Size and cost of a network, counted operator by operator.
+"""Cost of a network beyond its parameters and multiply-adds (`extd.models.network`).
 
 Counts need shapes alone: a network built within `torch.device("meta")` has no numbers and costs no
 time, whatever its size.
@@ -15,22 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
-
-
-def count_parameters(network: nn.Module) -> int:
-    """Trainable parameters; weights that several passes share count once."""
-    return sum(p.numel() for p in network.parameters() if p.requires_grad)
-
-
-def count_macs(network: nn.Module, height: int = 480, width: int = 640) -> int:
-    """Multiply-adds of the convolutions for one picture of `height` x `width` px.
-
-    Counted as operators run: counters hooked on modules count a shared module once.
-    """
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(_picture(network, height, width))
-    return int(counter.get_total_flops()) // 2
 
 
 def count_hooked_macs(network: nn.Module, height: int = 480, width: int = 640) -> int:
@@ -48,7 +32,7 @@ def count_hooked_macs(network: nn.Module, height: int = 480, width: int = 640) -
     hooks = [convolution.register_forward_hook(note) for convolution in convolutions]
     try:
         with torch.no_grad():
-            network(_picture(network, height, width))
+            network(_image(network, height, width))
     finally:
         for hook in hooks:
             hook.remove()
@@ -56,7 +40,7 @@ def count_hooked_macs(network: nn.Module, height: int = 480, width: int = 640) -
 
 
 def peak_activations(network: nn.Module, height: int = 480, width: int = 640) -> int:
-    """Most bytes that pictures and maps need at once, for one picture of `height` x `width` px.
+    """Most bytes that images and maps need at once, for one image of `height` x `width` px.
 
     Every operator writes a new tensor, which lives until its last reader has run; views share the
     memory of what they show. Weights and what convolutions need inside do not count. Runtimes that
@@ -65,7 +49,7 @@ def peak_activations(network: nn.Module, height: int = 480, width: int = 640) ->
     network = copy.deepcopy(network).to("meta")
     steps = _Steps()
     with torch.no_grad(), steps:
-        predictions = network(_picture(network, height, width))
+        predictions = network(_image(network, height, width))
     weights = {_memory(tensor) for tensor in (*network.parameters(), *network.buffers())}
     steps.tensors.append([tensor for tensor in predictions if tensor is not None])
     first: dict[int, int] = {}
@@ -110,6 +94,6 @@ def _memory(tensor: Tensor) -> int:
     return int(tensor.untyped_storage()._cdata)
 
 
-def _picture(network: nn.Module, height: int, width: int) -> Tensor:
+def _image(network: nn.Module, height: int, width: int) -> Tensor:
     """1 x 3 x H x W zeros where the network's weights are."""
     return torch.zeros(1, 3, height, width, device=next(network.parameters()).device)
