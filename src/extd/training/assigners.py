@@ -21,8 +21,8 @@ CROWD = 3.0
 side apart, or more."""
 IGNORED_IOU = 0.05
 IGNORED_SHARE = 0.5
-"""An anchor is ignored above this IoU with an ignored region, or if more than this share of it
-lies inside."""
+"""An anchor is ignored above this IoU with an ignored region, or where they share at least this
+much of the smaller of the two: of a region smaller than the anchors, only finest ones, the best."""
 ROUNDING = 1e-6
 """Relative rounding of shared areas."""
 
@@ -128,9 +128,10 @@ def ignored_anchors(levels: Sequence[Level], ignore: Tensor, ignore_real: Tensor
         enough = IGNORED_IOU / (1 + IGNORED_IOU) * (size + whole)
         enough = enough.clamp(max=IGNORED_SHARE * whole)
         if index == 0:
-            # A tiny region has a small IoU with every anchor; its best ones of the finest level
-            # count nevertheless.
-            enough = torch.minimum(enough, across.amax(-1) * down.amax(-1))
+            # A tiny region has a small IoU with every anchor, so the finest anchors that hold most
+            # of it count as well. One that barely reaches into the crop hides nothing.
+            best = across.amax(-1) * down.amax(-1)
+            enough = torch.where(best >= IGNORED_SHARE * size, enough.minimum(best), enough)
         enough = enough.masked_fill(~(ignore_real & (enough > 0)), torch.inf)
         shared = (down / enough[..., None])[..., None] * across[..., None, :]
         found.append((shared.amax(1) >= 1 - ROUNDING).flatten(1))
