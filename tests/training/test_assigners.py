@@ -15,6 +15,7 @@ from extd.models.config import ExtdConfig
 from extd.models.extd import Predictions
 from extd.training.assigners import (
     CROWD,
+    Labels,
     Targets,
     award,
     candidates,
@@ -284,9 +285,10 @@ def test_an_anchor_goes_to_the_lowest_price_and_among_equals_to_the_first_face()
     no = math.inf
     anchors = torch.tensor([[0, 1, 2], [0, 1, 3], [2, 1, 4]])
     prices = torch.tensor([[5.0, 2.0, 3.0], [6.0, 2.0, 1.0], [0.9, 1.0, no]])
-    assert award(anchors, prices, 5).tolist() == [0, 2, 2, 1, 3]
+    faces = torch.tensor([0, 1, 5])
+    assert award(anchors, prices, faces, 5).tolist() == [0, 5, 5, 1, -1]
     prices[2, 1] = 2.0
-    assert award(anchors, prices, 5).tolist() == [0, 0, 2, 1, 3]
+    assert award(anchors, prices, faces, 5).tolist() == [0, 0, 5, 1, -1]
 
 
 @given(
@@ -314,7 +316,9 @@ def sim(
     predictions: Predictions, faces: Tensor, real: Tensor, targets: Targets, size_ratio: float = 0
 ) -> Targets:
     settings = Loss(assigner="simota", size_ratio=size_ratio)
-    return simota(predictions, LEVELS, ANCHORS, faces, real, targets, settings)
+    none = torch.zeros(len(faces), 1, 4), torch.zeros(len(faces), 1, dtype=torch.bool)
+    labels = Labels(faces, real, *none, torch.full((*real.shape, 10), torch.nan))
+    return simota(predictions, LEVELS, ANCHORS, labels, targets, settings)
 
 
 def guesses(seed: int, batch: int = 1) -> Predictions:

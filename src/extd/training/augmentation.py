@@ -5,28 +5,27 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
+import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
 
 from extd.data.sample import Sample
 from extd.images import Image
 from extd.models.config import ANCHOR_SIZES, MEAN
+from extd.training.assigners import Labels
 from extd.training.recipe import Augmentation, Recipe
 
-Interpolation = Literal["nearest", "linear", "cubic", "area", "lanczos"]
-OPENCV: dict[Interpolation, int] = {
-    "nearest": cv2.INTER_NEAREST_EXACT,
-    "linear": cv2.INTER_LINEAR,
-    "cubic": cv2.INTER_CUBIC,
-    "area": cv2.INTER_AREA,
-    "lanczos": cv2.INTER_LANCZOS4,
-}
-INTERPOLATIONS = tuple(OPENCV)
-
+INTERPOLATIONS = (
+    cv2.INTER_NEAREST_EXACT,
+    cv2.INTER_LINEAR,
+    cv2.INTER_CUBIC,
+    cv2.INTER_AREA,
+    cv2.INTER_LANCZOS4,
+)
 TRIES = (5, 45)
 """Random squares tried together: mostly one of the first five holds a face."""
 MIRRORED = [1, 0, 2, 4, 3]
@@ -70,29 +69,10 @@ class CropParams:
     image: int
     square: Square
     size: int
-    interpolation: Interpolation = "linear"
+    interpolation: int = cv2.INTER_LINEAR
     color: Color = UNCHANGED
     horizontal_flip: bool = False
     vertical_flip: bool = False
-
-
-class Labels(NamedTuple):
-    """The boxes of B crops, padded with zeros; not clipped.
-
-    Attributes:
-        faces: B x N x 4 float32, xyxy in crop px.
-        real: B x N bool, which faces are not padding.
-        ignore: B x M x 4 float32 regions that are neither face nor background.
-        ignore_real: B x M bool.
-        landmarks: B x N x 10 float32, x and y of five points of each face, crop px; NaN where
-            they are unknown.
-    """
-
-    faces: NDArray[np.float32]
-    real: NDArray[np.bool_]
-    ignore: NDArray[np.float32]
-    ignore_real: NDArray[np.bool_]
-    landmarks: NDArray[np.float32]
 
 
 def crop_size(recipe: Recipe, step: int) -> int:
@@ -116,12 +96,7 @@ def sample_crop(
 ) -> CropParams:
     """Draw a crop of `size` px, before any pixel is read; `rng` is the only source of chance.
 
-    Args:
-        samples: to draw from.
-        shares: of `extd.training.image_cache.sampling_shares`.
-        size: side of the crop, px.
-        settings: probabilities and ranges.
-        rng: the only source of chance.
+    `shares` are those of `extd.training.image_cache.sampling_shares`.
     """
     index = int(shares.searchsorted(rng.random(), "right"))
     sample = samples[index]
@@ -155,11 +130,6 @@ def anchor_sampled_square(boxes: NDArray[np.float32], size: int, rng: Generator)
 
     The target is drawn evenly from the anchors up to one above the nearest to the face, and
     varied by a factor of 1/2 to 2. The square contains the face at a random place.
-
-    Args:
-        boxes: N x 4 faces, xyxy px, N > 0.
-        size: side of the crop, px; larger anchors are not aimed at.
-        rng: source of chance.
     """
     box = boxes[int(rng.random() * len(boxes))]
     face = _box_size(box)
@@ -226,19 +196,19 @@ def _box_size(box: NDArray[np.float32]) -> float:
 
 
 def _square_around(box: NDArray[np.float32], side: float, rng: Generator) -> Square:
-    """A square of about that side that contains `box`, or lies inside it if smaller."""
+    """A square of about that side that contains `box`, or lies inside it."""
     x1, y1, x2, y2 = box.tolist()
     whole = max(round(side), 1)
     return Square(_place(x1, x2, whole, rng), _place(y1, y2, whole, rng), whole)
 
 
 def _square_in(sample: Sample, side: int, rng: Generator) -> Square:
-    """A square anywhere in an image, or one that contains it if larger."""
+    """A square anywhere in an image, or one that contains it."""
     return Square(_place(0, sample.width, side, rng), _place(0, sample.height, side, rng), side)
 
 
 def _place(low: float, high: float, side: int, rng: Generator) -> int:
-    """Where a window of `side` begins that contains [low, high], or lies inside it if smaller."""
+    """Where a window of `side` begins that contains [low, high], or lies inside it."""
     return round(low + (high - side - low) * rng.random())
 
 
@@ -254,7 +224,7 @@ def cut(image: Image, params: CropParams) -> Image:
     u0, v0 = round((x0 - left) * scale), round((y0 - top) * scale)
     u1, v1 = round((x1 - left) * scale), round((y1 - top) * scale)
     if u1 > u0 and v1 > v0 and x1 > x0 and y1 > y0:
-        method = OPENCV[params.interpolation]
+        method = params.interpolation
         region = cv2.resize(image[y0:y1, x0:x1], (u1 - u0, v1 - v0), interpolation=method)
         canvas[v0:v1, u0:u1] = distort(np.asarray(region, np.uint8), params.color)
     for axis, flipped in ((1, params.horizontal_flip), (0, params.vertical_flip)):
@@ -288,73 +258,63 @@ def _lookup(image: Image, table: NDArray[np.float32]) -> Image:
 
 
 def crop_labels(crops: Sequence[CropParams], samples: Sequence[Sample], min_face: float) -> Labels:
-    """The labels of B crops of `samples`.
+    """The labels of B crops of `samples`, in crop px.
 
     A face stays if its center lies inside the crop. One whose shorter side is below `min_face`
     crop px becomes a region to ignore; such regions stay if any part lies inside.
     """
     chosen = [samples[crop.image] for crop in crops]
-    sizes = np.array([crop.size for crop in crops], np.float64)[:, None]
+    sizes = np.array([[crop.size] for crop in crops], np.float64)
+    flipped = np.array([crop.horizontal_flip for crop in crops])
     owner = np.repeat(np.arange(len(crops)), [len(sample.boxes) for sample in chosen])
     ignore_owner = np.repeat(np.arange(len(crops)), [len(sample.ignore) for sample in chosen])
-    faces = _move_boxes(np.concatenate([sample.boxes for sample in chosen]), crops, owner)
-    ignore = _move_boxes(np.concatenate([sample.ignore for sample in chosen]), crops, ignore_owner)
-    points = np.concatenate(
-        [
-            np.full((len(sample.boxes), 10), np.nan, np.float32)
-            if sample.landmarks is None
-            else sample.landmarks
-            for sample in chosen
-        ]
-    )
+    faces = _move_boxes([sample.boxes for sample in chosen], crops, owner)
+    ignore = _move_boxes([sample.ignore for sample in chosen], crops, ignore_owner)
+    points = [
+        np.full((len(sample.boxes), 10), np.nan) if sample.landmarks is None else sample.landmarks
+        for sample in chosen
+    ]
+    landmarks = _move_points(np.concatenate(points).reshape(-1, 5, 2), crops, owner)
+    # In a mirrored face the other eye is on the left of the image.
+    mirrored = landmarks[:, MIRRORED]
+    landmarks = np.where(flipped[owner, None, None], mirrored, landmarks).reshape(-1, 10)
+
     center = (faces[:, :2] + faces[:, 2:]) / 2
     inside = ((center > 0) & (center < sizes[owner])).all(1)
-    faces, owner, points = faces[inside], owner[inside], points[inside]
-    points = _move_landmarks(points, crops, owner)
-    tiny = (faces[:, 2:] - faces[:, :2]).min(1) < min_face
+    tiny = inside & ((faces[:, 2:] - faces[:, :2]).min(1) < min_face)
+    kept = inside & ~tiny
     ignore = np.concatenate([ignore, faces[tiny]])
     ignore_owner = np.concatenate([ignore_owner, owner[tiny]])
     inside = ((ignore[:, 2:] > 0) & (ignore[:, :2] < sizes[ignore_owner])).all(1)
     return Labels(
-        *_pad(faces[~tiny], owner[~tiny], len(crops)),
+        *_pad(faces[kept], owner[kept], len(crops)),
         *_pad(ignore[inside], ignore_owner[inside], len(crops)),
-        _pad(points[~tiny], owner[~tiny], len(crops))[0],
+        _pad(landmarks[kept], owner[kept], len(crops))[0],
     )
 
 
-def _geometry(crops: Sequence[CropParams], owner: NDArray[np.intp]) -> list[NDArray[np.float64]]:
-    """Left, top, side, size and both flips of the crop that owns each box: six of K x 1."""
-    rows = [(*c.square, c.size, c.horizontal_flip, c.vertical_flip) for c in crops]
-    return list(np.array(rows)[owner].T[..., None].astype(np.float64))
-
-
 def _move_boxes(
-    boxes: NDArray[np.float32], crops: Sequence[CropParams], owner: NDArray[np.intp]
+    boxes: Sequence[NDArray[np.float32]], crops: Sequence[CropParams], owner: NDArray[np.intp]
 ) -> NDArray[np.float64]:
-    """K boxes from image px to the px of their crops."""
-    left, top, side, size, mirrored, turned = _geometry(crops, owner)
-    moved = (boxes - np.hstack([left, top, left, top])) * (size / side)
-    flips = np.hstack([mirrored, turned, mirrored, turned]) > 0
-    return np.where(flips, size - moved[:, [2, 3, 0, 1]], moved)
+    """The K boxes of all crops from image px to crop px."""
+    moved = _move_points(np.concatenate(boxes).reshape(-1, 2, 2), crops, owner)
+    return np.hstack([moved.min(1), moved.max(1)])
 
 
-def _move_landmarks(
+def _move_points(
     points: NDArray[np.float32], crops: Sequence[CropParams], owner: NDArray[np.intp]
 ) -> NDArray[np.float64]:
-    """K x 10 landmarks from image px to the px of their crops."""
-    left, top, side, size, mirrored, turned = _geometry(crops, owner)
-    moved = points.reshape(-1, 5, 2).astype(np.float64)
-    moved = (moved - np.stack([left, top], 2)) * (size / side)[..., None]
-    # In a mirrored face the other eye is on the left of the image.
-    moved = np.where(mirrored[..., None] > 0, moved[:, MIRRORED], moved)
-    flips = np.stack([mirrored, turned], 2) > 0
-    flipped: NDArray[np.float64] = np.where(flips, size[..., None] - moved, moved)
-    return flipped.reshape(-1, 10)
+    """K x P x 2 points from image px to the px of the crops that own them."""
+    rows = [(*c.square, c.size, c.horizontal_flip, c.vertical_flip) for c in crops]
+    columns = np.array(rows, np.float64)[owner, None]
+    corner, side, size, flips = np.split(columns, (2, 3, 4), axis=2)
+    moved = (points - corner) * (size / side)
+    return np.where(flips > 0, size - moved, moved)
 
 
 def _pad(
     rows: NDArray[np.float64], owner: NDArray[np.intp], count: int
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+) -> tuple[torch.Tensor, torch.Tensor]:
     """K boxes or landmarks of `count` crops, padded to equal numbers; which are not padding."""
     order = owner.argsort(kind="stable")
     lengths = np.bincount(owner, minlength=count)
@@ -362,4 +322,4 @@ def _pad(
     real = np.arange(width) < lengths[:, None]
     padded = np.zeros((count, width, rows.shape[1]), np.float32)
     padded[real] = rows[order]
-    return padded, real
+    return torch.from_numpy(padded), torch.from_numpy(real)

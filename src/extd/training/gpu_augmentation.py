@@ -75,24 +75,21 @@ def upload(cache: ImageCache, device: torch.device) -> Pyramids:
 
 def _halved(lengths: NDArray[np.int64], times: int | NDArray[np.int64]) -> NDArray[np.int64]:
     """Lengths in px, halved some times and rounded up."""
-    halved: NDArray[np.int64] = -(-lengths >> times)
-    return halved
+    rounded: NDArray[np.int64] = -(-lengths >> times)
+    return rounded
 
 
-def to_device(array: NDArray[np.generic], device: torch.device) -> Tensor:
-    """`array` on `device`, without waiting for the copy."""
-    tensor = torch.from_numpy(array)
-    if device.type == "cuda":
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """`tensor` on `device`, without waiting for the copy."""
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
 def cut_batch(pyramids: Pyramids, crops: Sequence[CropParams]) -> Tensor:
     """The `crops`, which all have one size: B x 3 x S x S uint8 RGB.
 
-    They equal those of `extd.training.augmentation.cut` with bilinear interpolation where a
-    square is enlarged, and averaged areas where it is shrunk; the crops' own interpolation is
-    ignored. An area spans at most 3 x 3 px of the level that is nearest above the crop's scale.
+    They equal those of `extd.training.augmentation.cut`, but a square is always enlarged with
+    bilinear interpolation and shrunk by averaging areas, of at most 3 x 3 px of the level that is
+    nearest above the crop's scale.
     """
     device, size = pyramids.pixels.device, crops[0].size
     numbers = to_device(_geometry(pyramids, crops), device)
@@ -109,12 +106,12 @@ def cut_batch(pyramids: Pyramids, crops: Sequence[CropParams]) -> Tensor:
             line.addcmul_(pixels, weight[:, None, :, None])
         images.addcmul_(line, row_weight[:, :, None, None])
     inside = (row_inside[:, :, None] & column_inside[:, None])[:, None]
-    mean = to_device(np.array(MEAN, np.float32), device)[:, None, None]
+    mean = to_device(torch.tensor(MEAN, dtype=torch.float32), device)[:, None, None]
     return torch.where(inside, distort(images.permute(0, 3, 1, 2), color), mean).byte()
 
 
-def _geometry(pyramids: Pyramids, crops: Sequence[CropParams]) -> NDArray[np.float64]:
-    """What `cut_batch` needs to know of each crop, B x 16.
+def _geometry(pyramids: Pyramids, crops: Sequence[CropParams]) -> Tensor:
+    """What `cut_batch` needs to know of each crop, B x 16 float64.
 
     Where its level begins; for x, then for y: where the crop begins, level px per crop px, px of
     the level, length of the image in level px, flip; then the five values of the color.
@@ -130,7 +127,7 @@ def _geometry(pyramids: Pyramids, crops: Sequence[CropParams]) -> NDArray[np.flo
     for start, length, flip in zip(starts, pyramids.sizes[chosen].T, flips.T, strict=True):
         count = _halved(length, level)
         table += [start / shrunk, step / shrunk, count, length / shrunk, flip]
-    return np.column_stack([*table, colors]).astype(np.float64)
+    return torch.from_numpy(np.column_stack([*table, colors]).astype(np.float64))
 
 
 def _taps(axis: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
