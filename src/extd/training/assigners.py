@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -154,8 +153,11 @@ def match(anchors: Tensor, faces: Tensor, real: Tensor, settings: Loss) -> Tenso
     face = torch.where(kept >= 0, kept, face)
     if settings.compensation == "face":
         return _compensate(face, overlap, real, settings)
-    best = best.masked_fill(face >= 0, 0)
-    return torch.where(_pooled(best, reached, settings), best_face, face)
+    # The authors' code: the best free anchors of an image, as many as the mean of the faces that
+    # reach `match_iou` and IoU 0.5.
+    allowed = (face < 0) & (best > settings.compensate_iou) & (best < settings.match_iou)
+    count = ((reached >= settings.match_iou).sum(1) + (reached >= 0.5).sum(1)) // 2
+    return torch.where(top(best, allowed, count), best_face, face)
 
 
 def _compensate(face: Tensor, overlap: Tensor, real: Tensor, settings: Loss) -> Tensor:
@@ -176,17 +178,6 @@ def _compensate(face: Tensor, overlap: Tensor, real: Tensor, settings: Loss) -> 
     place = torch.arange(faces, device=face.device).repeat(batch)
     gained = award(flat.flatten(0, 1), price, place, batch * anchors)
     return torch.maximum(face, gained.view_as(face))
-
-
-def _pooled(best: Tensor, reached: Tensor, settings: Loss) -> Tensor:
-    """Which free anchors become positive by the rule of the authors' released code: B x A bool.
-
-    The best of an image, as many as the mean of the faces that reach `match_iou` and IoU 0.5.
-    `best` (B x A) is an anchor's highest IoU, 0 where it is taken; `reached` (B x N) a face's.
-    """
-    allowed = (best > settings.compensate_iou) & (best < settings.match_iou)
-    count = ((reached >= settings.match_iou).sum(1) + (reached >= 0.5).sum(1)) // 2
-    return top(best, allowed, count)
 
 
 @torch.no_grad()
@@ -241,15 +232,15 @@ def candidates(
     size = (faces[:, 2:] - faces[:, :2]).clamp(min=TINY).log().mean(-1)
     # Faces beyond the smallest and largest anchor count as these.
     apart = (size.clamp(sides.min(), sides.max())[:, None] - sides).abs()
-    begins = accumulate((level.rows * level.columns for level in levels), initial=0)
-    indices, valids = [], []
-    for number, (level, begin) in enumerate(zip(levels, begins, strict=False)):
+    indices, valids, begin = [], [], 0
+    for number, level in enumerate(levels):
         columns, column_valid = _cells(center[:, 0], level, level.columns, center_radius)
         rows, row_valid = _cells(center[:, 1], level, level.rows, center_radius)
         valid = row_valid[:, :, None] & column_valid[:, None]
         if size_ratio:
             valid = valid & (apart[:, number] <= math.log(size_ratio))[:, None, None]
         index = begin + rows[:, :, None] * level.columns + columns[:, None]
+        begin += level.rows * level.columns
         indices.append(index.flatten(1))
         valids.append(valid.flatten(1))
     return torch.cat(indices, 1), torch.cat(valids, 1)

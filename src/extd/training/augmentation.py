@@ -28,8 +28,8 @@ INTERPOLATIONS = (
 )
 TRIES = (5, 45)
 """Random squares tried together: mostly one of the first five holds a face."""
-MIRRORED = [1, 0, 2, 4, 3]
-"""Where the eyes, nose and mouth corners of a mirrored face come from."""
+MIRRORED = [2, 3, 0, 1, 4, 5, 8, 9, 6, 7]
+"""Where the eyes, nose and mouth corners of a mirrored face come from, x and y."""
 PADDING = 8
 """Boxes are padded to a multiple of this, so that few shapes occur."""
 
@@ -43,13 +43,9 @@ class Square(NamedTuple):
 
 
 class Color(NamedTuple):
-    """SSD's photometric distortion.
+    """SSD's photometric distortion: brightness added, of 255; factors; hue turned, degrees.
 
-    Attributes:
-        brightness: added, of 255.
-        contrast, saturation: factors.
-        hue: rotation, degrees.
-        contrast_first: contrast comes before hue and saturation, not after.
+    Contrast comes before hue and saturation, or after.
     """
 
     brightness: float = 0.0
@@ -100,6 +96,7 @@ def sample_crop(
     """
     index = int(shares.searchsorted(rng.random(), "right"))
     sample = samples[index]
+    whole = (0, 0, sample.width, sample.height)
     kind = rng.random()
     sized = settings.anchor_sampling_prob + settings.size_sampling_prob
     zoomed = sized + settings.zoom_out_prob
@@ -108,10 +105,9 @@ def sample_crop(
     elif kind < sized:
         square = size_sampled_square(sample.boxes, size, settings, rng)
     elif kind < zoomed:
-        side = math.ceil(max(sample.width, sample.height) * (1 + rng.random()))
-        square = _square_in(sample, side, rng)
+        square = _square_around(whole, math.ceil(max(whole) * (1 + rng.random())), rng)
     elif kind < zoomed + settings.native_scale_prob:
-        square = _square_in(sample, size, rng)
+        square = _square_around(whole, size, rng)
     else:
         square = random_square(sample, settings, rng)
     return CropParams(
@@ -131,8 +127,7 @@ def anchor_sampled_square(boxes: NDArray[np.float32], size: int, rng: Generator)
     The target is drawn evenly from the anchors up to one above the nearest to the face, and
     varied by a factor of 1/2 to 2. The square contains the face at a random place.
     """
-    box = boxes[int(rng.random() * len(boxes))]
-    face = _box_size(box)
+    box, face = _random_face(boxes, rng)
     anchors = [anchor for anchor in ANCHOR_SIZES if anchor <= size]
     distances = [abs(math.log(anchor / face)) for anchor in anchors]
     choices = min(distances.index(min(distances)) + 2, len(anchors))
@@ -144,10 +139,10 @@ def size_sampled_square(
     boxes: NDArray[np.float32], size: int, settings: Augmentation, rng: Generator
 ) -> Square:
     """Give a random face a size of any order of magnitude, in a square placed at random."""
-    box = boxes[int(rng.random() * len(boxes))]
+    box, face = _random_face(boxes, rng)
     least, most = settings.face_sizes[0], settings.face_sizes[1] * size
     target = least * (most / least) ** rng.random()
-    side = max(size * _box_size(box) / target, size / settings.max_upscale)
+    side = max(size * face / target, size / settings.max_upscale)
     return _square_around(box, side, rng)
 
 
@@ -170,9 +165,9 @@ def random_square(sample: Sample, settings: Augmentation, rng: Generator) -> Squ
         first = int(found.argmax())
         if found[first]:
             return Square(int(left[first, 0]), int(top[first, 0]), int(side[first, 0]))
-    face = sample.boxes[int(rng.random() * len(sample.boxes))].tolist()
-    left_edge = min(max((face[0] + face[2] - short) / 2, 0), width - short)
-    top_edge = min(max((face[1] + face[3] - short) / 2, 0), height - short)
+    (x1, y1, x2, y2), _ = _random_face(sample.boxes, rng)
+    left_edge = min(max((x1 + x2 - short) / 2, 0), width - short)
+    top_edge = min(max((y1 + y2 - short) / 2, 0), height - short)
     return Square(round(left_edge), round(top_edge), short)
 
 
@@ -190,26 +185,20 @@ def sample_color(rng: Generator) -> Color:
     )
 
 
-def _box_size(box: NDArray[np.float32]) -> float:
-    x1, y1, x2, y2 = box.tolist()
-    return math.sqrt((x2 - x1) * (y2 - y1))
+def _random_face(boxes: NDArray[np.float32], rng: Generator) -> tuple[list[float], float]:
+    """One of the boxes, xyxy, and the square root of its area."""
+    x1, y1, x2, y2 = box = boxes[int(rng.random() * len(boxes))].tolist()
+    return box, math.sqrt((x2 - x1) * (y2 - y1))
 
 
-def _square_around(box: NDArray[np.float32], side: float, rng: Generator) -> Square:
-    """A square of about that side that contains `box`, or lies inside it."""
-    x1, y1, x2, y2 = box.tolist()
+def _square_around(box: Sequence[float], side: float, rng: Generator) -> Square:
+    """A square of about that side that contains `box` (xyxy), or lies inside it, at random."""
     whole = max(round(side), 1)
-    return Square(_place(x1, x2, whole, rng), _place(y1, y2, whole, rng), whole)
-
-
-def _square_in(sample: Sample, side: int, rng: Generator) -> Square:
-    """A square anywhere in an image, or one that contains it."""
-    return Square(_place(0, sample.width, side, rng), _place(0, sample.height, side, rng), side)
-
-
-def _place(low: float, high: float, side: int, rng: Generator) -> int:
-    """Where a window of `side` begins that contains [low, high], or lies inside it."""
-    return round(low + (high - side - low) * rng.random())
+    left, top = (
+        low + (high - whole - low) * rng.random()
+        for low, high in zip(box[:2], box[2:], strict=True)
+    )
+    return Square(round(left), round(top), whole)
 
 
 def cut(image: Image, params: CropParams) -> Image:
@@ -265,7 +254,7 @@ def crop_labels(crops: Sequence[CropParams], samples: Sequence[Sample], min_face
     """
     chosen = [samples[crop.image] for crop in crops]
     sizes = np.array([[crop.size] for crop in crops], np.float64)
-    flipped = np.array([crop.horizontal_flip for crop in crops])
+    mirrored = np.array([[crop.horizontal_flip] for crop in crops])
     owner = np.repeat(np.arange(len(crops)), [len(sample.boxes) for sample in chosen])
     ignore_owner = np.repeat(np.arange(len(crops)), [len(sample.ignore) for sample in chosen])
     faces = _move_boxes([sample.boxes for sample in chosen], crops, owner)
@@ -274,10 +263,9 @@ def crop_labels(crops: Sequence[CropParams], samples: Sequence[Sample], min_face
         np.full((len(sample.boxes), 10), np.nan) if sample.landmarks is None else sample.landmarks
         for sample in chosen
     ]
-    landmarks = _move_points(np.concatenate(points).reshape(-1, 5, 2), crops, owner)
+    landmarks = _move(np.concatenate(points), crops, owner)
     # In a mirrored face the other eye is on the left of the image.
-    mirrored = landmarks[:, MIRRORED]
-    landmarks = np.where(flipped[owner, None, None], mirrored, landmarks).reshape(-1, 10)
+    landmarks = np.where(mirrored[owner], landmarks[:, MIRRORED], landmarks)
 
     center = (faces[:, :2] + faces[:, 2:]) / 2
     inside = ((center > 0) & (center < sizes[owner])).all(1)
@@ -296,19 +284,20 @@ def crop_labels(crops: Sequence[CropParams], samples: Sequence[Sample], min_face
 def _move_boxes(
     boxes: Sequence[NDArray[np.float32]], crops: Sequence[CropParams], owner: NDArray[np.intp]
 ) -> NDArray[np.float64]:
-    """The K boxes of all crops from image px to crop px."""
-    moved = _move_points(np.concatenate(boxes).reshape(-1, 2, 2), crops, owner)
-    return np.hstack([moved.min(1), moved.max(1)])
+    moved = _move(np.concatenate(boxes), crops, owner)
+    # A flip exchanges the corners.
+    a, b = moved[:, :2], moved[:, 2:]
+    return np.hstack([np.minimum(a, b), np.maximum(a, b)])
 
 
-def _move_points(
-    points: NDArray[np.float32], crops: Sequence[CropParams], owner: NDArray[np.intp]
+def _move(
+    points: NDArray[np.floating], crops: Sequence[CropParams], owner: NDArray[np.intp]
 ) -> NDArray[np.float64]:
-    """K x P x 2 points from image px to the px of the crops that own them."""
+    """Rows of points x, y, x, y ... from image px to the px of the crops that own them."""
     rows = [(*c.square, c.size, c.horizontal_flip, c.vertical_flip) for c in crops]
-    columns = np.array(rows, np.float64)[owner, None]
-    corner, side, size, flips = np.split(columns, (2, 3, 4), axis=2)
-    moved = (points - corner) * (size / side)
+    table, count = np.array(rows, np.float64)[owner], points.shape[1] // 2
+    side, size, flips = table[:, 2:3], table[:, 3:4], np.tile(table[:, 4:], count)
+    moved = (points - np.tile(table[:, :2], count)) * (size / side)
     return np.where(flips > 0, size - moved, moved)
 
 

@@ -23,9 +23,6 @@ from extd.images import Image, read_image
 from extd.prefetch import prefetch
 from extd.training.recipe import Data
 
-NAMED = 5
-"""Unreadable images that an error names."""
-
 
 @dataclass(frozen=True, slots=True)
 class ImageCache:
@@ -70,27 +67,18 @@ def open_images(
 
 
 def read_mixture(data: Data) -> dict[Sample, float]:
-    """Every image of the datasets, and how often it is drawn relative to the others.
-
-    Raises:
-        FileNotFoundError: a dataset is missing.
-        ValueError: a dataset is not readable, or no image has a source that the recipe names.
-    """
+    """Every image of the datasets, and how often it is drawn; raises as `open_images`."""
     weights = {}
     for dataset in data.sets:
         samples = read_dataset(Path(dataset.path))
         present = {sample.source for sample in samples}
-        for source in dataset.sources:
-            if source not in present:
-                raise ValueError(
-                    f"{dataset.path} has no image of source {source!r}; "
-                    f"it has {', '.join(sorted(map(repr, present)))}"
-                )
+        for source in dataset.sources.keys() - present:
+            known = ", ".join(sorted(map(repr, present)))
+            raise ValueError(f"{dataset.path} has no image of source {source!r}; it has {known}")
         for sample in samples:
             share = dataset.sources.get(sample.source, 0.0) if dataset.sources else 1.0
-            if share > 0:
-                weights[sample] = dataset.weight * share
-    return weights
+            weights[sample] = dataset.weight * share
+    return {sample: weight for sample, weight in weights.items() if weight > 0}
 
 
 def fingerprint(samples: Iterable[Sample]) -> str:
@@ -127,21 +115,14 @@ def drop_invalid(samples: Sequence[Sample]) -> tuple[list[Sample], list[str]]:
     """
     usable, dropped = [], []
     for sample in samples:
-        faults = _faults(sample.boxes, sample)
-        ignore_faults = _faults(sample.ignore, sample)
-        for boxes, found in ((sample.boxes, faults), (sample.ignore, ignore_faults)):
-            for index in np.flatnonzero(found):
-                box = boxes[index].astype(np.float64).round(2).tolist()
-                dropped.append(f"{sample.path}: box {box} {found[index]}")
+        faults, ignore_faults = _faults(sample.boxes, sample), _faults(sample.ignore, sample)
+        boxes = np.concatenate([sample.boxes, sample.ignore]).astype(np.float64).round(2).tolist()
+        found = zip(boxes, [*faults, *ignore_faults], strict=True)
+        dropped += [f"{sample.path}: box {box} {fault}" for box, fault in found if fault]
         valid, points = faults == "", sample.landmarks
-        usable.append(
-            dataclasses.replace(
-                sample,
-                boxes=sample.boxes[valid],
-                ignore=sample.ignore[ignore_faults == ""],
-                landmarks=None if points is None else points[valid],
-            )
-        )
+        points = None if points is None else points[valid]
+        boxes, ignore = sample.boxes[valid], sample.ignore[ignore_faults == ""]
+        usable.append(dataclasses.replace(sample, boxes=boxes, ignore=ignore, landmarks=points))
     return usable, dropped
 
 
@@ -207,11 +188,10 @@ def _offsets(samples: Sequence[Sample], unreadable: dict[str, str]) -> list[int]
 
 def _check_share(unreadable: dict[str, str], count: int, allowed: float) -> None:
     if len(unreadable) > allowed * count:
-        first = "; ".join([*unreadable.values()][:NAMED])
+        first = "; ".join([*unreadable.values()][:5])
         raise ValueError(
             f"{len(unreadable)} of {count} images cannot be read, more than the share of "
-            f"{allowed:g} that data.max_unreadable allows: {first}"
-            + ("; ..." if len(unreadable) > NAMED else "")
+            f"{allowed:g} that data.max_unreadable allows, beginning with: {first}"
         )
 
 
@@ -249,13 +229,9 @@ def _decode(samples: Sequence[Sample], path: Path, max_unreadable: float) -> dic
 
 def _read(sample: Sample) -> Image | str:
     """The pixels of an image, or why they cannot be used."""
-    try:
-        image = read_image(sample.path)
-    except (OSError, ValueError, MemoryError) as error:
-        return str(error) if str(sample.path) in str(error) else f"{sample.path}: {error}"
-    if image.shape != (sample.height, sample.width, 3):
-        return (
-            f"{sample.path} is {image.shape[1]}x{image.shape[0]} px; "
-            f"its label says {sample.width}x{sample.height}"
-        )
+    image = read_image(sample.path)
+    height, width = image.shape[:2]
+    if (width, height) != (sample.width, sample.height):
+        said = f"its label says {sample.width}x{sample.height}"
+        return f"{sample.path} is {width}x{height} px; {said}"
     return np.ascontiguousarray(image)

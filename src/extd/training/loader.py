@@ -151,17 +151,15 @@ def group(labels: Labels) -> list[tuple[Tensor, int]]:
 
 def _prefetch(make: Callable[[int], Batch], steps: range, device: torch.device) -> Generator[Batch]:
     """The batches of `steps`, made in a thread; on CUDA, in a stream of its own."""
-    stream = None
+    stream: torch.cuda.Stream | None = None
     if device.type == "cuda":
         stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         # The images were uploaded in this one.
         stream.wait_stream(torch.cuda.current_stream(device))
 
     def work(step: int) -> tuple[Batch, torch.cuda.Event | None]:
-        if stream is None:
-            return make(step), None
-        with torch.cuda.stream(stream):
-            return make(step), stream.record_event()
+        with torch.cuda.stream(stream):  # without one, it does nothing
+            return make(step), stream.record_event() if stream else None
 
     worker = ThreadPoolExecutor(1, "crops")
     pending: deque[Future[tuple[Batch, torch.cuda.Event | None]]] = deque()

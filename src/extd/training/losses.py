@@ -18,11 +18,7 @@ from extd.training.recipe import Loss
 class Losses(NamedTuple):
     """The parts of the loss of a batch, scalars; the first three add up to what is minimized.
 
-    Attributes:
-        classes: over positives and the negatives that count, normalized.
-        boxes: over positives, normalized and weighted.
-        landmarks: likewise, over those positives whose landmarks are known.
-        positives: how many anchors were positive, int64.
+    Landmarks count where they are known. `positives` is how many anchors were positive, int64.
     """
 
     classes: Tensor
@@ -44,15 +40,7 @@ def multitask_loss(
 
     Losses of the parts of a batch, each with the `counts` of the whole, add up to that of the
     whole. With SimOTA each part is divided by its own positives and weighs its share of the images.
-
-    Args:
-        predictions: of B images with A anchors each.
-        levels: of the anchors.
-        anchors: A x 4 (cx, cy, w, h) px.
-        labels: of the images.
-        targets: of `assign`.
-        settings: kinds and weights.
-        counts: of `count`, over the whole batch.
+    `anchors` are A x 4 (cx, cy, w, h) px, of the `levels`; `targets` are those of `assign`.
     """
     score = _full_precision(predictions.log_odds)
     if settings.assigner == "simota":
@@ -116,14 +104,7 @@ def _count(targets: Targets, settings: Loss) -> Tensor:
 def cross_entropy(score: Tensor, positive: Tensor, negative: Tensor, negatives: int) -> Tensor:
     """Cross-entropy of positives and of the hardest negatives of each image (SSD, section 2.2).
 
-    Args:
-        score: B x A, log odds of a face.
-        positive: B x A bool.
-        negative: B x A bool, which may be mined.
-        negatives: how many to mine for each positive.
-
-    Returns:
-        B x A, 0 for anchors that do not count.
+    `negatives` are mined for each positive. All are B x A; 0 for anchors that do not count.
     """
     entropy = -F.logsigmoid(torch.where(positive, score, -score))
     mined = top(entropy.detach(), negative, positive.sum(1) * negatives)
