@@ -128,7 +128,7 @@ def test_edges_of_a_painted_rectangle_lie_at_its_box(
     crop = by_opencv(store, params) if path == "opencv" else by_device(pyramids, [params])[0]
     labels = crop_labels([params], store.samples, 0)
     assert labels.real.sum() == 1
-    box = labels.faces[0, 0]
+    box = labels.faces[0, 0].numpy()
     # OpenCV resizes to whole px of the crop, which moves the borders of the image by up to half.
     beyond = left < 0 or top < 0 or left + side > 300 or top + side > 200
     tolerance = 1.0 if beyond and path == "opencv" else 0.5
