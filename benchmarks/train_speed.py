@@ -19,11 +19,10 @@ import torch
 from torch.profiler import profile
 
 from extd.models.anchors import anchor_boxes, anchor_levels
-from extd.training.assigners import assign
+from extd.training.assigners import Labels, assign
 from extd.training.checkpoint import new_state
 from extd.training.distributed import Distributed, usable_device
 from extd.training.loader import Batch
-from extd.training.losses import Truth
 from extd.training.recipe import Augmentation, Compute, Data, DataSet, Loss, Optimizer, Recipe
 from extd.training.trainer import train_step
 
@@ -112,9 +111,9 @@ def random_batch(size: int, crop: int, recipe: Recipe) -> Batch:
     nowhere = torch.zeros(size, 1, dtype=torch.bool)
     levels = anchor_levels(recipe.config, crop, crop)
     anchors = anchor_boxes(recipe.config, crop, crop)
-    targets = assign(levels, anchors, faces, real, none, nowhere, recipe.loss)
-    truth = Truth(faces, real, torch.full((size, most, 10), torch.nan))
-    return Batch(images.contiguous(memory_format=torch.channels_last), truth, targets, [""] * size)
+    labels = Labels(faces, real, none, nowhere, torch.full((size, most, 10), torch.nan))
+    targets = assign(levels, anchors, labels, recipe.loss)
+    return Batch(images.contiguous(memory_format=torch.channels_last), labels, targets, [""] * size)
 
 
 if __name__ == "__main__":

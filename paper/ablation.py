@@ -19,6 +19,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 import yaml
+from figures import STYLE, save_figure
 
 from extd.detector import Detector
 from extd.evaluation.protocols import single
@@ -113,9 +114,7 @@ def plot(results: pd.DataFrame, path: Path) -> None:
     axis.invert_yaxis()
     axis.set(xlabel="AP", xlim=(0, None))
     figure.legend(loc="outside upper center", ncols=3)
-    with atomic_write(path) as partial_file:
-        figure.savefig(partial_file)
-    plt.close(figure)
+    save_figure(figure, path)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -129,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, help="of the CPU; one per core")
     parser.add_argument("--out", type=Path, required=True, help="folder for runs and results")
     options = parser.parse_args(arguments)
-    plt.style.use(HERE / "paper.mplstyle")
+    plt.style.use(STYLE)
     recipes = load_variants(options.grid, options.data)
     if unknown := set(options.only or ()) - recipes.keys():
         parser.error(f"there is no variant {unknown.pop()!r}; choose from {', '.join(recipes)}")

@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 from adjustText import adjust_text
 from costs import count_hooked_macs, peak_activations
+from figures import STYLE, save_figure
 
 from extd.catalog import load_catalog
 from extd.files import atomic_write
@@ -130,16 +131,14 @@ def plot(table: pd.DataFrame, path: Path) -> None:
         names = drawn["model"].str.removesuffix("-prelu")
         texts = [axis.text(*at, fontsize=8) for at in zip(parameters, heights, names, strict=True)]
         adjust_text(texts, ax=axis, arrowprops={"arrowstyle": "-", "color": "0.7"})
-    with atomic_write(path) as partial:
-        figure.savefig(partial)
-    plt.close(figure)
+    save_figure(figure, path)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for the table")
     options = parser.parse_args(arguments)
-    plt.style.use(HERE / "paper.mplstyle")
+    plt.style.use(STYLE)
     table = cost_table([*BASELINE_CONFIGS, *PAPER_CONFIGS, *LITE_CONFIGS.values()])
     text = readable(table)
     print(text)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from figures import STYLE, save_figure
 from matplotlib.figure import Figure
 from recall import SIZES, VALUES, group_by_attribute, group_by_size
 
@@ -21,7 +22,6 @@ from extd.boxes import iou
 from extd.catalog import DEFAULT_MODEL
 from extd.detector import Detector, Options
 from extd.evaluation.wider import IOU, GroundTruth, corners, find_images, load_ground_truth
-from extd.files import atomic_write
 from extd.images import read_image
 from extd.media.annotate import annotate
 
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=0, help="0 is one per core")
     parser.add_argument("--out", type=Path, required=True, help="the figure to write")
     options = parser.parse_args(arguments)
-    plt.style.use(Path(__file__).with_name("paper.mplstyle"))
+    plt.style.use(STYLE)
     truth = load_ground_truth(options.ground_truth)
     paths = find_images(options.images, truth)
     chosen = choose(list(paths), truth, options.ground_truth)
@@ -108,9 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"{Path(options.model).name}, threshold {options.threshold:g}; "
         "found of the faces that count in the hard set"
     )
-    with atomic_write(options.out) as partial:
-        figure.savefig(partial)
-    plt.close(figure)
+    save_figure(figure, options.out)
 
 
 if __name__ == "__main__":

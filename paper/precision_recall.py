@@ -15,6 +15,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from figures import STYLE, save_figure
 from recall import read_all
 
 from extd.evaluation.wider import DIFFICULTIES, Curve, evaluate, load_ground_truth, read_mat
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--official", type=Path, help="other detectors: wider_pr_info_*.mat")
     parser.add_argument("--out", type=Path, required=True, help="folder for pr.png and pr.csv")
     options = parser.parse_args(arguments)
-    plt.style.use(Path(__file__).with_name("paper.mplstyle"))
+    plt.style.use(STYLE)
     truth = load_ground_truth(options.ground_truth)
     found = read_all(options.predictions, truth)
     curves = {name: evaluate(predictions, truth).curves for name, predictions in found.items()}
@@ -71,9 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         axis.set(title=difficulty, xlabel="recall", xlim=(0, 1), ylim=(0, 1.01))
         axis.legend(loc="lower left", title="AP")
     axes[0].set_ylabel("precision")
-    with atomic_write(options.out / "pr.png") as partial:
-        figure.savefig(partial)
-    plt.close(figure)
+    save_figure(figure, options.out / "pr.png")
     points = [
         {"detector": name, "difficulty": difficulty, "recall": recall, "precision": precision}
         for name, by_difficulty in curves.items()

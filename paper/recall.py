@@ -22,6 +22,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from figures import STYLE, save_figure
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -170,9 +171,7 @@ def plot_attributes(table: pd.DataFrame, caption: str, path: Path) -> None:
 def _finish(figure: Figure, caption: str, path: Path) -> None:
     figure.suptitle(caption)
     figure.legend(loc="outside lower center", ncols=4)
-    with atomic_write(path) as partial:
-        figure.savefig(partial)
-    plt.close(figure)
+    save_figure(figure, path)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -183,7 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the figure and table")
     parser.add_argument("--false-positives", type=float, default=1.0, help="allowed per image")
     options = parser.parse_args(arguments)
-    plt.style.use(Path(__file__).with_name("paper.mplstyle"))
+    plt.style.use(STYLE)
     truth = wider.load_ground_truth(options.ground_truth)
     found = read_all(options.predictions, truth)
     if options.by == "size":

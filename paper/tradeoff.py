@@ -17,6 +17,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 from adjustText import adjust_text
+from figures import STYLE, save_figure
 
 from extd.catalog import load_catalog
 from extd.files import atomic_write
@@ -108,9 +109,7 @@ def plot(points: pd.DataFrame, difficulty: str, path: Path) -> None:
         f"Filled: {part} images of WIDER FACE's validation set, measured by extd at one scale. "
         f"Hollow: all {ALL_IMAGES:,}, published, each by its own protocol."
     )
-    with atomic_write(path) as partial:
-        figure.savefig(partial)
-    plt.close(figure)
+    save_figure(figure, path)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -119,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--difficulty", choices=["easy", "medium", "hard"], default="hard")
     parser.add_argument("--out", type=Path, required=True, help="folder for figure and table")
     options = parser.parse_args(arguments)
-    plt.style.use(HERE / "paper.mplstyle")
+    plt.style.use(STYLE)
     points = known_detectors()
     if options.accuracy:
         points = with_measured(points, options.accuracy)

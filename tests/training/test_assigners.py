@@ -15,6 +15,7 @@ from extd.models.config import ExtdConfig
 from extd.models.extd import Predictions
 from extd.training.assigners import (
     CROWD,
+    Labels,
     Targets,
     award,
     candidates,
@@ -50,7 +51,8 @@ def boxes(draw: st.DrawFn, least: int = 0, side: float = 4) -> Tensor:
     def number(low: float, high: float) -> float:
         if whole:
             return draw(st.integers(math.ceil(low), math.floor(high)))
-        return draw(st.floats(low, high, width=32))
+        # A label of 1e-40 px would only show that float32 rounds.
+        return round(draw(st.floats(low, high)), 3)
 
     rows = []
     for _ in range(draw(st.integers(least, 6))):
@@ -126,8 +128,10 @@ def slow_ignored(regions: Tensor) -> list[bool]:
     fine = ANCHORS[:, 2].numpy() == 16
     shared = covered * ANCHORS[:, 2:3].numpy() ** 2
     result, nearly = [False] * len(ANCHORS), 1 - 1e-6
-    for m in range(len(regions)):
+    for m, (x1, y1, x2, y2) in enumerate(regions.numpy()):
         best = shared[fine, m].max()
+        if best < 0.5 * (x2 - x1) * (y2 - y1):
+            best = np.float32(np.inf)  # it is large, or hardly seen
         for a in range(len(ANCHORS)):
             high = overlap[a, m] >= 0.05 * nearly or covered[a, m] >= 0.5 * nearly
             nearest = fine[a] and best > 0 and shared[a, m] >= best * nearly
@@ -257,6 +261,15 @@ def test_a_tiny_ignored_region_hides_the_anchors_that_contain_it(side: float) ->
     assert not hides[ANCHORS[:, 2] > 16 * (side + 1)].any()
 
 
+@pytest.mark.parametrize(("begin", "side"), [(SIZE - 1, 60), (SIZE - 1, 400), (SIZE + 5, 6)])
+def test_a_region_that_barely_reaches_an_anchor_hides_none(begin: float, side: float) -> None:
+    # Anchors of 16 px reach 6 px beyond the crop: nearly half of them is in the first two regions.
+    region = torch.tensor([begin, 10, begin + side, 10 + side])
+    fine = ANCHORS[:, 2] == 16
+    assert (iou(BOXES, region)[fine] > 0).any()
+    assert not ignored_anchors(LEVELS, *all_real(region[None]))[0, fine].any()
+
+
 @given(st.lists(st.lists(st.sampled_from([0.0, 0.125, 0.3, 1.0, 1e4]), min_size=7, max_size=7)))
 def test_ranks_put_the_first_of_equals_first(rows: list[list[float]]) -> None:
     values = torch.tensor(rows).reshape(-1, 7)
@@ -272,9 +285,10 @@ def test_an_anchor_goes_to_the_lowest_price_and_among_equals_to_the_first_face()
     no = math.inf
     anchors = torch.tensor([[0, 1, 2], [0, 1, 3], [2, 1, 4]])
     prices = torch.tensor([[5.0, 2.0, 3.0], [6.0, 2.0, 1.0], [0.9, 1.0, no]])
-    assert award(anchors, prices, 5).tolist() == [0, 2, 2, 1, 3]
+    faces = torch.tensor([0, 1, 5])
+    assert award(anchors, prices, faces, 5).tolist() == [0, 5, 5, 1, -1]
     prices[2, 1] = 2.0
-    assert award(anchors, prices, 5).tolist() == [0, 0, 2, 1, 3]
+    assert award(anchors, prices, faces, 5).tolist() == [0, 0, 5, 1, -1]
 
 
 @given(
@@ -302,7 +316,9 @@ def sim(
     predictions: Predictions, faces: Tensor, real: Tensor, targets: Targets, size_ratio: float = 0
 ) -> Targets:
     settings = Loss(assigner="simota", size_ratio=size_ratio)
-    return simota(predictions, LEVELS, ANCHORS, faces, real, targets, settings)
+    none = torch.zeros(len(faces), 1, 4), torch.zeros(len(faces), 1, dtype=torch.bool)
+    labels = Labels(faces, real, *none, torch.full((*real.shape, 10), torch.nan))
+    return simota(predictions, LEVELS, ANCHORS, labels, targets, settings)
 
 
 def guesses(seed: int, batch: int = 1) -> Predictions:

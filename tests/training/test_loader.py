@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from extd.data.sample import Sample
 from extd.models.anchors import anchor_boxes, anchor_levels
 from extd.training import loader as module
-from extd.training.assigners import assign
-from extd.training.augmentation import CropParams, Labels, crop_labels, sample_crop
+from extd.training.assigners import Labels, assign
+from extd.training.augmentation import CropParams, crop_labels, sample_crop
 from extd.training.distributed import Distributed
 from extd.training.image_cache import ImageCache, open_cache, sampling_shares
 from extd.training.loader import Batch, group, open_loader
@@ -79,8 +79,8 @@ def test_processes_share_a_batch_crop_by_crop(
         assert part.paths == alone.paths[rank::3]
         assert torch.equal(part.images, alone.images[rank::3])
         assert torch.equal(part.targets.face, alone.targets.face[rank::3])
-        faces, real = alone.truth.faces[rank::3], alone.truth.real[rank::3]
-        assert torch.equal(part.truth.faces[part.truth.real], faces[real])
+        faces, real = alone.labels.faces[rank::3], alone.labels.real[rank::3]
+        assert torch.equal(part.labels.faces[part.labels.real], faces[real])
 
 
 def test_both_feeds_give_the_same_crops(recipe: Recipe, change: Change, data: Data) -> None:
@@ -111,18 +111,16 @@ def test_targets_are_those_of_each_crop_alone(recipe: Recipe, change: Change, da
         rng = np.random.default_rng((recipe.seed, 0, place))
         crop = sample_crop(cache.samples, shares, 128, settings, rng)
         labels = crop_labels([crop], cache.samples, settings.min_face)
-        alone = [torch.from_numpy(part) for part in labels[:4]]
-        targets = assign(levels, anchors, *alone, recipe.loss)  # type: ignore[call-arg]
+        targets = assign(levels, anchors, labels, recipe.loss)
         assert torch.equal(targets.face[0], batch.targets.face[place])
         assert torch.equal(targets.ignored[0], batch.targets.ignored[place])
 
 
 def test_groups_hold_every_crop_once_and_all_its_boxes() -> None:
-    counts = np.array([0, 3, 1, 9, 300, 16, 17, 0, 4])
-    real = np.arange(304) < counts[:, None]
-    boxes = np.zeros((*real.shape, 4), np.float32)
-    none, few, points = np.zeros_like(real), boxes[:, :8], np.zeros((9, 304, 10), np.float32)
-    groups = group(Labels(boxes, real, few, none[:, :8], points))
+    counts = torch.tensor([0, 3, 1, 9, 300, 16, 17, 0, 4])
+    real = torch.arange(304) < counts[:, None]
+    boxes, none, points = torch.zeros(9, 304, 4), torch.zeros_like(real), torch.zeros(9, 304, 10)
+    groups = group(Labels(boxes, real, boxes, none, points))
     assert [(rows.tolist(), width) for rows, width in groups] == [
         ([0, 2, 7], 1),
         ([1, 8], 4),
@@ -130,7 +128,7 @@ def test_groups_hold_every_crop_once_and_all_its_boxes() -> None:
         ([6], 64),
         ([4], 1024),
     ]
-    crowded = group(Labels(few, none[:, :8], boxes, real, points[:, :8]))
+    crowded = group(Labels(boxes, none, boxes, real, points))
     assert [width for _, width in crowded] == [1, 4, 16, 64, 1024]
 
 

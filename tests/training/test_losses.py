@@ -13,17 +13,15 @@ from torch.nn import functional as F
 from extd.models.anchors import anchor_boxes, anchor_levels, encode
 from extd.models.config import ExtdConfig
 from extd.models.extd import Predictions
-from extd.training.assigners import Targets, assign
+from extd.training.assigners import Labels, Targets, assign
 from extd.training.losses import (
     Losses,
-    Truth,
     count,
     cross_entropy,
     eiou,
     landmark_loss,
     multitask_loss,
     quality_focal,
-    smooth_l1,
 )
 from extd.training.recipe import Loss
 
@@ -55,8 +53,9 @@ class Scene:
         landmarks[2] = 30.0
         self.settings = settings
         everywhere = torch.ones(5, 2, dtype=torch.bool)
-        self.targets = assign(LEVELS, GRID, faces, real, ignore, everywhere, settings)
-        self.truth = Truth(faces.double(), real, landmarks)
+        self.labels = Labels(faces, real, ignore, everywhere, landmarks)
+        self.targets = assign(LEVELS, GRID, self.labels, settings)
+        self.labels = self.labels._replace(faces=faces.double())
 
         def random(width: int) -> Tensor:
             values = torch.randn(5, len(GRID), width, generator=generator, dtype=torch.float64)
@@ -69,9 +68,9 @@ class Scene:
         return multitask_loss(
             Predictions(*(x[part] for x in given if x is not None)),
             LEVELS,
-            GRID.to(self.truth.faces.dtype),
+            GRID.to(self.labels.faces.dtype),
+            Labels(*(x[part] for x in self.labels)),
             Targets(*(x[part] for x in self.targets)),
-            Truth(*(x[part] for x in self.truth)),
             self.settings,
             counts,
         )
@@ -100,7 +99,7 @@ def test_the_papers_loss_is_that_of_a_slow_loop(normalizer: Any, negatives: int)
         classes += sum(entropy[a] for a in mine) + sum(hardest)
         positives, kept = positives + len(mine), kept + len(hardest)
         for a in mine:
-            anchor, matched = GRID[a].double(), scene.truth.faces[i, face[a]]
+            anchor, matched = GRID[a].double(), scene.labels.faces[i, face[a]]
             wanted = encode(matched, anchor)
             boxes += F.smooth_l1_loss(regression[i, a], wanted, reduction="sum").item()
             if i == 2:
@@ -200,7 +199,8 @@ def test_absurd_predictions_are_met_in_the_loss(settings: Loss) -> None:
 @pytest.mark.parametrize("settings", [*VARIED, SIMOTA])
 def test_half_precision_is_computed_in_float32(settings: Loss) -> None:
     scene = Scene(settings)
-    scene.truth = Truth(scene.truth.faces.float(), scene.truth.real, scene.truth.landmarks.float())
+    faces, points = scene.labels.faces.float(), scene.labels.landmarks.float()
+    scene.labels = scene.labels._replace(faces=faces, landmarks=points)
     regression, logits, landmarks = scene.predictions
     given = [part for part in (regression, logits[..., 1:], landmarks) if part is not None]
     half = Predictions(*(part.detach().bfloat16() for part in given))
@@ -250,11 +250,6 @@ def test_quality_focal_is_the_formula_and_no_gradient_flows_into_the_quality() -
         p, y = 1 / (1 + math.exp(-score)), float(reached * positive)
         wanted = -((y - p) ** 2) * ((1 - y) * math.log(1 - p) + y * math.log(p))
         assert value.item() == pytest.approx(wanted * float(positive | negative))
-
-
-def test_smooth_l1_is_the_sum_over_four_offsets() -> None:
-    loss = smooth_l1(torch.tensor([[0.5, -0.2, 3.0, 0.0]]), torch.zeros(1, 4))
-    assert loss.item() == pytest.approx(0.5**3 + 0.2**2 / 2 + 2.5)
 
 
 @st.composite

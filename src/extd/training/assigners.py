@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -17,26 +16,40 @@ from extd.models.extd import Predictions
 from extd.training.recipe import Loss
 
 CROWD = 3.0
-"""No box has more than this / t² anchors of an IoU of at least t: they stand a quarter of their
-side apart, or more."""
+"""At most this / t² anchors have an IoU of t or more with a box: they are a quarter side apart."""
 IGNORED_IOU = 0.05
 IGNORED_SHARE = 0.5
-"""An anchor is ignored above this IoU with an ignored region, or if more than this share of it
-lies inside."""
+"""An anchor is ignored above this IoU with an ignored region, or where they share at least this
+much of the smaller of the two: of a region smaller than the anchors, only finest ones, the best."""
 ROUNDING = 1e-6
-"""Relative rounding of shared areas."""
-
+"""Relative, of shared areas."""
 FARTHEST = 100.0
 LARGEST = 7.0
-"""`safe_decode`: a box lies at most this many anchor sides away, and the log of its size relative
-to the anchor is at most this."""
-
+"""`safe_decode`: limits of a box's distance in anchor sides and of the log of its relative size."""
 BOX_COST = 3.0
 OUTSIDE_COST = 1e3
 """SimOTA: cost of an anchor outside of the face, more than any other."""
 MAX_ANCHORS = 10
-"""SimOTA: a face takes as many anchors as the sum of its this many highest IoUs says."""
+"""SimOTA: a face takes as many anchors as this many of its highest IoUs add up to."""
 TINY = 1e-8
+
+
+class Labels(NamedTuple):
+    """The boxes of B images or crops, padded to the same number; not clipped.
+
+    Attributes:
+        faces: B x N x 4 float32, xyxy px; N is at least 1.
+        real: B x N bool, which faces are not padding.
+        ignore: B x M x 4 float32, xyxy px: regions that are neither face nor background.
+        ignore_real: B x M bool, which regions are not padding.
+        landmarks: B x N x 10 float32, x and y of five points of each face, px; NaN where unknown.
+    """
+
+    faces: Tensor
+    real: Tensor
+    ignore: Tensor
+    ignore_real: Tensor
+    landmarks: Tensor
 
 
 class Targets(NamedTuple):
@@ -44,8 +57,7 @@ class Targets(NamedTuple):
 
     Attributes:
         face: B x A int64, index of the matched face in its image's row, or -1.
-        ignored: B x A bool, neither face nor background; the other anchors without a face are
-            background.
+        ignored: B x A bool, neither face nor background. The rest is background.
     """
 
     face: Tensor
@@ -70,54 +82,28 @@ def iou(a: Tensor, b: Tensor) -> Tensor:
 
 def safe_decode(regression: Tensor, anchors: Tensor) -> Tensor:
     """`decode` for any numbers: no box is so far away or so large that its loss overflows."""
-    limits = (FARTHEST / VARIANCES[0], LARGEST / VARIANCES[1])
-    parts = [
-        part.clamp(-limit, limit)
-        for part, limit in zip(regression.chunk(2, -1), limits, strict=True)
-    ]
-    return decode(torch.cat(parts, -1), anchors)
+    offset, size = regression.chunk(2, -1)
+    offset = offset.clamp(-FARTHEST / VARIANCES[0], FARTHEST / VARIANCES[0])
+    size = size.clamp(-LARGEST / VARIANCES[1], LARGEST / VARIANCES[1])
+    return decode(torch.cat([offset, size], -1), anchors)
 
 
-def assign(
-    levels: Sequence[Level],
-    anchors: Tensor,
-    faces: Tensor,
-    real: Tensor,
-    ignore: Tensor,
-    ignore_real: Tensor,
-    settings: Loss,
-) -> Targets:
-    """Assign faces to the anchors of B images.
+def assign(levels: Sequence[Level], anchors: Tensor, labels: Labels, settings: Loss) -> Targets:
+    """Assign faces to the anchors (A x 4, cxcywh px) of B images, each as if it were alone.
 
-    Every image gets what it would get alone. An anchor in an ignored region may still be positive,
-    of a face that is not ignored. SimOTA needs predictions: its targets have no faces yet, which
-    `simota` adds during the loss.
-
-    Args:
-        levels: of the anchors.
-        anchors: A x 4 (cx, cy, w, h) px, of these levels.
-        faces: B x N x 4, xyxy px; N is at least 1.
-        real: B x N bool, which faces are not padding.
-        ignore: B x M x 4 regions, xyxy px, in which anchors are not background.
-        ignore_real: B x M bool, which regions are not padding.
-        settings: assigner and thresholds.
+    An anchor in an ignored region may still be positive. SimOTA needs predictions, so its targets
+    have no faces until `simota` adds them during the loss.
     """
+    faces, real, ignore, ignore_real, _ = labels
     if settings.assigner == "s3fd":
         face = match(anchors, faces, real, settings)
     else:
-        shape = (len(faces), len(anchors))
-        face = torch.full(shape, -1, dtype=torch.int64, device=anchors.device)
+        face = real.new_full((len(faces), len(anchors)), -1, dtype=torch.int64)
     return Targets(face, ignored_anchors(levels, ignore, ignore_real) & (face < 0))
 
 
 def ignored_anchors(levels: Sequence[Level], ignore: Tensor, ignore_real: Tensor) -> Tensor:
-    """Which of the A anchors lie in an ignored region of their image: B x A bool.
-
-    Args:
-        levels: of the A anchors.
-        ignore: B x M x 4 regions, xyxy px; M is at least 1.
-        ignore_real: B x M bool, which are not padding.
-    """
+    """Which of the A anchors lie in an ignored region of their image, see `Labels`: B x A bool."""
     size = (ignore[..., 2:] - ignore[..., :2]).clamp(min=0).prod(-1)
     found = []
     for index, level in enumerate(levels):
@@ -128,9 +114,10 @@ def ignored_anchors(levels: Sequence[Level], ignore: Tensor, ignore_real: Tensor
         enough = IGNORED_IOU / (1 + IGNORED_IOU) * (size + whole)
         enough = enough.clamp(max=IGNORED_SHARE * whole)
         if index == 0:
-            # A tiny region has a small IoU with every anchor; its best ones of the finest level
-            # count nevertheless.
-            enough = torch.minimum(enough, across.amax(-1) * down.amax(-1))
+            # A tiny region has a small IoU with every anchor, so the finest anchors that hold most
+            # of it count as well. One that barely reaches into the crop hides nothing.
+            best = across.amax(-1) * down.amax(-1)
+            enough = torch.where(best >= IGNORED_SHARE * size, enough.minimum(best), enough)
         enough = enough.masked_fill(~(ignore_real & (enough > 0)), torch.inf)
         shared = (down / enough[..., None])[..., None] * across[..., None, :]
         found.append((shared.amax(1) >= 1 - ROUNDING).flatten(1))
@@ -138,7 +125,7 @@ def ignored_anchors(levels: Sequence[Level], ignore: Tensor, ignore_real: Tensor
 
 
 def _overlaps(low: Tensor, high: Tensor, cells: int, level: Level) -> Tensor:
-    """The length that anchors of one row or column share with [low, high] (B x M): ... x cells."""
+    """The length that each anchor of a row or column shares with [low, high] (B x M)."""
     center = (torch.arange(cells, device=low.device) + 0.5) * level.stride
     half = level.side / 2
     begin = torch.maximum(center - half, low[..., None])
@@ -146,21 +133,12 @@ def _overlaps(low: Tensor, high: Tensor, cells: int, level: Level) -> Tensor:
 
 
 def match(anchors: Tensor, faces: Tensor, real: Tensor, settings: Loss) -> Tensor:
-    """Assign faces to anchors as S3FD does.
+    """Assign faces to anchors as S3FD does: B x A int64, index of the face or -1.
 
     An anchor takes its best face at `match_iou`, and each face keeps its best anchor; of several
     faces with the same one the last. Then faces with fewer anchors than the mean take their next
     best ones above `compensate_iou`, up to that mean, or the pooled rule of the authors' code
     holds. A face without area gets nothing.
-
-    Args:
-        anchors: A x 4 (cx, cy, w, h) px.
-        faces: B x N x 4, xyxy px; N is at least 1.
-        real: B x N bool, which are not padding.
-        settings: thresholds and rule.
-
-    Returns:
-        B x A int64, index of the face or -1.
     """
     # Padding becomes points, which overlap nothing. Anchors lie coordinate by coordinate in
     # memory: operations along A then read neighbors.
@@ -175,8 +153,11 @@ def match(anchors: Tensor, faces: Tensor, real: Tensor, settings: Loss) -> Tenso
     face = torch.where(kept >= 0, kept, face)
     if settings.compensation == "face":
         return _compensate(face, overlap, real, settings)
-    best = best.masked_fill(face >= 0, 0)
-    return torch.where(_pooled(best, reached, settings), best_face, face)
+    # The authors' code: the best free anchors of an image, as many as the mean of the faces that
+    # reach `match_iou` and IoU 0.5.
+    allowed = (face < 0) & (best > settings.compensate_iou) & (best < settings.match_iou)
+    count = ((reached >= settings.match_iou).sum(1) + (reached >= 0.5).sum(1)) // 2
+    return torch.where(top(best, allowed, count), best_face, face)
 
 
 def _compensate(face: Tensor, overlap: Tensor, real: Tensor, settings: Loss) -> Tensor:
@@ -192,27 +173,11 @@ def _compensate(face: Tensor, overlap: Tensor, real: Tensor, settings: Loss) -> 
     rank = torch.arange(most, device=face.device)
     wanted = (value > settings.compensate_iou) & (rank < (mean - counts)[..., None])
     # An anchor that two poor faces want goes to the one that it overlaps more.
-    image = torch.arange(batch, device=face.device)[:, None, None]
-    prices = (-value).masked_fill(~wanted, torch.inf).flatten(0, 1)
-    winner = award((index + image * anchors).flatten(0, 1), prices, batch * anchors)
-    gained = torch.where(winner < batch * faces, winner % faces, -1)
+    price = (-value).masked_fill(~wanted, torch.inf).flatten(0, 1)
+    flat = index + torch.arange(batch, device=face.device)[:, None, None] * anchors
+    place = torch.arange(faces, device=face.device).repeat(batch)
+    gained = award(flat.flatten(0, 1), price, place, batch * anchors)
     return torch.maximum(face, gained.view_as(face))
-
-
-def _pooled(best: Tensor, reached: Tensor, settings: Loss) -> Tensor:
-    """Which free anchors become positive by the rule of the authors' released code: B x A bool.
-
-    The best ones of all faces of an image, as many as the mean of the faces whose best anchor
-    reaches `match_iou` and IoU 0.5.
-
-    Args:
-        best: B x A, highest IoU of each anchor with a face, 0 where it is taken.
-        reached: B x N, highest IoU of each face with an anchor.
-        settings: thresholds.
-    """
-    allowed = (best > settings.compensate_iou) & (best < settings.match_iou)
-    count = ((reached >= settings.match_iou).sum(1) + (reached >= 0.5).sum(1)) // 2
-    return top(best, allowed, count)
 
 
 @torch.no_grad()
@@ -220,28 +185,18 @@ def simota(
     predictions: Predictions,
     levels: Sequence[Level],
     anchors: Tensor,
-    faces: Tensor,
-    real: Tensor,
+    labels: Labels,
     targets: Targets,
     settings: Loss,
 ) -> Targets:
     """SimOTA (YOLOX, arXiv 2107.08430, section 2.1), among the anchors around each face's center.
 
-    Each face takes those of them that predict it at the lowest cost: -log of the face probability
-    plus 3 x -log IoU of the predicted box. An anchor that several faces take goes to the one with
-    the lowest.
-
-    Args:
-        predictions: of B images; no gradient flows through the choice.
-        levels: of the A anchors.
-        anchors: A x 4 (cx, cy, w, h) px.
-        faces: B x N x 4, xyxy px.
-        real: B x N bool, which are not padding.
-        targets: of `assign`; what is ignored there and takes no face stays ignored.
-        settings: `center_radius` and `size_ratio`.
+    Each face takes those that predict it at the lowest cost: -log of the face probability plus
+    3 x -log IoU of the predicted box. An anchor that several faces take goes to the lowest. No
+    gradient flows through the choice. What `targets` ignore stays so where no face takes it.
     """
-    image, place = real.nonzero(as_tuple=True)
-    boxes = faces[image, place]
+    image, place = labels.real.nonzero(as_tuple=True)
+    boxes = labels.faces[image, place]
     index, valid = candidates(levels, boxes, settings.center_radius, settings.size_ratio)
     flat = index + image[:, None] * len(anchors)
     # NaN is to be met in the loss, not to keep faces from anchors.
@@ -250,9 +205,8 @@ def simota(
     nearby = anchors[index]
     overlap = iou(boxes[:, None], safe_decode(regression, nearby)).masked_fill(~valid, 0)
     cost = surprise - BOX_COST * overlap.clamp(min=TINY).log()
-    x, y = nearby[..., 0], nearby[..., 1]
-    x1, y1, x2, y2 = boxes[:, None].unbind(-1)
-    inside = (x > x1) & (x < x2) & (y > y1) & (y < y2)
+    center, box = nearby[..., :2], boxes[:, None]
+    inside = ((center > box[..., :2]) & (center < box[..., 2:])).all(-1)
     cost = torch.where(inside, cost, cost + OUTSIDE_COST).masked_fill(~valid, torch.inf)
 
     most = min(MAX_ANCHORS, cost.shape[1])
@@ -260,34 +214,33 @@ def simota(
     price, rank = ranked(cost, most, largest=False)
     wanted = (torch.arange(most, device=cost.device) < room) & price.isfinite()
     price = price.masked_fill(~wanted, torch.inf)
-    winner = award(flat.gather(1, rank), price, targets.face.numel())
-    face = torch.cat([place, place.new_full((1,), -1)])[winner].view(targets.face.shape)
+    face = award(flat.gather(1, rank), price, place, targets.face.numel())
+    face = face.view_as(targets.face)
     return Targets(face, targets.ignored & (face < 0))
 
 
 def candidates(
     levels: Sequence[Level], faces: Tensor, center_radius: float, size_ratio: float
 ) -> tuple[Tensor, Tensor]:
-    """The anchors around the centers of `faces` (F x 4, xyxy px), K each; see `simota`.
+    """The anchors around the centers of `faces` (F x 4, xyxy px), K each.
 
     Returns:
-        F x K int64 indices; F x K bool, false for those outside of the map, too far from the
-        center or too different in size.
+        F x K int64 indices; F x K bool, false outside of the map, `center_radius` or `size_ratio`.
     """
     center = (faces[:, :2] + faces[:, 2:]) / 2
     sides = torch.tensor([level.side for level in levels], device=faces.device).log()
     size = (faces[:, 2:] - faces[:, :2]).clamp(min=TINY).log().mean(-1)
     # Faces beyond the smallest and largest anchor count as these.
     apart = (size.clamp(sides.min(), sides.max())[:, None] - sides).abs()
-    begins = accumulate((level.rows * level.columns for level in levels), initial=0)
-    indices, valids = [], []
-    for number, (level, begin) in enumerate(zip(levels, begins, strict=False)):
+    indices, valids, begin = [], [], 0
+    for number, level in enumerate(levels):
         columns, column_valid = _cells(center[:, 0], level, level.columns, center_radius)
         rows, row_valid = _cells(center[:, 1], level, level.rows, center_radius)
         valid = row_valid[:, :, None] & column_valid[:, None]
         if size_ratio:
             valid = valid & (apart[:, number] <= math.log(size_ratio))[:, None, None]
         index = begin + rows[:, :, None] * level.columns + columns[:, None]
+        begin += level.rows * level.columns
         indices.append(index.flatten(1))
         valids.append(valid.flatten(1))
     return torch.cat(indices, 1), torch.cat(valids, 1)
@@ -303,30 +256,29 @@ def _cells(center: Tensor, level: Level, count: int, radius: float) -> tuple[Ten
     return cell.clamp(0, count - 1), near & (cell >= 0) & (cell < count)
 
 
-def award(anchors: Tensor, prices: Tensor, count: int) -> Tensor:
-    """Which of F faces gets each anchor: that with the lowest price, and of equal ones the first.
+def award(anchors: Tensor, prices: Tensor, faces: Tensor, count: int) -> Tensor:
+    """Which face gets each of `count` anchors, or -1: the lowest price, of equal ones the first.
 
     Args:
-        anchors: F x K, for each face.
+        anchors: F x K indices that the faces bid for.
         prices: F x K, infinite where a face does not want an anchor.
+        faces: F int64, ascending for the bidders of the same anchors.
         count: of all anchors.
-
-    Returns:
-        `count` int64, F where no face wants the anchor.
     """
-    flat, offers, none = anchors.flatten(), prices.flatten(), len(anchors)
+    flat, offers = anchors.flatten(), prices.flatten()
     least = offers.new_full((count,), torch.inf).scatter_reduce_(0, flat, offers, "amin")
-    won = offers.isfinite() & (offers == least[flat])
-    bidder = torch.arange(none, device=flat.device).repeat_interleave(anchors.shape[1])
-    face = flat.new_full((count,), none)
-    return face.scatter_reduce_(0, flat, bidder.masked_fill(~won, none), "amin")
+    lost = offers.isinf() | (offers != least[flat])
+    none = torch.iinfo(faces.dtype).max
+    bidder = faces.repeat_interleave(anchors.shape[1]).masked_fill_(lost, none)
+    winner = flat.new_full((count,), none).scatter_reduce_(0, flat, bidder, "amin")
+    return winner.masked_fill_(winner == none, -1)
 
 
 def ranked(values: Tensor, count: int, *, largest: bool) -> tuple[Tensor, Tensor]:
     """The `count` largest or smallest of `values` (... x A, not negative) in order; their indices.
 
-    Of equal ones the first comes first, on every device: small faces have the same IoU with every
-    anchor that contains them.
+    Of equal ones the first comes first on every device: a small face has the same IoU with all
+    anchors that contain it.
     """
     # In float64, steps far below the distance of two float32 numbers put equal ones in order.
     step = 2.0**-45 * (-1 if largest else 1)

@@ -5,32 +5,31 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
+import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
 
 from extd.data.sample import Sample
 from extd.images import Image
 from extd.models.config import ANCHOR_SIZES, MEAN
+from extd.training.assigners import Labels
 from extd.training.recipe import Augmentation, Recipe
 
-Interpolation = Literal["nearest", "linear", "cubic", "area", "lanczos"]
-OPENCV: dict[Interpolation, int] = {
-    "nearest": cv2.INTER_NEAREST_EXACT,
-    "linear": cv2.INTER_LINEAR,
-    "cubic": cv2.INTER_CUBIC,
-    "area": cv2.INTER_AREA,
-    "lanczos": cv2.INTER_LANCZOS4,
-}
-INTERPOLATIONS = tuple(OPENCV)
-
+INTERPOLATIONS = (
+    cv2.INTER_NEAREST_EXACT,
+    cv2.INTER_LINEAR,
+    cv2.INTER_CUBIC,
+    cv2.INTER_AREA,
+    cv2.INTER_LANCZOS4,
+)
 TRIES = (5, 45)
 """Random squares tried together: mostly one of the first five holds a face."""
-MIRRORED = [1, 0, 2, 4, 3]
-"""Where the eyes, nose and mouth corners of a mirrored face come from."""
+MIRRORED = [2, 3, 0, 1, 4, 5, 8, 9, 6, 7]
+"""Where the eyes, nose and mouth corners of a mirrored face come from, x and y."""
 PADDING = 8
 """Boxes are padded to a multiple of this, so that few shapes occur."""
 
@@ -44,13 +43,9 @@ class Square(NamedTuple):
 
 
 class Color(NamedTuple):
-    """SSD's photometric distortion.
+    """SSD's photometric distortion: brightness added, of 255; factors; hue turned, degrees.
 
-    Attributes:
-        brightness: added, of 255.
-        contrast, saturation: factors.
-        hue: rotation, degrees.
-        contrast_first: contrast comes before hue and saturation, not after.
+    Contrast comes before hue and saturation, or after.
     """
 
     brightness: float = 0.0
@@ -70,29 +65,10 @@ class CropParams:
     image: int
     square: Square
     size: int
-    interpolation: Interpolation = "linear"
+    interpolation: int = cv2.INTER_LINEAR
     color: Color = UNCHANGED
     horizontal_flip: bool = False
     vertical_flip: bool = False
-
-
-class Labels(NamedTuple):
-    """The boxes of B crops, padded with zeros; not clipped.
-
-    Attributes:
-        faces: B x N x 4 float32, xyxy in crop px.
-        real: B x N bool, which faces are not padding.
-        ignore: B x M x 4 float32 regions that are neither face nor background.
-        ignore_real: B x M bool.
-        landmarks: B x N x 10 float32, x and y of five points of each face, crop px; NaN where
-            they are unknown.
-    """
-
-    faces: NDArray[np.float32]
-    real: NDArray[np.bool_]
-    ignore: NDArray[np.float32]
-    ignore_real: NDArray[np.bool_]
-    landmarks: NDArray[np.float32]
 
 
 def crop_size(recipe: Recipe, step: int) -> int:
@@ -116,15 +92,11 @@ def sample_crop(
 ) -> CropParams:
     """Draw a crop of `size` px, before any pixel is read; `rng` is the only source of chance.
 
-    Args:
-        samples: to draw from.
-        shares: of `extd.training.image_cache.sampling_shares`.
-        size: side of the crop, px.
-        settings: probabilities and ranges.
-        rng: the only source of chance.
+    `shares` are those of `extd.training.image_cache.sampling_shares`.
     """
     index = int(shares.searchsorted(rng.random(), "right"))
     sample = samples[index]
+    whole = (0, 0, sample.width, sample.height)
     kind = rng.random()
     sized = settings.anchor_sampling_prob + settings.size_sampling_prob
     zoomed = sized + settings.zoom_out_prob
@@ -133,10 +105,9 @@ def sample_crop(
     elif kind < sized:
         square = size_sampled_square(sample.boxes, size, settings, rng)
     elif kind < zoomed:
-        side = math.ceil(max(sample.width, sample.height) * (1 + rng.random()))
-        square = _square_in(sample, side, rng)
+        square = _square_around(whole, math.ceil(max(whole) * (1 + rng.random())), rng)
     elif kind < zoomed + settings.native_scale_prob:
-        square = _square_in(sample, size, rng)
+        square = _square_around(whole, size, rng)
     else:
         square = random_square(sample, settings, rng)
     return CropParams(
@@ -155,14 +126,8 @@ def anchor_sampled_square(boxes: NDArray[np.float32], size: int, rng: Generator)
 
     The target is drawn evenly from the anchors up to one above the nearest to the face, and
     varied by a factor of 1/2 to 2. The square contains the face at a random place.
-
-    Args:
-        boxes: N x 4 faces, xyxy px, N > 0.
-        size: side of the crop, px; larger anchors are not aimed at.
-        rng: source of chance.
     """
-    box = boxes[int(rng.random() * len(boxes))]
-    face = _box_size(box)
+    box, face = _random_face(boxes, rng)
     anchors = [anchor for anchor in ANCHOR_SIZES if anchor <= size]
     distances = [abs(math.log(anchor / face)) for anchor in anchors]
     choices = min(distances.index(min(distances)) + 2, len(anchors))
@@ -174,10 +139,10 @@ def size_sampled_square(
     boxes: NDArray[np.float32], size: int, settings: Augmentation, rng: Generator
 ) -> Square:
     """Give a random face a size of any order of magnitude, in a square placed at random."""
-    box = boxes[int(rng.random() * len(boxes))]
+    box, face = _random_face(boxes, rng)
     least, most = settings.face_sizes[0], settings.face_sizes[1] * size
     target = least * (most / least) ** rng.random()
-    side = max(size * _box_size(box) / target, size / settings.max_upscale)
+    side = max(size * face / target, size / settings.max_upscale)
     return _square_around(box, side, rng)
 
 
@@ -200,9 +165,9 @@ def random_square(sample: Sample, settings: Augmentation, rng: Generator) -> Squ
         first = int(found.argmax())
         if found[first]:
             return Square(int(left[first, 0]), int(top[first, 0]), int(side[first, 0]))
-    face = sample.boxes[int(rng.random() * len(sample.boxes))].tolist()
-    left_edge = min(max((face[0] + face[2] - short) / 2, 0), width - short)
-    top_edge = min(max((face[1] + face[3] - short) / 2, 0), height - short)
+    (x1, y1, x2, y2), _ = _random_face(sample.boxes, rng)
+    left_edge = min(max((x1 + x2 - short) / 2, 0), width - short)
+    top_edge = min(max((y1 + y2 - short) / 2, 0), height - short)
     return Square(round(left_edge), round(top_edge), short)
 
 
@@ -220,26 +185,20 @@ def sample_color(rng: Generator) -> Color:
     )
 
 
-def _box_size(box: NDArray[np.float32]) -> float:
-    x1, y1, x2, y2 = box.tolist()
-    return math.sqrt((x2 - x1) * (y2 - y1))
+def _random_face(boxes: NDArray[np.float32], rng: Generator) -> tuple[list[float], float]:
+    """One of the boxes, xyxy, and the square root of its area."""
+    x1, y1, x2, y2 = box = boxes[int(rng.random() * len(boxes))].tolist()
+    return box, math.sqrt((x2 - x1) * (y2 - y1))
 
 
-def _square_around(box: NDArray[np.float32], side: float, rng: Generator) -> Square:
-    """A square of about that side that contains `box`, or lies inside it if smaller."""
-    x1, y1, x2, y2 = box.tolist()
+def _square_around(box: Sequence[float], side: float, rng: Generator) -> Square:
+    """A square of about that side that contains `box` (xyxy), or lies inside it, at random."""
     whole = max(round(side), 1)
-    return Square(_place(x1, x2, whole, rng), _place(y1, y2, whole, rng), whole)
-
-
-def _square_in(sample: Sample, side: int, rng: Generator) -> Square:
-    """A square anywhere in an image, or one that contains it if larger."""
-    return Square(_place(0, sample.width, side, rng), _place(0, sample.height, side, rng), side)
-
-
-def _place(low: float, high: float, side: int, rng: Generator) -> int:
-    """Where a window of `side` begins that contains [low, high], or lies inside it if smaller."""
-    return round(low + (high - side - low) * rng.random())
+    left, top = (
+        low + (high - whole - low) * rng.random()
+        for low, high in zip(box[:2], box[2:], strict=True)
+    )
+    return Square(round(left), round(top), whole)
 
 
 def cut(image: Image, params: CropParams) -> Image:
@@ -254,7 +213,7 @@ def cut(image: Image, params: CropParams) -> Image:
     u0, v0 = round((x0 - left) * scale), round((y0 - top) * scale)
     u1, v1 = round((x1 - left) * scale), round((y1 - top) * scale)
     if u1 > u0 and v1 > v0 and x1 > x0 and y1 > y0:
-        method = OPENCV[params.interpolation]
+        method = params.interpolation
         region = cv2.resize(image[y0:y1, x0:x1], (u1 - u0, v1 - v0), interpolation=method)
         canvas[v0:v1, u0:u1] = distort(np.asarray(region, np.uint8), params.color)
     for axis, flipped in ((1, params.horizontal_flip), (0, params.vertical_flip)):
@@ -288,73 +247,63 @@ def _lookup(image: Image, table: NDArray[np.float32]) -> Image:
 
 
 def crop_labels(crops: Sequence[CropParams], samples: Sequence[Sample], min_face: float) -> Labels:
-    """The labels of B crops of `samples`.
+    """The labels of B crops of `samples`, in crop px.
 
     A face stays if its center lies inside the crop. One whose shorter side is below `min_face`
     crop px becomes a region to ignore; such regions stay if any part lies inside.
     """
     chosen = [samples[crop.image] for crop in crops]
-    sizes = np.array([crop.size for crop in crops], np.float64)[:, None]
+    sizes = np.array([[crop.size] for crop in crops], np.float64)
+    mirrored = np.array([[crop.horizontal_flip] for crop in crops])
     owner = np.repeat(np.arange(len(crops)), [len(sample.boxes) for sample in chosen])
     ignore_owner = np.repeat(np.arange(len(crops)), [len(sample.ignore) for sample in chosen])
-    faces = _move_boxes(np.concatenate([sample.boxes for sample in chosen]), crops, owner)
-    ignore = _move_boxes(np.concatenate([sample.ignore for sample in chosen]), crops, ignore_owner)
-    points = np.concatenate(
-        [
-            np.full((len(sample.boxes), 10), np.nan, np.float32)
-            if sample.landmarks is None
-            else sample.landmarks
-            for sample in chosen
-        ]
-    )
+    faces = _move_boxes([sample.boxes for sample in chosen], crops, owner)
+    ignore = _move_boxes([sample.ignore for sample in chosen], crops, ignore_owner)
+    points = [
+        np.full((len(sample.boxes), 10), np.nan) if sample.landmarks is None else sample.landmarks
+        for sample in chosen
+    ]
+    landmarks = _move(np.concatenate(points), crops, owner)
+    # In a mirrored face the other eye is on the left of the image.
+    landmarks = np.where(mirrored[owner], landmarks[:, MIRRORED], landmarks)
+
     center = (faces[:, :2] + faces[:, 2:]) / 2
     inside = ((center > 0) & (center < sizes[owner])).all(1)
-    faces, owner, points = faces[inside], owner[inside], points[inside]
-    points = _move_landmarks(points, crops, owner)
-    tiny = (faces[:, 2:] - faces[:, :2]).min(1) < min_face
+    tiny = inside & ((faces[:, 2:] - faces[:, :2]).min(1) < min_face)
+    kept = inside & ~tiny
     ignore = np.concatenate([ignore, faces[tiny]])
     ignore_owner = np.concatenate([ignore_owner, owner[tiny]])
     inside = ((ignore[:, 2:] > 0) & (ignore[:, :2] < sizes[ignore_owner])).all(1)
     return Labels(
-        *_pad(faces[~tiny], owner[~tiny], len(crops)),
+        *_pad(faces[kept], owner[kept], len(crops)),
         *_pad(ignore[inside], ignore_owner[inside], len(crops)),
-        _pad(points[~tiny], owner[~tiny], len(crops))[0],
+        _pad(landmarks[kept], owner[kept], len(crops))[0],
     )
 
 
-def _geometry(crops: Sequence[CropParams], owner: NDArray[np.intp]) -> list[NDArray[np.float64]]:
-    """Left, top, side, size and both flips of the crop that owns each box: six of K x 1."""
-    rows = [(*c.square, c.size, c.horizontal_flip, c.vertical_flip) for c in crops]
-    return list(np.array(rows)[owner].T[..., None].astype(np.float64))
-
-
 def _move_boxes(
-    boxes: NDArray[np.float32], crops: Sequence[CropParams], owner: NDArray[np.intp]
+    boxes: Sequence[NDArray[np.float32]], crops: Sequence[CropParams], owner: NDArray[np.intp]
 ) -> NDArray[np.float64]:
-    """K boxes from image px to the px of their crops."""
-    left, top, side, size, mirrored, turned = _geometry(crops, owner)
-    moved = (boxes - np.hstack([left, top, left, top])) * (size / side)
-    flips = np.hstack([mirrored, turned, mirrored, turned]) > 0
-    return np.where(flips, size - moved[:, [2, 3, 0, 1]], moved)
+    moved = _move(np.concatenate(boxes), crops, owner)
+    # A flip exchanges the corners.
+    a, b = moved[:, :2], moved[:, 2:]
+    return np.hstack([np.minimum(a, b), np.maximum(a, b)])
 
 
-def _move_landmarks(
-    points: NDArray[np.float32], crops: Sequence[CropParams], owner: NDArray[np.intp]
+def _move(
+    points: NDArray[np.floating], crops: Sequence[CropParams], owner: NDArray[np.intp]
 ) -> NDArray[np.float64]:
-    """K x 10 landmarks from image px to the px of their crops."""
-    left, top, side, size, mirrored, turned = _geometry(crops, owner)
-    moved = points.reshape(-1, 5, 2).astype(np.float64)
-    moved = (moved - np.stack([left, top], 2)) * (size / side)[..., None]
-    # In a mirrored face the other eye is on the left of the image.
-    moved = np.where(mirrored[..., None] > 0, moved[:, MIRRORED], moved)
-    flips = np.stack([mirrored, turned], 2) > 0
-    flipped: NDArray[np.float64] = np.where(flips, size[..., None] - moved, moved)
-    return flipped.reshape(-1, 10)
+    """Rows of points x, y, x, y ... from image px to the px of the crops that own them."""
+    rows = [(*c.square, c.size, c.horizontal_flip, c.vertical_flip) for c in crops]
+    table, count = np.array(rows, np.float64)[owner], points.shape[1] // 2
+    side, size, flips = table[:, 2:3], table[:, 3:4], np.tile(table[:, 4:], count)
+    moved = (points - np.tile(table[:, :2], count)) * (size / side)
+    return np.where(flips > 0, size - moved, moved)
 
 
 def _pad(
     rows: NDArray[np.float64], owner: NDArray[np.intp], count: int
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+) -> tuple[torch.Tensor, torch.Tensor]:
     """K boxes or landmarks of `count` crops, padded to equal numbers; which are not padding."""
     order = owner.argsort(kind="stable")
     lengths = np.bincount(owner, minlength=count)
@@ -362,4 +311,4 @@ def _pad(
     real = np.arange(width) < lengths[:, None]
     padded = np.zeros((count, width, rows.shape[1]), np.float32)
     padded[real] = rows[order]
-    return padded, real
+    return torch.from_numpy(padded), torch.from_numpy(real)

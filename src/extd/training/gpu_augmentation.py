@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ LEVELS = 8
 CHUNK = 2**26
 """Bytes uploaded at a time."""
 MAX_MEMORY = 0.8
-"""Share of a GPU's free memory that images may take; the rest is for training."""
+"""Share of a GPU's free memory that images may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +29,8 @@ class Pyramids:
     """Images in the memory of a device, also at 1/2, 1/4 ... of their size.
 
     A pixel of level l is the mean of 2^l x 2^l px, of fewer at the right and bottom borders, so
-    that x at level l is x / 2^l exactly.
-
-    Attributes:
-        pixels: P x 3 uint8 RGB, every level of every image row by row.
-        begins: images x LEVELS int64, where each level begins in `pixels`.
-        sizes: images x 2 int64 widths and heights, px.
+    that x at level l is x / 2^l exactly. `pixels` (P x 3 uint8 RGB) has every level row by row,
+    `begins` (images x LEVELS) says where, and `sizes` (images x 2) are widths and heights, px.
     """
 
     pixels: Tensor
@@ -52,14 +49,14 @@ def upload(cache: ImageCache, device: torch.device) -> Pyramids:
     # Level 0 of all images comes first, as in the cache.
     ends = areas.T.cumsum().reshape(LEVELS, -1).T
     begins = ends - areas
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        if 3 * ends[-1, -1] > MAX_MEMORY * free:
-            raise ValueError(
-                f"the images take {3 * ends[-1, -1] / 2**30:.1f} GiB on {device}, which has "
-                f"{free / 2**30:.1f} GiB free; set compute.feed to cpu, or shrink the images"
-            )
-    pixels = torch.empty((int(ends[-1, -1]), 3), dtype=torch.uint8, device=device)
+    count = int(ends[-1, -1])
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else math.inf
+    if 3 * count > MAX_MEMORY * free:
+        raise ValueError(
+            f"the images take {3 * count / 2**30:.1f} GiB on {device}, which has "
+            f"{free / 2**30:.1f} GiB free; set compute.feed to cpu, or shrink the images"
+        )
+    pixels = torch.empty((count, 3), dtype=torch.uint8, device=device)
     flat = pixels.view(-1)
     for begin in range(0, cache.offsets[-1], CHUNK):
         part = np.array(cache.bytes[begin : min(begin + CHUNK, cache.offsets[-1])])
@@ -67,32 +64,29 @@ def upload(cache: ImageCache, device: torch.device) -> Pyramids:
     for (width, height), places, area in zip(sizes, begins, areas, strict=True):
         whole = pixels[places[0] : places[0] + area[0]]
         smaller = whole.view(1, height, width, 3).permute(0, 3, 1, 2).float()
-        for begin, count in zip(places[1:], area[1:], strict=True):
+        for begin, length in zip(places[1:], area[1:], strict=True):
             smaller = F.avg_pool2d(smaller, 2, ceil_mode=True)
-            pixels[begin : begin + count] = smaller[0].flatten(1).T.round()
+            pixels[begin : begin + length] = smaller[0].flatten(1).T.round()
     return Pyramids(pixels, begins, sizes)
 
 
 def _halved(lengths: NDArray[np.int64], times: int | NDArray[np.int64]) -> NDArray[np.int64]:
     """Lengths in px, halved some times and rounded up."""
-    halved: NDArray[np.int64] = -(-lengths >> times)
-    return halved
+    rounded: NDArray[np.int64] = -(-lengths >> times)
+    return rounded
 
 
-def to_device(array: NDArray[np.generic], device: torch.device) -> Tensor:
-    """`array` on `device`, without waiting for the copy."""
-    tensor = torch.from_numpy(array)
-    if device.type == "cuda":
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """`tensor` on `device`, without waiting for the copy."""
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
 def cut_batch(pyramids: Pyramids, crops: Sequence[CropParams]) -> Tensor:
     """The `crops`, which all have one size: B x 3 x S x S uint8 RGB.
 
-    They equal those of `extd.training.augmentation.cut` with bilinear interpolation where a
-    square is enlarged, and averaged areas where it is shrunk; the crops' own interpolation is
-    ignored. An area spans at most 3 x 3 px of the level that is nearest above the crop's scale.
+    They equal those of `extd.training.augmentation.cut`, but a square is always enlarged with
+    bilinear interpolation and shrunk by averaging areas, of at most 3 x 3 px of the level that is
+    nearest above the crop's scale.
     """
     device, size = pyramids.pixels.device, crops[0].size
     numbers = to_device(_geometry(pyramids, crops), device)
@@ -109,12 +103,12 @@ def cut_batch(pyramids: Pyramids, crops: Sequence[CropParams]) -> Tensor:
             line.addcmul_(pixels, weight[:, None, :, None])
         images.addcmul_(line, row_weight[:, :, None, None])
     inside = (row_inside[:, :, None] & column_inside[:, None])[:, None]
-    mean = to_device(np.array(MEAN, np.float32), device)[:, None, None]
+    mean = to_device(torch.tensor(MEAN, dtype=torch.float32), device)[:, None, None]
     return torch.where(inside, distort(images.permute(0, 3, 1, 2), color), mean).byte()
 
 
-def _geometry(pyramids: Pyramids, crops: Sequence[CropParams]) -> NDArray[np.float64]:
-    """What `cut_batch` needs to know of each crop, B x 16.
+def _geometry(pyramids: Pyramids, crops: Sequence[CropParams]) -> Tensor:
+    """What `cut_batch` needs to know of each crop, B x 16 float64.
 
     Where its level begins; for x, then for y: where the crop begins, level px per crop px, px of
     the level, length of the image in level px, flip; then the five values of the color.
@@ -130,15 +124,13 @@ def _geometry(pyramids: Pyramids, crops: Sequence[CropParams]) -> NDArray[np.flo
     for start, length, flip in zip(starts, pyramids.sizes[chosen].T, flips.T, strict=True):
         count = _halved(length, level)
         table += [start / shrunk, step / shrunk, count, length / shrunk, flip]
-    return np.column_stack([*table, colors]).astype(np.float64)
+    return torch.from_numpy(np.column_stack([*table, colors]).astype(np.float64))
 
 
 def _taps(axis: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
     """Where the S pixels of a crop come from along one axis, B x 5 as of `_geometry`.
 
-    Returns:
-        B x S x 3 int64 indices in the level and float32 weights, which sum to 1; B x S bool,
-        whether the pixel's center lies in the image.
+    B x S x 3 indices in the level and weights, which sum to 1; B x S bool, whether in the image.
     """
     start, step, count, length, flip = (value[:, None] for value in axis.unbind(1))
     place = torch.arange(size, dtype=torch.float64, device=axis.device) + 0.5

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,15 +15,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
+from extd.boxes import Boxes
 from extd.data.datasets import read_dataset
 from extd.data.sample import Sample
 from extd.files import atomic_write
 from extd.images import Image, read_image
 from extd.prefetch import prefetch
 from extd.training.recipe import Data
-
-NAMED = 5
-"""Unreadable images that an error names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,27 +67,18 @@ def open_images(
 
 
 def read_mixture(data: Data) -> dict[Sample, float]:
-    """Every image of the datasets, and how often it is drawn relative to the others.
-
-    Raises:
-        FileNotFoundError: a dataset is missing.
-        ValueError: a dataset is not readable, or no image has a source that the recipe names.
-    """
+    """Every image of the datasets, and how often it is drawn; raises as `open_images`."""
     weights = {}
     for dataset in data.sets:
         samples = read_dataset(Path(dataset.path))
         present = {sample.source for sample in samples}
-        for source in dataset.sources:
-            if source not in present:
-                raise ValueError(
-                    f"{dataset.path} has no image of source {source!r}; "
-                    f"it has {', '.join(sorted(map(repr, present)))}"
-                )
+        for source in dataset.sources.keys() - present:
+            known = ", ".join(sorted(map(repr, present)))
+            raise ValueError(f"{dataset.path} has no image of source {source!r}; it has {known}")
         for sample in samples:
             share = dataset.sources.get(sample.source, 0.0) if dataset.sources else 1.0
-            if share > 0:
-                weights[sample] = dataset.weight * share
-    return weights
+            weights[sample] = dataset.weight * share
+    return {sample: weight for sample, weight in weights.items() if weight > 0}
 
 
 def fingerprint(samples: Iterable[Sample]) -> str:
@@ -107,77 +95,69 @@ def fingerprint(samples: Iterable[Sample]) -> str:
 def sampling_shares(samples: Sequence[Sample], weights: Sequence[float]) -> NDArray[np.float64]:
     """Cumulative shares for drawing an image with faces: N float64, ascending to 1.
 
-    Draw one with `np.searchsorted(shares, u, "right")`. Images without faces are never drawn, the
+    Draw one with `shares.searchsorted(u, "right")`. Images without faces are never drawn, the
     others in proportion to their `weights`.
 
     Raises:
         ValueError: no image can be drawn.
     """
-    shares = np.array(weights, np.float64) * [len(sample.boxes) > 0 for sample in samples]
-    if not shares.sum() > 0 or not math.isfinite(shares.sum()):
+    cumulative = np.cumsum(np.array(weights, np.float64) * [len(s.boxes) > 0 for s in samples])
+    if not 0 < cumulative[-1] < np.inf:
         raise ValueError("no image has both a face and a positive weight")
-    cumulative = np.cumsum(shares)
-    normalized: NDArray[np.float64] = cumulative / cumulative[-1]
-    return normalized
+    shares: NDArray[np.float64] = cumulative / cumulative[-1]
+    return shares
 
 
 def drop_invalid(samples: Sequence[Sample]) -> tuple[list[Sample], list[str]]:
-    """Drop boxes that nothing can be learned from.
+    """The same images with the boxes to learn from, and a line about each of the other boxes.
 
-    Returns:
-        The same images in the same order, with the boxes that are finite, have an area and
-        overlap the image; and a line about each of the others.
+    A box must be finite, have an area and overlap the image.
     """
     usable, dropped = [], []
     for sample in samples:
-        kept, points = [], sample.landmarks
-        for boxes in (sample.boxes, sample.ignore):
-            faults = [_fault(box, sample) for box in boxes.tolist()]
-            valid = [not fault for fault in faults]
-            if boxes is sample.boxes and points is not None:
-                points = points[valid]
-            dropped += [
-                f"{sample.path}: box {box.round(2).tolist()} {fault}"
-                for box, fault in zip(boxes.astype(np.float64), faults, strict=True)
-                if fault
-            ]
-            kept.append(boxes if all(valid) else boxes[valid])
-        usable.append(dataclasses.replace(sample, boxes=kept[0], ignore=kept[1], landmarks=points))
+        faults, ignore_faults = _faults(sample.boxes, sample), _faults(sample.ignore, sample)
+        boxes = np.concatenate([sample.boxes, sample.ignore]).astype(np.float64).round(2).tolist()
+        found = zip(boxes, [*faults, *ignore_faults], strict=True)
+        dropped += [f"{sample.path}: box {box} {fault}" for box, fault in found if fault]
+        valid, points = faults == "", sample.landmarks
+        points = None if points is None else points[valid]
+        boxes, ignore = sample.boxes[valid], sample.ignore[ignore_faults == ""]
+        usable.append(dataclasses.replace(sample, boxes=boxes, ignore=ignore, landmarks=points))
     return usable, dropped
 
 
-def _fault(box: list[float], sample: Sample) -> str:
-    """Why nothing can be learned from a box; empty for a good one."""
-    x1, y1, x2, y2 = box
-    if not all(map(math.isfinite, box)):
-        return "is not finite"
-    if x2 <= x1 or y2 <= y1:
-        return "has no area"
-    beyond = x2 <= 0 or y2 <= 0 or x1 >= sample.width or y1 >= sample.height
-    # A label file may not tell the size of an image that cannot be read.
-    if beyond and sample.width:
-        return f"lies outside the image of {sample.width}x{sample.height} px"
-    return ""
+def _faults(boxes: Boxes, sample: Sample) -> NDArray[np.str_]:
+    """Why nothing can be learned from each box; empty for a good one."""
+    width, height = sample.width, sample.height
+    x1, y1, x2, y2 = boxes.T
+    outside = (x2 <= 0) | (y2 <= 0) | (x1 >= width) | (y1 >= height)
+    reasons = {
+        "is not finite": ~np.isfinite(boxes).all(1),
+        "has no area": (x2 <= x1) | (y2 <= y1),
+        # A label file may not tell the size of an image that cannot be read.
+        f"lies outside the image of {width}x{height} px": outside & (width > 0),
+    }
+    return np.select(list(reasons.values()), list(reasons), "")
 
 
 def open_cache(samples: Sequence[Sample], folder: Path, max_unreadable: float = 0.0) -> ImageCache:
-    """Open the decoded images kept in `folder`; decode them first if they are not there.
+    """Open the decoded images kept in `folder`, 3 bytes a pixel; decode them if they are not there.
 
-    Args:
-        samples: what to decode.
-        folder: for the decoded images, 3 bytes a pixel.
-        max_unreadable: share of the images that may be left out, because they cannot be read or
-            have another size than their label says.
+    An image may be unreadable, or have another size than its label says, and is then left out.
 
     Raises:
-        ValueError: more are unreadable.
+        ValueError: the share of these is above `max_unreadable`.
         OSError: `folder` has too little room.
     """
     path = folder / f"{_cache_key(samples)}.rgb"
-    # Written after the pixels, so that it vouches for them.
+    # Written after the pixels, so that it vouches for them: unreadable images by their index.
     note = path.with_suffix(".json")
-    unreadable = _read_note(note) if path.exists() else None
-    if unreadable is None or path.stat().st_size != _offsets(samples, unreadable)[-1]:
+    try:
+        unreadable: dict[str, str] = json.loads(note.read_text(encoding="utf-8"))
+        whole = path.stat().st_size == _offsets(samples, unreadable)[-1]
+    except (OSError, ValueError):
+        whole = False
+    if not whole:
         unreadable = _decode(samples, path, max_unreadable)
         with atomic_write(note) as partial:
             partial.write_text(json.dumps(unreadable), encoding="utf-8")
@@ -200,15 +180,6 @@ def _cache_key(samples: Sequence[Sample]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _read_note(path: Path) -> dict[str, str] | None:
-    """Which images could not be read, by index, and why; None where the note is damaged."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
-
-
 def _offsets(samples: Sequence[Sample], unreadable: dict[str, str]) -> list[int]:
     """Where each readable image begins in the file, and the end."""
     sizes = [s.width * s.height * 3 for i, s in enumerate(samples) if str(i) not in unreadable]
@@ -217,11 +188,10 @@ def _offsets(samples: Sequence[Sample], unreadable: dict[str, str]) -> list[int]
 
 def _check_share(unreadable: dict[str, str], count: int, allowed: float) -> None:
     if len(unreadable) > allowed * count:
-        first = "; ".join([*unreadable.values()][:NAMED])
+        first = "; ".join([*unreadable.values()][:5])
         raise ValueError(
             f"{len(unreadable)} of {count} images cannot be read, more than the share of "
-            f"{allowed:g} that data.max_unreadable allows: {first}"
-            + ("; ..." if len(unreadable) > NAMED else "")
+            f"{allowed:g} that data.max_unreadable allows, beginning with: {first}"
         )
 
 
@@ -229,28 +199,24 @@ def _decode(samples: Sequence[Sample], path: Path, max_unreadable: float) -> dic
     """Write the pixels of all readable images to `path`; which are not readable, and why."""
     needed = _offsets(samples, {})[-1]
     path.parent.mkdir(parents=True, exist_ok=True)
-    console = Console(stderr=True)
-    kept = sum(other.stat().st_size for other in path.parent.glob("*.rgb"))
-    if kept:
-        console.print(
-            f"{path.parent} keeps {kept / 1e9:.1f} GB of images decoded before; "
-            "delete what no run needs",
-            soft_wrap=True,
-            markup=False,
-        )
+    console = Console(stderr=True, soft_wrap=True)
+    if kept := sum(other.stat().st_size for other in path.parent.glob("*.rgb")):
+        advice = f"keeps {kept / 1e9:.1f} GB of images decoded before; delete what no run needs"
+        console.print(f"{path.parent} {advice}", markup=False)
     free = shutil.disk_usage(path.parent).free
     if free < needed:
         raise OSError(
             f"{path.parent} has {free:,} bytes free and the images take {needed:,}; "
             "choose another folder with --cache"
         )
-    decoded = (result for _, result in prefetch(samples, _read))
     unreadable: dict[str, str] = {}
     try:
         # Plain writes, not a memory map: on a full disk they fail with an error, not a signal.
         with atomic_write(path) as partial, partial.open("wb") as file:
-            steps = track(decoded, "Decoding images", len(samples), console=console)
-            for index, image in enumerate(steps):
+            decoded = track(
+                prefetch(samples, _read), "Decoding images", len(samples), console=console
+            )
+            for index, (_, image) in enumerate(decoded):
                 if isinstance(image, str | Exception):
                     unreadable[str(index)] = str(image)
                 else:
@@ -263,13 +229,9 @@ def _decode(samples: Sequence[Sample], path: Path, max_unreadable: float) -> dic
 
 def _read(sample: Sample) -> Image | str:
     """The pixels of an image, or why they cannot be used."""
-    try:
-        image = read_image(sample.path)
-    except (OSError, ValueError, MemoryError) as error:
-        return str(error) if str(sample.path) in str(error) else f"{sample.path}: {error}"
-    if image.shape != (sample.height, sample.width, 3):
-        return (
-            f"{sample.path} is {image.shape[1]}x{image.shape[0]} px; "
-            f"its label says {sample.width}x{sample.height}"
-        )
+    image = read_image(sample.path)
+    height, width = image.shape[:2]
+    if (width, height) != (sample.width, sample.height):
+        said = f"its label says {sample.width}x{sample.height}"
+        return f"{sample.path} is {width}x{height} px; {said}"
     return np.ascontiguousarray(image)

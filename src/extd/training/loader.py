@@ -7,7 +7,7 @@ run sees the very same ones, and one thread is fast enough to keep the network b
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -19,19 +19,18 @@ from torch import Tensor
 
 from extd.data.sample import Sample
 from extd.models.anchors import anchor_boxes, anchor_levels
-from extd.training.assigners import Targets, assign
-from extd.training.augmentation import CropParams, Labels, crop_labels, crop_size, cut, sample_crop
+from extd.training.assigners import Labels, Targets, assign
+from extd.training.augmentation import CropParams, crop_labels, crop_size, cut, sample_crop
 from extd.training.distributed import Distributed
 from extd.training.gpu_augmentation import cut_batch, to_device, upload
 from extd.training.image_cache import ImageCache
-from extd.training.losses import Truth
 from extd.training.recipe import Recipe
 
 PREFETCH = 3
 """Batches prepared while the network trains."""
 GROWTH = 4
 """Crops with one box are matched together, then those with up to 4, 16 and so on: many groups
-would keep a GPU waiting, few would pad most crops to many times their boxes."""
+keep a GPU waiting, and few pad most crops to many times their boxes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,28 +39,31 @@ class Batch:
 
     Attributes:
         images: B x 3 x S x S uint8 RGB.
-        truth: the faces of the crops, in crop px.
+        labels: boxes of the crops, in crop px.
         targets: what each anchor should say.
         paths: B image files, for error messages.
     """
 
     images: Tensor
-    truth: Truth
+    labels: Labels
     targets: Targets
     paths: list[str]
 
     def tensors(self) -> list[Tensor]:
         """All of them."""
-        return [self.images, *self.truth, *self.targets]
+        return [self.images, *self.labels, *self.targets]
 
     def part(self, rows: slice) -> Batch:
         """Some of the crops."""
-        return Batch(
-            self.images[rows],
-            Truth(*(tensor[rows] for tensor in self.truth)),
-            Targets(*(tensor[rows] for tensor in self.targets)),
-            self.paths[rows],
-        )
+        return self._changed(lambda tensor: tensor[rows], self.paths[rows])
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on `device`, without waiting for the copies."""
+        return self._changed(lambda tensor: tensor.to(device, non_blocking=True), self.paths)
+
+    def _changed(self, change: Callable[[Tensor], Tensor], paths: list[str]) -> Batch:
+        labels, targets = Labels(*map(change, self.labels)), Targets(*map(change, self.targets))
+        return Batch(change(self.images), labels, targets, paths)
 
 
 def open_loader(
@@ -73,22 +75,15 @@ def open_loader(
 ) -> Generator[Batch]:
     """This process's share of batches `first` to the last, a few prepared ahead in a thread.
 
-    Args:
-        recipe: `compute.feed` says where crops are cut.
-        cache: decoded images.
-        shares: of `extd.training.image_cache.sampling_shares`.
-        dist: the process, which gets every `world_size`-th crop from its rank on.
-        first: number of the first batch.
-
-    Returns:
-        A generator; close it to end the thread. What goes wrong there is raised by `next`.
+    Every process gets the crops from its rank on, one in `world_size`. Close the generator to end
+    the thread. What goes wrong there is raised by `next`.
 
     Raises:
         ValueError: the images do not fit into the memory of the device.
     """
     cut_images: Callable[[Sequence[CropParams]], Tensor]
     if feed_of(recipe, dist.device) == "cpu":
-        device, cut_images = torch.device("cpu"), partial(_cut_all, cache)
+        device, cut_images = torch.device("cpu"), partial(cut_all, cache)
     else:
         device, cut_images = dist.device, partial(cut_batch, upload(cache, dist.device))
     places = range(dist.rank, recipe.batch, dist.world_size)
@@ -124,60 +119,47 @@ def make_batch(
     ]
     images = cut_images(crops)
     labels = crop_labels(crops, samples, settings.min_face)
-    faces, real, ignore, ignore_real, landmarks = (to_device(part, device) for part in labels)
+    groups = group(labels)
+    labels = Labels(*(to_device(part, device) for part in labels))
     levels = anchor_levels(recipe.config, size, size)
     anchors = anchor_boxes(recipe.config, size, size, device)
     shape = (len(crops), len(anchors))
-    targets = Targets(
-        torch.empty(shape, dtype=torch.int64, device=device),
-        torch.empty(shape, dtype=torch.bool, device=device),
-    )
-    for members, width in group(labels):
+    face = torch.empty(shape, dtype=torch.int64, device=device)
+    targets = Targets(face, torch.empty(shape, dtype=torch.bool, device=device))
+    for members, width in groups:
         rows = to_device(members, device)
-        targets.face[rows], targets.ignored[rows] = assign(
-            levels,
-            anchors,
-            faces[rows, :width],
-            real[rows, :width],
-            ignore[rows, :width],
-            ignore_real[rows, :width],
-            recipe.loss,
-        )
-    paths = [str(samples[crop.image].path) for crop in crops]
-    return Batch(images, Truth(faces, real, landmarks), targets, paths)
+        some = Labels(*(part[rows, :width] for part in labels))
+        targets.face[rows], targets.ignored[rows] = assign(levels, anchors, some, recipe.loss)
+    return Batch(images, labels, targets, [str(samples[crop.image].path) for crop in crops])
 
 
-def _cut_all(cache: ImageCache, crops: Sequence[CropParams]) -> Tensor:
+def cut_all(cache: ImageCache, crops: Sequence[CropParams]) -> Tensor:
     """The crops, cut by OpenCV: B x 3 x S x S uint8 RGB."""
     images = np.stack([cut(cache.pixels(crop.image), crop) for crop in crops])
     return torch.from_numpy(images).permute(0, 3, 1, 2)
 
 
-def group(labels: Labels) -> list[tuple[NDArray[np.intp], int]]:
+def group(labels: Labels) -> list[tuple[Tensor, int]]:
     """Crops with about as many boxes: their rows, and a number of columns that holds the boxes.
 
     One crowd in a batch of portraits would pad all of them to its own size.
     """
-    most = np.maximum(labels.real.sum(1), labels.ignore_real.sum(1)).clip(1)
+    most = torch.maximum(labels.real.sum(1), labels.ignore_real.sum(1)).clamp(min=1).numpy()
     widths = GROWTH ** np.ceil(np.log2(most) / np.log2(GROWTH)).astype(np.int64)
-    return [(np.flatnonzero(widths == width), int(width)) for width in np.unique(widths)]
+    return [(torch.from_numpy(np.flatnonzero(widths == w)), int(w)) for w in np.unique(widths)]
 
 
-def _prefetch(
-    make: Callable[[int], Batch], steps: Iterable[int], device: torch.device
-) -> Generator[Batch]:
+def _prefetch(make: Callable[[int], Batch], steps: range, device: torch.device) -> Generator[Batch]:
     """The batches of `steps`, made in a thread; on CUDA, in a stream of its own."""
-    stream = None
+    stream: torch.cuda.Stream | None = None
     if device.type == "cuda":
         stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         # The images were uploaded in this one.
         stream.wait_stream(torch.cuda.current_stream(device))
 
     def work(step: int) -> tuple[Batch, torch.cuda.Event | None]:
-        if stream is None:
-            return make(step), None
-        with torch.cuda.stream(stream):
-            return make(step), stream.record_event()
+        with torch.cuda.stream(stream):  # without one, it does nothing
+            return make(step), stream.record_event() if stream else None
 
     worker = ThreadPoolExecutor(1, "crops")
     pending: deque[Future[tuple[Batch, torch.cuda.Event | None]]] = deque()

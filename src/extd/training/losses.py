@@ -11,32 +11,14 @@ from torch.nn import functional as F
 
 from extd.models.anchors import Level, decode_landmarks, encode
 from extd.models.extd import Predictions
-from extd.training.assigners import Targets, area, iou, safe_decode, simota, top
+from extd.training.assigners import Labels, Targets, area, iou, safe_decode, simota, top
 from extd.training.recipe import Loss
-
-
-class Truth(NamedTuple):
-    """The faces of B images, padded to the same number N.
-
-    Attributes:
-        faces: B x N x 4, xyxy px.
-        real: B x N bool, which faces are not padding.
-        landmarks: B x N x 10, x and y of five points, px; NaN where they are unknown.
-    """
-
-    faces: Tensor
-    real: Tensor
-    landmarks: Tensor
 
 
 class Losses(NamedTuple):
     """The parts of the loss of a batch, scalars; the first three add up to what is minimized.
 
-    Attributes:
-        classes: over positives and the negatives that count, normalized.
-        boxes: over positives, normalized and weighted.
-        landmarks: likewise, over those positives whose landmarks are known.
-        positives: how many anchors were positive, int64.
+    Landmarks count where they are known. `positives` is how many anchors were positive, int64.
     """
 
     classes: Tensor
@@ -49,30 +31,21 @@ def multitask_loss(
     predictions: Predictions,
     levels: Sequence[Level],
     anchors: Tensor,
+    labels: Labels,
     targets: Targets,
-    truth: Truth,
     settings: Loss,
     counts: Tensor,
 ) -> Losses:
     """L = 1/N_cls Σ l_c + λ/N_reg Σ r* l_r (equation 3).
 
-    Losses of the parts of a batch, each with the counts of the whole, add up to that of the whole.
-    With SimOTA each part is divided by its own positives and weighs its share of the images.
-
-    Args:
-        predictions: of B images with A anchors each.
-        levels: of the anchors.
-        anchors: A x 4 (cx, cy, w, h) px, for which `targets` were assigned.
-        targets: of `assign`.
-        truth: the faces.
-        settings: kinds and weights.
-        counts: of `count`, over the whole batch.
+    Losses of the parts of a batch, each with the `counts` of the whole, add up to that of the
+    whole. With SimOTA each part is divided by its own positives and weighs its share of the images.
+    `anchors` are A x 4 (cx, cy, w, h) px, of the `levels`; `targets` are those of `assign`.
     """
     score = _full_precision(predictions.log_odds)
-    faces, real, _ = truth
     if settings.assigner == "simota":
-        share = len(faces) / counts
-        targets = simota(predictions, levels, anchors, faces, real, targets, settings)
+        share = len(score) / counts
+        targets = simota(predictions, levels, anchors, labels, targets, settings)
         counts = _count(targets, settings).clamp(min=1) / share
     n_reg, n_cls = counts.clamp(min=1).unbind()
     positive = targets.face >= 0
@@ -82,7 +55,7 @@ def multitask_loss(
     image, anchor = positive.nonzero(as_tuple=True)
     face = targets.face[image, anchor]
     regression = _full_precision(predictions.regression[image, anchor])
-    matched, nearby = faces[image, face], anchors[anchor]
+    matched, nearby = labels.faces[image, face], anchors[anchor]
 
     if settings.classification == "cross_entropy":
         classes = cross_entropy(score, positive, negative, settings.negatives)
@@ -91,13 +64,14 @@ def multitask_loss(
         quality = torch.zeros_like(score).masked_scatter(positive, reached)
         classes = quality_focal(score, quality, positive, negative)
     if settings.regression == "smooth_l1":
-        boxes = smooth_l1(regression, encode(matched, nearby))
+        wanted = encode(matched, nearby)
+        boxes = F.smooth_l1_loss(regression, wanted, reduction="none").sum(-1)
     else:
         boxes = eiou(safe_decode(regression, nearby), matched)
     landmarks = boxes.new_zeros(())
     if predictions.landmarks is not None:
         points = decode_landmarks(_full_precision(predictions.landmarks[image, anchor]), nearby)
-        landmarks = landmark_loss(points, truth.landmarks[image, face], matched).sum()
+        landmarks = landmark_loss(points, labels.landmarks[image, face], matched).sum()
     return Losses(
         classes.sum() / n_cls,
         settings.box_weight * boxes.sum() / n_reg,
@@ -109,17 +83,15 @@ def multitask_loss(
 def count(targets: Targets, settings: Loss) -> Tensor:
     """N_reg and N_cls of equation 3, which the loss is divided by: 2 float32.
 
-    Positives, and the same with kept negatives, or without them if `settings` say so. Counts of
-    the parts of a batch add up to those of the whole. SimOTA finds positives only during the
-    loss, so there both are the number of images.
+    Positives, and the same with kept negatives, or without them if `settings` say so; both are the
+    number of images with SimOTA, which finds positives during the loss. Counts of parts add up.
     """
     if settings.assigner == "simota":
-        return torch.full((2,), float(len(targets.face)), device=targets.face.device)
+        return targets.face.new_full((2,), len(targets.face), dtype=torch.float32)
     return _count(targets, settings)
 
 
 def _count(targets: Targets, settings: Loss) -> Tensor:
-    """Positives, and what the class loss is divided by, whatever the assigner."""
     positive = targets.face >= 0
     positives = positive.sum(1)
     divisor = positives
@@ -132,14 +104,7 @@ def _count(targets: Targets, settings: Loss) -> Tensor:
 def cross_entropy(score: Tensor, positive: Tensor, negative: Tensor, negatives: int) -> Tensor:
     """Cross-entropy of positives and of the hardest negatives of each image (SSD, section 2.2).
 
-    Args:
-        score: B x A, log odds of a face.
-        positive: B x A bool.
-        negative: B x A bool, may be mined.
-        negatives: how many to mine for each positive.
-
-    Returns:
-        B x A, 0 for anchors that do not count.
+    `negatives` are mined for each positive. All are B x A; 0 for anchors that do not count.
     """
     entropy = -F.logsigmoid(torch.where(positive, score, -score))
     mined = top(entropy.detach(), negative, positive.sum(1) * negatives)
@@ -151,25 +116,13 @@ def quality_focal(
 ) -> Tensor:
     """Cross-entropy against soft targets, weighted by the distance (arXiv 2006.04388, equation 2).
 
-    Args:
-        score: B x A, log odds of a face.
-        quality: B x A, IoU of the predicted box with its face; no gradient flows into it.
-        positive: B x A bool; elsewhere the target is 0.
-        negative: B x A bool.
-        beta: how fast the weight falls.
-
-    Returns:
-        B x A, 0 for anchors that do not count.
+    The target of a positive is the `quality`, the IoU of its predicted box, into which no gradient
+    flows; that of a negative is 0. All are B x A; 0 is returned for anchors that do not count.
     """
     target = quality.detach().masked_fill(~positive, 0)
     weight = (target - torch.sigmoid(score)).abs() ** beta
     entropy = F.binary_cross_entropy_with_logits(score, target, reduction="none")
     return (weight * entropy).masked_fill(~(positive | negative), 0)
-
-
-def smooth_l1(regression: Tensor, wanted: Tensor) -> Tensor:
-    """How far encoded offsets (P x 4) are from the wanted ones: P."""
-    return F.smooth_l1_loss(regression, wanted, reduction="none").sum(-1)
 
 
 def eiou(a: Tensor, b: Tensor) -> Tensor:
@@ -189,10 +142,7 @@ def eiou(a: Tensor, b: Tensor) -> Tensor:
 def landmark_loss(points: Tensor, known: Tensor, faces: Tensor) -> Tensor:
     """Mean distance of five points along x and y, in face sides: P; 0 where unknown.
 
-    Args:
-        points: P x 10, x and y, px.
-        known: P x 10, NaN where they are unknown.
-        faces: P x 4, xyxy px, of some area.
+    `points` and the `known` ones (NaN: unknown) are P x 10 px, their `faces` P x 4, xyxy px.
     """
     there = ~known.isnan()
     # NaN would spoil the gradient even where it does not count.

@@ -23,7 +23,6 @@ from extd.data.sample import Sample
 from extd.models.anchors import anchor_boxes, anchor_levels
 from extd.models.extd import Predictions
 from extd.signals import handle_signals
-from extd.training.assigners import Targets
 from extd.training.checkpoint import (
     CHECKPOINT,
     WEIGHTS,
@@ -35,7 +34,7 @@ from extd.training.checkpoint import (
 from extd.training.distributed import Distributed, init_distributed, parallel_network
 from extd.training.image_cache import fingerprint, open_images
 from extd.training.loader import Batch, feed_of, open_loader
-from extd.training.losses import Truth, count, multitask_loss
+from extd.training.losses import count, multitask_loss
 from extd.training.metrics import (
     StepMetrics,
     average_precision,
@@ -282,15 +281,15 @@ def batch_losses(
         precision: a key of `PRECISIONS`.
         device: of the network.
     """
-    images = batch.images.to(device, non_blocking=True)
-    truth = Truth(*(part.to(device, non_blocking=True) for part in batch.truth))
-    targets = Targets(*(part.to(device, non_blocking=True) for part in batch.targets))
+    batch = batch.to(device)
     with torch.autocast(device.type, PRECISIONS[precision], enabled=precision != "fp32"):
-        predictions = network(images)
-    height, width = images.shape[2:]
+        predictions = network(batch.images)
+    height, width = batch.images.shape[2:]
     levels = anchor_levels(recipe.config, height, width)
     anchors = anchor_boxes(recipe.config, height, width, device)
-    losses = multitask_loss(predictions, levels, anchors, targets, truth, recipe.loss, counts)
+    losses = multitask_loss(
+        predictions, levels, anchors, batch.labels, batch.targets, recipe.loss, counts
+    )
     return torch.stack([part.float() for part in losses])
 
 
