@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
 
 import pytest
 
+from extd import signals
 from extd.signals import STOPPING, defer_interrupt, handle_signals
 
 
@@ -14,14 +18,12 @@ def test_signals_reach_the_handler_until_the_end(number: signal.Signals) -> None
     own = signal.signal(number, lambda *_: heard.append("own"))
     heard: list[object] = []
     try:
-        with handle_signals(lambda got, _: heard.append(got)) as restore:
-            signal.raise_signal(number)
-            restore()
+        with handle_signals(lambda got, _: heard.append(got)):
             signal.raise_signal(number)
         signal.raise_signal(number)
     finally:
         signal.signal(number, own)
-    assert heard == [number, "own", "own"]
+    assert heard == [number, "own"]
 
 
 def test_what_a_process_ignores_stays_ignored() -> None:
@@ -80,3 +82,45 @@ def test_the_first_interrupt_is_deferred_and_the_second_is_not(
     with pytest.raises(KeyboardInterrupt):
         send(steps)
     assert steps == done
+
+
+@pytest.mark.usefixtures("_ctrl_c_is_heard")
+@pytest.mark.parametrize("failing", [False, True])
+def test_an_interrupt_at_any_line_is_neither_lost_nor_leaves_a_handler(failing: bool) -> None:
+    def work() -> None:
+        with defer_interrupt():
+            if failing:
+                raise ValueError("the file is broken")
+
+    def interrupt_at(line: int) -> bool:
+        """Work with a signal at so many lines of the module; whether it was sent."""
+        left = line
+
+        def trace(frame: FrameType, event: str, _: object) -> Any:
+            nonlocal left
+            if frame.f_code.co_filename != signals.__file__:
+                return None
+            left -= event == "line"
+            if left == 0 and event == "line":
+                signal.raise_signal(signal.SIGINT)
+            return trace
+
+        coverage = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            work()
+        except KeyboardInterrupt:
+            return True
+        except ValueError:
+            assert failing
+        finally:
+            sys.settrace(coverage)
+        assert left > 0, f"lost at line {line}"
+        return False
+
+    handlers = [signal.getsignal(number) for number in STOPPING]
+    lines = 1
+    while interrupt_at(lines):
+        assert [signal.getsignal(number) for number in STOPPING] == handlers
+        lines += 1
+    assert lines > 10

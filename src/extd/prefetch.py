@@ -21,9 +21,9 @@ def prefetch(
 ) -> Generator[tuple[Item, Result | ValueError | OSError], None, None]:
     """Yield each item with its result, in order, computing a few of them ahead of need.
 
-    A ValueError or OSError, as from a broken file, takes the place of the result, and the rest
-    goes on. Any other error ends the iteration. When the generator ends or is closed, no further
-    item is started, and its threads are gone.
+    A ValueError or OSError, as from a broken file, takes the place of the result; any other error
+    ends the iteration. When the generator ends or is closed, no further item is started, and its
+    threads are gone.
 
     Args:
         items: taken lazily, at most two more than there are threads ahead of the consumer, so
@@ -64,11 +64,7 @@ def cores() -> int:
 
 
 def check_threads(threads: int, name: str = "threads") -> None:
-    """Check a number of threads, which the message calls `name`.
-
-    Raises:
-        ValueError: it is negative or too large.
-    """
+    """Refuse an impossible number of threads, which the message calls `name`."""
     if not 0 <= threads <= MAX_THREADS:
         raise ValueError(
             f"{name} is {threads}; give 0 for one a core, or how many, up to {MAX_THREADS}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 
 STOPPING = tuple(
@@ -14,29 +14,20 @@ STOPPING = tuple(
 
 
 @contextmanager
-def handle_signals(
-    handler: Callable[[int, FrameType | None], object],
-) -> Iterator[Callable[[], None]]:
-    """Handle the signals of `STOPPING` with `handler`; yields a function that restores the old.
+def handle_signals(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+    """Handle the signals of `STOPPING` with `handler` until the block ends.
 
     Signals that the process ignores, as after `nohup`, stay ignored. Outside the main thread,
     which alone receives signals, it does nothing.
     """
-    before = {}
-    if threading.current_thread() is threading.main_thread():
-        found = {number: signal.getsignal(number) for number in STOPPING}
-        before = {n: own for n, own in found.items() if own not in {None, signal.SIG_IGN}}
-
-    def restore() -> None:
-        for number, own in before.items():
-            signal.signal(number, own)
-
-    for number in before:
-        signal.signal(number, handler)
-    try:
-        yield restore
-    finally:
-        restore()
+    # An exit stack restores all handlers, even if a signal interrupts it.
+    with ExitStack() as stack:
+        if threading.current_thread() is threading.main_thread():
+            for number in STOPPING:
+                if (before := signal.getsignal(number)) not in {None, signal.SIG_IGN}:
+                    stack.callback(signal.signal, number, before)
+                    signal.signal(number, handler)
+        yield
 
 
 @contextmanager
@@ -49,12 +40,20 @@ def defer_interrupt() -> Iterator[threading.Event]:
         KeyboardInterrupt: at the end of the block, if the event was set.
     """
     interrupted = threading.Event()
+    received = False
 
     def stop(*_: object) -> None:
+        nonlocal received
+        if received:
+            raise KeyboardInterrupt
+        # Not the event itself: setting it takes a lock, which a second signal would wait for.
+        received = True
         interrupted.set()
-        restore()
 
-    with handle_signals(stop) as restore:
-        yield interrupted
-    if interrupted.is_set():
-        raise KeyboardInterrupt
+    try:
+        with handle_signals(stop):
+            yield interrupted
+    finally:
+        # Even in place of an error, after which a loop over files goes on with the next one.
+        if interrupted.is_set():
+            raise KeyboardInterrupt

@@ -91,6 +91,9 @@ def write_video(path: str | Path, source: Video, *, keep_metadata: bool = False)
                     raise ValueError(f"{path}: there is no frame to write")
                 encoder.finish(rest_of_audio=interrupt is None)
         except av.FFmpegError as error:
+            if interrupt is not None:
+                # Ctrl-C counts for more: after an error, the next file would begin.
+                raise interrupt from error
             if isinstance(error, OSError):
                 raise OSError(error.errno, error.strerror, str(path)) from error
             raise ValueError(f"{path} cannot be written: {error.strerror}") from error
