@@ -423,6 +423,17 @@ def test_a_chunk_sets_no_more_memory_aside_than_the_file_has(tmp_path: Path) -> 
     subprocess.run([sys.executable, "-c", CLAIMS, *paths], check=True)
 
 
+def test_an_image_that_memory_cannot_hold_is_not_called_broken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(image: Image.Image) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", fail)
+    with pytest.raises(ValueError, match="the image in memory is too large for the memory"):
+        read_image(encoded(PICTURE, "PNG"))
+
+
 def test_heic_is_read_upright_with_the_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

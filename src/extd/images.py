@@ -253,7 +253,9 @@ def _broken(name: str) -> Iterator[None]:
     """Turn whatever a decoder raises over damaged files into a ValueError with the name."""
     try:
         yield
-    except Exception as error:  # OSError, SyntaxError, struct.error, EOFError, MemoryError, ...
+    except MemoryError as error:
+        raise ValueError(f"{name} is too large for the memory of this machine") from error
+    except Exception as error:  # OSError, SyntaxError, struct.error, EOFError, ...
         reason = str(error) or type(error).__name__
         raise ValueError(f"{name} is broken: {reason}") from error
 
