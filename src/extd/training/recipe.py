@@ -242,7 +242,7 @@ class Recipe(_Section):
 
     @model_validator(mode="after")
     def _check(self) -> Recipe:
-        assert self.config, "valid"
+        assert self.config.name, "a valid network"
         if self.optimizer.name == "muon" and self.compute.precision == "fp16":
             raise ValueError("compute.precision is fp16; take bf16 or fp32 with muon")
         if self.batch % self.compute.accumulate:
