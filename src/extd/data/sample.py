@@ -196,15 +196,14 @@ def from_landmarks(rows: object, count: int) -> NDArray[np.float32]:
     return points
 
 
-def to_corners(boxes: NDArray[np.float32]) -> list[list[float]]:
-    """Rows of numbers in the fewest decimals that stand for the same float32."""
+def to_corners(boxes: Boxes) -> list[list[float]]:
+    """Rows of x1, y1, x2, y2 in the fewest decimals that stand for the same float32."""
     return [[float(str(value)) for value in row] for row in boxes]
 
 
 def to_landmarks(points: NDArray[np.float32]) -> list[list[float] | None]:
     """The rows that `from_landmarks` reads."""
-    rows = zip(to_corners(points), np.isnan(points).any(axis=1), strict=True)
-    return [None if missing else row for row, missing in rows]
+    return [None if np.isnan(row).any() else [float(str(value)) for value in row] for row in points]
 
 
 def to_corner_and_size(boxes: Boxes) -> list[list[float]]:
