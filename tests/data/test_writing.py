@@ -14,7 +14,9 @@ from hypothesis.extra.numpy import arrays
 
 from extd.data.coco import coco_json
 from extd.data.datasets import FORMATS
-from extd.data.entries import (
+from extd.data.sample import (
+    Sample,
+    detected,
     from_corner_and_size,
     from_corners,
     plain,
@@ -25,7 +27,6 @@ from extd.data.entries import (
     to_corners,
     write_text,
 )
-from extd.data.sample import Sample, detected
 from extd.data.wider import wider_detections
 from extd.data.yolo import yolo_lines
 from extd.evaluation.predictions import read_prediction

@@ -164,7 +164,7 @@ def detect_all(
     `targets` are the folder for annotated files, and the YOLO and WIDER files of the images.
     """
     from extd.batch import process_files, result_name
-    from extd.data.entries import write_text
+    from extd.data.sample import write_text
     from extd.data.wider import wider_detections
     from extd.data.yolo import yolo_lines
     from extd.media.sources import is_video
@@ -297,7 +297,7 @@ def is_media(path: Path) -> bool:
 
 def text_targets(sources: Sequence[Source], folder: Path | None) -> dict[Source, Path]:
     """The text file of each image in the folder, if there is one."""
-    from extd.data.entries import text_files
+    from extd.data.sample import text_files
 
     if folder is None:
         return {}

@@ -87,7 +87,7 @@ def open_result_files(
     Raises:
         OSError: one cannot be written.
     """
-    from extd.data.entries import relative_name
+    from extd.data.sample import relative_name
     from extd.media.writers import csv_header, open_coco
 
     with ExitStack() as stack:

@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extd.boxes import area
-from extd.data.entries import write_text
-from extd.data.sample import Sample
+from extd.data.sample import Sample, write_text
 from extd.files import real_path
 from extd.images import read_image
 from extd.prefetch import cores, prefetch

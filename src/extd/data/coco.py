@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from extd.boxes import area
-from extd.data.entries import (
+from extd.data.sample import (
     FACE,
+    Progress,
+    Sample,
     at,
     face_classes,
     from_corner_and_size,
@@ -22,9 +24,9 @@ from extd.data.entries import (
     to_corner_and_size,
     to_name,
     to_size,
+    with_sizes,
     write_text,
 )
-from extd.data.sample import Progress, Sample, with_sizes
 
 TRIED = 100
 """Images to look for when searching for their folder."""

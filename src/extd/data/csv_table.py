@@ -17,7 +17,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from extd.data.entries import (
+from extd.data.sample import (
+    Progress,
+    Sample,
     at,
     from_corners,
     plain,
@@ -26,9 +28,9 @@ from extd.data.entries import (
     to_corners,
     to_name,
     to_size,
+    with_sizes,
     write_text,
 )
-from extd.data.sample import Progress, Sample, with_sizes
 
 CORNERS = ("x1", "y1", "x2", "y2")
 REQUIRED = ("image", *CORNERS)

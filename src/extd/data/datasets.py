@@ -12,9 +12,8 @@ import numpy as np
 
 from extd.data.coco import find_coco, read_coco, write_coco
 from extd.data.csv_table import read_csv, write_csv
-from extd.data.entries import absolute, find_file
 from extd.data.jsonl import read_jsonl, write_jsonl
-from extd.data.sample import Progress, Sample
+from extd.data.sample import Progress, Sample, absolute, find_file
 from extd.data.voc import find_voc, place_voc, read_voc, write_voc
 from extd.data.wider import find_wider, place_wider, read_wider, write_wider
 from extd.data.yolo import find_yolo, place_yolo, read_yolo, write_yolo

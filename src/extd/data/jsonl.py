@@ -14,7 +14,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from extd.data.entries import (
+from extd.data.sample import (
+    Sample,
     at,
     from_corners,
     from_landmarks,
@@ -26,7 +27,6 @@ from extd.data.entries import (
     to_size,
     write_text,
 )
-from extd.data.sample import Sample
 
 
 def read_jsonl(path: Path, images: Path | None = None) -> list[Sample]:

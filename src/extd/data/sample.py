@@ -1,8 +1,10 @@
-"""A labeled image, and the sizes of images whose labels do not give them."""
+"""A labeled image, and what the label formats share: text, checked fields, names of files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,11 +13,16 @@ from numpy.typing import NDArray
 
 from extd.boxes import Boxes
 from extd.faces import Faces
+from extd.files import atomic_write
 from extd.images import image_size
 from extd.prefetch import cores, prefetch
 
 Progress = Callable[[int, int], object]
 """Called with the number of images done and the number of all."""
+LIMIT = 1e9
+"""Coordinates in px must be smaller."""
+FACE = "face"
+"""The class of faces, in formats that have classes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,7 +31,7 @@ class Sample:
 
     Attributes:
         path: the image file.
-        width, height: its size in px once it is upright, or 0 x 0 if that is unknown.
+        width, height: its upright size in px, or 0 x 0 if that is unknown.
         boxes: N x 4 float32 faces, xyxy px; they may reach beyond the image or have no area.
         ignore: M x 4 float32 regions that count neither as face nor as background.
         source: the collection it comes from.
@@ -44,7 +51,7 @@ class Sample:
 
 
 def detected(path: Path, faces: Faces) -> Sample:
-    """What a detector found in an image as a sample, to 0.01 px."""
+    """The faces that a detector found in an image as a sample, to 0.01 px."""
     ignore = np.empty((0, 4), np.float32)
     boxes = faces.boxes.round(2)
     return Sample(path, faces.width, faces.height, boxes, ignore, scores=faces.scores)
@@ -55,20 +62,14 @@ def read_sizes(
 ) -> list[tuple[int, int]]:
     """Width and height in px of images whose labels do not give them.
 
-    A missing or broken image gets 0 x 0, so that it does not keep the others from being used;
-    whoever reads it reports it.
-
-    Args:
-        paths: the image files.
-        labels: the label file that names them, for the error.
-        progress: called after each image.
+    A missing or broken image gets 0 x 0, so that the others can be used.
 
     Raises:
-        ValueError: none of them can be read.
+        ValueError: none of them can be read; the message names `labels`, which lists them.
     """
     sizes: list[tuple[int, int]] = []
     reason = ""
-    for path, size in prefetch(paths, _size_or_reason, cores()):
+    for path, size in prefetch(paths, _image_size, cores()):
         if isinstance(size, tuple):
             sizes.append(size)
         else:
@@ -84,20 +85,194 @@ def read_sizes(
     return sizes
 
 
-def _size_or_reason(path: Path) -> tuple[int, int] | str:
+def _image_size(path: Path) -> tuple[int, int]:
     try:
         return image_size(path)
-    except MemoryError:
-        return "is too large for the memory of this machine"
+    except MemoryError as error:
+        raise ValueError("not enough memory to read it") from error
 
 
 def with_sizes(
     samples: Sequence[Sample], labels: Path, progress: Progress | None = None
 ) -> list[Sample]:
     """The samples, with sizes of 0 replaced by those of their files; see `read_sizes`."""
-    unknown = [index for index, sample in enumerate(samples) if not sample.width]
-    sizes = read_sizes([samples[index].path for index in unknown], labels, progress)
-    complete = list(samples)
-    for index, (width, height) in zip(unknown, sizes, strict=True):
-        complete[index] = replace(samples[index], width=width, height=height)
+    unknown = [sample.path for sample in samples if not sample.width]
+    sizes = iter(read_sizes(unknown, labels, progress))
+    complete = []
+    for sample in samples:
+        width, height = (sample.width, sample.height) if sample.width else next(sizes)
+        complete.append(replace(sample, width=width, height=height))
     return complete
+
+
+@contextmanager
+def at(path: Path | str, place: str = "") -> Iterator[None]:
+    """Name the label file, and the place in it, in errors about its content.
+
+    Raises:
+        ValueError: in place of an error about a value, its type, its depth, or a missing key.
+    """
+    where = f"{path}, {place}" if place else str(path)
+    try:
+        yield
+    except KeyError as error:
+        raise ValueError(f"{where}: {error.args[0]!r} is missing") from error
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{where}: {error}") from error
+    except RecursionError as error:
+        raise ValueError(f"{where}: it is nested too deeply") from error
+
+
+def find_file(path: Path, name: str) -> Path | None:
+    """`path` itself if it has the suffix of `name`, or the file `name` in the folder `path`."""
+    if path.suffix.lower() == Path(name).suffix and path.is_file():
+        return path
+    return path / name if (path / name).is_file() else None
+
+
+def read_text(path: Path) -> str:
+    """The text of a label file; bytes that are not UTF-8, as in file names, are kept.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    try:
+        return path.read_bytes().decode("utf-8-sig", "surrogateescape")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"there is no file {path}") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically, with the bytes that `read_text` kept; folders are made."""
+    with atomic_write(path) as partial:
+        partial.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
+
+
+def from_corners(rows: object) -> Boxes:
+    """Rows of x1, y1, x2, y2 in px as N x 4 boxes; they may have no area or lie anywhere.
+
+    Raises:
+        ValueError: these are not rows of four numbers below `LIMIT`.
+    """
+    if not isinstance(rows, list):
+        raise ValueError(f"{rows!r} is not a list of boxes")
+    for row in rows:
+        if not _are_pixels(row, 4):
+            raise ValueError(f"{row!r} is not a box of four numbers below {LIMIT:g} px")
+    return np.array(rows, np.float64).reshape(-1, 4).astype(np.float32)
+
+
+def from_corner_and_size(rows: list[list[float]]) -> Boxes:
+    """Rows of x, y, width, height in px as N x 4 boxes; otherwise as `from_corners`."""
+    from_corners(rows)
+    boxes = np.array(rows, np.float64).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    return boxes.astype(np.float32)
+
+
+def _are_pixels(row: object, count: int) -> bool:
+    """Whether this is a list of that many coordinates; NaN is none."""
+    return (
+        isinstance(row, list)
+        and len(row) == count
+        and all(type(value) in {int, float} and abs(value) < LIMIT for value in row)
+    )
+
+
+def from_landmarks(rows: object, count: int) -> NDArray[np.float32]:
+    """Rows of ten numbers or None as `count` x 10 float32, NaN for None.
+
+    Raises:
+        ValueError: these are not such rows, or not `count` of them.
+    """
+    if not isinstance(rows, list) or len(rows) != count:
+        raise ValueError(f"landmarks are {rows!r}; give a list with one entry for each box")
+    points = np.full((count, 10), np.nan, np.float32)
+    for index, row in enumerate(rows):
+        if row is not None:
+            if not _are_pixels(row, 10):
+                raise ValueError(f"{row!r} is not ten numbers below {LIMIT:g} px, or null")
+            points[index] = row
+    return points
+
+
+def to_corners(boxes: Boxes) -> list[list[float]]:
+    """Rows of x1, y1, x2, y2 in the fewest decimals that stand for the same float32."""
+    return [[float(str(value)) for value in row] for row in boxes]
+
+
+def to_landmarks(points: NDArray[np.float32]) -> list[list[float] | None]:
+    """The rows that `from_landmarks` reads."""
+    return [None if np.isnan(row).any() else [float(str(value)) for value in row] for row in points]
+
+
+def to_corner_and_size(boxes: Boxes) -> list[list[float]]:
+    """Rows of x, y, width, height to a millionth of a pixel."""
+    return [[x1, y1, round(x2 - x1, 6), round(y2 - y1, 6)] for x1, y1, x2, y2 in to_corners(boxes)]
+
+
+def plain(value: float) -> str:
+    """A number without exponent, and without `.0` where it is whole."""
+    return np.format_float_positional(value, trim="-")
+
+
+def to_size(value: object) -> int:
+    """Check a width or height in px.
+
+    Raises:
+        ValueError: it is not a whole number above 0.
+    """
+    if not isinstance(value, int | float) or not 1 <= value < LIMIT or value != int(value):
+        raise ValueError(f"a size of {value!r} px; give a whole number above 0")
+    return int(value)
+
+
+def to_name(value: object) -> str:
+    """Check the name of an image.
+
+    Raises:
+        ValueError: it is empty or not text.
+    """
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{value!r} is not the name of an image")
+    return value
+
+
+def relative_name(path: Path, folder: Path) -> str:
+    """How a label file in `folder` names an image: relative to the folder, with slashes."""
+    # Without links, because `..` of a linked folder leads elsewhere.
+    return Path(os.path.relpath(absolute(path), folder.resolve())).as_posix()
+
+
+def absolute(path: Path) -> Path:
+    """The path of an image without `..` or links, except that it may be a link itself."""
+    return path.parent.resolve() / path.name
+
+
+def text_files(folder: Path, images: Sequence[Path]) -> list[Path]:
+    """The file in `folder` for the text of each image: `a/b.txt` for `a/b.jpg`.
+
+    Raises:
+        ValueError: two images differ only in suffix or letter case, so they would share a file.
+    """
+    owners: dict[str, Path] = {}
+    for image in images:
+        # Some file systems ignore letter case.
+        other = owners.setdefault(str(image.with_suffix("")).casefold(), image)
+        if other is not image:
+            raise ValueError(f"{other} and {image} would have the same text file; rename one")
+    return [folder / image.with_suffix(".txt") for image in images]
+
+
+def face_classes(names: Iterable[str]) -> frozenset[str]:
+    """The classes of faces among all classes: `face` in any letter case, or the only one.
+
+    Raises:
+        ValueError: there are several, and none is called so.
+    """
+    every = frozenset(names)
+    faces = frozenset(name for name in every if name.strip().casefold() == FACE)
+    if not faces and len(every) != 1:
+        known = ", ".join(map(repr, sorted(every))) or "none"
+        raise ValueError(f"none of the classes is called {FACE!r}; there are {known}")
+    return faces or every

@@ -14,8 +14,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
-from extd.data.entries import FACE, at, face_classes, from_corners, plain, to_corners, to_size
-from extd.data.sample import Progress, Sample, with_sizes
+from extd.data.sample import (
+    FACE,
+    Progress,
+    Sample,
+    at,
+    face_classes,
+    from_corners,
+    plain,
+    to_corners,
+    to_size,
+    with_sizes,
+)
 
 ANNOTATIONS, IMAGES = "Annotations", "JPEGImages"
 SIDES = ("xmin", "ymin", "xmax", "ymax")

@@ -19,15 +19,17 @@ from typing import Any
 import numpy as np
 
 from extd.boxes import Boxes
-from extd.data.entries import (
+from extd.data.sample import (
+    Progress,
+    Sample,
     at,
     from_corner_and_size,
     plain,
     read_text,
     to_corner_and_size,
+    with_sizes,
     write_text,
 )
-from extd.data.sample import Progress, Sample, with_sizes
 from extd.faces import Faces
 
 SPLITS = ("train", "val")

@@ -14,8 +14,18 @@ from pathlib import Path
 import numpy as np
 
 from extd.boxes import Boxes
-from extd.data.entries import FACE, at, face_classes, from_corners, plain, read_text, write_text
-from extd.data.sample import Progress, Sample, read_sizes
+from extd.data.sample import (
+    FACE,
+    Progress,
+    Sample,
+    at,
+    face_classes,
+    from_corners,
+    plain,
+    read_sizes,
+    read_text,
+    write_text,
+)
 from extd.files import SUFFIXES
 
 IMAGES, LABELS = "images", "labels"
