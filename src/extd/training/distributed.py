@@ -77,6 +77,8 @@ def init_distributed(device: str | None) -> Iterator[Distributed]:
     distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     try:
         yield Distributed(distributed.get_rank(), world_size, chosen)
+        # A process that leaves early closes connections that the others may still be using.
+        distributed.barrier()
     finally:
         distributed.destroy_process_group()
 

@@ -251,7 +251,10 @@ class Recipe(_Section):
             raise ValueError(f"compute.accumulate does not divide the batch of {self.batch}")
         if any("stages" in stage for stage in self.stages):
             raise ValueError("a stage has stages of its own; list all stages in one place")
-        assert self.stage_recipes, "valid, each of them"
+        if any("init" in stage for stage in self.stages[1:]):
+            raise ValueError("init is for the first stage; the others begin with its weights")
+        if len({stage.config for stage in self.stage_recipes}) > 1:
+            raise ValueError("the stages train different networks; give all of them the same")
         return self
 
 
@@ -293,7 +296,8 @@ def load_recipe(
     Args:
         path: YAML file.
         data: labeled images to take instead of the recipe's sets, one for each.
-        model: model to train instead of the recipe's.
+        model: model to train instead of the recipe's; if that began with a model's weights, this
+            one begins with its own.
         changes: values to take instead of the recipe's, by keys such as `loss.regression`.
 
     Raises:
@@ -309,12 +313,8 @@ def load_recipe(
             for part in reversed(key.split(".")):
                 change = {part: change}
             content = _merged(content, change)
-        if model and content.get("network"):
-            raise ValueError(
-                f"its network differs from {content.get('model')}, so it cannot train {model}; "
-                "take a recipe without the key network"
-            )
-        recipe = _validate(_with_data(content, data) | ({"model": model} if model else {}))
+        content = _with_data(content, data)
+        recipe = _validate(_with_model(content, model) if model else content)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return _with_paths(recipe, lambda value: os.path.normpath(path.parent.absolute() / value))
@@ -325,6 +325,17 @@ def dump_recipe(recipe: Recipe, folder: Path | None = None) -> str:
     if folder is not None:
         recipe = _with_paths(recipe, lambda value: os.path.relpath(value, folder))
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
+
+
+def _with_model(content: dict[str, Any], model: str) -> dict[str, Any]:
+    if content.get("network"):
+        raise ValueError(
+            f"its network differs from {content.get('model')}, so it cannot train {model}; "
+            "take a recipe without the key network"
+        )
+    init = content.get("init")
+    named = isinstance(init, str) and init != "" and not Path(init).suffix
+    return content | {"model": model} | ({"init": model} if named else {})
 
 
 def _with_data(content: dict[str, Any], data: Sequence[Path]) -> dict[str, Any]:
