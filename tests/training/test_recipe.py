@@ -90,7 +90,7 @@ def test_a_network_is_described_by_how_it_differs_from_a_model(
     assert load_recipe(written(tmp_path, DATA), model="extd-lite-32").config == LiteConfig(
         width=32, stem_width=16
     )
-    with pytest.raises(ValueError, match="differs from extd-ssd-32-relu, so it cannot train extd"):
+    with pytest.raises(ValueError, match="its network is not that of extd-fpn"):
         load_recipe(written(tmp_path, f"{DATA}network: {{width: 48}}\n"), model="extd-fpn-32-relu")
 
 

@@ -8,8 +8,8 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, nullcontext
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,15 +19,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.profiler import profile as profiler
-from torch.profiler import schedule
 
 from extd.data.sample import Sample
 from extd.models.anchors import anchor_boxes, anchor_levels
 from extd.models.config import ExtdConfig
 from extd.models.extd import Predictions
 from extd.models.network import build_network
-from extd.signals import handle_signals
 from extd.training.assigners import Targets
 from extd.training.checkpoint import (
     CHECKPOINT,
@@ -38,7 +35,14 @@ from extd.training.checkpoint import (
     save,
     write_run_info,
 )
-from extd.training.distributed import Distributed, init_distributed, parallel_network
+from extd.training.distributed import (
+    PRECISIONS,
+    Distributed,
+    choose_precision,
+    init_distributed,
+    parallel_network,
+    stop_on_signals,
+)
 from extd.training.image_cache import ImageCache, fingerprint, open_images
 from extd.training.loader import Batch, feed_of, open_loader
 from extd.training.losses import Truth, count, multitask_loss
@@ -48,18 +52,15 @@ from extd.training.metrics import (
     open_log,
     open_validation,
     plot_run,
+    profile_steps,
     progress_bar,
 )
 from extd.training.optimizers import lr_at, set_modes, update_average
 from extd.training.recipe import Recipe
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 FLUSH_SECONDS = 5.0
-REPEAT_SECONDS = 0.5
-"""A signal so soon after the first is the same request: `timeout` sends it to the process and to
-its group."""
 STATISTICS_STEPS = 100
-"""Steps after which running statistics (momentum 0.1) have forgotten their initial values."""
+"""Until then, running statistics (momentum 0.1) are near their initial values in any network."""
 MODE_GAP = 1.5
 """An evaluation loss this many times the training loss is reported."""
 
@@ -141,14 +142,9 @@ def _check_folder(folder: Path, *, resume: bool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A recipe without stages, and what it needs.
+    """A recipe without stages, its run folder and images, decoded, with their sampling shares.
 
-    Attributes:
-        recipe: of the stage.
-        folder: where its files go.
-        images: to learn from.
-        shares: of `open_images`.
-        validation: images to measure on; empty in all processes but the main one.
+    Only the main process has images for validation.
     """
 
     recipe: Recipe
@@ -165,12 +161,7 @@ def open_stages(
     cache: Path,
     console: Console,
 ) -> list[Stage]:
-    """Check and open all that the stages need, so that none fails after hours of training.
-
-    Raises:
-        FileNotFoundError: a dataset, validation image or weights file is missing.
-        ValueError: data, weights or machine do not fit.
-    """
+    """Check and open all that the stages need, so that none fails after hours of training."""
     # What takes no time is checked before images are decoded, which may take minutes.
     for recipe in recipes:
         _check_machine(recipe, dist)
@@ -202,10 +193,7 @@ def train_stage(
     console: Console,
     profile: int,
 ) -> None:
-    """Train one stage in one process among those of `dist`; see `train`.
-
-    `written` is the recipe to leave in its folder.
-    """
+    """Train one stage and leave the recipe `written` in its folder; see `train`."""
     recipe, out, images = stage.recipe, stage.folder, stage.images
     feed = feed_of(recipe, dist.device)
     state = open_state(recipe, out, fingerprint(images.samples), feed, dist)
@@ -248,7 +236,7 @@ def _run_steps(
         log = stack.enter_context(open_log(out, first)) if dist.is_main else None
         progress = stack.enter_context(progress_bar(console))
         task = progress.add_task("", total=recipe.iterations, loss=math.nan, speed="")
-        record = stack.enter_context(_profiler(out, profile if dist.is_main else 0))
+        record = stack.enter_context(profile_steps(out, profile if dist.is_main else 0))
         for step in range(first, recipe.iterations):
             asked = time.perf_counter()
             batch = next(batches)
@@ -352,13 +340,7 @@ def batch_losses(
 ) -> Tensor:
     """`extd.training.losses.Losses` of a batch, or of a part of it, as 4 float32.
 
-    Args:
-        network: wrapped or not.
-        batch: crops with targets, on any device.
-        recipe: of the run.
-        counts: of `count`, over the whole batch of all processes.
-        precision: a key of `PRECISIONS`.
-        device: of the network.
+    `counts` are those of `count`, over the whole batch of all processes.
     """
     images = batch.images.to(device, non_blocking=True)
     truth = Truth(*(part.to(device, non_blocking=True) for part in batch.truth))
@@ -372,40 +354,8 @@ def batch_losses(
     return torch.stack([part.float() for part in losses])
 
 
-def choose_precision(recipe: Recipe, network: nn.Module, device: torch.device) -> str:
-    """The recipe's precision; for `auto`, the faster on this machine, timed on a few steps.
-
-    Raises:
-        ValueError: fp16 is wanted without CUDA.
-    """
-    wanted = recipe.compute.precision
-    if wanted == "fp16" and device.type != "cuda":
-        raise ValueError(f"precision fp16 needs CUDA, not {device.type}; take bf16 or auto")
-    if wanted != "auto":
-        return wanted
-    seconds = {}
-    size = recipe.augmentation.crop_sizes[0]
-    images = torch.zeros(4, 3, size, size, device=device)
-    for name in ("fp32", "bf16"):
-        probe = copy.deepcopy(network).train()
-        for _ in range(3):  # the last of three counts: the first ones warm up
-            began = time.perf_counter()
-            with torch.autocast(device.type, PRECISIONS[name], enabled=name != "fp32"):
-                predictions = probe(images)
-            loss = predictions.logits.float().mean() + predictions.regression.float().mean()
-            loss.backward()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            seconds[name] = time.perf_counter() - began
-    return min(seconds, key=lambda name: seconds[name])
-
-
 def mode_check_step(recipe: Recipe) -> int:
-    """The step after which `compare_modes` is called, once; 0 for never.
-
-    Before `STATISTICS_STEPS`, running statistics are still near their initial values and would
-    differ in any network. Once they are frozen there is nothing left to compare.
-    """
+    """The step after which `compare_modes` is called, once; 0 for never, if norms are frozen."""
     step = max(min(recipe.save_every, recipe.iterations), STATISTICS_STEPS)
     frozen = 0 < recipe.freeze_bn_at <= step
     return 0 if frozen or step > recipe.iterations else step
@@ -439,11 +389,7 @@ def compare_modes(
 
 
 def _check_machine(recipe: Recipe, dist: Distributed) -> None:
-    """Refuse early what could not work.
-
-    Raises:
-        ValueError: there is no compiler, or the batch cannot be divided.
-    """
+    """Refuse early what could not work."""
     compiler = os.environ.get("CXX", "g++")
     if recipe.compute.compile and dist.device.type == "cpu" and not shutil.which(compiler):
         raise ValueError(f"compile needs the C++ compiler {compiler}; install it, or set it false")
@@ -452,41 +398,3 @@ def _check_machine(recipe: Recipe, dist: Distributed) -> None:
         raise ValueError(
             f"batch is {recipe.batch}; give a multiple of {shares}, the processes times accumulate"
         )
-
-
-@contextmanager
-def stop_on_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set, so that the loop ends between two steps.
-
-    Raises:
-        KeyboardInterrupt: at a second signal, wherever the loop is.
-    """
-    event, first = threading.Event(), math.nan
-
-    def handle(*_: object) -> None:
-        nonlocal first
-        # Not the event tells a second signal: setting it takes a lock that this one would wait for.
-        if math.isnan(first):
-            first = time.monotonic()
-            event.set()
-        elif time.monotonic() - first > REPEAT_SECONDS:
-            raise KeyboardInterrupt
-
-    with handle_signals(handle):
-        yield event
-
-
-@contextmanager
-def _profiler(out: Path, steps: int) -> Iterator[Callable[[], None]]:
-    """Records the first `steps` steps after one of warmup, in `out/profile.json`.
-
-    Yields what is to be called after every step.
-    """
-    if not steps:
-        yield lambda: None
-        return
-    with profiler(
-        schedule=schedule(wait=0, warmup=1, active=steps, repeat=1),
-        on_trace_ready=lambda trace: trace.export_chrome_trace(str(out / "profile.json")),
-    ) as trace:
-        yield trace.step
