@@ -127,12 +127,41 @@ def test_a_run_begins_with_the_weights_that_the_recipe_names(
     assert told == "3 steps, 12 crops of 128 px, after 2 steps, 8 crops of 128, 192 px"
     resumed = new_state(change(recipe, init=""), CPU)
     restore(resumed, tmp_path / "next" / "checkpoint.pt", recipe)
-    assert resumed.earlier == state.earlier
+    assert resumed.initial == state.initial
     told = r"is extd-lite-nano, the recipe trains extd-lite; give network: {width: 32"
     with pytest.raises(ValueError, match=told):
         new_state(change(recipe, model="extd-lite"), CPU)
 
 
-def test_a_run_begins_with_packaged_weights(recipe: Recipe, change: Change) -> None:
-    begun = new_state(change(recipe, model="extd-fpn-32-prelu", init="extd-fpn-32-prelu"), CPU)
-    assert begun.earlier
+def test_a_run_with_packaged_weights_keeps_their_notes(
+    recipe: Recipe, change: Change, tmp_path: Path
+) -> None:
+    recipe = change(recipe, model="extd-fpn-32-prelu", init="extd-fpn-32-prelu")
+    save(new_state(recipe, CPU), recipe, tmp_path)
+    notes = load_network(tmp_path / "weights.safetensors")[1]
+    assert str(notes["training_data"]).startswith("labels.jsonl, wider_train, ")
+    assert "MIT" in str(notes["license"])
+    with pytest.raises(ValueError, match=r"no weights ship for .*; or remove init"):
+        new_state(change(recipe, init="extd-ssd-32-relu"), CPU)
+
+
+def test_a_checkpoint_tells_no_path_of_the_machine(
+    recipe: Recipe, change: Change, labels: Path, tmp_path: Path
+) -> None:
+    recipe = change(recipe, validation={"path": str(labels)})
+    save(new_state(recipe, CPU), recipe, tmp_path)
+    assert str(tmp_path) not in str(torch.load(tmp_path / "checkpoint.pt", weights_only=True))
+
+
+def test_a_checkpoint_of_before_with_paths_and_one_note_loads(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    path = tmp_path / "checkpoint.pt"
+    save(new_state(recipe, CPU), recipe, tmp_path)
+    content = torch.load(path, weights_only=True)
+    del content["initial"]
+    content |= {"recipe": recipe.model_dump_json(), "earlier": "9 steps"}
+    torch.save(content, path)
+    state = new_state(recipe, CPU)
+    restore(state, path, recipe)
+    assert state.initial == {"training": "9 steps"}

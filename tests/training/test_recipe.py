@@ -87,8 +87,16 @@ def test_a_network_is_described_by_how_it_differs_from_a_model(
     assert load_recipe(written(tmp_path, DATA), model="extd-lite-nano").config == LiteConfig(
         width=32, stem_width=16
     )
-    with pytest.raises(ValueError, match="differs from extd-ssd-32-relu, so it cannot train extd"):
+    with pytest.raises(ValueError, match="its network is not that of extd-fpn"):
         load_recipe(written(tmp_path, f"{DATA}network: {{width: 48}}\n"), model="extd-fpn-32-relu")
+
+
+def test_another_model_begins_with_its_own_weights(tmp_path: Path) -> None:
+    finetune = RECIPES[0].with_name("finetune.yaml")
+    recipe = load_recipe(finetune, model="extd-fpn-32-prelu")
+    assert (recipe.model, recipe.init) == ("extd-fpn-32-prelu", "extd-fpn-32-prelu")
+    own = load_recipe(written(tmp_path, f"{DATA}init: w.safetensors\n"), model="extd-ssd-48-relu")
+    assert own.init == str(tmp_path / "w.safetensors")
 
 
 def test_what_is_written_reads_back_the_same(recipe: Recipe, tmp_path: Path) -> None:
@@ -172,6 +180,8 @@ def test_stages_change_what_they_name(tmp_path: Path) -> None:
         (f"{DATA}network: 3", r"network is 3; "),
         (f"{DATA}stages: [{{bach: 1}}]", r"stage 1: there is no key bach; did you mean batch\?"),
         (f"{DATA}stages: [{{stages: []}}]", r"a stage has stages of its own"),
+        (f"{DATA}stages: [{{}}, {{init: a.safetensors}}]", r"init is for the first stage"),
+        (f"{DATA}stages: [{{}}, {{model: extd-ssd-48-relu}}]", r"train different networks"),
         ("- a", r"model"),
     ],
 )

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,14 +22,19 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from extd.models.network import load_network
-from extd.training import trainer
+from extd.training import distributed, trainer
 from extd.training.checkpoint import TrainState, new_state
-from extd.training.distributed import Distributed
+from extd.training.distributed import Distributed, choose_precision
 from extd.training.image_cache import open_images
 from extd.training.loader import Batch, open_loader
 from extd.training.metrics import read_columns
 from extd.training.recipe import Recipe, dump_recipe, load_recipe
-from extd.training.trainer import choose_precision, compare_modes, train, train_step
+from extd.training.trainer import (
+    compare_modes,
+    mode_check_step,
+    train,
+    train_step,
+)
 
 CPU = torch.device("cpu")
 ALONE = Distributed(0, 1, CPU)
@@ -211,7 +217,12 @@ def test_a_loss_that_is_not_finite_stops_with_the_images_and_keeps_the_checkpoin
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_run_with_a_checkpoint(
-    recipe: Recipe, change: Change, at_step: AtStep, tmp_path: Path, number: signal.Signals
+    recipe: Recipe,
+    change: Change,
+    at_step: AtStep,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    number: signal.Signals,
 ) -> None:
     def twice_at_once() -> None:
         """As `timeout` does, which signals a process and its group."""
@@ -219,6 +230,8 @@ def test_a_signal_ends_the_run_with_a_checkpoint(
         signal.raise_signal(number)
 
     recipe = change(recipe, iterations=100, save_every=100)
+    # On a busy machine the second signal may come late.
+    monkeypatch.setattr(distributed, "REPEAT_SECONDS", 60.0)
     # A job in the background of a script ignores SIGINT, and its tests inherit that.
     before = signal.signal(number, signal.default_int_handler)
     at_step(3, twice_at_once)
@@ -246,7 +259,7 @@ def test_a_second_signal_ends_the_run_at_once(
         signal.raise_signal(signal.SIGINT)
         raise AssertionError("it went on")
 
-    monkeypatch.setattr(trainer, "REPEAT_SECONDS", -1.0)
+    monkeypatch.setattr(distributed, "REPEAT_SECONDS", -1.0)
     name = {"step": "update_average", "validation": "average_precision", "loader": "set_modes"}
     monkeypatch.setattr(trainer, name[place], interrupt)
     recipe = change(recipe, validation={"path": str(labels), "every": 1})
@@ -276,6 +289,49 @@ def test_stages_follow_one_another(recipe: Recipe, change: Change, tmp_path: Pat
     train(recipe, tmp_path / "run", resume=True, device="cpu", cache=tmp_path)
     assert saved_step(tmp_path / "run") == 3
     assert (tmp_path / "run" / "stage1" / "checkpoint.pt").stat().st_mtime_ns == first
+
+
+def test_a_signal_in_the_last_step_of_a_stage_stops_before_the_next(
+    recipe: Recipe, change: Change, at_step: AtStep, tmp_path: Path
+) -> None:
+    recipe = change(recipe, stages=({"iterations": 2}, {"iterations": 3}))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    at_step(1, lambda: signal.raise_signal(signal.SIGINT))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, tmp_path / "run", device="cpu", cache=tmp_path)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert saved_step(tmp_path / "run" / "stage1") == 2
+    assert not (tmp_path / "run" / "log.csv").exists()
+
+
+def test_the_recipe_of_a_staged_run_makes_all_stages_again(
+    recipe: Recipe, change: Change, tmp_path: Path
+) -> None:
+    recipe = change(recipe, stages=({"iterations": 1}, {"iterations": 2, "ema": 0.5}))
+    train(recipe, tmp_path / "run", device="cpu", cache=tmp_path)
+    written = load_recipe(tmp_path / "run" / "recipe.yaml")
+    assert written == recipe
+    train(written, tmp_path / "again", device="cpu", cache=tmp_path)
+    assert same(weights(tmp_path / "run"), weights(tmp_path / "again"))
+    assert load_recipe(tmp_path / "run" / "stage1" / "recipe.yaml").iterations == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stages": ({}, {"data": {"sets": [{"path": "/no/labels"}]}})}, "/no/labels"),
+        ({"stages": ({}, {"validation": {"path": "/no/test.jsonl"}})}, "/no/test.jsonl"),
+        ({"init": "/no/weights.safetensors"}, "/no/weights.safetensors"),
+    ],
+)
+def test_files_that_are_missing_are_named_before_images_are_decoded(
+    recipe: Recipe, change: Change, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(FileNotFoundError, match=message):
+        train(change(recipe, **changes), tmp_path / "run", device="cpu", cache=tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
 
 
 def command(recipe: Recipe, folder: Path, *more: str) -> list[str]:
@@ -443,6 +499,17 @@ def test_a_gap_between_the_modes_is_reported(recipe: Recipe, first_batch: MakeBa
     assert evaluated > trainer.MODE_GAP * trained
     assert "freeze_bn_at" in console.export_text()
     assert torch.equal(norm.running_mean, before)  # comparing leaves no trace
+
+
+def test_modes_are_compared_once_statistics_are_settled(recipe: Recipe, change: Change) -> None:
+    long = change(recipe, iterations=900)
+    for changes, step in (
+        ({"save_every": 3}, 100),
+        ({"save_every": 300}, 300),
+        ({"save_every": 3, "iterations": 99}, 0),
+        ({"save_every": 300, "freeze_bn_at": 200}, 0),
+    ):
+        assert mode_check_step(change(long, **changes)) == step
 
 
 def test_fp16_needs_cuda(recipe: Recipe, change: Change) -> None:

@@ -37,6 +37,8 @@ FIXED = (
 )
 """What a resumed run may not change. Iterations may, to make a run longer or shorter."""
 
+INITIAL_NOTES = ("training", "training_data", "license")
+
 
 @dataclass(slots=True)
 class TrainState:
@@ -51,7 +53,7 @@ class TrainState:
         feed: `cpu` or `device`, which cuts the crops.
         step: how many steps were made.
         precision: `fp32`, `bf16` or `fp16`, once it is decided.
-        earlier: the training of the weights of `Recipe.init`, in words.
+        initial: notes of the weights of `Recipe.init`: their training, data and license.
         crop_sizes: of the crops so far, px.
     """
 
@@ -63,7 +65,7 @@ class TrainState:
     feed: str
     step: int = 0
     precision: str = ""
-    earlier: str = ""
+    initial: dict[str, str] = field(default_factory=dict)
     crop_sizes: set[int] = field(default_factory=set)
 
 
@@ -73,18 +75,21 @@ def new_state(
     """A run before its first step; `data` and `feed` as of `TrainState`."""
     torch.manual_seed(recipe.seed)
     network = build_network(recipe.config)
-    earlier = load_init(network, recipe.init) if recipe.init else ""
+    initial = load_init(network, recipe.init) if recipe.init else {}
     network = network.to(device)
     if recipe.compute.channels_last:
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(network).eval().requires_grad_(False)
     optimizers = build_optimizers(network, recipe.optimizer, device)
     scaler = torch.amp.GradScaler(device.type, enabled=recipe.compute.precision == "fp16")
-    return TrainState(network, average, optimizers, scaler, data, feed, earlier=earlier)
+    return TrainState(network, average, optimizers, scaler, data, feed, initial=initial)
 
 
-def load_init(network: TorchNetwork, weights: str) -> str:
-    """Load `weights`, as of `Recipe.init`, into `network`; the training that they had, in words.
+def load_init(network: TorchNetwork, weights: str) -> dict[str, str]:
+    """Load `weights`, as of `Recipe.init`, into `network`.
+
+    Returns:
+        Notes of the weights: those of `INITIAL_NOTES` that they have.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -92,7 +97,10 @@ def load_init(network: TorchNetwork, weights: str) -> str:
     """
     path = Path(weights)
     if not path.suffix:
-        path = find_weights(weights, load_catalog()).with_suffix(".safetensors")
+        try:
+            path = find_weights(weights, load_catalog()).with_suffix(".safetensors")
+        except ValueError as error:
+            raise ValueError(f"init: {error}; or remove init, to begin from scratch") from None
     found, notes = load_network(path)
     if found.config != network.config:
         differing = [
@@ -105,7 +113,7 @@ def load_init(network: TorchNetwork, weights: str) -> str:
             f"give network: {{{', '.join(differing)}}} to train it"
         )
     network.load_state_dict(found.state_dict())
-    return str(notes.get("training", ""))
+    return {key: str(notes[key]) for key in INITIAL_NOTES if key in notes}
 
 
 def open_state(recipe: Recipe, out: Path, data: str, feed: str, dist: Distributed) -> TrainState:
@@ -132,7 +140,7 @@ def open_state(recipe: Recipe, out: Path, data: str, feed: str, dist: Distribute
 def save(state: TrainState, recipe: Recipe, out: Path) -> None:
     """Write `checkpoint.pt` and the average as `weights.safetensors`, each whole or not at all."""
     content = {
-        "recipe": recipe.model_dump_json(),
+        "recipe": json.dumps(_without_paths(recipe)),
         "data": state.data,
         "feed": state.feed,
         "step": state.step,
@@ -141,7 +149,7 @@ def save(state: TrainState, recipe: Recipe, out: Path) -> None:
         "average": state.average.state_dict(),
         "optimizers": [optimizer.state_dict() for optimizer in state.optimizers],
         "scaler": state.scaler.state_dict(),
-        "earlier": state.earlier,
+        "initial": state.initial,
         "crop_sizes": sorted(state.crop_sizes),
     }
     sizes = ", ".join(map(str, sorted(state.crop_sizes)))
@@ -149,16 +157,29 @@ def save(state: TrainState, recipe: Recipe, out: Path) -> None:
     for dataset in recipe.data.sets:
         named = [name for name, share in dataset.sources.items() if share > 0]
         sources += named or [Path(dataset.path).name]
+    initial = state.initial
+    if "training_data" in initial:
+        sources += initial["training_data"].split(", ")
     notes: dict[str, object] = {
-        "training_data": ", ".join(sources),
+        "training_data": ", ".join(dict.fromkeys(sources)),
         "training": f"{state.step} steps, {state.step * recipe.batch} crops of {sizes} px"
-        + (f", after {state.earlier}" if state.earlier else ""),
+        + (f", after {initial['training']}" if "training" in initial else ""),
         "data_fingerprint": state.data,
     }
+    if "license" in initial:
+        notes["license"] = initial["license"]
     # The checkpoint takes its name last: a run killed in between makes its last steps again.
     with atomic_write(out / CHECKPOINT) as partial:
         torch.save(content, partial)
         save_network(state.average, out / WEIGHTS, notes)
+
+
+def _without_paths(recipe: Recipe) -> dict[str, Any]:
+    """What a resumed run is compared with. Paths would tell strangers about this machine."""
+    content = recipe.model_dump(mode="json", exclude={"init", "validation", "stages"})
+    for dataset in content["data"]["sets"]:
+        dataset["path"] = ""
+    return content
 
 
 def restore(state: TrainState, path: Path, recipe: Recipe) -> None:
@@ -193,7 +214,10 @@ def restore(state: TrainState, path: Path, recipe: Recipe) -> None:
     if content["scaler"]:  # of a run in another precision it is empty
         state.scaler.load_state_dict(content["scaler"])
     state.step, state.precision = content["step"], content["precision"]
-    state.earlier, state.crop_sizes = content["earlier"], set(content["crop_sizes"])
+    state.crop_sizes = set(content["crop_sizes"])
+    # Older checkpoints keep the training of the initial weights alone.
+    earlier = content.get("earlier")
+    state.initial = content.get("initial", {"training": earlier} if earlier else {})
 
 
 def _fixed(recipe: Recipe) -> dict[str, Any]:
@@ -212,11 +236,10 @@ def write_run_info(
 ) -> None:
     """Write `recipe.yaml`, with every default, and `origin.json`: data, program, machine, command.
 
-    `extd train OUT/recipe.yaml` makes the run again. A run that goes on adds its program, machine
-    and command to those from before.
+    A run that goes on adds its program, machine and command to those from before.
 
     Args:
-        recipe: of the run.
+        recipe: what `extd train OUT/recipe.yaml` makes again, with all stages.
         out: run folder.
         state: of the run, before its next step.
         images: how many there are.

@@ -1,8 +1,12 @@
-"""This process among those that train one network, started by torchrun."""
+"""This process among those that train one network: device, precision, signals."""
 
 from __future__ import annotations
 
+import copy
+import math
 import os
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +15,13 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from extd.training.recipe import Compute
+from extd.signals import handle_signals
+from extd.training.recipe import Compute, Recipe
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+REPEAT_SECONDS = 0.5
+"""A signal so soon after the first is the same request: `timeout` sends it to the process and to
+its group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +87,8 @@ def init_distributed(device: str | None) -> Iterator[Distributed]:
     distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     try:
         yield Distributed(distributed.get_rank(), world_size, chosen)
+        # A process that leaves early closes connections that the others may still be using.
+        distributed.barrier()
     finally:
         distributed.destroy_process_group()
 
@@ -103,3 +115,53 @@ def parallel_network(network: nn.Module, settings: Compute, dist: Distributed) -
     if settings.compile:
         network.compile(dynamic=False)
     return DistributedDataParallel(network) if dist.world_size > 1 else network
+
+
+def choose_precision(recipe: Recipe, network: nn.Module, device: torch.device) -> str:
+    """The recipe's precision; for `auto`, the faster on this machine, timed on a few steps.
+
+    Raises:
+        ValueError: fp16 is wanted without CUDA.
+    """
+    wanted = recipe.compute.precision
+    if wanted == "fp16" and device.type != "cuda":
+        raise ValueError(f"precision fp16 needs CUDA, not {device.type}; take bf16 or auto")
+    if wanted != "auto":
+        return wanted
+    seconds = {}
+    size = recipe.augmentation.crop_sizes[0]
+    images = torch.zeros(4, 3, size, size, device=device)
+    for name in ("fp32", "bf16"):
+        probe = copy.deepcopy(network).train()
+        for _ in range(3):  # the last of three counts: the first ones warm up
+            began = time.perf_counter()
+            with torch.autocast(device.type, PRECISIONS[name], enabled=name != "fp32"):
+                predictions = probe(images)
+            loss = predictions.logits.float().mean() + predictions.regression.float().mean()
+            loss.backward()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            seconds[name] = time.perf_counter() - began
+    return min(seconds, key=lambda name: seconds[name])
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set, so that the loop ends between two steps.
+
+    Raises:
+        KeyboardInterrupt: at a second signal, wherever the loop is.
+    """
+    event, first = threading.Event(), math.nan
+
+    def handle(*_: object) -> None:
+        nonlocal first
+        # Not the event tells a second signal: setting it takes a lock that this one would wait for.
+        if math.isnan(first):
+            first = time.monotonic()
+            event.set()
+        elif time.monotonic() - first > REPEAT_SECONDS:
+            raise KeyboardInterrupt
+
+    with handle_signals(handle):
+        yield event

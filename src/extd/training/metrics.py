@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch.profiler import profile, schedule
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from extd.data.datasets import read_dataset
@@ -143,6 +144,22 @@ def progress_bar(console: Console) -> Progress:
         TextColumn("loss {task.fields[loss]:.3f}, {task.fields[speed]}"),
         console=console,
     )
+
+
+@contextmanager
+def profile_steps(out: Path, steps: int) -> Iterator[Callable[[], None]]:
+    """Records the first `steps` steps after one of warmup, in `out/profile.json`.
+
+    Yields what is to be called after every step.
+    """
+    if not steps:
+        yield lambda: None
+        return
+    with profile(
+        schedule=schedule(wait=0, warmup=1, active=steps, repeat=1),
+        on_trace_ready=lambda trace: trace.export_chrome_trace(str(out / "profile.json")),
+    ) as trace:
+        yield trace.step
 
 
 def open_validation(path: str) -> list[Sample]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, cast, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
@@ -242,14 +242,16 @@ class Recipe(_Section):
 
     @model_validator(mode="after")
     def _check(self) -> Recipe:
-        assert self.config.name, "a valid network"
         if self.optimizer.name == "muon" and self.compute.precision == "fp16":
             raise ValueError("compute.precision is fp16; take bf16 or fp32 with muon")
         if self.batch % self.compute.accumulate:
             raise ValueError(f"compute.accumulate does not divide the batch of {self.batch}")
         if any("stages" in stage for stage in self.stages):
             raise ValueError("a stage has stages of its own; list all stages in one place")
-        assert self.stage_recipes, "valid, each of them"
+        if any("init" in stage for stage in self.stages[1:]):
+            raise ValueError("init is for the first stage; the others go on from the one before")
+        if len({stage.config for stage in self.stage_recipes}) > 1:
+            raise ValueError("the stages train different networks; give all of them the same")
         return self
 
 
@@ -270,16 +272,6 @@ _Loader.add_implicit_resolver(
 )
 
 
-def load_yaml(path: Path) -> Any:
-    """What a YAML file says; a FileNotFoundError or ValueError names the file."""
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"there is no file {path}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not YAML: {error}") from error
-
-
 def load_recipe(
     path: Path,
     data: Sequence[Path] = (),
@@ -289,40 +281,46 @@ def load_recipe(
     """Read a recipe; see the files in `recipes/`. Its paths become absolute.
 
     Args:
-        path: YAML file.
+        path: of the YAML file.
         data: labeled images to take instead of the recipe's sets, one for each.
-        model: model to train instead of the recipe's.
+        model: model to train instead of the recipe's, which also replaces a model as `init`.
         changes: values to take instead of the recipe's, by keys such as `loss.regression`.
 
     Raises:
-        FileNotFoundError: there is no such file.
         ValueError: a key or value is wrong; the message names it, the file and the nearest key.
     """
-    content = load_yaml(path)
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no file {path}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not YAML: {error}") from error
     try:
         if not isinstance(content, dict):
             raise ValueError(f"the recipe must be a mapping, not {content!r}")
-        for key, value in (changes or {}).items():
-            change: Any = value
+        for key, change in (changes or {}).items():
             for part in reversed(key.split(".")):
                 change = {part: change}
-            content = _merged(content, change)
-        if model and content.get("network"):
-            raise ValueError(
-                f"its network differs from {content.get('model')}, so it cannot train {model}; "
-                "take a recipe without the key network"
-            )
-        recipe = _validate(_with_data(content, data) | ({"model": model} if model else {}))
+            content = _merged(content, cast(dict[str, object], change))
+        content = _with_data(content, data)
+        recipe = _validate(_with_model(content, model) if model else content)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return _with_paths(recipe, lambda value: os.path.normpath(path.parent.absolute() / value))
 
 
 def dump_recipe(recipe: Recipe, folder: Path | None = None) -> str:
-    """The recipe as YAML with every default written out, paths relative to `folder` if given."""
+    """The recipe as YAML with every default, paths relative to `folder` if given."""
     if folder is not None:
         recipe = _with_paths(recipe, lambda value: os.path.relpath(value, folder))
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
+
+
+def _with_model(content: dict[str, Any], model: str) -> dict[str, Any]:
+    if content.get("network"):
+        raise ValueError(f"its network is not that of {model}; take a recipe without key network")
+    init = str(content.get("init", ""))
+    return content | {"model": model, "init": init if Path(init).suffix else init and model}
 
 
 def _with_data(content: dict[str, Any], data: Sequence[Path]) -> dict[str, Any]:

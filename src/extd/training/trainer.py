@@ -8,31 +8,41 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, nullcontext
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, closing, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.profiler import profile as profiler
-from torch.profiler import schedule
 
 from extd.data.sample import Sample
 from extd.models.anchors import anchor_boxes, anchor_levels
+from extd.models.config import ExtdConfig
 from extd.models.extd import Predictions
-from extd.signals import handle_signals
+from extd.models.network import build_network
 from extd.training.checkpoint import (
     CHECKPOINT,
     WEIGHTS,
     TrainState,
+    load_init,
     open_state,
     save,
     write_run_info,
 )
-from extd.training.distributed import Distributed, init_distributed, parallel_network
-from extd.training.image_cache import fingerprint, open_images
+from extd.training.distributed import (
+    PRECISIONS,
+    Distributed,
+    choose_precision,
+    init_distributed,
+    parallel_network,
+    stop_on_signals,
+)
+from extd.training.image_cache import ImageCache, fingerprint, open_images
 from extd.training.loader import Batch, feed_of, open_loader
 from extd.training.losses import count, multitask_loss
 from extd.training.metrics import (
@@ -41,16 +51,15 @@ from extd.training.metrics import (
     open_log,
     open_validation,
     plot_run,
+    profile_steps,
     progress_bar,
 )
 from extd.training.optimizers import lr_at, set_modes, update_average
 from extd.training.recipe import Recipe
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 FLUSH_SECONDS = 5.0
-REPEAT_SECONDS = 0.5
-"""A signal so soon after the first is the same request: `timeout` sends it to the process and to
-its group."""
+STATISTICS_STEPS = 100
+"""Until then, running statistics (momentum 0.1) are near their initial values in any network."""
 MODE_GAP = 1.5
 """An evaluation loss this many times the training loss is reported."""
 
@@ -93,8 +102,8 @@ def train(
         KeyboardInterrupt: Ctrl-C or SIGTERM. After the first a checkpoint is saved; a second one
             ends the run at once.
     """
-    stages = recipe.stage_recipes
-    folders = [out / f"stage{number}" for number in range(1, len(stages))] + [out]
+    recipes = recipe.stage_recipes
+    folders = [out / f"stage{number}" for number in range(1, len(recipes))] + [out]
     for folder in folders:
         _check_folder(folder, resume=resume)
     if threads is not None:
@@ -102,11 +111,23 @@ def train(
             raise ValueError(f"threads is {threads}; give 1 or more")
         torch.set_num_threads(threads)
     cache = cache or Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "extd"
-    weights = ""
     with init_distributed(device) as dist:
-        for stage, folder in zip(stages, folders, strict=True):
-            begun = stage.model_copy(update={"init": weights}) if weights else stage
-            weights = str(train_stage(begun, folder, dist, cache, profile).absolute())
+        console = Console(stderr=True, quiet=not dist.is_main, soft_wrap=True, highlight=False)
+        stages = open_stages(recipes, folders, dist, cache, console)
+        # One handler for all stages: Ctrl-C between two of them must not be lost.
+        with stop_on_signals() as stop:
+            weights = ""
+            for stage in stages:
+                if weights and dist.sum(torch.tensor(int(stop.is_set()), device=dist.device)):
+                    console.print(f"stopped after {weights}; go on with --resume", markup=False)
+                    raise KeyboardInterrupt
+                begun = stage.recipe
+                if weights:
+                    begun = begun.model_copy(update={"init": weights})
+                # In the last folder, `extd train OUT/recipe.yaml` makes all stages again.
+                written = recipe if stage is stages[-1] else begun
+                train_stage(replace(stage, recipe=begun), written, dist, stop, console, profile)
+                weights = str((stage.folder / WEIGHTS).absolute())
     return out / WEIGHTS
 
 
@@ -118,58 +139,103 @@ def _check_folder(folder: Path, *, resume: bool) -> None:
         raise FileExistsError(f"{folder} holds weights without a checkpoint; choose another folder")
 
 
-def train_stage(recipe: Recipe, out: Path, dist: Distributed, cache: Path, profile: int) -> Path:
-    """Train a recipe without stages in one process among those of `dist`; see `train`."""
-    console = Console(stderr=True, quiet=not dist.is_main, soft_wrap=True, highlight=False)
-    _check_machine(recipe, dist)
-    with dist.local_main_first():
-        images, shares = open_images(recipe.data, cache, console)
-    validate = recipe.validation.path if dist.is_main else ""
-    validation = open_validation(validate) if validate else []
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A recipe without stages, its run folder and images, decoded, with their sampling shares.
+
+    Only the main process has images for validation.
+    """
+
+    recipe: Recipe
+    folder: Path
+    images: ImageCache
+    shares: NDArray[np.float64]
+    validation: Sequence[Sample]
+
+
+def open_stages(
+    recipes: Sequence[Recipe],
+    folders: Sequence[Path],
+    dist: Distributed,
+    cache: Path,
+    console: Console,
+) -> list[Stage]:
+    """Check and open all that the stages need, so that none fails after hours of training."""
+    # What takes no time is checked before images are decoded, which may take minutes.
+    for recipe in recipes:
+        _check_machine(recipe, dist)
+        for path in (*(dataset.path for dataset in recipe.data.sets), recipe.validation.path):
+            if path and not Path(path).exists():
+                raise FileNotFoundError(f"there is no file or folder {path}")
+    if recipes[0].init and not (folders[0] / CHECKPOINT).exists():
+        load_init(build_network(recipes[0].config), recipes[0].init)
+    wanted = {recipe.validation.path for recipe in recipes if dist.is_main} - {""}
+    validation = {path: open_validation(path) for path in wanted}
+    stages: list[Stage] = []
+    for recipe, folder in zip(recipes, folders, strict=True):
+        alike = [stage for stage in stages if stage.recipe.data == recipe.data]
+        if alike:
+            images, shares = alike[0].images, alike[0].shares
+        else:
+            with dist.local_main_first():
+                images, shares = open_images(recipe.data, cache, console)
+        measured = validation.get(recipe.validation.path, [])
+        stages.append(Stage(recipe, folder, images, shares, measured))
+    return stages
+
+
+def train_stage(
+    stage: Stage,
+    written: Recipe,
+    dist: Distributed,
+    stop: threading.Event,
+    console: Console,
+    profile: int,
+) -> None:
+    """Train one stage and leave the recipe `written` in its folder; see `train`."""
+    recipe, out, images = stage.recipe, stage.folder, stage.images
     feed = feed_of(recipe, dist.device)
     state = open_state(recipe, out, fingerprint(images.samples), feed, dist)
     if state.step >= recipe.iterations:
         console.print(
             f"{out} has made its {recipe.iterations} steps: nothing is left to do", markup=False
         )
-        return out / WEIGHTS
+        return
     # What was timed once stays, so that a resumed run computes alike; a recipe may insist.
     if recipe.compute.precision != "auto" or not state.precision:
         names = list(PRECISIONS)
         chosen = names.index(choose_precision(recipe, state.network, dist.device))
         state.precision = names[dist.broadcast(chosen)]
     if dist.is_main:
-        write_run_info(recipe, out, state, len(images.samples), dist.device)
+        write_run_info(written, out, state, len(images.samples), dist.device)
     console.print(
         f"{recipe.model} on {dist.device}, {state.precision}, {torch.get_num_threads()} threads, "
         f"{len(images.samples)} images, from step {state.step} of {recipe.iterations}"
     )
-    with closing(open_loader(recipe, images, shares, dist, state.step)) as batches:
-        _run_steps(state, recipe, dist, batches, validation, out, console, profile)
+    with closing(open_loader(recipe, images, stage.shares, dist, state.step)) as batches:
+        _run_steps(stage, state, dist, batches, stop, console, profile)
     if dist.is_main:
         plot_run(out)
-    return out / WEIGHTS
 
 
 def _run_steps(
+    stage: Stage,
     state: TrainState,
-    recipe: Recipe,
     dist: Distributed,
     batches: Generator[Batch],
-    validation: Sequence[Sample],
-    out: Path,
+    stop: threading.Event,
     console: Console,
     profile: int,
 ) -> None:
     """Make the steps that are left."""
+    recipe, out = stage.recipe, stage.folder
     network = parallel_network(state.network, recipe.compute, dist)
     first, began, waited, flushed, speed = state.step, time.perf_counter(), 0.0, 0.0, ""
     with ExitStack() as stack:
-        stop = stack.enter_context(stop_on_signals())
         log = stack.enter_context(open_log(out, first)) if dist.is_main else None
         progress = stack.enter_context(progress_bar(console))
         task = progress.add_task("", total=recipe.iterations, loss=math.nan, speed="")
-        record = stack.enter_context(_profiler(out, profile if dist.is_main else 0))
+        record = stack.enter_context(profile_steps(out, profile if dist.is_main else 0))
         for step in range(first, recipe.iterations):
             asked = time.perf_counter()
             batch = next(batches)
@@ -191,7 +257,7 @@ def _run_steps(
                 log.add(state.step, lr, metrics, seconds, waited)
                 # Synchronized norms would wait for processes that do not compare.
                 alone = dist.world_size == 1 or not recipe.compute.sync_batchnorm
-                if alone and state.step == min(recipe.save_every, recipe.iterations):
+                if alone and state.step == mode_check_step(recipe):
                     compare_modes(state, batch, recipe, console)
                 due = end or stopped or state.step % recipe.save_every == 0
                 if due or seconds - flushed > FLUSH_SECONDS:
@@ -199,8 +265,8 @@ def _run_steps(
                     flushed = seconds
                 if due:
                     save(state, recipe, out)
-                if validation and (end or state.step % recipe.validation.every == 0):
-                    ap = average_precision(state.average, validation, torch.get_num_threads())
+                if stage.validation and (end or state.step % recipe.validation.every == 0):
+                    ap = average_precision(state.average, stage.validation, torch.get_num_threads())
                     log.add_validation(state.step, ap)
                     console.print(f"step {state.step}: AP {ap['all']:.4f} on validation images")
             if stopped and not end:
@@ -273,13 +339,7 @@ def batch_losses(
 ) -> Tensor:
     """`extd.training.losses.Losses` of a batch, or of a part of it, as 4 float32.
 
-    Args:
-        network: wrapped or not.
-        batch: crops with targets, on any device.
-        recipe: of the run.
-        counts: of `count`, over the whole batch of all processes.
-        precision: a key of `PRECISIONS`.
-        device: of the network.
+    `counts` are those of `count`, over the whole batch of all processes.
     """
     batch = batch.to(device)
     with torch.autocast(device.type, PRECISIONS[precision], enabled=precision != "fp32"):
@@ -293,32 +353,11 @@ def batch_losses(
     return torch.stack([part.float() for part in losses])
 
 
-def choose_precision(recipe: Recipe, network: nn.Module, device: torch.device) -> str:
-    """The recipe's precision; for `auto`, the faster on this machine, timed on a few steps.
-
-    Raises:
-        ValueError: fp16 is wanted without CUDA.
-    """
-    wanted = recipe.compute.precision
-    if wanted == "fp16" and device.type != "cuda":
-        raise ValueError(f"precision fp16 needs CUDA, not {device.type}; take bf16 or auto")
-    if wanted != "auto":
-        return wanted
-    seconds = {}
-    size = recipe.augmentation.crop_sizes[0]
-    images = torch.zeros(4, 3, size, size, device=device)
-    for name in ("fp32", "bf16"):
-        probe = copy.deepcopy(network).train()
-        for _ in range(3):  # the last of three counts: the first ones warm up
-            began = time.perf_counter()
-            with torch.autocast(device.type, PRECISIONS[name], enabled=name != "fp32"):
-                predictions = probe(images)
-            loss = predictions.logits.float().mean() + predictions.regression.float().mean()
-            loss.backward()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            seconds[name] = time.perf_counter() - began
-    return min(seconds, key=lambda name: seconds[name])
+def mode_check_step(recipe: Recipe) -> int:
+    """The step after which `compare_modes` is called, once; 0 for never, if norms are frozen."""
+    step = max(min(recipe.save_every, recipe.iterations), STATISTICS_STEPS)
+    frozen = 0 < recipe.freeze_bn_at <= step
+    return 0 if frozen or step > recipe.iterations else step
 
 
 def compare_modes(
@@ -338,7 +377,10 @@ def compare_modes(
     trained, evaluated = losses
     console.print(f"loss with batch statistics {trained:.3f}, as in detection {evaluated:.3f}")
     if not evaluated < MODE_GAP * trained:
-        advice = "set freeze_bn_at, or use a model with a batch norm for each pass"
+        config = recipe.config
+        shared = isinstance(config, ExtdConfig) and not config.norm_per_pass
+        remedy = "a model with a batch norm for each pass" if shared else "a larger batch"
+        advice = f"set freeze_bn_at, or take {remedy}"
         if recipe.freeze_bn_at:
             advice = f"freeze_bn_at puts them in force from step {recipe.freeze_bn_at}"
         console.print(f"[yellow]warning: batch norms behave otherwise in detection; {advice}")
@@ -346,11 +388,7 @@ def compare_modes(
 
 
 def _check_machine(recipe: Recipe, dist: Distributed) -> None:
-    """Refuse early what could not work.
-
-    Raises:
-        ValueError: there is no compiler, or the batch cannot be divided.
-    """
+    """Refuse early what could not work."""
     compiler = os.environ.get("CXX", "g++")
     if recipe.compute.compile and dist.device.type == "cpu" and not shutil.which(compiler):
         raise ValueError(f"compile needs the C++ compiler {compiler}; install it, or set it false")
@@ -359,39 +397,3 @@ def _check_machine(recipe: Recipe, dist: Distributed) -> None:
         raise ValueError(
             f"batch is {recipe.batch}; give a multiple of {shares}, the processes times accumulate"
         )
-
-
-@contextmanager
-def stop_on_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set, so that the loop ends between two steps.
-
-    Raises:
-        KeyboardInterrupt: at a second signal, wherever the loop is.
-    """
-    event, first = threading.Event(), 0.0
-
-    def handle(*_: object) -> None:
-        nonlocal first
-        if event.is_set() and time.monotonic() - first > REPEAT_SECONDS:
-            raise KeyboardInterrupt
-        first = first or time.monotonic()
-        event.set()
-
-    with handle_signals(handle):
-        yield event
-
-
-@contextmanager
-def _profiler(out: Path, steps: int) -> Iterator[Callable[[], None]]:
-    """Records the first `steps` steps after one of warmup, in `out/profile.json`.
-
-    Yields what is to be called after every step.
-    """
-    if not steps:
-        yield lambda: None
-        return
-    with profiler(
-        schedule=schedule(wait=0, warmup=1, active=steps, repeat=1),
-        on_trace_ready=lambda trace: trace.export_chrome_trace(str(out / "profile.json")),
-    ) as trace:
-        yield trace.step
