@@ -1,0 +1,91 @@
+"""Quantize another detector's float file as `extd export --int8` does EXTD-Lite's.
+
+    python benchmarks/quantize_peer.py PEERS/yunet_n_dynamic.onnx results/yunet_n-int8.onnx \
+        --calibrate LABELS_OR_FOLDER
+
+The same settings and images: QDQ, one scale a channel, MinMax, and the last convolutions stay
+float. Give the result to latency.py and accuracy.py beside the detectors to compare it with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import onnx
+import onnxruntime as ort
+from adapters import Family, find_family
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from extd.cli.export import calibration_images
+from extd.files import atomic_write
+from extd.images import Image
+
+
+class Calibration(CalibrationDataReader):  # type: ignore[misc]
+    """Images as a detector's family prepares them."""
+
+    def __init__(self, family: Family, name: str, images: Iterable[Image]) -> None:
+        self.batches = ({name: family.prepare(image)} for image in images)
+
+    def get_next(self) -> dict[str, object] | None:
+        return next(self.batches, None)
+
+
+def quantize_peer(source: Path, target: Path, images: Iterable[Image]) -> None:
+    """Write the detector `source` as an int8 ONNX file.
+
+    Raises:
+        ValueError: the file is of no known family.
+    """
+    session = ort.InferenceSession(str(source), providers=["CPUExecutionProvider"])
+    family = find_family(session, source)
+    with tempfile.TemporaryDirectory() as folder, atomic_write(target) as partial:
+        prepared = Path(folder, "prepared.onnx")
+        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+        quantize_static(
+            str(prepared),
+            str(partial),
+            Calibration(family, session.get_inputs()[0].name, images),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=last_convolutions(onnx.load(prepared)),
+            calibrate_method=CalibrationMethod.MinMax,
+        )
+
+
+def last_convolutions(model: onnx.ModelProto) -> list[str]:
+    """Names of the convolutions that no other convolution follows."""
+    followed: set[str] = set()
+    last = []
+    # Nodes are sorted: from the end, all readers of an output come before its maker.
+    for node in reversed(model.graph.node):
+        if node.op_type == "Conv" and followed.isdisjoint(node.output):
+            last.append(node.name)
+        if node.op_type == "Conv" or not followed.isdisjoint(node.output):
+            followed.update(node.input)
+    return last
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("source", type=Path)
+    parser.add_argument("target", type=Path)
+    parser.add_argument("--calibrate", type=Path, required=True, help="labels or images")
+    options = parser.parse_args()
+    quantize_peer(options.source, options.target, calibration_images(options.calibrate))
+
+
+if __name__ == "__main__":
+    main()
