@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from extd.detections import Detections
 
-PATCH, GREY = 4, 128
+PATCH, GRAY = 4, 128
 """Side of a patch, px, and the value of pixels beyond the image."""
 BOX, SCORE, LANDMARKS = slice(0, 4), 4, slice(5, None)
 """Channels of the raw output."""
@@ -59,7 +59,7 @@ def to_patches(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     rows, columns = -(-height // PATCH), -(-width // PATCH)
     whole = images
     if (rows * PATCH, columns * PATCH) != (height, width):
-        whole = np.full((count, rows * PATCH, columns * PATCH, 3), GREY, np.uint8)
+        whole = np.full((count, rows * PATCH, columns * PATCH, 3), GRAY, np.uint8)
         whole[:, :height, :width] = images
     # A row of a patch, 12 bytes, moves as one value: several times as fast as byte by byte.
     flat = np.ascontiguousarray(whole).reshape(-1, 3 * PATCH).view(f"V{3 * PATCH}")

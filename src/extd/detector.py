@@ -1,4 +1,4 @@
-"""From a picture to its faces: resize, network, threshold, non-maximum suppression."""
+"""From a image to its faces: resize, network, threshold, non-maximum suppression."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ QUARTERS = (0, 90, 180, 270)
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What to look for in a picture, and how thoroughly.
+    """What to look for in a image, and how thoroughly.
 
     Attributes:
         threshold: keep boxes whose face probability is above this, 0 to below 1.
@@ -39,20 +39,20 @@ class Options:
             those it suppresses.
         top_k: how many boxes of each pass, or tile, the best, go into the suppression; a face has
             about 12.
-        max_faces: how many faces a picture gives at most, the best; without it all.
-        min_face: smallest face: longer side of its box in pixels of the original picture.
+        max_faces: how many faces a image gives at most, the best; without it all.
+        min_face: smallest face: longer side of its box in pixels of the original image.
         max_face: largest face, likewise.
-        longest: resize the picture to this longer side, in pixels, before the scales.
+        longest: resize the image to this longer side, in pixels, before the scales.
         scales: one pass of the network for each factor; 2 finds smaller faces, 0.5 larger ones.
-        flip: add a pass of the mirrored picture at each scale.
-        rotations: the passes are made of the picture turned clockwise by each of these degrees,
+        flip: add a pass of the mirrored image at each scale.
+        rotations: the passes are made of the image turned clockwise by each of these degrees,
             0, 90, 180 or 270.
-        tile: make a pass in tiles of this side, in pixels of the scaled picture, and one of the
+        tile: make a pass in tiles of this side, in pixels of the scaled image, and one of the
             whole shrunk to a tile for large faces: less memory. Without it, tiles of 1024 where
-            the scaled picture has more than 2^24 pixels; 0 for never.
+            the scaled image has more than 2^24 pixels; 0 for never.
         overlap: how far tiles reach over each other, as a share of their side, up to 0.5. Faces
             up to 3/4 of it are found as without tiles.
-        clip: cut boxes at the border of the picture and drop those wholly outside.
+        clip: cut boxes at the border of the image and drop those wholly outside.
     """
 
     threshold: float = 0.5
@@ -120,7 +120,7 @@ class Options:
 
 
 class Detector:
-    """Finds faces in pictures.
+    """Finds faces in images.
 
     Attributes:
         network: the loaded network.
@@ -156,19 +156,19 @@ class Detector:
         self.network = OnnxModel(model, threads=threads, providers=providers, precision=precision)
 
     def detect(self, image: ImageSource, options: Options | None = None) -> Faces:
-        """Find the faces of one picture.
+        """Find the faces of one image.
 
         Args:
             image: anything that `extd.read_image` takes; arrays are RGB.
             options: instead of the detector's own.
 
         Returns:
-            Faces in pixels of the picture, upright, best first.
+            Faces in pixels of the image, upright, best first.
 
         Raises:
             FileNotFoundError: there is no such file.
             OSError: it cannot be opened, as without permission.
-            ValueError: the picture cannot be read, the message names it; `options` are not
+            ValueError: the image cannot be read, the message names it; `options` are not
                 `Options`.
         """
         return self._find(read_image(image), _given(options) or self.options)
@@ -176,11 +176,11 @@ class Detector:
     def detect_many(
         self, images: Iterable[ImageSource], options: Options | None = None
     ) -> Generator[Faces, None, None]:
-        """Find the faces of many pictures of any sizes, one result a picture, in order.
+        """Find the faces of many images of any sizes, one result a image, in order.
 
-        Lazy: pictures are read ahead of need, and looked at side by side, by `at_once` threads,
-        each of which holds one. A picture that cannot be read ends the iteration after the
-        results of all before it. To skip such pictures, call `detect` in a loop and catch its
+        Lazy: images are read ahead of need, and looked at side by side, by `at_once` threads,
+        each of which holds one. A image that cannot be read ends the iteration after the
+        results of all before it. To skip such images, call `detect` in a loop and catch its
         errors.
 
         Args:
@@ -190,10 +190,10 @@ class Detector:
         Raises:
             FileNotFoundError: there is no such file; the message gives its position, from 0.
             OSError: it cannot be opened, as without permission; likewise.
-            ValueError: a picture cannot be read; likewise.
+            ValueError: a image cannot be read; likewise.
         """
         if isinstance(images, str | bytes):
-            raise ValueError(f"{images!r} is one picture; detect_many takes several, as in a list")
+            raise ValueError(f"{images!r} is one image; detect_many takes several, as in a list")
         begin = partial(self._begin, options=_given(options) or self.options)
         with closing(prefetch(enumerate(images), begin, self.at_once)) as begun:
             for _, rest in begun:
@@ -205,15 +205,15 @@ class Detector:
 
     @cached_property
     def at_once(self) -> int:
-        """How many of many pictures are looked at side by side: as many as threads compute."""
+        """How many of many images are looked at side by side: as many as threads compute."""
         return self.network.threads or cores()
 
     @cached_property
     def serial(self) -> Detector:
         """The same detector, computing in the calling thread alone; elsewhere than on CPUs itself.
 
-        Threads that each look at a picture of their own finish more of them than threads that
-        share each picture.
+        Threads that each look at a image of their own finish more of them than threads that
+        share each image.
         """
         if self.network.provider != CPU or self.at_once == 1:
             return self
@@ -224,21 +224,21 @@ class Detector:
     def of_many(self, image: Image) -> Detector:
         """What looks at `image`, one of many: `serial`, or this one where memory forbids it.
 
-        Pictures looked at side by side have no more pixels together than one without tiles.
+        Images looked at side by side have no more pixels together than one without tiles.
         """
         return self.serial if image[..., 0].size * self.at_once <= LARGE else self
 
     def _begin(self, numbered: tuple[int, ImageSource], options: Options) -> Callable[[], Faces]:
-        """Do what can be done ahead for a picture, and give the rest."""
+        """Do what can be done ahead for a image, and give the rest."""
         position, source = numbered
         try:
             image = read_image(source)
         except (ValueError, FileNotFoundError) as error:
-            raise type(error)(f"picture {position}: {error}") from error
+            raise type(error)(f"image {position}: {error}") from error
         except OSError as error:
             if error.errno is None:
-                raise OSError(f"picture {position}: {error}") from error
-            raise OSError(error.errno, f"picture {position}: {error.strerror}", source) from error
+                raise OSError(f"image {position}: {error}") from error
+            raise OSError(error.errno, f"image {position}: {error.strerror}", source) from error
         chosen = self.of_many(image)
         if chosen is self:
             return partial(self._find, image, options)

@@ -1,4 +1,4 @@
-"""What a detector finds in one picture: a frozen value that every other part takes and returns."""
+"""What a detector finds in one image: a frozen value that every other part takes and returns."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Face:
     """One detected face.
 
     Attributes:
-        box: x1, y1, x2, y2 in pixels of the original picture.
+        box: x1, y1, x2, y2 in pixels of the original image.
         score: probability that the box holds a face, 0 to 1.
         landmarks: x and y of the eyes, nose and corners of the mouth, image-left first, in pixels
-            of the original picture; None of a network that finds none.
+            of the original image; None of a network that finds none.
     """
 
     box: tuple[float, float, float, float]
@@ -32,15 +32,15 @@ class Face:
 
 @dataclass(frozen=True, slots=True, eq=False, init=False)
 class Faces:
-    """The faces of one picture. `len`, indices and iteration give them as `Face` values.
+    """The faces of one image. `len`, indices and iteration give them as `Face` values.
 
     Attributes:
-        boxes: float32 [N, 4], read-only; x1, y1, x2, y2 in pixels of the original picture.
+        boxes: float32 [N, 4], read-only; x1, y1, x2, y2 in pixels of the original image.
         scores: float32 [N], read-only; 0 to 1. A `Detector` gives the best first.
-        width: width of the picture in pixels.
-        height: height of the picture in pixels.
+        width: width of the image in pixels.
+        height: height of the image in pixels.
         landmarks: float32 [N, 5, 2], read-only; x and y of the eyes, nose and corners of the
-            mouth, image-left first, in pixels of the original picture, which they may leave. None
+            mouth, image-left first, in pixels of the original image, which they may leave. None
             of a network that finds none.
     """
 
@@ -62,13 +62,13 @@ class Faces:
 
         Raises:
             ValueError: a shape is wrong, a box is not finite or has x2 < x1 or y2 < y1, a score
-                is outside 0 to 1, a landmark is not finite, or the picture has no whole number of
+                is outside 0 to 1, a landmark is not finite, or the image has no whole number of
                 pixels.
         """
         try:
             width, height = whole(width), whole(height)
         except TypeError as error:
-            raise ValueError(f"the picture is {width} x {height} px; give whole numbers") from error
+            raise ValueError(f"the image is {width} x {height} px; give whole numbers") from error
         boxes = np.array(boxes, dtype=np.float32)
         scores = np.array(scores, dtype=np.float32)
         if boxes.ndim != 2 or boxes.shape[1] != 4:
@@ -76,7 +76,7 @@ class Faces:
         if scores.shape != boxes.shape[:1]:
             raise ValueError(f"scores have shape {scores.shape}; expected {boxes.shape[:1]}")
         if width < 1 or height < 1:
-            raise ValueError(f"the picture is {width} x {height} pixels; it needs at least one")
+            raise ValueError(f"the image is {width} x {height} pixels; it needs at least one")
         proper = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] >= boxes[:, :2]).all(axis=1)
         if not proper.all():
             box = boxes[~proper][0].tolist()
@@ -101,7 +101,7 @@ class Faces:
 
     @classmethod
     def empty(cls, width: int, height: int) -> Faces:
-        """No face in a picture of that size in pixels."""
+        """No face in a image of that size in pixels."""
         return cls(np.empty((0, 4)), np.empty(0), width, height)
 
     def __len__(self) -> int:

@@ -102,7 +102,7 @@ class OnnxModel:
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        # A pattern is kept for every input shape ever seen, and pictures come in all sizes.
+        # A pattern is kept for every input shape ever seen, and images come in all sizes.
         options.enable_mem_pattern = False
         try:
             return ort.InferenceSession(self._file, options, providers=self._wanted)

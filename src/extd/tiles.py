@@ -1,4 +1,4 @@
-"""A large picture in tiles that overlap: where they lie, and which of their boxes count."""
+"""A large image in tiles that overlap: where they lie, and which of their boxes count."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ STRIDE = 128
 SIDE = 1024
 """Side of automatic tiles, px: 0.6 GB of memory in the largest model that ships."""
 LARGE = 1 << 24
-"""Pixels above which a picture is looked at in tiles: about 9 GB without."""
+"""Pixels above which a image is looked at in tiles: about 9 GB without."""
 
 CONTEXT = 3 / 8
-"""Least distance of a box's centre from a tile's inner edge that counts, as a share of the overlap.
+"""Least distance of a box's center from a tile's inner edge that counts, as a share of the overlap.
 
-Half of it would do for each centre to count somewhere; less, as two tiles may differ a little.
+Half of it would do for each center to count somewhere; less, as two tiles may differ a little.
 """
 SLACK = 0.1
 """How near to an inner edge a box counts as cut, as a share of its longer side."""
@@ -33,11 +33,11 @@ COVERED = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A part of a picture.
+    """A part of a image.
 
     Attributes:
-        x1, y1, x2, y2: its place in whole px of the picture; x2 and y2 are outside.
-        edges: the same, with infinity in place of the picture's own borders.
+        x1, y1, x2, y2: its place in whole px of the image; x2 and y2 are outside.
+        edges: the same, with infinity in place of the image's own borders.
     """
 
     x1: int
@@ -55,15 +55,15 @@ def look_in_tiles(
     nms_iou: float,
     look: Callable[[Image], Detections],
 ) -> Detections:
-    """The boxes in a picture that is looked at in tiles.
+    """The boxes in a image that is looked at in tiles.
 
     Args:
-        image: the picture, uint8 [H, W, 3].
+        image: the image, uint8 [H, W, 3].
         overview: the same, shrunk to one tile.
         side: of a tile in px, a multiple of `STRIDE`, at least 2 of it.
         overlap: as a share of the side, above 0, up to 0.5.
         nms_iou: two boxes of a greater IoU are one face.
-        look: gives the boxes in a picture, in its own px.
+        look: gives the boxes in a image, in its own px.
 
     Returns:
         What is found, in px of `image`, before non-maximum suppression.
@@ -79,14 +79,14 @@ def look_in_tiles(
 
 
 def shrink(image: Image, side: int) -> Image:
-    """The picture with a longer side of `side` px, whose pixels are means of those they replace."""
+    """The image with a longer side of `side` px, whose pixels are means of those they replace."""
     factor = side / max(image.shape[:2])
     height, width = (max(round(length * factor), 1) for length in image.shape[:2])
     return resize(image, (width, height))
 
 
 def place_tiles(width: int, height: int, side: int, step: int) -> list[Tile]:
-    """Tiles of `side` px, by rows, one every `step` px, that cover a picture.
+    """Tiles of `side` px, by rows, one every `step` px, that cover a image.
 
     Those at the right and the bottom may be narrower.
     """
@@ -109,11 +109,11 @@ def _intervals(length: int, side: int, step: int) -> list[tuple[int, int, float,
 
 
 def belong(boxes: Boxes, tile: Tile, overlap: int) -> NDArray[np.bool_]:
-    """Which boxes [N, 4] of a tile count: their centres are not near an inner edge."""
+    """Which boxes [N, 4] of a tile count: their centers are not near an inner edge."""
     edges = np.array(tile.edges)
-    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    centers = (boxes[:, :2] + boxes[:, 2:]) / 2
     room = overlap * CONTEXT
-    outside = (centres < edges[:2] + room) | (centres > edges[2:] - room)
+    outside = (centers < edges[:2] + room) | (centers > edges[2:] - room)
     return np.asarray(~outside.any(axis=1), np.bool_)
 
 
@@ -128,15 +128,15 @@ def are_cut(boxes: Boxes, tile: Tile) -> NDArray[np.bool_]:
 def merge(
     tiles: Sequence[tuple[Tile, Detections]], overview: Detections, overlap: int, nms_iou: float
 ) -> Detections:
-    """The boxes of all tiles and of the overview of the picture that count, each face whole.
+    """The boxes of all tiles and of the overview of the image that count, each face whole.
 
     Faces of up to 3/4 of the overlap are whole, and not near an edge, in one tile at least. Of
-    larger ones a tile may have a part; the overview, the picture shrunk to one tile, has them
+    larger ones a tile may have a part; the overview, the image shrunk to one tile, has them
     whole. So these count, in this order: boxes of tiles that are not cut; large boxes of the
     overview that are none of these; cut boxes that none of the others covers.
 
     Args:
-        tiles: the tiles with their boxes, in px of the picture.
+        tiles: the tiles with their boxes, in px of the image.
         overview: likewise.
         overlap: of the tiles in px.
         nms_iou: two boxes of a greater IoU are one face.
