@@ -135,22 +135,3 @@ def vote(
 def clip(boxes: Boxes, width: int, height: int) -> Boxes:
     """The boxes cut off at the borders of a image of `width` x `height` pixels."""
     return np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
-
-
-def mirror(boxes: Boxes, width: int) -> Boxes:
-    """The boxes in the image mirrored left to right: x1' = width - x2, x2' = width - x1."""
-    mirrored = boxes.copy()
-    mirrored[:, [0, 2]] = width - boxes[:, [2, 0]]
-    return mirrored
-
-
-def turn(boxes: Boxes, quarters: int, width: int, height: int) -> Boxes:
-    """The boxes in the image of `width` x `height` px after quarter turns clockwise.
-
-    One turn: x1' = height - y2, y1' = x1, x2' = height - y1, y2' = x2.
-    """
-    for _ in range(quarters % 4):
-        x1, y1, x2, y2 = boxes.T
-        boxes = np.stack([height - y2, x1, height - y1, x2], axis=1)
-        width, height = height, width
-    return boxes

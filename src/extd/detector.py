@@ -15,13 +15,12 @@ import numpy as np
 
 from extd.boxes import VOTERS, area, clip, longer_side
 from extd.catalog import DEFAULT_MODEL, Precision
-from extd.detections import Detections, pool, rescale, select, suppress
+from extd.detections import Augmentation, Detections, apply, pool, rescale, select, suppress, undo
 from extd.faces import Faces
 from extd.images import Image, ImageSource, read_image, resize
 from extd.prefetch import cores, prefetch
 from extd.runtime import CPU, OnnxModel
 from extd.tiles import LARGE, SIDE, STRIDE, look_in_tiles, shrink
-from extd.tta import Augmentation, apply, undo
 
 OPTIONAL = ("max_faces", "max_face", "longest", "tile")
 WHOLE = ("top_k", "max_faces", "tile")
