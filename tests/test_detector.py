@@ -126,7 +126,7 @@ def test_boxes_are_cut_at_the_border_unless_told_otherwise(detector: Detector) -
 
 
 def test_boxes_wholly_outside_are_dropped(detector: Detector) -> None:
-    # The center of the second cell lies 3 px beyond the border of a image of 9 px.
+    # The center of the second cell lies 3 px beyond the border of an image of 9 px.
     image = draw((1, 0, 255, 2), width=9, height=8)
     assert len(detector.detect(image)) == 0
     assert len(detector.detect(image, Options(clip=False))) == 1

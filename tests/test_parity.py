@@ -1,4 +1,4 @@
-"""The authors' checkpoints, from their file to boxes in a image, against their own code."""
+"""The authors' checkpoints, from their file to boxes in an image, against their own code."""
 
 from __future__ import annotations
 

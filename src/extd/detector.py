@@ -1,4 +1,4 @@
-"""From a image to its faces: resize, network, threshold, non-maximum suppression."""
+"""From an image to its faces: resize, network, threshold, non-maximum suppression."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ class Faces:
 
     @classmethod
     def empty(cls, width: int, height: int) -> Faces:
-        """No face in a image of that size in pixels."""
+        """No face in an image of that size in pixels."""
         return cls(np.empty((0, 4)), np.empty(0), width, height)
 
     def __len__(self) -> int:
