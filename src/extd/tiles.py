@@ -23,7 +23,7 @@ LARGE = 1 << 24
 CONTEXT = 3 / 8
 """Least distance of a counting box's center from a tile's inner edges, as a share of the overlap.
 
-At half of it each center counts in just one tile; it is less as tiles may differ a little.
+At 1/2 each center would count in just one tile; it is less, as tiles may differ a little.
 """
 SLACK = 0.1
 """Boxes closer to an inner edge than this share of their longer side count as cut."""
