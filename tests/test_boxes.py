@@ -13,9 +13,7 @@ from extd.boxes import (
     intersection,
     iou,
     longer_side,
-    mirror,
     nms,
-    turn,
     vote,
 )
 
@@ -149,32 +147,6 @@ def test_clipping_keeps_the_pixels_inside(boxes: NDArray[np.float32]) -> None:
     for box, clipped in zip(boxes, inside, strict=True):
         assert pixels(clipped) == pixels(box) & frame
     assert inside.dtype == np.float32
-
-
-@given(some_boxes())
-def test_mirroring_twice_changes_nothing_and_sizes_stay(boxes: NDArray[np.float32]) -> None:
-    mirrored = mirror(boxes, 50)
-    assert np.array_equal(mirror(mirrored, 50), boxes)
-    assert np.array_equal(area(mirrored), area(boxes))
-    assert np.array_equal(longer_side(mirrored), longer_side(boxes))
-
-
-def test_mirroring_moves_the_left_border_to_the_right() -> None:
-    assert mirror(np.array([[0, 1, 10, 5]], np.float32), 50).tolist() == [[40, 1, 50, 5]]
-
-
-@given(some_boxes(), st.integers(-5, 5))
-def test_turning_back_changes_nothing(boxes: NDArray[np.float32], quarters: int) -> None:
-    width, height = (50, 40) if quarters % 2 == 0 else (40, 50)
-    turned = turn(boxes, quarters, 50, 40)
-    assert turned.dtype == np.float32
-    assert np.array_equal(area(turned), area(boxes))
-    assert np.array_equal(turn(turned, -quarters, width, height), boxes)
-
-
-def test_a_quarter_turn_is_clockwise() -> None:
-    corner = np.array([[0, 1, 10, 5]], np.float32)
-    assert turn(corner, 1, 50, 40).tolist() == [[35, 0, 39, 10]]
 
 
 def test_the_intersection_is_what_two_boxes_share() -> None:

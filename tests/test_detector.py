@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from extd.boxes import iou, longer_side, mirror
+from extd.boxes import iou, longer_side
 from extd.detector import Detector, Options
 from extd.faces import Faces
 
@@ -38,7 +38,7 @@ def voting(toy: str, tmp_path_factory: pytest.TempPathFactory) -> Detector:
     return Detector(path, options=Options(threshold=0.3), threads=1)
 
 
-def picture(*faces: tuple[int, int, int, int], width: int = 64, height: int = 48) -> Pixels:
+def draw(*faces: tuple[int, int, int, int], width: int = 64, height: int = 48) -> Pixels:
     """Black but for cells (column, row, red, green), 8 x 8 px each."""
     image = np.zeros((height, width, 3), np.uint8)
     for column, row, red, green in faces:
@@ -46,8 +46,8 @@ def picture(*faces: tuple[int, int, int, int], width: int = 64, height: int = 48
     return image
 
 
-def test_faces_are_in_pixels_of_the_picture_best_first(detector: Detector) -> None:
-    faces = detector.detect(picture((1, 1, 102, 4), (5, 3, 255, 3), (5, 5, 153, 2)))
+def test_faces_are_in_pixels_of_the_image_best_first(detector: Detector) -> None:
+    faces = detector.detect(draw((1, 1, 102, 4), (5, 3, 255, 3), (5, 5, 153, 2)))
     assert faces == Faces(
         [[41, 25, 47, 31], [42, 42, 46, 46], [8, 8, 16, 16]],
         np.array([1, 0.6, 0.4], np.float32),
@@ -56,19 +56,19 @@ def test_faces_are_in_pixels_of_the_picture_best_first(detector: Detector) -> No
     )
 
 
-def test_a_picture_without_faces_gives_an_empty_result(detector: Detector) -> None:
-    assert detector.detect(picture()) == Faces.empty(64, 48)
+def test_a_image_without_faces_gives_an_empty_result(detector: Detector) -> None:
+    assert detector.detect(draw()) == Faces.empty(64, 48)
 
 
 def test_scores_must_exceed_the_threshold(detector: Detector) -> None:
-    image = picture((1, 1, 51, 4), (5, 3, 52, 4))
+    image = draw((1, 1, 51, 4), (5, 3, 52, 4))
     assert len(detector.detect(image, Options(threshold=0.2))) == 1
     assert len(detector.detect(image, Options(threshold=0.19))) == 2
 
 
 def test_of_overlapping_boxes_the_best_stays(detector: Detector) -> None:
-    image = picture((1, 1, 200, 12), (2, 1, 250, 12), (3, 1, 150, 12))
-    # Neighbours, shifted by 8 of 24 px, have an IoU of 0.5, the outer two of 0.2.
+    image = draw((1, 1, 200, 12), (2, 1, 250, 12), (3, 1, 150, 12))
+    # Neighbors, shifted by 8 of 24 px, have an IoU of 0.5, the outer two of 0.2.
     assert len(detector.detect(image, Options(nms_iou=0.49))) == 1
     assert len(detector.detect(image, Options(nms_iou=0.51))) == 3
     assert detector.detect(image, Options(nms_iou=0.49)).scores[0] == np.float32(250 / 255)
@@ -77,7 +77,7 @@ def test_of_overlapping_boxes_the_best_stays(detector: Detector) -> None:
 def test_where_the_file_asks_for_votes_the_best_moves_to_the_others(
     detector: Detector, voting: Detector
 ) -> None:
-    image = picture((1, 1, 200, 12), (2, 1, 250, 12))
+    image = draw((1, 1, 200, 12), (2, 1, 250, 12))
     # Boxes of 24 px, 8 px apart, with an IoU of 0.5: the lesser draws the better one to itself.
     box = voting.detect(image).boxes[0]
     assert box == pytest.approx([8 - 8 * 100 / 350, 0, 32 - 8 * 100 / 350, 24])
@@ -85,24 +85,24 @@ def test_where_the_file_asks_for_votes_the_best_moves_to_the_others(
     # A box below the threshold has its vote, so that the threshold moves nothing.
     assert np.array_equal(voting.detect(image, Options(threshold=0.9)).boxes[0], box)
     # One of less than half the score has none.
-    image = picture((1, 1, 110, 12), (2, 1, 250, 12))
+    image = draw((1, 1, 110, 12), (2, 1, 250, 12))
     assert voting.detect(image) == detector.detect(image)
 
 
 def test_limits_on_the_number_keep_the_best(detector: Detector) -> None:
-    image = picture((1, 1, 100, 4), (3, 1, 255, 4), (5, 1, 204, 4))
+    image = draw((1, 1, 100, 4), (3, 1, 255, 4), (5, 1, 204, 4))
     for options in (Options(max_faces=2), Options(top_k=2)):
         assert detector.detect(image, options).scores.tolist() == pytest.approx([1, 0.8])
 
 
 def test_suppression_comes_after_the_best_of_each_pass_are_taken(detector: Detector) -> None:
-    image = picture((1, 1, 255, 12), (2, 1, 250, 12), (6, 1, 200, 4))
+    image = draw((1, 1, 255, 12), (2, 1, 250, 12), (6, 1, 200, 4))
     assert len(detector.detect(image, Options(top_k=2))) == 1
     assert len(detector.detect(image, Options(max_faces=2))) == 2
 
 
 def test_sizes_count_the_longer_side_and_leave_room_for_others(detector: Detector) -> None:
-    image = picture((1, 1, 255, 2), (4, 3, 204, 5), (6, 3, 153, 7))
+    image = draw((1, 1, 255, 2), (4, 3, 204, 5), (6, 3, 153, 7))
     sizes = longer_side(detector.detect(image, Options(min_face=10)).boxes)
     assert sizes.tolist() == [10, 14]
     sizes = longer_side(detector.detect(image, Options(max_face=10)).boxes)
@@ -120,22 +120,22 @@ def test_without_a_limit_every_face_of_a_crowd_is_found(toy: str) -> None:
 
 
 def test_boxes_are_cut_at_the_border_unless_told_otherwise(detector: Detector) -> None:
-    image = picture((0, 0, 255, 10))
+    image = draw((0, 0, 255, 10))
     assert detector.detect(image).boxes.tolist() == [[0, 0, 14, 14]]
     assert detector.detect(image, Options(clip=False)).boxes.tolist() == [[-6, -6, 14, 14]]
 
 
 def test_boxes_wholly_outside_are_dropped(detector: Detector) -> None:
-    # The centre of the second cell lies 3 px beyond the border of a picture of 9 px.
-    image = picture((1, 0, 255, 2), width=9, height=8)
+    # The center of the second cell lies 3 px beyond the border of an image of 9 px.
+    image = draw((1, 0, 255, 2), width=9, height=8)
     assert len(detector.detect(image)) == 0
     assert len(detector.detect(image, Options(clip=False))) == 1
 
 
-def test_scales_map_back_to_the_picture(detector: Detector) -> None:
+def test_scales_map_back_to_the_image(detector: Detector) -> None:
     image = np.zeros((64, 96, 3), np.uint8)
     image[32:48, 48:64, :2] = 255, 4
-    # At half the size the block is one cell with its centre at (28, 20).
+    # At half the size the block is one cell with its center at (28, 20).
     half = detector.detect(image, Options(scales=(0.5,)))
     assert half.boxes.tolist() == [[48, 32, 64, 48]]
     assert (half.width, half.height) == (96, 64)
@@ -165,14 +165,15 @@ def test_no_side_vanishes(detector: Detector) -> None:
 
 
 def test_the_mirrored_pass_finds_the_same_places(detector: Detector) -> None:
-    image = picture((1, 1, 153, 4), (5, 3, 255, 3))
+    image = draw((1, 1, 153, 4), (5, 3, 255, 3))
     assert detector.detect(image, Options(flip=True)) == detector.detect(image)
-    # Off the grid of cells the mirrored picture has other boxes, which join those of the first.
-    image = picture((1, 1, 153, 4), (5, 3, 255, 3), width=66)
+    # Off the grid of cells the mirrored image has other boxes, which join those of the first.
+    image = draw((1, 1, 153, 4), (5, 3, 255, 3), width=66)
     joined = detector.detect(image, Options(flip=True, nms_iou=1, clip=False))
     upright = detector.detect(image, Options(nms_iou=1, clip=False))
     flipped = detector.detect(image[:, ::-1], Options(nms_iou=1, clip=False))
-    expected = np.vstack([upright.boxes, mirror(flipped.boxes, 66)])
+    mirrored = flipped.boxes[:, [2, 1, 0, 3]] * [-1, 1, -1, 1] + [66, 0, 66, 0]
+    expected = np.vstack([upright.boxes, mirrored])
     assert sorted(joined.boxes.tolist()) == sorted(expected.tolist())
 
 
@@ -216,7 +217,7 @@ def test_results_keep_every_promise(
 
 def test_a_call_may_replace_the_options_of_the_detector(detector: Detector) -> None:
     strict = Detector(detector.network.path, options=Options(threshold=0.7))
-    image = picture((1, 1, 153, 4))
+    image = draw((1, 1, 153, 4))
     assert len(strict.detect(image)) == 0
     assert len(strict.detect(image, Options())) == 1
     assert [len(faces) for faces in strict.detect_many([image], Options())] == [1]
@@ -224,7 +225,7 @@ def test_a_call_may_replace_the_options_of_the_detector(detector: Detector) -> N
 
 def test_options_of_another_type_are_refused(detector: Detector) -> None:
     with pytest.raises(ValueError, match=r"options are 0.7; give extd.Options"):
-        detector.detect(picture((1, 1, 153, 4)), 0.7)  # type: ignore[arg-type]
+        detector.detect(draw((1, 1, 153, 4)), 0.7)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"options are \{'threshold': 0.5\}; give extd.Options"):
         Detector(detector.network.path, options={"threshold": 0.5})  # type: ignore[arg-type]
 
@@ -236,8 +237,8 @@ def test_a_file_that_cannot_be_read_is_named(detector: Detector, tmp_path: Path)
         detector.detect(path)
 
 
-def test_many_pictures_give_one_result_each_in_order(detector: Detector, tmp_path: Path) -> None:
-    images = [picture((column, 1, 255, 3), width=64 + 9 * column, height=40) for column in range(6)]
+def test_many_images_give_one_result_each_in_order(detector: Detector, tmp_path: Path) -> None:
+    images = [draw((column, 1, 255, 3), width=64 + 9 * column, height=40) for column in range(6)]
     cv2.imwrite(str(tmp_path / "last.png"), images[0][:, :, ::-1])
     sources: list[Any] = [*images, tmp_path / "last.png"]
     results = list(detector.detect_many(sources))
@@ -246,14 +247,14 @@ def test_many_pictures_give_one_result_each_in_order(detector: Detector, tmp_pat
     assert list(detector.detect_many([])) == []
 
 
-def test_few_of_many_pictures_are_read_ahead(detector: Detector) -> None:
+def test_few_of_many_images_are_read_ahead(detector: Detector) -> None:
     taken = 0
 
     def endless() -> Iterator[Pixels]:
         nonlocal taken
         while True:
             taken += 1
-            yield picture()
+            yield draw()
 
     results = detector.detect_many(endless())
     assert taken == 0
@@ -264,38 +265,38 @@ def test_few_of_many_pictures_are_read_ahead(detector: Detector) -> None:
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("extd")]
 
 
-def test_many_pictures_are_looked_at_side_by_side_within_the_memory_of_one(
+def test_many_images_are_looked_at_side_by_side_within_the_memory_of_one(
     detector: Detector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     two = Detector(detector.network.path, threads=2)
     assert (two.at_once, two.serial.at_once) == (2, 1)
-    assert two.of_many(picture()) is two.serial
-    assert two.serial.of_many(picture()) is two.serial
+    assert two.of_many(draw()) is two.serial
+    assert two.serial.of_many(draw()) is two.serial
     monkeypatch.setattr("extd.detector.LARGE", 2 * 64 * 48)
-    fitting, larger = picture((1, 1, 255, 3)), picture((1, 1, 255, 3), width=65)
+    fitting, larger = draw((1, 1, 255, 3)), draw((1, 1, 255, 3), width=65)
     assert two.of_many(fitting) is two.serial
     assert two.of_many(larger) is two
     assert list(two.detect_many([fitting, larger])) == [two.detect(fitting), two.detect(larger)]
 
 
-def test_a_bad_picture_ends_many_after_the_results_before_it(
+def test_a_bad_image_ends_many_after_the_results_before_it(
     detector: Detector, tmp_path: Path
 ) -> None:
     path = tmp_path / "broken.jpg"
     path.write_bytes(b"broken")
-    results = detector.detect_many([picture(), picture(), path, picture()])
+    results = detector.detect_many([draw(), draw(), path, draw()])
     assert len(next(results)) == 0
     assert len(next(results)) == 0
-    with pytest.raises(ValueError, match=r"picture 2: .*broken\.jpg"):
+    with pytest.raises(ValueError, match=r"image 2: .*broken\.jpg"):
         next(results)
-    with pytest.raises(OSError, match=r"picture 0: .*too long"):
+    with pytest.raises(OSError, match=r"image 0: .*too long"):
         list(detector.detect_many(["x" * 300]))
     with pytest.raises(FileNotFoundError, match=r"absent\.jpg"):
         list(detector.detect_many([tmp_path / "absent.jpg"]))
 
 
 def test_one_path_is_not_taken_for_many(detector: Detector) -> None:
-    with pytest.raises(ValueError, match=r"'photo\.jpg' is one picture"):
+    with pytest.raises(ValueError, match=r"'photo\.jpg' is one image"):
         list(detector.detect_many("photo.jpg"))
 
 
@@ -312,21 +313,21 @@ def test_one_path_is_not_taken_for_many(detector: Detector) -> None:
         ({"min_face": -1.0}, r"min_face is -1\.0"),
         ({"min_face": 9.0, "max_face": 8.0}, r"max_face is 8\.0; give min_face or more"),
         ({"longest": 0}, "longest is 0"),
-        ({"threshold": "high"}, "threshold is 'high'; give a number"),
-        ({"longest": "640"}, "longest is '640'; give a number"),
-        ({"scales": ("1",)}, r"scales are \('1',\); give numbers"),
-        ({"scales": ()}, r"scales is \(\); give one or more"),
-        ({"rotations": (0, 45)}, "rotations is 45; give 0, 90, 180 or 270"),
-        ({"rotations": ()}, r"rotations is \(\); give one or more"),
-        ({"rotations": "90"}, r"rotations are \('9', '0'\); give numbers"),
-        ({"scales": None}, "scales are None; give numbers"),
+        ({"threshold": "high"}, "threshold is 'high'; give 0 to below 1"),
+        ({"longest": "640"}, "longest is '640'; give 1 or more"),
+        ({"scales": ("1",)}, r"scales is '1'; give factors"),
+        ({"scales": ()}, r"scales is \(\); give factors"),
+        ({"rotations": (0, 45)}, r"rotations is 45; give 0, 90, 180 or 270"),
+        ({"rotations": ()}, r"rotations is \(\); give 0, 90"),
+        ({"rotations": "90"}, r"rotations is '9'; give 0, 90"),
+        ({"scales": None}, "scales is None; give factors"),
         ({"longest": float("inf")}, "longest is inf; give 1 or more pixels"),
         ({"tile": 255}, "tile is 255; give 0 or 256 or more"),
-        ({"tile": 300.5}, r"tile is 300\.5; give a whole number"),
-        ({"tile": float("inf")}, "tile is inf; give a whole number"),
+        ({"tile": 300.5}, r"tile is 300\.5; give 0 or 256 or more pixels, a whole"),
+        ({"tile": float("inf")}, "tile is inf; give 0 or 256 or more pixels, a whole"),
         ({"top_k": 2.5}, r"top_k is 2\.5; give a whole number"),
         ({"max_faces": 1.5}, r"max_faces is 1\.5; give a whole number"),
-        ({"tile": "300"}, "tile is '300'; give a number"),
+        ({"tile": "300"}, "tile is '300'; give 0"),
         ({"overlap": 0}, "overlap is 0; give above 0, up to 0.5"),
         ({"overlap": 0.51}, r"overlap is 0\.51"),
         ({"scales": (1.0, 0.0)}, r"scales is 0\.0; give factors above 0"),
@@ -354,14 +355,14 @@ def test_the_weights_stay_those_that_were_loaded(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("model.onnx").write_bytes(Path(toy).read_bytes())
-    detector, image = Detector("model.onnx", threads=2), picture((1, 1, 255, 4))
+    detector, image = Detector("model.onnx", threads=2), draw((1, 1, 255, 4))
     Path("model.onnx").write_bytes(b"another")
     assert list(detector.detect_many([image] * 3)) == [detector.detect(image)] * 3
 
 
 def test_a_detector_goes_to_other_processes(toy: str) -> None:
     detector = Detector(toy, options=Options(threshold=0.2), threads=2)
-    image = picture((1, 1, 102, 4), (5, 3, 255, 3))
+    image = draw((1, 1, 102, 4), (5, 3, 255, 3))
     faces = detector.detect(image)
     assert len(faces) == 2
     with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -374,11 +375,11 @@ def test_an_error_of_reading_keeps_its_message(detector: Detector) -> None:
         def read(self, size: int | None = -1) -> bytes:
             raise OSError("the network is down")
 
-    with pytest.raises(OSError, match=r"picture 0: .*the network is down"):
+    with pytest.raises(OSError, match=r"image 0: .*the network is down"):
         list(detector.detect_many([Broken(b"x")]))
 
 
 def test_angles_may_be_any_numbers(detector: Detector) -> None:
-    image = picture((1, 1, 102, 4))
+    image = draw((1, 1, 102, 4))
     turned = detector.detect(image, Options(rotations=np.array([0.0, 90.0])))  # type: ignore[arg-type]
     assert turned == detector.detect(image, Options(rotations=(0, 90)))

@@ -53,32 +53,32 @@ def assert_close(image: Pixels, expected: Pixels, levels: int) -> None:
     assert np.abs(image.astype(int) - expected).max() <= levels
 
 
-PICTURE = Image.fromarray(RAMP)
+SOURCE = Image.fromarray(RAMP)
 FILES: dict[str, Callable[[], bytes]] = {
-    "JPEG": lambda: encoded(PICTURE, "JPEG"),
-    "JPEG, CMYK": lambda: encoded(PICTURE.convert("CMYK"), "JPEG"),
-    "JPEG, gray": lambda: encoded(PICTURE.convert("L"), "JPEG"),
-    "JPEG, progressive": lambda: encoded(PICTURE, "JPEG", progressive=True),
-    "PNG": lambda: encoded(PICTURE, "PNG"),
-    "PNG, palette": lambda: encoded(PICTURE.quantize(50), "PNG"),
-    "PNG, palette, transparent": lambda: encoded(PICTURE.quantize(50), "PNG", transparency=3),
-    "PNG, alpha": lambda: encoded(PICTURE.convert("RGBA"), "PNG"),
-    "PNG, gray and alpha": lambda: encoded(PICTURE.convert("LA"), "PNG"),
-    "PNG, 1 bit": lambda: encoded(PICTURE.convert("1"), "PNG"),
-    "WebP": lambda: encoded(PICTURE, "WEBP", lossless=True),
-    "WebP, alpha": lambda: encoded(PICTURE.convert("RGBA"), "WEBP", lossless=True),
-    "AVIF": lambda: encoded(PICTURE, "AVIF"),
-    "AVIF, alpha": lambda: encoded(PICTURE.convert("RGBA"), "AVIF"),
-    "TIFF": lambda: encoded(PICTURE, "TIFF"),
-    "TIFF, LZW": lambda: encoded(PICTURE, "TIFF", compression="tiff_lzw"),
-    "TIFF, CMYK": lambda: encoded(PICTURE.convert("CMYK"), "TIFF"),
-    "TIFF, palette": lambda: encoded(PICTURE.quantize(50), "TIFF"),
-    "TIFF, alpha": lambda: encoded(PICTURE.convert("RGBA"), "TIFF"),
-    "BMP": lambda: encoded(PICTURE, "BMP"),
-    "BMP, palette": lambda: encoded(PICTURE.quantize(50), "BMP"),
-    "GIF": lambda: encoded(PICTURE.quantize(50), "GIF"),
+    "JPEG": lambda: encoded(SOURCE, "JPEG"),
+    "JPEG, CMYK": lambda: encoded(SOURCE.convert("CMYK"), "JPEG"),
+    "JPEG, gray": lambda: encoded(SOURCE.convert("L"), "JPEG"),
+    "JPEG, progressive": lambda: encoded(SOURCE, "JPEG", progressive=True),
+    "PNG": lambda: encoded(SOURCE, "PNG"),
+    "PNG, palette": lambda: encoded(SOURCE.quantize(50), "PNG"),
+    "PNG, palette, transparent": lambda: encoded(SOURCE.quantize(50), "PNG", transparency=3),
+    "PNG, alpha": lambda: encoded(SOURCE.convert("RGBA"), "PNG"),
+    "PNG, gray and alpha": lambda: encoded(SOURCE.convert("LA"), "PNG"),
+    "PNG, 1 bit": lambda: encoded(SOURCE.convert("1"), "PNG"),
+    "WebP": lambda: encoded(SOURCE, "WEBP", lossless=True),
+    "WebP, alpha": lambda: encoded(SOURCE.convert("RGBA"), "WEBP", lossless=True),
+    "AVIF": lambda: encoded(SOURCE, "AVIF"),
+    "AVIF, alpha": lambda: encoded(SOURCE.convert("RGBA"), "AVIF"),
+    "TIFF": lambda: encoded(SOURCE, "TIFF"),
+    "TIFF, LZW": lambda: encoded(SOURCE, "TIFF", compression="tiff_lzw"),
+    "TIFF, CMYK": lambda: encoded(SOURCE.convert("CMYK"), "TIFF"),
+    "TIFF, palette": lambda: encoded(SOURCE.quantize(50), "TIFF"),
+    "TIFF, alpha": lambda: encoded(SOURCE.convert("RGBA"), "TIFF"),
+    "BMP": lambda: encoded(SOURCE, "BMP"),
+    "BMP, palette": lambda: encoded(SOURCE.quantize(50), "BMP"),
+    "GIF": lambda: encoded(SOURCE.quantize(50), "GIF"),
     "GIF, first of two": lambda: encoded(
-        PICTURE.quantize(50), "GIF", save_all=True, append_images=[Image.new("P", (48, 32))]
+        SOURCE.quantize(50), "GIF", save_all=True, append_images=[Image.new("P", (48, 32))]
     ),
     "1 x 1": lambda: encoded(Image.new("RGB", (1, 1), (9, 80, 200)), "PNG"),
 }
@@ -164,7 +164,7 @@ def test_avif_of_more_than_8_bits(depth: int) -> None:
 
 def test_path_text_bytes_and_file_give_the_same(tmp_path: Path) -> None:
     path = tmp_path / "Gr\u00fc\u00dfe \u5bb6\u65cf.png"
-    data = encoded(PICTURE, "PNG")
+    data = encoded(SOURCE, "PNG")
     path.write_bytes(data)
     for source in (path, str(path), data, bytearray(data), io.BytesIO(data)):
         assert np.array_equal(read_image(source), RAMP)
@@ -234,7 +234,7 @@ def test_threads_that_read_damaged_files_print_and_warn_nothing(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x09"
-    tiff, jpeg = encoded(PICTURE, "TIFF"), encoded(PICTURE, "JPEG", exif=exif)
+    tiff, jpeg = encoded(SOURCE, "TIFF"), encoded(SOURCE, "JPEG", exif=exif)
 
     def read(_: int) -> None:
         assert read_image(jpeg).shape == (32, 48, 3)
@@ -323,7 +323,7 @@ def test_tensors_have_their_channels_first() -> None:
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1", "CMYK", "YCbCr", "HSV"])
 def test_pil_images_of_every_mode(mode: str) -> None:
-    image = PICTURE.convert(mode)
+    image = SOURCE.convert(mode)
     assert_close(read_image(image), over_gray(image), levels=0)
 
 
@@ -345,7 +345,7 @@ def test_a_pil_palette_with_transparency_gives_no_warning() -> None:
 
 def test_a_truncated_pil_image_is_named(tmp_path: Path) -> None:
     path = tmp_path / "cut.png"
-    data = encoded(PICTURE, "PNG", compress_level=0)
+    data = encoded(SOURCE, "PNG", compress_level=0)
     path.write_bytes(data[: len(data) // 2])
     with Image.open(path) as image, pytest.raises(ValueError, match=r"cut\.png is broken"):
         read_image(image)
@@ -377,7 +377,7 @@ def test_the_size_is_that_of_the_upright_image(kind: str, orientation: int, tmp_
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = tmp_path / "a"
-    path.write_bytes(encoded(PICTURE, kind, exif=exif))
+    path.write_bytes(encoded(SOURCE, kind, exif=exif))
     assert image_size(path) == read_image(path).shape[1::-1]
 
 
@@ -393,7 +393,7 @@ def test_the_size_is_known_without_decoding(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["PPM", "JPEG2000", "TGA"])
 def test_other_formats_of_pillow_are_not_read(kind: str) -> None:
     with pytest.raises(ValueError, match="extd reads JPEG, PNG, WebP"):
-        read_image(encoded(PICTURE, kind))
+        read_image(encoded(SOURCE, kind))
 
 
 CLAIMS = """
@@ -412,7 +412,7 @@ for path in sys.argv[1:]:
 
 def test_a_chunk_sets_no_more_memory_aside_than_the_file_has(tmp_path: Path) -> None:
     """Chunks that claim 4 GB, and a TIFF tag likewise, are read with 3 GB of address space."""
-    whole = encoded(PICTURE, "PNG")
+    whole = encoded(SOURCE, "PNG")
     paths = []
     for kind in (b"tEXt", b"iCCP", b"eXIf", b"IDAT"):
         paths.append(tmp_path / f"{kind.decode()}.png")
@@ -431,7 +431,7 @@ def test_an_image_that_memory_cannot_hold_is_not_called_broken(
 
     monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", fail)
     with pytest.raises(ValueError, match="the image in memory is too large for the memory"):
-        read_image(encoded(PICTURE, "PNG"))
+        read_image(encoded(SOURCE, "PNG"))
 
 
 def test_heic_is_read_upright_with_the_extra(

@@ -1,4 +1,4 @@
-"""The authors' checkpoints, from their file to boxes in a picture, against their own code."""
+"""The authors' checkpoints, from their file to boxes in an image, against their own code."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def test_boxes_are_those_of_the_authors_code(shared: Path, tmp_path: Path, width
     export_onnx(network, tmp_path / "model.onnx")
     detector = Detector(tmp_path / "model.onnx")
     reference = json.loads((shared / "official" / "reference_detections.json").read_text())
-    for picture, expected in reference["detections"][f"extd-fpn-{width}-prelu"].items():
-        faces = detector.detect(shared / "data" / "wider_dev" / "WIDER_val" / picture, OPTIONS)
+    for image, expected in reference["detections"][f"extd-fpn-{width}-prelu"].items():
+        faces = detector.detect(shared / "data" / "wider_dev" / "WIDER_val" / image, OPTIONS)
         wanted = np.array(expected)
         assert len(faces) == len(wanted)
         # Scores are given to four decimals, so boxes of equal score may stand in another order.

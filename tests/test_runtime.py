@@ -156,6 +156,18 @@ def test_threads_out_of_range_are_refused(echo: Path) -> None:
         OnnxModel(echo, threads=-1)
 
 
+def test_int8_on_a_processor_without_it_warns_unless_it_is_a_choice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("extd.runtime.has_int8", lambda: False)
+    with pytest.warns(UserWarning, match="int8 is slow; precision 'auto'"):
+        assert OnnxModel("extd-lite", precision="int8").precision == "int8"
+    assert OnnxModel("extd-lite").precision == "float"
+    monkeypatch.setattr("extd.runtime.has_int8", lambda: True)
+    assert OnnxModel("extd-lite", precision="int8").precision == "int8"
+    assert OnnxModel("extd-lite").precision == "int8"
+
+
 def test_every_shipped_model_runs_at_any_size() -> None:
     shipped = [model for model in load_catalog() if model.weights is not None]
     assert shipped

@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 Boxes = NDArray[np.float32]
 
 VOTERS = 0.5
-"""A box has a vote if its score is at least this share of the best one's."""
+"""Boxes with less than this share of the best one's score have no vote."""
 BLOCK = 256
-"""Boxes that are suppressed together."""
+"""Boxes suppressed at a time."""
 PART = 32
-"""Boxes that are voted on together."""
+"""Boxes voted on at a time."""
 
 
 def area(boxes: Boxes) -> NDArray[np.float64]:
@@ -24,13 +24,13 @@ def area(boxes: Boxes) -> NDArray[np.float64]:
 
 
 def longer_side(boxes: Boxes) -> NDArray[np.float32]:
-    """The greater of width and height of each box in pixels, [N]."""
+    """The longer side of each box in pixels, [N]."""
     sides: NDArray[np.float32] = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
     return sides
 
 
 def intersection(a: Boxes, b: Boxes) -> NDArray[np.float64]:
-    """Area common to every box of `a` [N, 4] and every box of `b` [M, 4] in square px: [N, M]."""
+    """Area in square px that each box of `a` [N, 4] shares with each box of `b` [M, 4]: [N, M]."""
     near = np.maximum(a[:, None, :2], b[None, :, :2])
     far = np.minimum(a[:, None, 2:], b[None, :, 2:])
     common: NDArray[np.float64] = np.maximum(far - near, 0).prod(axis=2, dtype=np.float64)
@@ -38,21 +38,18 @@ def intersection(a: Boxes, b: Boxes) -> NDArray[np.float64]:
 
 
 def iou(a: Boxes, b: Boxes) -> NDArray[np.float32]:
-    """Intersection over union of every box of `a` [N, 4] with every box of `b` [M, 4]: [N, M].
-
-    Two boxes without area have an IoU of 0.
-    """
+    """IoU of each box of `a` [N, 4] with each box of `b` [M, 4]: [N, M]; 0 without any area."""
     overlap = intersection(a, b)
     union = area(a)[:, None] + area(b)[None] - overlap
     return (overlap / np.maximum(union, np.finfo(np.float64).tiny)).astype(np.float32)
 
 
 def nms(boxes: Boxes, scores: NDArray[np.float32], threshold: float) -> NDArray[np.intp]:
-    """Greedy non-maximum suppression: drop a box whose IoU with a better kept one > threshold.
+    """Greedy NMS: drop boxes whose IoU with a better kept one exceeds the threshold.
 
     Args:
         boxes: [N, 4].
-        scores: [N], all above 0; of equal scores the earlier box is better.
+        scores: [N], all above 0; of equal ones the earlier is better.
         threshold: IoU, above 0 to 1.
 
     Returns:
@@ -62,7 +59,7 @@ def nms(boxes: Boxes, scores: NDArray[np.float32], threshold: float) -> NDArray[
         return np.empty(0, np.intp)
     kept = []
     left = np.argsort(-scores, kind="stable")
-    # By blocks of the best that are left: within one box by box, against the others at once.
+    # In blocks, best first: box by box within a block, against all others at once.
     while len(left):
         block, left = left[:BLOCK], left[BLOCK:]
         overlaps = _overlap(boxes[block], boxes[block], threshold)
@@ -80,7 +77,7 @@ def nms(boxes: Boxes, scores: NDArray[np.float32], threshold: float) -> NDArray[
 def _overlap(a: Boxes, b: Boxes, threshold: float) -> NDArray[np.bool_]:
     """Whether the IoU of each box of `a` [N, 4] with each of `b` [M, 4] > threshold: [N, M]."""
     x1, y1, x2, y2 = np.ascontiguousarray(b.T)
-    # Most pairs are apart, which four comparisons tell.
+    # Four comparisons rule out most pairs.
     over: NDArray[np.bool_] = (a[:, :1] < x2) & (a[:, 2:3] > x1)
     over &= (a[:, 1:2] < y2) & (a[:, 3:] > y1)
     rows, columns = over.nonzero()
@@ -95,13 +92,13 @@ def _overlap(a: Boxes, b: Boxes, threshold: float) -> NDArray[np.bool_]:
 def vote(
     boxes: Boxes, scores: NDArray[np.float32], kept: NDArray[np.intp], threshold: float
 ) -> Boxes:
-    """Box voting (Gidaris and Komodakis, 2015): each kept box is moved by those that it suppresses.
+    """Box voting (Gidaris and Komodakis, 2015): kept boxes move towards those they suppress.
 
     Args:
         boxes: [N, 4].
         scores: [N], all above 0.
-        kept: indices of the boxes that stay, [K], of `nms`.
-        threshold: boxes of a greater IoU with a kept one vote on it, if their scores are at least
+        kept: indices that `nms` keeps, [K].
+        threshold: boxes with a greater IoU vote on a kept one, if their scores are at least
             `VOTERS` of its own.
 
     Returns:
@@ -109,7 +106,7 @@ def vote(
     """
     voted = boxes[kept]
     areas = area(boxes)
-    # In parts of boxes of about one size and place: few of all others can overlap any of them.
+    # In parts of similar size and place, which few of the other boxes can overlap.
     order = np.lexsort((boxes[kept, 0], np.log2(np.maximum(areas[kept], 1)).astype(int)))
     for start in range(0, len(kept), PART):
         places = order[start : start + PART]
@@ -133,24 +130,5 @@ def vote(
 
 
 def clip(boxes: Boxes, width: int, height: int) -> Boxes:
-    """The boxes cut off at the borders of a picture of `width` x `height` pixels."""
+    """The boxes cut off at the borders of an image of that size in pixels."""
     return np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
-
-
-def mirror(boxes: Boxes, width: int) -> Boxes:
-    """The boxes in the picture mirrored left to right: x1' = width - x2, x2' = width - x1."""
-    mirrored = boxes.copy()
-    mirrored[:, [0, 2]] = width - boxes[:, [2, 0]]
-    return mirrored
-
-
-def turn(boxes: Boxes, quarters: int, width: int, height: int) -> Boxes:
-    """The boxes in the picture of `width` x `height` px after quarter turns clockwise.
-
-    One turn: x1' = height - y2, y1' = x1, x2' = height - y1, y2' = x2.
-    """
-    for _ in range(quarters % 4):
-        x1, y1, x2, y2 = boxes.T
-        boxes = np.stack([height - y2, x1, height - y1, x2], axis=1)
-        width, height = height, width
-    return boxes

@@ -1,4 +1,4 @@
-"""What raw files of EXTD-Lite read and give: patches in, boxes of likely faces out."""
+"""Pre- and postprocessing of EXTD-Lite's raw ONNX files: patches in, boxes out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from extd.detections import Detections
 
-PATCH, GREY = 4, 128
+PATCH, GRAY = 4, 128
 """Side of a patch, px, and the value of pixels beyond the image."""
 BOX, SCORE, LANDMARKS = slice(0, 4), 4, slice(5, None)
 """Channels of the raw output."""
@@ -20,13 +20,13 @@ BOX, SCORE, LANDMARKS = slice(0, 4), 4, slice(5, None)
 
 @dataclass(frozen=True, slots=True)
 class RawHead:
-    """What the metadata of a raw ONNX file tell of its output (`extd.models.export`).
+    """The anchors of a raw ONNX file, from its metadata (`extd.models.export`).
 
     Attributes:
-        strides: of the levels, finest first, px.
-        sizes: sides of their anchors, px.
-        center_scale: by which an output moves a box or landmark, in sides of the anchor.
-        size_scale: by which an output grows the logarithm of a box's sides.
+        strides: of the levels in px, finest first.
+        sizes: sides of their anchors in px.
+        center_scale: anchor sides by which an offset of 1 moves a box or landmark.
+        size_scale: how much a size offset of 1 adds to the logarithm of a box's sides.
     """
 
     strides: tuple[int, ...]
@@ -36,10 +36,10 @@ class RawHead:
 
 
 def read_head(metadata: Mapping[str, str]) -> RawHead:
-    """The head that the metadata of an ONNX file describe.
+    """The head that the metadata of an ONNX file describes.
 
     Raises:
-        ValueError: they do not.
+        ValueError: the metadata lacks it.
     """
     try:
         anchors = json.loads(metadata["anchors"])
@@ -50,7 +50,9 @@ def read_head(metadata: Mapping[str, str]) -> RawHead:
             float(anchors["size_scale"]),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"its metadata do not tell the anchors of a raw output: {error}") from None
+        raise ValueError(
+            f"its metadata does not describe the anchors of a raw output: {error}"
+        ) from None
 
 
 def to_patches(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -59,9 +61,9 @@ def to_patches(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     rows, columns = -(-height // PATCH), -(-width // PATCH)
     whole = images
     if (rows * PATCH, columns * PATCH) != (height, width):
-        whole = np.full((count, rows * PATCH, columns * PATCH, 3), GREY, np.uint8)
+        whole = np.full((count, rows * PATCH, columns * PATCH, 3), GRAY, np.uint8)
         whole[:, :height, :width] = images
-    # A row of a patch, 12 bytes, moves as one value: several times as fast as byte by byte.
+    # Moving rows of a patch, 12 bytes, as single values is several times as fast as bytes.
     flat = np.ascontiguousarray(whole).reshape(-1, 3 * PATCH).view(f"V{3 * PATCH}")
     lines = flat.reshape(count, rows, PATCH, columns).transpose(0, 1, 3, 2)
     return np.ascontiguousarray(lines).view(np.uint8).reshape(count, rows, columns, -1)
@@ -70,15 +72,9 @@ def to_patches(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def decode(
     raw: NDArray[np.float32], head: RawHead, height: int, width: int, threshold: float
 ) -> Detections:
-    """The boxes above a threshold.
+    """The boxes with scores above a threshold, in pixels of an image of `height` x `width` px.
 
-    Args:
-        raw: float32 [15, A] of an image of `height` x `width` px: offsets of the box, log odds of
-            a face, offsets of five landmarks.
-        head: of the network.
-        height: of the image, px.
-        width: of the image, px.
-        threshold: least probability of a face, exclusive.
+    `raw` is float32 [15, A]: box offsets, log odds of a face, offsets of five landmarks.
     """
     with np.errstate(divide="ignore"):
         least = np.log(threshold) - math.log1p(-threshold)
@@ -95,7 +91,7 @@ def decode(
     middle = center + offset * (head.center_scale * side)[:, None]
     with np.errstate(over="ignore"):
         half = side[:, None] * np.exp(growth * head.size_scale) / 2
-    # Not -1, which would be ambiguous without faces.
+    # -1 would be ambiguous without faces.
     points = chosen[LANDMARKS].T.reshape(len(likely), (len(raw) - LANDMARKS.start) // 2, 2)
     points = center[:, None] + points * (head.center_scale * side)[:, None, None]
     return Detections(

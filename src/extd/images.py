@@ -8,6 +8,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from os import PathLike
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Protocol, runtime_checkable
@@ -15,19 +16,12 @@ from typing import IO, Any, BinaryIO, Protocol, runtime_checkable
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
-
-# Each registers its format. Pillow would find them by itself, among forty others.
-from PIL import (
-    AvifImagePlugin,  # noqa: F401
-    BmpImagePlugin,  # noqa: F401
-    GifImagePlugin,  # noqa: F401
-    JpegImagePlugin,  # noqa: F401
-    PngImagePlugin,  # noqa: F401
-    TiffImagePlugin,  # noqa: F401
-    WebPImagePlugin,  # noqa: F401
-)
 from PIL.Image import Resampling, Transpose
 from PIL.ImageFile import ImageFile
+
+# Each registers its format. Pillow would load them by itself, along with forty others.
+for _plugin in ("Avif", "Bmp", "Gif", "Jpeg", "Png", "Tiff", "WebP"):
+    import_module(f"PIL.{_plugin}ImagePlugin")
 
 Image = NDArray[np.uint8]
 """uint8 [H, W, 3], RGB."""
@@ -35,7 +29,7 @@ Size = tuple[int, int]
 """Width and height in pixels."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF")
-"""Pillow's names of the formats that are read. It knows others, some of which run programs."""
+"""Pillow's names of the formats that are read; some of its others run programs."""
 HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 NOT_AN_IMAGE = "is broken or not an image; extd reads JPEG, PNG, WebP, AVIF, TIFF, BMP and GIF"
 
@@ -43,14 +37,11 @@ CHANNELS = (1, 3, 4)
 MAX_PIXELS = 500_000_000
 """1.5 GB decoded. A file of a few kB can hold more: a decompression bomb."""
 GRAY = 128
-"""What shows through transparent pixels: neither a black nor a white face vanishes in it."""
+"""Shown through transparent pixels: neither black nor white faces vanish in it."""
 BAND = 1 << 16
-"""Pixels converted at a time, so that no second whole copy is made.
-
-With larger ones the C library gives the memory of each image back, which doubles the time.
-"""
+"""Pixels converted at a time, to avoid a second copy; with more, malloc's mmap doubles the time."""
 ROUNDING = 1e-3
-"""How far resampling may leave a float image outside 0 to 1."""
+"""How far outside 0 to 1 a float image may be, as after resampling."""
 
 ORIENTATION = 0x0112
 """The EXIF tag."""
@@ -63,12 +54,12 @@ TRANSPOSES = {
     7: Transpose.TRANSVERSE,
     8: Transpose.ROTATE_90,
 }
-"""What makes an image of each orientation upright; from 5 on, width and height change places."""
+"""What turns each orientation upright; from 5 on, width and height are swapped."""
 
 
 @runtime_checkable
 class Tensor(Protocol):
-    """What is needed of a `torch.Tensor`, which stays an optional package."""
+    """The part of `torch.Tensor` used here; torch is optional."""
 
     def detach(self) -> Any: ...  # noqa: D102
     def is_floating_point(self) -> bool: ...  # noqa: D102
@@ -94,25 +85,25 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image:
     Args:
         source: one of
             - a path, the bytes of a file, or a binary file object: JPEG, PNG, WebP, AVIF, TIFF,
-              BMP, GIF or, with the extra `heic`, HEIC. Of several frames or pages, the first;
+              BMP, GIF or, with the extra `heic`, HEIC; the first of several frames or pages;
             - a PIL image;
-            - an RGB array [H, W], [H, W, 1], [H, W, 3] (RGBA: [H, W, 4]), or one with the channels
-              first where the last axis cannot be channels;
-            - a torch tensor [C, H, W], with the channels last where the first axis cannot be
-              channels, or [H, W].
-            Files and PIL images are turned as their EXIF orientation says. Arrays and tensors
-            are uint8 (0 to 255), uint16 (0 to 65535) or float (0 to 1). Gray is repeated;
-            transparent pixels are blended with mid gray; color profiles are not applied.
+            - an RGB array [H, W], [H, W, 1], [H, W, 3], RGBA [H, W, 4], or channels first if the
+              last axis cannot be channels;
+            - a torch tensor [H, W], [C, H, W], or channels last if the first axis cannot be
+              channels.
+            The EXIF orientation of files and PIL images is applied. Arrays and tensors are uint8
+            (0 to 255), uint16 (0 to 65535) or float (0 to 1). Transparent pixels are blended with
+            mid gray; color profiles are not applied.
         max_pixels: refuse a file whose header promises more, before it is decoded.
 
     Returns:
-        uint8 [H, W, 3], RGB, C-contiguous. It shares memory with an array that already was this.
+        uint8 [H, W, 3], RGB, C-contiguous; shares memory with an array that already was this.
 
     Raises:
         FileNotFoundError: there is no such file.
         OSError: it cannot be opened, for example for lack of permission.
         ValueError: the file is broken, empty, too large or of another format; the array has
-            another shape, type or range, or holds NaN.
+            another shape, dtype or range, or holds NaN.
     """
     if isinstance(source, str | PathLike):
         with open_file(source) as file:
@@ -127,14 +118,18 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image:
         return _from_tensor(source)
     if hasattr(source, "read"):
         name = str(getattr(source, "name", "the file object"))
-        try:
-            data = source.read()
-        except UnicodeDecodeError as error:
-            raise ValueError(f'{name} is open as text; open it with "rb"') from error
-        if not isinstance(data, bytes):
-            raise ValueError(f'{name} gives {type(data).__name__}, not bytes; open it with "rb"')
-        return _decode(io.BytesIO(data), name, max_pixels)
+        return _decode(io.BytesIO(_read_bytes(source, name)), name, max_pixels)
     raise ValueError(f"{source!r} is not an image; give a path, bytes, a file, an array or tensor")
+
+
+def _read_bytes(file: BinaryIO, name: str) -> bytes:
+    try:
+        data = file.read()
+    except UnicodeDecodeError as error:
+        raise ValueError(f'{name} is open as text; open it with "rb"') from error
+    if not isinstance(data, bytes):
+        raise ValueError(f'{name} gives {type(data).__name__}, not bytes; open it with "rb"')
+    return data
 
 
 def image_size(path: str | PathLike[str]) -> Size:
@@ -149,13 +144,13 @@ def image_size(path: str | PathLike[str]) -> Size:
         image = open_pil(file, str(path))
         width, height = image.size
         # Pillow has already swapped the sides of TIFF.
-        lies = image.format != "TIFF" and _orientation(image) >= 5
-        return (height, width) if lies else (width, height)
+        swapped = image.format != "TIFF" and _orientation(image) >= 5
+        return (height, width) if swapped else (width, height)
 
 
 @contextmanager
 def open_file(source: str | PathLike[str]) -> Iterator[IO[bytes]]:
-    """Open a file that should be an image, to read from any place.
+    """Open a file that should be an image, seekable even if it is a pipe.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -183,7 +178,7 @@ def open_file(source: str | PathLike[str]) -> Iterator[IO[bytes]]:
 
 
 class _BoundedReader(io.BufferedReader):
-    """A file that sets no more memory aside for a read than it has bytes left.
+    """A file that allocates no more for a read than it has bytes left.
 
     Decoders ask for as much as a header claims, which can be 4 GB in a file of 33 kB.
     """
@@ -212,7 +207,7 @@ def open_pil(file: IO[bytes], name: str) -> ImageFile:
     # The plugin for AVIF would take HEIC of some brands, too.
     formats = [*_heif_format(prefix, name), *FORMATS]
     for factory, accept in (PIL.Image.OPEN[format_] for format_ in formats):
-        # Where Pillow was built without a format, `accept` says so in a text.
+        # Where Pillow was built without a format, `accept` returns a message.
         if accept is not None and accept(prefix) is True:
             file.seek(0)
             with _broken(name), catch_warnings():

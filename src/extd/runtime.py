@@ -1,8 +1,11 @@
-"""A network in ONNX Runtime: uint8 images in, likely boxes with scores and landmarks out."""
+"""`OnnxModel`, a network in ONNX Runtime: uint8 images in, likely boxes out."""
 
 from __future__ import annotations
 
+import platform
+import warnings
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import get_args
 
@@ -11,30 +14,40 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from extd.catalog import Precision, find_weights, load_catalog
-from extd.cpu import has_int8
 from extd.decoding import decode, read_head, to_patches
 from extd.detections import Detections, select
 from extd.prefetch import check_threads
 
 CPU = "CPUExecutionProvider"
+DOT_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "asimddp"})
+"""Linux's names of instructions that multiply and add four bytes at once."""
+
+
+@cache
+def has_int8() -> bool:
+    """Whether the processor has VNNI (x86) or dot products (Arm), without which int8 is slow."""
+    try:
+        return not DOT_PRODUCTS.isdisjoint(Path("/proc/cpuinfo").read_text("utf-8").split())
+    except OSError:
+        # Every Arm Mac has them; other systems do not tell.
+        return platform.system() == "Darwin" and platform.machine() == "arm64"
 
 
 class OnnxModel:
-    """A detector's ONNX file, loaded.
+    """A detector's ONNX file as `extd export` writes it, loaded. Arguments are `Detector`'s.
 
-    `extd export` writes such files. Either the boxes are decoded: an input `images`, float32
-    [N, 3, H, W] of RGB 0 to 255, and the outputs `boxes`, [N, A, 4] in pixels of the input,
-    `scores`, [N, A], and perhaps `landmarks`, [N, A, 5, 2]. Or they are not: an input `patches`,
-    uint8 [N, H / 4, W / 4, 48], and an output `raw`, [N, 15, A] (`extd.decoding`).
+    Either the graph decodes boxes: input `images`, float32 [N, 3, H, W] of RGB 0 to 255; outputs
+    `boxes` [N, A, 4] in pixels, `scores` [N, A] and perhaps `landmarks` [N, A, 5, 2]. Or
+    `extd.decoding` does: input `patches`, uint8 [N, H / 4, W / 4, 48]; output `raw` [N, 15, A].
 
     Attributes:
-        name: the model's name, or the file's where it does not tell.
+        name: the model's name, or the file's if its metadata has none.
         path: the ONNX file.
-        metadata: what the file says of itself: model, anchors, mean, training_data, ap, license,
-            votes, sha256; values that are no text are JSON.
+        metadata: of the file: model, anchors, mean, training_data, ap, license, votes, sha256;
+            values other than text are JSON.
         precision: `int8` or `float`, in which it computes.
-        landmarks: whether it finds any.
-        votes: whether boxes that overlap are to be averaged: `extd.boxes.vote`.
+        landmarks: whether it finds landmarks.
+        votes: whether overlapping boxes are to be averaged by `extd.boxes.vote`.
         threads: as given.
         provider: the execution provider that runs the network.
     """
@@ -47,26 +60,11 @@ class OnnxModel:
         providers: Sequence[str] | None = None,
         precision: Precision = "auto",
     ) -> None:
-        """Load a network.
-
-        Args:
-            model: name of a model whose weights ship (any letter case), or an `.onnx` file.
-            threads: how many threads compute; 0 is one for each core.
-            providers: ONNX Runtime's execution providers, preferred first; without it the CPU.
-            precision: `int8` or `float` weights of a model; `auto` is int8 where the model has
-                such weights and the processor is faster with them. A file has its own.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-            OSError: it cannot be opened, as without permission.
-            ValueError: the name is unknown or has no such weights, the file is no exported
-                detector or of another precision, or the first provider does not run here.
-        """
         check_threads(threads)
         self._wanted = _check_providers(CPU if providers is None else providers)
         self.path = _find_file(model, self._wanted[0], precision)
         self.threads = threads
-        # Kept, for what lies at that path may be another network tomorrow.
+        # Kept, since other threads and processes load it again and the file may change.
         self._file = self.path.read_bytes()
         self._session = self._start()
         self.provider: str = self._session.get_providers()[0]
@@ -94,15 +92,20 @@ class OnnxModel:
         self.precision = self.metadata.get("precision", "float")
         if precision not in ("auto", self.precision):
             raise ValueError(f"{self.path} computes in {self.precision}, not in {precision}")
+        if precision == "int8" and self.provider == CPU and not has_int8():
+            warnings.warn(
+                "no int8 instructions (VNNI) were found in this processor, so int8 is slow; "
+                "precision 'auto' takes the faster weights",
+                stacklevel=2,
+            )
         self.votes = self.metadata.get("votes") == "true"
 
     def _start(self) -> ort.InferenceSession:
-        """The network, ready to run."""
         options = ort.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        # A pattern is kept for every input shape ever seen, and pictures come in all sizes.
+        # Memory patterns are kept for each shape ever seen, and images come in all sizes.
         options.enable_mem_pattern = False
         try:
             return ort.InferenceSession(self._file, options, providers=self._wanted)
@@ -110,13 +113,13 @@ class OnnxModel:
             raise ValueError(f"ONNX Runtime cannot load {self.path}: {error}") from error
 
     def in_threads(self, threads: int) -> OnnxModel:
-        """The same network, computing in so many threads."""
+        """The same network with another number of threads."""
         other = OnnxModel.__new__(OnnxModel)
         other.__setstate__({**self.__getstate__(), "threads": threads})
         return other
 
     def __getstate__(self) -> dict[str, object]:
-        # What runs cannot go to another process; it starts again there.
+        # Sessions cannot be pickled; __setstate__ starts another.
         return {name: value for name, value in vars(self).items() if name != "_session"}
 
     def __setstate__(self, state: dict[str, object]) -> None:
@@ -124,35 +127,39 @@ class OnnxModel:
         self._session = self._start()
 
     def run(self, images: NDArray[np.uint8], threshold: float = 0.0) -> list[Detections]:
-        """Run a batch of images of one size.
+        """Detect in a batch of images of one size.
 
         Args:
             images: uint8 [N, H, W, 3], RGB.
-            threshold: boxes of a face probability above it are wanted.
+            threshold: only boxes with a score above it are returned.
 
         Returns:
             For each image its boxes in pixels, unclipped, in the order of the anchors.
 
         Raises:
-            ValueError: another shape or type, or ONNX Runtime fails, as when memory runs out.
+            ValueError: `images` has another shape or dtype, or ONNX Runtime fails, for example
+                because memory runs out.
         """
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not images.size:
             raise ValueError(
                 f"images are {images.dtype} {images.shape}; expected uint8 (N, H, W, 3)"
             )
         height, width = images.shape[1:3]
-        if self._head is None:
-            planes = images.transpose(0, 3, 1, 2).astype(np.float32, order="C")
-            names = ["boxes", "scores"] + ["landmarks"] * self.landmarks
-            batches = zip(*self._compute(names, planes, width, height), strict=True)
-            return [_likely(*outputs, threshold=threshold) for outputs in batches]
-        (raw,) = self._compute(["raw"], to_patches(images), width, height)
-        return [decode(one, self._head, height, width, threshold) for one in raw]
+        if self._head is not None:
+            (raw,) = self._compute(["raw"], to_patches(images), width, height)
+            return [decode(one, self._head, height, width, threshold) for one in raw]
+        planes = images.transpose(0, 3, 1, 2).astype(np.float32, order="C")
+        names = ["boxes", "scores"] + ["landmarks"] * self.landmarks
+        boxes, scores, *rest = self._compute(names, planes, width, height)
+        landmarks = rest[0] if rest else np.empty((*scores.shape, 0, 2), np.float32)
+        return [
+            select(Detections(*found), np.flatnonzero(found[1] > threshold))
+            for found in zip(boxes, scores, landmarks, strict=True)
+        ]
 
     def _compute(
         self, outputs: list[str], images: NDArray[np.generic], width: int, height: int
     ) -> list[NDArray[np.float32]]:
-        """Those outputs of the session."""
         try:
             name = self._session.get_inputs()[0].name
             computed: list[NDArray[np.float32]] = self._session.run(outputs, {name: images})
@@ -164,21 +171,8 @@ class OnnxModel:
         return f"OnnxModel({self.name!r}, provider={self.provider!r}, threads={self.threads})"
 
 
-def _likely(
-    boxes: NDArray[np.float32],
-    scores: NDArray[np.float32],
-    landmarks: NDArray[np.float32] | None = None,
-    *,
-    threshold: float,
-) -> Detections:
-    """The decoded boxes above the threshold."""
-    if landmarks is None:
-        landmarks = np.empty((len(scores), 0, 2), np.float32)
-    return select(Detections(boxes, scores, landmarks), np.flatnonzero(scores > threshold))
-
-
 def _find_file(model: str | Path, provider: str, precision: Precision) -> Path:
-    """The ONNX file that `model` names, or that is shipped under that name."""
+    """The ONNX file at the path `model`, or that ships under that name."""
     path = Path(model)
     suffix = path.suffix.lower()
     if suffix == ".safetensors":
@@ -203,7 +197,6 @@ def _find_file(model: str | Path, provider: str, precision: Precision) -> Path:
 
 
 def _check_providers(providers: Sequence[str]) -> list[str]:
-    """The providers, or the only one, all of which the installed ONNX Runtime has."""
     providers = [providers] if isinstance(providers, str) else list(providers)
     available = ort.get_available_providers()
     missing = [provider for provider in providers if provider not in available]

@@ -1,4 +1,4 @@
-"""A large picture in tiles that overlap: where they lie, and which of their boxes count."""
+"""A large image in tiles that overlap: where they lie, and which of their boxes count."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from extd.detections import Detections, pool, rescale, select, shift
 from extd.images import Image, resize
 
 STRIDE = 128
-"""The coarsest stride of the detectors, px: tiles begin at multiples, as the network's cells do."""
+"""The coarsest stride of the detectors in px; tiles begin at multiples of it."""
 SIDE = 1024
 """Side of automatic tiles, px: 0.6 GB of memory in the largest model that ships."""
 LARGE = 1 << 24
-"""Pixels above which a picture is looked at in tiles: about 9 GB without."""
+"""Pixels above which images are tiled: without tiles they need about 9 GB."""
 
 CONTEXT = 3 / 8
-"""Least distance of a box's centre from a tile's inner edge that counts, as a share of the overlap.
+"""Least distance of a counting box's center from a tile's inner edges, as a share of the overlap.
 
-Half of it would do for each centre to count somewhere; less, as two tiles may differ a little.
+At 1/2 each center would count in just one tile; it is less, as tiles may differ a little.
 """
 SLACK = 0.1
-"""How near to an inner edge a box counts as cut, as a share of its longer side."""
+"""Boxes closer to an inner edge than this share of their longer side count as cut."""
 COVERED = 0.5
-"""Share of a cut box's area in a whole one that takes its place."""
+"""A whole box that covers this share of a cut one's area replaces it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A part of a picture.
+    """A part of an image.
 
     Attributes:
-        x1, y1, x2, y2: its place in whole px of the picture; x2 and y2 are outside.
-        edges: the same, with infinity in place of the picture's own borders.
+        x1, y1, x2, y2: in px of the image; x2 and y2 are exclusive.
+        edges: the same, but infinite at the image's own borders.
     """
 
     x1: int
@@ -55,18 +55,18 @@ def look_in_tiles(
     nms_iou: float,
     look: Callable[[Image], Detections],
 ) -> Detections:
-    """The boxes in a picture that is looked at in tiles.
+    """Detect in the tiles of an image.
 
     Args:
-        image: the picture, uint8 [H, W, 3].
+        image: uint8 [H, W, 3].
         overview: the same, shrunk to one tile.
-        side: of a tile in px, a multiple of `STRIDE`, at least 2 of it.
-        overlap: as a share of the side, above 0, up to 0.5.
-        nms_iou: two boxes of a greater IoU are one face.
-        look: gives the boxes in a picture, in its own px.
+        side: of a tile in px, a multiple of `STRIDE` and at least twice it.
+        overlap: of neighboring tiles as a share of the side, above 0, up to 0.5.
+        nms_iou: two boxes with a greater IoU are one face.
+        look: detects in one image.
 
     Returns:
-        What is found, in px of `image`, before non-maximum suppression.
+        Detections in px of `image`, before non-maximum suppression.
     """
     height, width = image.shape[:2]
     step = math.floor(side * (1 - overlap) / STRIDE) * STRIDE
@@ -79,17 +79,14 @@ def look_in_tiles(
 
 
 def shrink(image: Image, side: int) -> Image:
-    """The picture with a longer side of `side` px, whose pixels are means of those they replace."""
+    """The image resized to a longer side of `side` px."""
     factor = side / max(image.shape[:2])
     height, width = (max(round(length * factor), 1) for length in image.shape[:2])
     return resize(image, (width, height))
 
 
 def place_tiles(width: int, height: int, side: int, step: int) -> list[Tile]:
-    """Tiles of `side` px, by rows, one every `step` px, that cover a picture.
-
-    Those at the right and the bottom may be narrower.
-    """
+    """Tiles of `side` px, row by row, one every `step` px; the last ones may be smaller."""
     columns, rows = (_intervals(length, side, step) for length in (width, height))
     return [
         Tile(x1, y1, x2, y2, (left, top, right, bottom))
@@ -99,7 +96,7 @@ def place_tiles(width: int, height: int, side: int, step: int) -> list[Tile]:
 
 
 def _intervals(length: int, side: int, step: int) -> list[tuple[int, int, float, float]]:
-    """Begin, end, and the same with infinity at the borders, of the tiles along one axis."""
+    """Start, end and edges of the tiles along one axis."""
     tiles = []
     for begin in range(0, max(length - side, 0) + step, step):
         last = begin + side >= length
@@ -109,16 +106,16 @@ def _intervals(length: int, side: int, step: int) -> list[tuple[int, int, float,
 
 
 def belong(boxes: Boxes, tile: Tile, overlap: int) -> NDArray[np.bool_]:
-    """Which boxes [N, 4] of a tile count: their centres are not near an inner edge."""
+    """Which boxes [N, 4] of a tile count: those with a center away from inner edges."""
     edges = np.array(tile.edges)
-    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    centers = (boxes[:, :2] + boxes[:, 2:]) / 2
     room = overlap * CONTEXT
-    outside = (centres < edges[:2] + room) | (centres > edges[2:] - room)
+    outside = (centers < edges[:2] + room) | (centers > edges[2:] - room)
     return np.asarray(~outside.any(axis=1), np.bool_)
 
 
 def are_cut(boxes: Boxes, tile: Tile) -> NDArray[np.bool_]:
-    """Which boxes [N, 4] come so near to an inner edge that the face may go on beyond it."""
+    """Which boxes [N, 4] are so close to an inner edge that the face may continue beyond it."""
     edges = np.array(tile.edges)
     slack = SLACK * longer_side(boxes)[:, None]
     beyond = (boxes[:, :2] < edges[:2] + slack) | (boxes[:, 2:] > edges[2:] - slack)
@@ -128,21 +125,11 @@ def are_cut(boxes: Boxes, tile: Tile) -> NDArray[np.bool_]:
 def merge(
     tiles: Sequence[tuple[Tile, Detections]], overview: Detections, overlap: int, nms_iou: float
 ) -> Detections:
-    """The boxes of all tiles and of the overview of the picture that count, each face whole.
+    """Merge the boxes of all tiles and of the overview, all in px of the image.
 
-    Faces of up to 3/4 of the overlap are whole, and not near an edge, in one tile at least. Of
-    larger ones a tile may have a part; the overview, the picture shrunk to one tile, has them
-    whole. So these count, in this order: boxes of tiles that are not cut; large boxes of the
-    overview that are none of these; cut boxes that none of the others covers.
-
-    Args:
-        tiles: the tiles with their boxes, in px of the picture.
-        overview: likewise.
-        overlap: of the tiles in px.
-        nms_iou: two boxes of a greater IoU are one face.
-
-    Returns:
-        What is found, before non-maximum suppression.
+    Faces up to 3/4 of the overlap are whole in at least one tile. Larger ones may be cut by every
+    tile; the overview has them whole. So these count, in this order: uncut boxes of tiles; large
+    boxes of the overview that match none of these; cut boxes that none of the others covers.
     """
     whole, parts = [], []
     for tile, found in tiles:
@@ -152,7 +139,7 @@ def merge(
     sure, cut_off = pool(whole), pool(parts)
     large = select(overview, longer_side(overview.boxes) > overlap / 2)
     large = select(large, nms(large.boxes, large.scores, nms_iou))
-    # One by one: all pairs of a crowd would not fit into the memory.
+    # One by one: all pairs of a crowd would not fit into memory.
     new = [not (iou(box[None], sure.boxes) > nms_iou).any() for box in large.boxes]
     sure = pool([sure, select(large, np.array(new, np.bool_))])
     cut_off = select(cut_off, nms(cut_off.boxes, cut_off.scores, nms_iou))

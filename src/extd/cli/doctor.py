@@ -15,7 +15,6 @@ from rich.console import Console
 from extd import __version__
 from extd.catalog import DEFAULT_MODEL, load_catalog
 from extd.cli.terminal import Model, print_error, print_line
-from extd.cpu import has_int8
 
 if TYPE_CHECKING:
     from extd.detector import Detector
@@ -75,6 +74,8 @@ def doctor(*, model: Model = DEFAULT_MODEL) -> int:
 
 def precision_reason(model: str) -> str:
     """Why a model runs in int8 or float on this machine."""
+    from extd.runtime import has_int8
+
     if Path(model).suffix:
         return "so is the file"
     weights = {one.name: one.weights for one in load_catalog()}[model.lower()]

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from extd.boxes import longer_side, mirror
+from extd.boxes import longer_side
 from extd.detector import Detector, Options
 from extd.evaluation.predictions import Prediction, to_prediction
 from extd.evaluation.wider import pixel_iou
@@ -69,7 +69,9 @@ def multiscale_faces(detector: Detector, image: Image) -> Faces:
     fit = replace(MULTISCALE_PASS, scales=(min(largest, 1.0),))
     plain = detector.detect(image, fit)
     flipped = detector.detect(np.ascontiguousarray(image[:, ::-1]), fit)
-    unflipped = Faces(mirror(flipped.boxes, width), flipped.scores, width, height)
+    mirrored = flipped.boxes.copy()
+    mirrored[:, [0, 2]] = width - flipped.boxes[:, [2, 0]]
+    unflipped = Faces(mirrored, flipped.scores, width, height)
 
     # The +1 of both filters counts sides in whole pixels, as the authors do.
     shrunk = detect(_shrunk_scale(largest))
