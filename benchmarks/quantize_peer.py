@@ -16,7 +16,7 @@ from pathlib import Path
 
 import onnx
 import onnxruntime as ort
-from adapters import Family, find_family
+from adapters import Array, Family, find_family
 from onnxruntime.quantization import (
     CalibrationDataReader,
     CalibrationMethod,
@@ -37,7 +37,8 @@ class Calibration(CalibrationDataReader):  # type: ignore[misc]
     def __init__(self, family: Family, name: str, images: Iterable[Image]) -> None:
         self.batches = ({name: family.prepare(image)} for image in images)
 
-    def get_next(self) -> dict[str, object] | None:
+    def get_next(self) -> dict[str, Array] | None:
+        """The next image as a batch, or None."""
         return next(self.batches, None)
 
 
