@@ -17,10 +17,9 @@ from extd.media.alignment import align_all
 from extd.media.annotate import annotate
 from extd.media.anonymize import AnonymizeOptions, anonymize, uncovered
 from extd.media.crops import crops
-from extd.media.frame import Fault, Frame
 from extd.media.metadata import NO_METADATA, read_metadata
 from extd.media.tracking import fill_gaps
-from extd.media.video import WHOLE, Span, open_video
+from extd.media.video import WHOLE, Fault, Frame, Span, open_video
 from extd.media.videowriter import write_video
 from extd.media.writers import check_replaceable, write_image
 from extd.signals import defer_interrupt

@@ -10,8 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from extd.media.frame import Fault, Frame
-from extd.media.video import WHOLE, Span, open_video, read_video
+from extd.media.video import WHOLE, Fault, Frame, Span, open_video, read_video
 from extd.media.videowriter import video_name, write_video
 
 Film = Callable[..., Path]
