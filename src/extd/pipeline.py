@@ -13,10 +13,9 @@ from extd.detector import Detector
 from extd.faces import Face, Faces
 from extd.files import real_path
 from extd.images import Image, read_image
-from extd.media.alignment import align_all
 from extd.media.annotate import annotate
 from extd.media.anonymize import AnonymizeOptions, anonymize, uncovered
-from extd.media.crops import crops
+from extd.media.crops import align_all, crops
 from extd.media.metadata import NO_METADATA, read_metadata
 from extd.media.tracking import fill_gaps
 from extd.media.video import WHOLE, Fault, Frame, Span, open_video
@@ -232,7 +231,7 @@ def crop_image(
 
     With the target `a/b.jpg` they are `a/b-001.jpg`, `a/b-002.jpg` ... For `margin` and `square`
     see `crops`; `image` are the pixels of `source`, if they were read already. With `align`, the
-    faces are turned upright and scaled to that side in px instead: see `extd.media.alignment`.
+    faces are turned upright and scaled to that side in px instead: see `extd.media.crops.align`.
 
     Raises:
         ValueError: faces are to be aligned, and the detector finds no landmarks.

@@ -12,7 +12,7 @@ from PIL import ImageDraw, ImageFont
 
 from extd.faces import Faces
 from extd.images import Image
-from extd.media.regions import check_size, copied
+from extd.media.crops import canvas_of
 
 Color = tuple[int, int, int]
 LINE: Color = (80, 255, 120)
@@ -54,8 +54,7 @@ def annotate(
     Raises:
         ValueError: `image` or `out` is no such array; `faces` are of an image of another size.
     """
-    check_size(image, faces)
-    canvas = copied(image, out)
+    canvas = canvas_of(image, faces, out)
     frames = [_frame(box, max(image.shape[:2])) for box in faces.boxes]
     for frame in frames:
         _draw_border(canvas, frame, 0, frame.thickness + 2, OUTLINE)
