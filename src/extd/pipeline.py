@@ -16,11 +16,10 @@ from extd.images import Image, read_image
 from extd.media.annotate import annotate
 from extd.media.anonymize import AnonymizeOptions, anonymize, uncovered
 from extd.media.crops import align_all, crops
-from extd.media.metadata import NO_METADATA, read_metadata
 from extd.media.tracking import fill_gaps
 from extd.media.video import WHOLE, Fault, Frame, Span, open_video
 from extd.media.videowriter import write_video
-from extd.media.writers import check_replaceable, write_image
+from extd.media.writers import NO_METADATA, check_replaceable, read_metadata, write_image
 from extd.signals import defer_interrupt
 
 OnFrame = Callable[[Frame, Faces, int | None], None]
