@@ -1,4 +1,4 @@
-"""Results on disk: JSON Lines, CSV and images, written whole or not at all."""
+"""Results on disk: JSON Lines, CSV, COCO and images, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -31,21 +31,14 @@ ENCODERS: dict[str, dict[str, Any]] = {
     ".webp": {"format": "WEBP", "lossless": True},
 }
 """Formats in which images are written under their own suffix; the others become PNG."""
-
 POINTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 """Names of the landmarks in CSV; left and right are those of the image."""
 FORMATS = frozenset({"JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF"})
 """Pillow's names of the formats whose metadata is kept; MPO is JPEG of several images."""
 LONGEST = 512
 """Values that a tag may have: longer ones, as Photoshop's, can hold a small image."""
-DROPPED = frozenset(
-    {
-        0x014A,  # further directories of images
-        Base.JpegIFOffset,
-        Base.JpegIFByteCount,
-        Base.MakerNote,  # often with a preview
-    }
-)
+IMAGES = frozenset({0x014A, Base.JpegIFOffset, Base.JpegIFByteCount, Base.MakerNote})
+"""Tags that lead to further images; makers' notes often have a preview."""
 DIRECTORIES = frozenset({IFD.Exif, IFD.GPSInfo, IFD.Interop})
 
 
@@ -159,13 +152,7 @@ def image_name(name: Path) -> Path:
 def write_image(path: Path, image: Image, metadata: Metadata = NO_METADATA) -> None:
     """Write an RGB image as the JPEG, PNG or WebP that the suffix says.
 
-    It appears whole, replacing what was there, and says nothing but the pixels and `metadata`.
-    Folders are made.
-
-    Args:
-        path: the file.
-        image: uint8 [H, W, 3], RGB.
-        metadata: what it says beside the pixels.
+    It replaces what was there, and holds nothing but the pixels, uint8 [H, W, 3], and `metadata`.
 
     Raises:
         ValueError: the format cannot hold the image, as WebP more than 16383 px a side, or the
@@ -236,9 +223,7 @@ def read_metadata(path: Path) -> Metadata:
 
 
 def upright_exif(exif: bytes) -> bytes:
-    """EXIF for pixels that were turned upright, without images in it.
-
-    It is written anew, tag by tag, so that nothing is left of what is dropped.
+    """EXIF for pixels that were turned upright, written anew without images in it.
 
     Raises:
         ValueError: the structure is broken.
@@ -257,6 +242,7 @@ def upright_exif(exif: bytes) -> bytes:
 
 
 def _rewrite(exif: bytes) -> bytes:
+    # Tag by tag, so that nothing is left of what is dropped.
     old, new = PIL.Image.Exif(), PIL.Image.Exif()
     old.load(exif)
     new.endian = old.endian
@@ -265,11 +251,9 @@ def _rewrite(exif: bytes) -> bytes:
     details = _kept(old.get_ifd(IFD.Exif))
     if interoperability := _kept(old.get_ifd(IFD.Interop)):
         details[IFD.Interop] = interoperability
-    if new.get(ORIENTATION, 1) in {5, 6, 7, 8}:
-        sides = Base.ExifImageWidth, Base.ExifImageHeight
-        if all(side in details for side in sides):
-            width, height = (details[side] for side in sides)
-            details |= {Base.ExifImageWidth: height, Base.ExifImageHeight: width}
+    width, height = Base.ExifImageWidth, Base.ExifImageHeight
+    if new.get(ORIENTATION) in {5, 6, 7, 8} and {width, height} <= details.keys():
+        details[width], details[height] = details[height], details[width]
     if ORIENTATION in new:
         new[ORIENTATION] = 1
     for tag, directory in ((IFD.Exif, details), (IFD.GPSInfo, _kept(old.get_ifd(IFD.GPSInfo)))):
@@ -283,6 +267,6 @@ def _kept(directory: Mapping[int, Any]) -> dict[int, Any]:
     return {
         int(tag): value
         for tag, value in directory.items()
-        if tag not in DROPPED | DIRECTORIES
+        if tag not in IMAGES | DIRECTORIES
         and not (isinstance(value, bytes | tuple) and len(value) > LONGEST)
     }
