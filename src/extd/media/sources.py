@@ -118,7 +118,9 @@ def _expand(item: str | Path, suffixes: frozenset[str]) -> list[tuple[Path, Path
         fixed = tuple(takewhile(lambda part: not _is_pattern(part), parts))
         base, pattern = Path(item.anchor, *fixed), parts[len(fixed) :]
     found = _glob(base, pattern, suffixes) if pattern or is_folder(item) else ()
-    return [(base, path) for path in sorted(set(found))] or [(item.parent, item)]
+    return [(base, path) for path in sorted(set(found))] or [
+        (base if pattern else item.parent, item)
+    ]
 
 
 def _glob(path: Path, pattern: tuple[str, ...], suffixes: frozenset[str]) -> Iterator[Path]:
