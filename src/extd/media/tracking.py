@@ -22,13 +22,7 @@ Box = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Track:
-    """A tracked face.
-
-    Attributes:
-        box: its last box, float32 [4]: x1, y1, x2, y2 in pixels.
-        score: of that box.
-        frame: number of the frame of that box.
-    """
+    """A tracked face: its last box, and the score and frame number of that box."""
 
     box: Box
     score: float
@@ -90,10 +84,9 @@ def fill_gaps(detections: Iterable[tuple[Item, Faces]], gap: int) -> Iterator[tu
                     box = _interpolate(tracks[index], track, missed)
                     # The last of the pending frames is this one.
                     pending[missed - number - 1].filled.append((box, score))
-        unmatched = [track for index, track in enumerate(tracks) if index not in matches]
-        ended = [track for track in unmatched if number - track.frame > gap]
-        _repeat_last(ended, gap, pending, number)
-        tracks = current + [track for track in unmatched if number - track.frame <= gap]
+        lost = [track for index, track in enumerate(tracks) if index not in matches]
+        _repeat_last([one for one in lost if number - one.frame > gap], gap, pending, number)
+        tracks = current + [one for one in lost if number - one.frame <= gap]
         if len(pending) > gap:
             yield pending.popleft().result()
     _repeat_last(tracks, gap, pending, number)

@@ -255,10 +255,6 @@ class Video:
 def open_video(path: str | Path, span: Span = WHOLE) -> Iterator[Video]:
     """Open a video file.
 
-    Args:
-        path: the file.
-        span: which frames to read.
-
     Raises:
         ImportError: PyAV is missing.
         FileNotFoundError: there is no such file.
@@ -282,13 +278,7 @@ def open_video(path: str | Path, span: Span = WHOLE) -> Iterator[Video]:
 
 
 def read_video(path: str | Path, span: Span = WHOLE) -> Iterator[Frame | Fault]:
-    """Yield the frames of a video file; one that cannot be opened yields a `Fault`.
-
-    Memory does not grow with the length.
-
-    Raises:
-        ImportError: PyAV is missing.
-    """
+    """Yield the frames of a video file; one that cannot be opened yields a `Fault`."""
     try:
         with open_video(path, span) as video:
             yield from video.frames()
@@ -297,11 +287,7 @@ def read_video(path: str | Path, span: Span = WHOLE) -> Iterator[Frame | Fault]:
 
 
 def pyav() -> Any:
-    """PyAV, an optional package.
-
-    Raises:
-        ImportError: it is missing; the message says what to install.
-    """
+    """PyAV, an optional package; without it an ImportError says what to install."""
     try:
         import av
     except ModuleNotFoundError as error:
