@@ -17,9 +17,8 @@ if typing.TYPE_CHECKING:
     from extd.media.annotate import annotate
     from extd.media.anonymize import AnonymizeOptions, anonymize
     from extd.media.crops import crops
-    from extd.media.frame import Fault, Frame
     from extd.media.frames import open_source
-    from extd.media.video import Span, open_video
+    from extd.media.video import Fault, Frame, Span, open_video
     from extd.media.videowriter import write_video
     from extd.media.writers import write
     from extd.pipeline import Report, blur_image, blur_video, crop_image, detect_image, detect_video
@@ -60,8 +59,8 @@ _HOMES = {
     "Detector": "extd.detector",
     "Face": "extd.faces",
     "Faces": "extd.faces",
-    "Fault": "extd.media.frame",
-    "Frame": "extd.media.frame",
+    "Fault": "extd.media.video",
+    "Frame": "extd.media.video",
     "Options": "extd.detector",
     "Report": "extd.pipeline",
     "Span": "extd.media.video",

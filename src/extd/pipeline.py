@@ -13,16 +13,13 @@ from extd.detector import Detector
 from extd.faces import Face, Faces
 from extd.files import real_path
 from extd.images import Image, read_image
-from extd.media.alignment import align_all
 from extd.media.annotate import annotate
 from extd.media.anonymize import AnonymizeOptions, anonymize, uncovered
-from extd.media.crops import crops
-from extd.media.frame import Fault, Frame
-from extd.media.metadata import NO_METADATA, read_metadata
+from extd.media.crops import align_all, crops
 from extd.media.tracking import fill_gaps
-from extd.media.video import WHOLE, Span, open_video
+from extd.media.video import WHOLE, Fault, Frame, Span, open_video
 from extd.media.videowriter import write_video
-from extd.media.writers import check_replaceable, write_image
+from extd.media.writers import NO_METADATA, check_replaceable, read_metadata, write_image
 from extd.signals import defer_interrupt
 
 OnFrame = Callable[[Frame, Faces, int | None], None]
@@ -233,7 +230,7 @@ def crop_image(
 
     With the target `a/b.jpg` they are `a/b-001.jpg`, `a/b-002.jpg` ... For `margin` and `square`
     see `crops`; `image` are the pixels of `source`, if they were read already. With `align`, the
-    faces are turned upright and scaled to that side in px instead: see `extd.media.alignment`.
+    faces are turned upright and scaled to that side in px instead: see `extd.media.crops.align`.
 
     Raises:
         ValueError: faces are to be aligned, and the detector finds no landmarks.

@@ -14,9 +14,8 @@ import pytest
 
 from extd.cli.app import main
 from extd.detector import Detector
-from extd.media.frame import Frame
 from extd.media.frames import within
-from extd.media.video import Span
+from extd.media.video import Frame, Span
 
 Captured = pytest.CaptureFixture[str]
 

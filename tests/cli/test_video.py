@@ -21,8 +21,7 @@ from extd.cli.app import main
 from extd.cli.terminal import clock
 from extd.detector import Detector
 from extd.images import read_image
-from extd.media.frame import Fault, Frame
-from extd.media.video import read_video
+from extd.media.video import Fault, Frame, read_video
 
 Captured = pytest.CaptureFixture[str]
 Film = Callable[..., Path]

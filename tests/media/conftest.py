@@ -23,14 +23,14 @@ def film(tmp_path: Path) -> Film:
         *,
         times: Sequence[float] = (),
         size: tuple[int, int] = (64, 48),
-        codec: str = "libx264",
+        codecs: tuple[str, str | None] = ("libx264", "aac"),
         turned: tuple[float, bool, bool] | None = None,
         metadata: dict[str, str] | None = None,
-        tone: str | None = "aac",
         colours: tuple[int, int] = (2, 0),
     ) -> Path:
         path = tmp_path / name
         width, height = size
+        codec, tone = codecs
         options = {"movflags": "faststart"} if path.suffix in {".mp4", ".mov"} else {}
         with av.open(f"file:{path}", "w", options=options) as output:
             output.metadata.update(metadata or {})

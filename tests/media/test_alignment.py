@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extd.media.alignment import SIDE, TEMPLATE, align, similarity
+from extd.media.crops import SIDE, TEMPLATE, align, similarity
 
 
 @given(

@@ -70,11 +70,6 @@ def test_large_faces_get_thicker_lines_than_tiny_ones() -> None:
     assert column[400].sum() >= 6
 
 
-def test_faces_of_another_image_are_refused() -> None:
-    with pytest.raises(ValueError, match="64 x 48 px, but the image has 48 x 64"):
-        annotate(np.zeros((64, 48, 3), np.uint8), Faces.empty(64, 48))
-
-
 def test_it_draws_into_the_image_that_is_given() -> None:
     image, other = np.zeros((2, 48, 64, 3), np.uint8)
     faces = Faces([[10, 10, 30, 30]], [0.9], 64, 48)

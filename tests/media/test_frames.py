@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 
 from extd.images import read_image
-from extd.media.frame import Fault, Frame
 from extd.media.frames import newest, open_source
-from extd.media.video import Span
+from extd.media.video import Fault, Frame, Span
 
 Film = Callable[..., Path]
 

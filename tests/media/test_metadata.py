@@ -14,8 +14,7 @@ from PIL import Image as Pillow
 from PIL import ImageCms
 
 from extd.images import read_image
-from extd.media.metadata import Metadata, read_metadata, upright_exif
-from extd.media.writers import check_replaceable, write_image
+from extd.media.writers import Metadata, check_replaceable, read_metadata, upright_exif, write_image
 
 ORIENTATION, MAKE, EXIF, GPS = 0x0112, 0x010F, 0x8769, 0x8825
 WIDTH, HEIGHT, NOTES, COMMENT, TAKEN = 0xA002, 0xA003, 0x927C, 0x9286, 0x9003

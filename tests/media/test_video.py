@@ -9,8 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from extd.media.frame import Fault, Frame
-from extd.media.video import WHOLE, Span, open_video, read_video
+from extd.media.video import WHOLE, Fault, Frame, Span, open_video, read_video
 
 Film = Callable[..., Path]
 
@@ -118,7 +117,7 @@ def test_a_video_that_is_cut_off_gives_what_is_there_and_tells(film: Film, suffi
 
 
 def test_damage_in_the_middle_does_not_end_it(film: Film) -> None:
-    path = film("a.mp4", 60, tone=None)
+    path = film("a.mp4", 60, codecs=("libx264", None))
     data = bytearray(path.read_bytes())
     middle = len(data) // 2
     data[middle : middle + 200] = bytes(value ^ 0x5A for value in data[middle : middle + 200])

@@ -10,8 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from extd.media.frame import Fault, Frame
-from extd.media.video import WHOLE, Span, open_video, read_video
+from extd.media.video import WHOLE, Fault, Frame, Span, open_video, read_video
 from extd.media.videowriter import video_name, write_video
 
 Film = Callable[..., Path]
@@ -48,9 +47,8 @@ def difference(a: Frame, b: Frame) -> float:
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm"])
 def test_pictures_times_rate_and_audio_stay(film: Film, tmp_path: Path, suffix: str) -> None:
     web = suffix == ".webm"
-    source = film(
-        f"a{suffix}", tone="libopus" if web else "aac", codec="libvpx-vp9" if web else "libx264"
-    )
+    codecs = ("libvpx-vp9", "libopus") if web else ("libx264", "aac")
+    source = film(f"a{suffix}", codecs=codecs)
     target = tmp_path / "new" / f"b{suffix}"
     before, after = frames_of(source), copy(source, target)
     assert [frame.time for frame in after] == pytest.approx([frame.time for frame in before])
@@ -96,7 +94,7 @@ def test_colours_stay(film: Film, tmp_path: Path, colours: tuple[int, int]) -> N
 
 
 def test_odd_sizes_become_even_and_other_containers_mkv(film: Film, tmp_path: Path) -> None:
-    source = film("a.avi", 3, size=(63, 47), codec="ffv1", tone="mp2")
+    source = film("a.avi", 3, size=(63, 47), codecs=("ffv1", "mp2"))
     target = tmp_path / video_name(Path("b/a.avi"))
     assert target == tmp_path / "b" / "a.avi.mkv"
     after = copy(source, target)

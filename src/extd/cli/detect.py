@@ -38,9 +38,8 @@ if TYPE_CHECKING:
     from extd.detector import Detector
     from extd.faces import Faces
     from extd.images import Image
-    from extd.media.frame import Frame
     from extd.media.sources import Source
-    from extd.media.video import Span
+    from extd.media.video import Frame, Span
     from extd.pipeline import Report
 
 UNREAD = frozenset({".jfif", ".jxl", ".jp2", ".psd", ".dng", ".cr2", ".nef", ".arw"})

@@ -13,7 +13,7 @@ from extd.cli.terminal import count, open_results
 
 if TYPE_CHECKING:
     from extd.faces import Faces
-    from extd.media.frame import Frame
+    from extd.media.video import Frame
     from extd.pipeline import Report
 
 

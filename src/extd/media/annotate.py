@@ -12,7 +12,7 @@ from PIL import ImageDraw, ImageFont
 
 from extd.faces import Faces
 from extd.images import Image
-from extd.media.regions import check_size, copied
+from extd.media.crops import canvas_of
 
 Color = tuple[int, int, int]
 LINE: Color = (80, 255, 120)
@@ -54,8 +54,7 @@ def annotate(
     Raises:
         ValueError: `image` or `out` is no such array; `faces` are of an image of another size.
     """
-    check_size(image, faces)
-    canvas = copied(image, out)
+    canvas = canvas_of(image, faces, out)
     frames = [_frame(box, max(image.shape[:2])) for box in faces.boxes]
     for frame in frames:
         _draw_border(canvas, frame, 0, frame.thickness + 2, OUTLINE)
@@ -101,18 +100,17 @@ def _frame(box: NDArray[np.float32], longest: int) -> Frame:
 
 def _draw_border(canvas: Image, frame: Frame, inner: int, outer: int, color: Color) -> None:
     """Fill what lies from `inner` to `outer` pixels outside of a face."""
-    left, top, right, bottom = (
-        np.array([frame.x1, frame.y1, frame.x2, frame.y2])
-        + np.outer((inner, outer), (-1, -1, 1, 1))
-    ).T
-    for rows, columns in (
-        ((top[1], top[0]), (left[1], right[1])),
-        ((bottom[0], bottom[1]), (left[1], right[1])),
-        ((top[1], bottom[1]), (left[1], left[0])),
-        ((top[1], bottom[1]), (right[0], right[1])),
-    ):
-        # Slices end at the far borders by themselves.
-        canvas[slice(*np.maximum(rows, 0)), slice(*np.maximum(columns, 0))] = color
+    # Slices end at the far borders by themselves.
+    left, top, right, bottom = (max(side, 0) for side in _wider(frame, outer))
+    left_in, top_in, right_in, bottom_in = (max(side, 0) for side in _wider(frame, inner))
+    canvas[top:top_in, left:right] = color
+    canvas[bottom_in:bottom, left:right] = color
+    canvas[top:bottom, left:left_in] = color
+    canvas[top:bottom, right_in:right] = color
+
+
+def _wider(frame: Frame, by: int) -> tuple[int, int, int, int]:
+    return frame.x1 - by, frame.y1 - by, frame.x2 + by, frame.y2 + by
 
 
 def _draw_score(

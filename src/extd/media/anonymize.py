@@ -14,7 +14,7 @@ from PIL.ImageFilter import GaussianBlur
 from extd.boxes import Boxes, area, longer_side
 from extd.faces import Faces
 from extd.images import Image, resize
-from extd.media.regions import around, check_image, check_size, copied
+from extd.media.crops import around, canvas_of, check_image
 
 Method = Literal["blur", "pixelate", "solid", "image"]
 Shape = Literal["ellipse", "box"]
@@ -107,11 +107,10 @@ def anonymize(
     Raises:
         ValueError: `image` is no such array; `faces` are of an image of another size.
     """
-    check_size(image, faces)
+    canvas = canvas_of(image, faces, out)
     hidden = _not_kept(faces, options.keep)
     covers = around(hidden, options.margin)
     sides = longer_side(hidden.boxes).tolist()
-    canvas = copied(image, out)
     # Each cover is made of the canvas, not of the image: a lesser blur on a greater one would
     # bring the face back.
     for index in np.argsort(-area(covers), kind="stable").tolist():

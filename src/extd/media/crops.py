@@ -1,4 +1,4 @@
-"""Faces cut out of an image."""
+"""Faces cut out of an image, as they are or aligned, and regions around faces."""
 
 from __future__ import annotations
 
@@ -6,11 +6,26 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
 
-from extd.boxes import longer_side
+from extd.boxes import Boxes, longer_side
 from extd.faces import Faces
 from extd.images import Image
-from extd.media.regions import around, check_size
+
+SIDE = 112
+SMALLEST = 1e-6
+"""Least size of a face, in sides of the result."""
+TEMPLATE = np.array(
+    [
+        (38.2946, 51.6963),
+        (73.5318, 51.5014),
+        (56.0252, 71.7366),
+        (41.5493, 92.3655),
+        (70.7299, 92.2041),
+    ]
+)
+"""Where the five landmarks of an aligned face of 112 x 112 px lie (ArcFace, arXiv 1801.07698)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,9 +69,14 @@ def crops(
     if not 0 <= min_face < math.inf:
         raise ValueError(f"min_face is {min_face}; give 0 or more pixels")
     regions = around(faces, margin)
-    large = np.flatnonzero(longer_side(faces.boxes) >= min_face).tolist()
-    boxes = [(_whole(*regions[index].tolist(), square=square), index) for index in large]
-    return [Crop(_cut(image, box), box, index) for box, index in boxes]
+    height, width = image.shape[:2]
+    found = []
+    for index in np.flatnonzero(longer_side(faces.boxes) >= min_face).tolist():
+        x1, y1, x2, y2 = box = _whole(*regions[index].tolist(), square=square)
+        rows = np.arange(y1, y2).clip(0, height - 1)
+        columns = np.arange(x1, x2).clip(0, width - 1)
+        found.append(Crop(image[np.ix_(rows, columns)], box, index))
+    return found
 
 
 def _whole(
@@ -72,10 +92,130 @@ def _whole(
     return left, top, left + width, top + height
 
 
-def _cut(image: Image, box: tuple[int, int, int, int]) -> Image:
-    """A copy of the pixels in a box, those at the border repeated beyond it."""
-    x1, y1, x2, y2 = box
+def align_all(image: Image, faces: Faces, size: int = SIDE) -> list[Image]:
+    """Every face, aligned; see `align`.
+
+    Raises:
+        ValueError: the faces have no landmarks, or are of an image of another size.
+    """
+    check_size(image, faces)
+    if faces.landmarks is None:
+        raise ValueError("this model finds no landmarks, so its faces cannot be aligned")
+    return [align(image, points, size) for points in faces.landmarks]
+
+
+def align(image: Image, landmarks: NDArray[np.floating], size: int = SIDE) -> Image:
+    """One face upright and scaled, its landmarks as near as can be to `TEMPLATE`.
+
+    Args:
+        image: uint8 [H, W, 3], RGB.
+        landmarks: [5, 2], of the face, px.
+        size: side of the result, px.
+
+    Returns:
+        uint8 [size, size, 3]; black beyond the image.
+
+    Raises:
+        ValueError: `size` is below 1, or all landmarks lie in one point.
+    """
+    if size < 1:
+        raise ValueError(f"size is {size}; give 1 or more pixels")
+    matrix = similarity(TEMPLATE * (size / SIDE), landmarks)
+    # Corners of pixels are whole numbers, to Pillow as to the landmarks.
+    scale = math.hypot(matrix[0, 0], matrix[1, 0])
+    if not scale > SMALLEST:
+        raise ValueError("the landmarks of a face lie in one point; it cannot be aligned")
+    whole = PillowImage.fromarray(image)
+    factor = max(int(scale), 1)
+    if factor > 1:
+        # An interpolation of a few pixels would skip the others.
+        corners = matrix @ np.array([(0, 0, 1), (size, 0, 1), (0, size, 1), (size, size, 1)]).T
+        left, top = np.floor(corners.min(1)).clip(0, None).astype(int)
+        right, bottom = np.minimum(np.ceil(corners.max(1)).astype(int), whole.size)
+        if left >= right or top >= bottom:
+            return np.zeros((size, size, 3), np.uint8)
+        whole = whole.reduce(factor, box=(left, top, right, bottom))
+        matrix[:, 2] -= left, top
+        matrix /= factor
+    aligned = whole.transform(
+        (size, size),
+        PillowImage.Transform.AFFINE,
+        tuple(matrix.ravel().tolist()),
+        PillowImage.Resampling.BICUBIC,
+    )
+    return np.asarray(aligned, np.uint8)
+
+
+def similarity(source: NDArray[np.floating], target: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The rotation, scale and translation from N points to N others, in least squares.
+
+    From Umeyama, 1991, equations 40 to 43; in the plane, a rotation is a complex number.
+
+    Args:
+        source: [N, 2], not all in one point.
+        target: [N, 2].
+
+    Returns:
+        [2, 3]: target is about matrix[:, :2] @ source + matrix[:, 2].
+
+    """
+    a, b = (points.astype(np.float64) @ (1, 1j) for points in (source, target))
+    spread = np.sum(np.abs(a - a.mean()) ** 2)
+    turn = np.sum((b - b.mean()) * np.conj(a - a.mean())) / spread
+    shift = b.mean() - turn * a.mean()
+    return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
+
+
+def around(faces: Faces, margin: float) -> Boxes:
+    """The boxes of the faces, each wider by `margin` of its own sides on all four of them.
+
+    Returns:
+        float32 [N, 4] of x1, y1, x2, y2 in pixels; they may reach over the image's border.
+
+    Raises:
+        ValueError: the margin is negative or not finite.
+    """
+    if not 0 <= margin < math.inf:
+        raise ValueError(f"margin is {margin}; give 0 or more, as a share of the face")
+    more = (faces.boxes[:, 2:] - faces.boxes[:, :2]) * np.float32(margin)
+    return np.concatenate([faces.boxes[:, :2] - more, faces.boxes[:, 2:] + more], axis=1)
+
+
+def canvas_of(image: Image, faces: Faces, out: Image | None) -> Image:
+    """The pixels of `image` in `out`, which may be `image`, or in a new array.
+
+    Raises:
+        ValueError: see `check_size`; `out` has another size or type, or cannot be written.
+    """
+    check_size(image, faces)
+    if out is None:
+        return image.copy()
+    if out.dtype != np.uint8 or out.shape != image.shape or not out.flags.writeable:
+        what = "" if out.flags.writeable else "read-only "
+        raise ValueError(
+            f"out is {what}{out.dtype} {list(out.shape)}; give writable uint8 {list(image.shape)}"
+        )
+    if out is not image:
+        out[:] = image
+    return out
+
+
+def check_image(image: Image) -> None:
+    """Raise ValueError unless `image` is uint8 [H, W, 3] and has a pixel."""
+    given: object = image
+    if not isinstance(given, np.ndarray):
+        raise ValueError(f"the image is {given!r}; give what extd.read_image makes of it")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        what = f"{image.dtype} {list(image.shape)}"
+        raise ValueError(f"the image is {what}; give uint8 [H, W, 3], as extd.read_image does")
+
+
+def check_size(image: Image, faces: Faces) -> None:
+    """Raise ValueError unless `image` is one, and has the size that `faces` name."""
+    check_image(image)
     height, width = image.shape[:2]
-    rows = np.clip(np.arange(y1, y2), 0, height - 1)
-    columns = np.clip(np.arange(x1, x2), 0, width - 1)
-    return image[rows[:, None], columns]
+    if (faces.width, faces.height) != (width, height):
+        raise ValueError(
+            f"the faces are of an image of {faces.width} x {faces.height} px, "
+            f"but the image has {width} x {height}"
+        )

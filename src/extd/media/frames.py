@@ -13,9 +13,8 @@ from threading import Condition, Thread
 from typing import TYPE_CHECKING, Any
 
 from extd.images import read_image
-from extd.media.frame import Fault, Frame
 from extd.media.sources import find_media, is_video
-from extd.media.video import WHOLE, Span, pyav, read_video, upright
+from extd.media.video import WHOLE, Fault, Frame, Span, pyav, read_video, upright
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame

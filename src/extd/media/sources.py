@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import fnmatch
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import cache
+from itertools import takewhile
 from pathlib import Path
 
 from extd.files import SUFFIXES, real_path
@@ -15,7 +17,6 @@ VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".wmv"}
     | {".flv", ".3gp", ".ogv"}
 )
-"""Suffixes of videos."""
 LIST = "-"
 """Stands for a list of paths on standard input, one per line."""
 
@@ -74,44 +75,7 @@ def read_list(inputs: Iterable[str], stream: Iterable[str]) -> list[str]:
     return listed
 
 
-def _find(
-    inputs: Iterable[str | Path], results: Path | None, suffixes: frozenset[str]
-) -> list[Source]:
-    """The files that `inputs` name; in folders and globs, those with the suffixes."""
-    left_out = None if results is None else real_path(results)
-    names: dict[Path, Path] = {}
-    paths: dict[Path, Path] = {}
-    folders: dict[Path, Path] = {}
-    taken: set[str] = set()
-    for base, path in (found for item in _named(inputs) for found in _expand(item, suffixes)):
-        # A link is a file of its own, but two paths to a folder hold the same files.
-        if path.parent not in folders:
-            folders[path.parent] = real_path(path.parent)
-        file = folders[path.parent] / path.name
-        below = left_out is not None and real_path(base) in left_out.parents
-        if below and left_out in real_path(file).parents:
-            continue
-        if file not in names:
-            # A folder without images may be `.`, and results need a name.
-            name = path.relative_to(base)
-            name = Path(real_path(path).name or "root") if name.name in {"", ".."} else name
-            names[file] = _unique(name, taken)
-            paths[file] = path
-            taken |= _claims(names[file])
-    return [Source(paths[file], name) for file, name in names.items()]
-
-
-def _named(inputs: Iterable[str | Path]) -> Iterator[Path]:
-    """The inputs as paths. An empty one is refused: it would be the current folder."""
-    for item in inputs:
-        if item == "":
-            raise ValueError(
-                'an input is ""; name a file, a folder or a glob, as . for this folder'
-            )
-        yield Path(item)
-
-
-def is_folder(path: Path) -> bool:
+def is_folder(path: Path | os.DirEntry[str]) -> bool:
     """Whether a path is a folder; False for one that cannot be accessed."""
     try:
         return path.is_dir()
@@ -119,75 +83,85 @@ def is_folder(path: Path) -> bool:
         return False
 
 
-def _expand(item: Path, suffixes: frozenset[str]) -> list[tuple[Path, Path]]:
+def _find(
+    inputs: Iterable[str | Path], results: Path | None, suffixes: frozenset[str]
+) -> list[Source]:
+    """The files that `inputs` name; in folders and globs, those with the suffixes."""
+    left_out = None if results is None else real_path(results)
+    real_folder = cache(real_path)
+    sources: dict[Path, Source] = {}
+    taken: set[str] = set()
+    for base, path in (found for item in inputs for found in _expand(item, suffixes)):
+        # A link is a file of its own, but two paths to a folder hold the same files.
+        file = real_folder(path.parent) / path.name
+        below = left_out is not None and real_folder(base) in left_out.parents
+        if file in sources or (below and left_out in real_path(file).parents):
+            continue
+        name = path.relative_to(base)
+        if name.name in {"", ".."}:
+            # A folder without images may be `.`, and results need a name.
+            name = Path(real_path(path).name or "root")
+        name = _unique(name, taken)
+        taken |= _claims(name)
+        sources[file] = Source(path, name)
+    return list(sources.values())
+
+
+def _expand(item: str | Path, suffixes: frozenset[str]) -> list[tuple[Path, Path]]:
     """The files that one input names, each with the folder that its name is relative to."""
-    if is_folder(item):
-        return [(item, path) for path in _walk(item, suffixes)] or [(item.parent, item)]
-    fixed = Path(item.anchor)
+    if item == "":
+        raise ValueError('an input is ""; name a file, a folder or a glob, as . for this folder')
+    item = Path(item)
+    base, pattern = item, item.parts[:0]
     if not os.path.lexists(item):
-        for part in item.relative_to(item.anchor).parts:
-            if set(part) & set("*?["):
-                pattern = item.relative_to(fixed).parts
-                return [(fixed, path) for path in _match(fixed, pattern, suffixes)] or [
-                    (fixed, item)
-                ]
-            fixed /= part
-    return [(item.parent, item)]
+        parts = item.relative_to(item.anchor).parts
+        fixed = tuple(takewhile(lambda part: not _is_pattern(part), parts))
+        base, pattern = Path(item.anchor, *fixed), parts[len(fixed) :]
+    found = _glob(base, pattern, suffixes) if pattern or is_folder(item) else ()
+    return [(base, path) for path in sorted(set(found))] or [
+        (base if pattern else item.parent, item)
+    ]
 
 
-def _match(folder: Path, pattern: tuple[str, ...], suffixes: frozenset[str]) -> list[Path]:
-    """The files in `folder` that match the glob, and those below folders that match.
+def _glob(path: Path, pattern: tuple[str, ...], suffixes: frozenset[str]) -> Iterator[Path]:
+    """Yield the files that match the parts of a glob in `path`; without parts, all below it.
 
-    `Path.glob` would skip folders that cannot be listed; here they are part of the result.
+    Folders that cannot be listed, which `Path.glob` would skip, are yielded, too.
     """
-    files: list[Path] = []
-    for path in sorted(set(_glob(folder, pattern))):
-        if is_folder(path):
-            files += _walk(path, suffixes)
-        elif _is_listed(path, suffixes):
-            files.append(path)
-    return files
-
-
-def _glob(folder: Path, pattern: tuple[str, ...]) -> Iterator[Path]:
-    """What matches the parts of a glob below `folder`, without hidden files."""
-    part, rest = pattern[0], pattern[1:]
-    if not set(part) & set("*?["):
-        path = folder / part
-        if rest:
-            yield from _glob(path, rest)
-        elif os.path.lexists(path):
+    part, rest = pattern[0] if pattern else "**", pattern[1:]
+    if not _is_pattern(part):
+        path /= part
+        if rest or is_folder(path):
+            yield from _glob(path, rest, suffixes)
+        elif os.path.lexists(path) and _is_listed(path, suffixes):
             yield path
         return
     try:
-        names = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+        entries = [
+            entry
+            for entry in os.scandir(path)
+            if fnmatch(entry.name, part) and not entry.name.startswith(".")
+        ]
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError:
-        yield folder
+        yield path
         return
-    if part == "**":
-        yield from _glob(folder, rest) if rest else [folder]
-        for path in (folder / name for name in names):
-            if is_folder(path) and not path.is_symlink():
-                yield from _glob(path, pattern)
-        return
-    for name in fnmatch.filter(names, part):
-        if rest:
-            yield from _glob(folder / name, rest)
-        else:
-            yield folder / name
+    if part == "**" and rest:
+        yield from _glob(path, rest, suffixes)
+    for entry in entries:
+        below = Path(entry)
+        if not is_folder(entry):
+            if not rest and _is_listed(below, suffixes):
+                yield below
+        elif part != "**":
+            yield from _glob(below, rest, suffixes)
+        elif not entry.is_symlink():
+            yield from _glob(below, pattern, suffixes)
 
 
-def _walk(folder: Path, suffixes: frozenset[str]) -> list[Path]:
-    """The files in `folder` and below, sorted, and the folders that cannot be listed."""
-    found: list[Path] = []
-    faults: list[OSError] = []
-    for parent, folders, files in os.walk(folder, onerror=faults.append):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        paths = (Path(parent, name) for name in files)
-        found += (path for path in paths if _is_listed(path, suffixes))
-    return sorted(found) + [Path(fault.filename) for fault in faults]
+def _is_pattern(part: str) -> bool:
+    return not set(part).isdisjoint("*?[")
 
 
 def _is_listed(path: Path, suffixes: frozenset[str]) -> bool:

@@ -22,13 +22,7 @@ Box = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Track:
-    """A tracked face.
-
-    Attributes:
-        box: its last box, float32 [4]: x1, y1, x2, y2 in pixels.
-        score: of that box.
-        frame: number of the frame of that box.
-    """
+    """A tracked face: its last box, and the score and frame number of that box."""
 
     box: Box
     score: float
@@ -72,7 +66,7 @@ def fill_gaps(detections: Iterable[tuple[Item, Faces]], gap: int) -> Iterator[tu
         raise ValueError(f"gap is {gap}; give 0 or more frames")
     pending: deque[_Pending[Item]] = deque()
     tracks: list[Track] = []
-    first = 0
+    number = -1
     for number, (item, faces) in enumerate(detections):
         pending.append(_Pending(item, faces, []))
         current = [
@@ -82,21 +76,20 @@ def fill_gaps(detections: Iterable[tuple[Item, Faces]], gap: int) -> Iterator[tu
         matches = match([track.box for track in tracks], faces.boxes)
         for track, index in zip(current, matches, strict=True):
             if index < 0:
-                for missed in range(max(first, number - gap), number):
-                    pending[missed - first].filled.append((track.box, track.score))
+                for waiting in list(pending)[:-1]:
+                    waiting.filled.append((track.box, track.score))
             else:
+                score = min(tracks[index].score, track.score)
                 for missed in range(tracks[index].frame + 1, number):
                     box = _interpolate(tracks[index], track, missed)
-                    score = min(tracks[index].score, track.score)
-                    pending[missed - first].filled.append((box, score))
-        unmatched = [track for index, track in enumerate(tracks) if index not in matches]
-        ended = [track for track in unmatched if number - track.frame > gap]
-        _repeat_last(ended, gap, pending, first)
-        tracks = current + [track for track in unmatched if number - track.frame <= gap]
+                    # The last of the pending frames is this one.
+                    pending[missed - number - 1].filled.append((box, score))
+        lost = [track for index, track in enumerate(tracks) if index not in matches]
+        _repeat_last([one for one in lost if number - one.frame > gap], gap, pending, number)
+        tracks = current + [one for one in lost if number - one.frame <= gap]
         if len(pending) > gap:
             yield pending.popleft().result()
-            first += 1
-    _repeat_last(tracks, gap, pending, first)
+    _repeat_last(tracks, gap, pending, number)
     for last in pending:
         yield last.result()
 
@@ -122,8 +115,8 @@ def _interpolate(before: Track, after: Track, number: int) -> Box:
     return before.box + share * (after.box - before.box)
 
 
-def _repeat_last(ended: list[Track], gap: int, pending: deque[_Pending[Item]], first: int) -> None:
-    """Repeat a track's last box in the frames after it; `first` is the number of `pending[0]`."""
+def _repeat_last(ended: list[Track], gap: int, pending: deque[_Pending[Item]], number: int) -> None:
+    """Repeat each track's last box in the frames after it; `number` is the last pending frame."""
     for track in ended:
-        for number in range(track.frame + 1, min(track.frame + gap, first + len(pending) - 1) + 1):
-            pending[number - first].filled.append((track.box, track.score))
+        for missed in range(track.frame + 1, min(track.frame + gap, number) + 1):
+            pending[missed - number - 1].filled.append((track.box, track.score))

@@ -1,4 +1,4 @@
-"""Video files, read through PyAV, which the extra `video` installs."""
+"""Frames, and the video files that they are read from through PyAV (the extra `video`)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from extd.images import Image
-from extd.media.frame import Fault, Frame
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -31,6 +30,36 @@ MAX_TIME = 1e9
 """Seconds; no video is longer."""
 ROUNDING = 1e-4
 """Seconds by which a frame may precede the start that is asked for."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One image of a source.
+
+    Attributes:
+        image: uint8 [H, W, 3], RGB, upright.
+        name: the file, or the address of the camera.
+        index: position among the frames of its source, counted from 0 where reading began.
+        time: seconds since the beginning of the source.
+    """
+
+    image: Image = field(repr=False)
+    name: str
+    index: int = 0
+    time: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fault:
+    """Comes in place of frames that cannot be read; other sources go on.
+
+    Attributes:
+        name: the file, or the address of the camera.
+        error: why; its message names the source.
+    """
+
+    name: str
+    error: Exception
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,10 +255,6 @@ class Video:
 def open_video(path: str | Path, span: Span = WHOLE) -> Iterator[Video]:
     """Open a video file.
 
-    Args:
-        path: the file.
-        span: which frames to read.
-
     Raises:
         ImportError: PyAV is missing.
         FileNotFoundError: there is no such file.
@@ -253,13 +278,7 @@ def open_video(path: str | Path, span: Span = WHOLE) -> Iterator[Video]:
 
 
 def read_video(path: str | Path, span: Span = WHOLE) -> Iterator[Frame | Fault]:
-    """Yield the frames of a video file; one that cannot be opened yields a `Fault`.
-
-    Memory does not grow with the length.
-
-    Raises:
-        ImportError: PyAV is missing.
-    """
+    """Yield the frames of a video file; one that cannot be opened yields a `Fault`."""
     try:
         with open_video(path, span) as video:
             yield from video.frames()
@@ -268,11 +287,7 @@ def read_video(path: str | Path, span: Span = WHOLE) -> Iterator[Frame | Fault]:
 
 
 def pyav() -> Any:
-    """PyAV, an optional package.
-
-    Raises:
-        ImportError: it is missing; the message says what to install.
-    """
+    """PyAV, an optional package; without it an ImportError says what to install."""
     try:
         import av
     except ModuleNotFoundError as error:

@@ -167,11 +167,7 @@ def _add_video(output: OutputContainer, source: Video, image: Image) -> VideoStr
 
 
 def _add_audio(output: OutputContainer, source: Video) -> dict[int, AudioStream]:
-    """Add a copy of each audio track, by the index of the original.
-
-    Raises:
-        ValueError: the container cannot hold one.
-    """
+    """Add a copy of each audio track, by the index of the original."""
     copies = {}
     for stream in source.container.streams.audio:
         try:

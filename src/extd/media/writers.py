@@ -1,12 +1,13 @@
-"""Results on disk: JSON Lines, CSV and images, written whole or not at all."""
+"""Results on disk: JSON Lines, CSV, COCO and images, written whole or not at all."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import chain
 from os import PathLike, fspath
 from pathlib import Path
@@ -14,13 +15,13 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
+from PIL.ExifTags import IFD, Base
 
 from extd.data.coco import coco_json
 from extd.data.sample import Sample, detected
 from extd.faces import Faces
 from extd.files import atomic_write, open_text
-from extd.images import Image, open_file, open_pil
-from extd.media.metadata import NO_METADATA, Metadata
+from extd.images import ORIENTATION, Image, catch_warnings, open_file, open_pil
 
 ENCODERS: dict[str, dict[str, Any]] = {
     ".jpg": {"format": "JPEG", "quality": 95, "subsampling": "4:2:0"},
@@ -30,9 +31,31 @@ ENCODERS: dict[str, dict[str, Any]] = {
     ".webp": {"format": "WEBP", "lossless": True},
 }
 """Formats in which images are written under their own suffix; the others become PNG."""
-
 POINTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 """Names of the landmarks in CSV; left and right are those of the image."""
+FORMATS = frozenset({"JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF"})
+"""Pillow's names of the formats whose metadata is kept; MPO is JPEG of several images."""
+LONGEST = 512
+"""Values that a tag may have: longer ones, as Photoshop's, can hold a small image."""
+IMAGES = frozenset({0x014A, Base.JpegIFOffset, Base.JpegIFByteCount, Base.MakerNote})
+"""Tags that lead to further images; makers' notes often have a preview."""
+DIRECTORIES = frozenset({IFD.Exif, IFD.GPSInfo, IFD.Interop})
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What is written into an image file beside the pixels.
+
+    Attributes:
+        exif: `Exif`, two zeros and a TIFF structure (CIPA DC-008, 4.5), or nothing.
+        profile: an ICC color profile, or nothing.
+    """
+
+    exif: bytes = b""
+    profile: bytes = b""
+
+
+NO_METADATA = Metadata()
 
 
 def json_line(path: str, result: Faces | Exception) -> str:
@@ -129,13 +152,7 @@ def image_name(name: Path) -> Path:
 def write_image(path: Path, image: Image, metadata: Metadata = NO_METADATA) -> None:
     """Write an RGB image as the JPEG, PNG or WebP that the suffix says.
 
-    It appears whole, replacing what was there, and says nothing but the pixels and `metadata`.
-    Folders are made.
-
-    Args:
-        path: the file.
-        image: uint8 [H, W, 3], RGB.
-        metadata: what it says beside the pixels.
+    It replaces what was there, and holds nothing but the pixels, uint8 [H, W, 3], and `metadata`.
 
     Raises:
         ValueError: the format cannot hold the image, as WebP more than 16383 px a side, or the
@@ -177,3 +194,79 @@ def check_replaceable(path: Path) -> None:
             raise ValueError(f"{path} cannot be replaced: of its 16 bits a channel 8 would stay")
         if image.has_transparency_data and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
             raise ValueError(f"{path} cannot be replaced: its transparent parts would not stay so")
+
+
+def read_metadata(path: Path) -> Metadata:
+    """The EXIF and color profile of an image, fit for its upright pixels.
+
+    JPEG, PNG, WebP, AVIF and HEIC have them; of other formats nothing is kept. Thumbnails,
+    makers' notes and values over 512 bytes or numbers, which may show the image as it was, are
+    left out, and so is XMP. The orientation is reset. Profiles for other than RGB pixels do not
+    fit.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the EXIF is broken, or `path` is a pipe, which can be read only once.
+    """
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is not a file; write it without metadata")
+    with open_file(path) as file:
+        image = open_pil(file, str(path))
+    if image.format not in FORMATS:
+        return NO_METADATA
+    profile = image.info.get("icc_profile") or b""
+    try:
+        exif = upright_exif(image.info.get("exif") or b"")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; write it without metadata") from error
+    return Metadata(exif, profile if profile[16:20] == b"RGB " else b"")
+
+
+def upright_exif(exif: bytes) -> bytes:
+    """EXIF for pixels that were turned upright, written anew without images in it.
+
+    Raises:
+        ValueError: the structure is broken.
+    """
+    if not exif:
+        return b""
+    try:
+        # Pillow warns of damage, and goes on without the tag.
+        with catch_warnings() as caught:
+            written = _rewrite(exif)
+    except Exception as error:  # SyntaxError, struct.error, KeyError, ...
+        raise ValueError(f"its EXIF is broken: {error}") from error
+    if caught:
+        raise ValueError(f"its EXIF is broken: {caught[0].message}")
+    return written
+
+
+def _rewrite(exif: bytes) -> bytes:
+    # Tag by tag, so that nothing is left of what is dropped.
+    old, new = PIL.Image.Exif(), PIL.Image.Exif()
+    old.load(exif)
+    new.endian = old.endian
+    for tag, value in _kept(old).items():
+        new[tag] = value
+    details = _kept(old.get_ifd(IFD.Exif))
+    if interoperability := _kept(old.get_ifd(IFD.Interop)):
+        details[IFD.Interop] = interoperability
+    width, height = Base.ExifImageWidth, Base.ExifImageHeight
+    if new.get(ORIENTATION) in {5, 6, 7, 8} and {width, height} <= details.keys():
+        details[width], details[height] = details[height], details[width]
+    if ORIENTATION in new:
+        new[ORIENTATION] = 1
+    for tag, directory in ((IFD.Exif, details), (IFD.GPSInfo, _kept(old.get_ifd(IFD.GPSInfo)))):
+        if directory:
+            new[tag] = directory
+    return new.tobytes()
+
+
+def _kept(directory: Mapping[int, Any]) -> dict[int, Any]:
+    """The tags that may stay, without those that lead to other directories."""
+    return {
+        int(tag): value
+        for tag, value in directory.items()
+        if tag not in IMAGES | DIRECTORIES
+        and not (isinstance(value, bytes | tuple) and len(value) > LONGEST)
+    }
