@@ -99,7 +99,7 @@ def detect(
         end: End before this time.
         every: Take every n-th frame.
     """
-    from extd.media.frames import is_camera
+    from extd.media.frames import check_camera, is_camera
     from extd.media.sources import find_media, is_video, read_list
     from extd.media.video import Span
 
@@ -113,6 +113,8 @@ def detect(
     if any(map(is_camera, files)):
         if len(files) > 1 or {out, coco, yolo, wider} != {None}:
             raise UsageError("a camera is watched alone, with --json or --csv or neither")
+        with usage_errors():
+            check_camera(files[0])
         detector = load_detector(inference, threshold, min_face=min_face, max_faces=max_faces)
         return watch(detector, files[0], span, json, csv)
     with usage_errors():
