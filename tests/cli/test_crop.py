@@ -9,7 +9,10 @@ from cyclopts import App, CycloptsError, Parameter
 
 from extd.cli.crop import crop
 from extd.cli.terminal import UsageError
+from extd.detector import Detector
+from extd.faces import Faces
 from extd.images import read_image
+from extd.media.alignment import TEMPLATE
 
 Draw = Callable[..., Path]
 Captured = pytest.CaptureFixture[str]
@@ -101,3 +104,19 @@ def test_a_model_without_landmarks_cannot_align(draw: Draw, toy: str) -> None:
     draw("a.png")
     with pytest.raises(UsageError, match="--align needs landmarks"):
         run("a.png", "--out", "faces", "--align", "112", "--model", toy)
+
+
+def test_a_face_that_cannot_be_aligned_is_left_out(
+    draw: Draw, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw("a.png", 255)
+    boxes = [(0.0, 0.0, 20.0, 20.0)] * 3
+    landmarks = np.stack([TEMPLATE / 10, np.ones((5, 2)), TEMPLATE / 5])
+    faces = Faces(boxes, [0.9, 0.8, 0.7], 64, 48, landmarks)
+    monkeypatch.setattr(Detector, "detect", lambda *_: faces)
+    assert run("a.png", "--out", "faces", "--align", "16") == 1
+    out, err = capsys.readouterr()
+    assert err == "error: a.png: face 2 cannot be aligned, its landmarks coincide\n"
+    assert sorted(path.name for path in Path("faces").iterdir()) == ["a-001.png", "a-003.png"]
+    assert read_image("faces/a-003.png").shape == (16, 16, 3)
+    assert "2 faces of 1 image\n" in out

@@ -82,7 +82,7 @@ def crop(
     if align is not None and not detector.network.landmarks:
         raise UsageError(f"--align needs landmarks, and {inference.model} finds none")
 
-    def on_image(detector: Detector, source: Source, image: Image) -> list[Path]:
+    def on_image(detector: Detector, source: Source, image: Image) -> list[Path | None]:
         target = out / result_name(source)
         return crop_image(
             source.path, target, detector, image=image, margin=margin, square=square, align=align
@@ -90,7 +90,7 @@ def crop(
 
     bar = progress_bar("cropping", hidden=len(sources) == 1)
     table = table_console(bar)
-    found = failed = 0
+    found = failed = failed_faces = 0
     print_line(table, "faces  file")
     processed = process_files(sources, detector, on_image, refuse_video, inference.max_pixels)
     with bar, closing(processed):
@@ -99,13 +99,22 @@ def crop(
                 failed += 1
                 print_error(str(result), bar.console)
             else:
-                found += len(result)
-                print_line(table, f"{len(result):5}  {source.path}")
+                written = len(result) - result.count(None)
+                found += written
+                print_line(table, f"{written:5}  {source.path}")
+                for number, path in enumerate(result, 1):
+                    if path is None:
+                        failed_faces += 1
+                        print_error(
+                            f"{source.path}: face {number} cannot be aligned, "
+                            "its landmarks coincide",
+                            bar.console,
+                        )
     done = f"{count(found, 'face')} of {count(len(sources) - failed, 'image')}"
     print_line(table, done + (f", {failed} failed" if failed else ""))
     if found:
         print_line(table, f"written: {out}")
-    return 1 if failed else 0
+    return 1 if failed or failed_faces else 0
 
 
 def protect_folders(sources: Sequence[Source], out: Path) -> None:
