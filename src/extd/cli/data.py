@@ -54,8 +54,8 @@ def read(path: Path, layout: str | None, images: Path | None) -> list[Sample]:
 @contextmanager
 def counting(what: str) -> Iterator[Callable[[int, int], None]]:
     """A bar, and the function to be called with how many are done and of how many."""
-    with progress_bar(what, hidden=False) as bar:
-        task = bar.add_task("", total=None)
+    with progress_bar() as bar:
+        task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
@@ -109,8 +109,9 @@ def check(
         print_line(console, line)
     findings = list(checks.check_labels(labeled))
     if not labels_only:
-        with progress_bar("decoding", hidden=False) as bar:
-            results = bar.track(checks.check_files(labeled, threads), total=len(labeled))
+        with progress_bar() as bar:
+            checked = checks.check_files(labeled, threads)
+            results = bar.track(checked, len(labeled), description="decoding")
             # That tells why a size is unknown.
             findings = [one for one in findings if one.kind != checks.Kind.NO_SIZE]
             findings += chain.from_iterable(results)

@@ -95,7 +95,9 @@ def wider(
         detect = load_protocol(measured, how, threads, provider, precision)
         truth = load_ground_truth(ground_truth)
         with measuring_bar(json) as bar:
-            result = evaluate_detector(detect, images, truth, bar.track, save_predictions)
+            result = evaluate_detector(
+                detect, images, truth, partial(bar.track, description="measuring"), save_predictions
+            )
 
     table = Console(quiet=json == STDOUT)
     print_line(table, f"{measured}, {how}")
@@ -139,7 +141,9 @@ def labels(
 
     detect = load_protocol(model, protocol, threads, provider, precision)
     with measuring_bar(json) as bar:
-        result = evaluate_labeled(detect, read_dataset(samples), bar.track)
+        result = evaluate_labeled(
+            detect, read_dataset(samples), partial(bar.track, description="measuring")
+        )
     table = Console(quiet=json == STDOUT)
     print_line(table, f"{model}, {protocol}, {result.images:,} images")
     for size, ap in result.ap.items():
@@ -151,7 +155,7 @@ def labels(
 
 def measuring_bar(json: str | None) -> Progress:
     """A bar that stays away from JSON in the terminal."""
-    return progress_bar("measuring", hidden=json == STDOUT and sys.stdout.isatty())
+    return progress_bar(hidden=json == STDOUT and sys.stdout.isatty())
 
 
 def write_json(target: str | None, summary: dict[str, object], ap: dict[str, float]) -> None:
