@@ -75,7 +75,7 @@ def crop(
         raise UsageError(f"--align is {align}; give 1 or more pixels")
     detector = load_detector(inference, threshold, min_face=min_face)
     if align is not None and not detector.network.landmarks:
-        raise UsageError(f"--align needs landmarks, and {inference.model} finds none")
+        raise UsageError(f"--align needs landmarks, and {inference.machine.model} finds none")
 
     def on_image(detector: Detector, source: Source, image: Image) -> list[Path | None]:
         target = out / result_name(source)

@@ -37,10 +37,6 @@ def whole_number(_: object, tokens: Sequence[Token]) -> int:
 WHOLE_NUMBER = Parameter(converter=whole_number)
 MACHINE = Group("Model and machine", sort_key=9)
 Model = Annotated[str, Parameter(group=MACHINE, metavar="NAME|FILE")]
-Threads = Annotated[int, WHOLE_NUMBER, Parameter(group=MACHINE, show_default="one a core")]
-Provider = Annotated[
-    str | None, Parameter(group=MACHINE, metavar="NAME", show_default="CPUExecutionProvider")
-]
 Target = Annotated[str | None, Parameter(metavar="[FILE|-]", allow_leading_hyphen=True)]
 """Where results go: a file, or `-`."""
 Folder = Annotated[Path, Parameter(metavar="DIR")]
