@@ -23,7 +23,7 @@ import onnx
 import torch
 
 from extd.catalog import CATALOG, WEIGHTS, ModelInfo, Weights, WeightsFile, load_catalog
-from extd.cli.export import calibration_images
+from extd.cli.weights import calibration_images
 from extd.detector import Detector
 from extd.evaluation.protocols import single
 from extd.evaluation.wider import evaluate_detector, load_ground_truth, rounded

@@ -133,23 +133,6 @@ def check_folder(folder: Path, option: str = "--out") -> None:
         raise UsageError(f"{option} {folder} is a {kind}; give a folder")
 
 
-def check_suffix(target: Path, suffix: str) -> None:
-    """Refuse a file name with another suffix.
-
-    Raises:
-        UsageError: `target` does not end in `suffix`.
-    """
-    if target.suffix.lower() != suffix:
-        raise UsageError(
-            f"the result is a {suffix} file; call it {target.with_suffix(suffix)}, not {target}"
-        )
-
-
-def report_file(path: Path) -> None:
-    """Name a file that was written, and its size."""
-    print_line(Console(), f"written: {path}, {path.stat().st_size / 1e3:,.0f} kB")
-
-
 def count(number: int, noun: str) -> str:
     """As in `1 face` and `2 faces`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
