@@ -146,13 +146,9 @@ def blur(
     task = covering(out, detector, options, cover.hold, keep_metadata, check_threshold)
     totals = run_files(task, sources, detector, inference.max_pixels)
     others = count_others(inputs, sources, out)
-    return print_summary(
-        totals,
-        sources,
-        [out] if totals.failed < len(sources) else [],
-        flaw="with a face not covered",
-        note=f"; {count(others, 'other file')} left alone" if others else "",
-    )
+    note = f"; {count(others, 'other file')} left alone" if others else ""
+    written = [out] if totals.failed < len(sources) else []
+    return print_summary(totals, sources, written, flaw="with a face not covered", note=note)
 
 
 def read_cover(cover: Cover) -> AnonymizeOptions:

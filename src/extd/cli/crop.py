@@ -83,21 +83,23 @@ def crop(
             source.path, target, detector, image=image, margin=margin, square=square, align=align
         )
 
-    def describe(source: Source, result: list[Path | None] | Exception) -> Outcome:
-        if isinstance(result, Exception):
-            return Outcome(error=result)
-        flaws = [
-            f"{source.path}: face {number} cannot be aligned, its landmarks coincide"
-            for number, path in enumerate(result, 1)
-            if path is None
-        ]
-        faces = len(result) - len(flaws)
-        return Outcome(faces, [f"{faces:5}  {source.path}"], flaws=flaws)
-
     task = Task("cropping", "faces  file", on_image, lambda one, _: refuse_video(one), describe)
     totals = run_files(task, sources, detector, inference.max_pixels)
     written = [out] if totals.faces else []
     return print_summary(totals, sources, written, flaw="with a face not aligned")
+
+
+def describe(source: Source, result: list[Path | None] | Exception) -> Outcome:
+    """What to print about an image; None in place of a face that could not be aligned."""
+    if isinstance(result, Exception):
+        return Outcome(error=result)
+    flaws = [
+        f"{source.path}: face {number} cannot be aligned, its landmarks coincide"
+        for number, path in enumerate(result, 1)
+        if path is None
+    ]
+    faces = len(result) - len(flaws)
+    return Outcome(faces, [f"{faces:5}  {source.path}"], flaws=flaws)
 
 
 def protect_folders(sources: Sequence[Source], out: Path) -> None:

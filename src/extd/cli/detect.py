@@ -204,17 +204,11 @@ def detect_files(
     if outputs.out is not None:
         outputs.out.mkdir(parents=True, exist_ok=True)
     videos = any(is_video(source.path) for source in sources)
-    with open_result_files(
-        outputs.json,
-        outputs.csv,
-        outputs.coco,
-        frames=videos,
-        landmarks=detector.network.landmarks,
-    ) as results:
+    json, csv, coco, landmarks = outputs.json, outputs.csv, outputs.coco, detector.network.landmarks
+    with open_result_files(json, csv, coco, frames=videos, landmarks=landmarks) as results:
         totals = run_files(task, sources, detector, max_pixels, quiet=quiet)
-    written = [outputs.json, outputs.csv, outputs.coco]
     folders = [outputs.out, outputs.yolo, outputs.wider] if totals.failed < len(sources) else []
-    return print_summary(totals, sources, [*written, *folders], quiet=quiet)
+    return print_summary(totals, sources, [json, csv, coco, *folders], quiet=quiet)
 
 
 def describe(

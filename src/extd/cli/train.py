@@ -41,6 +41,7 @@ class Run:
 
 
 RUN = Run()
+OF_RECIPE = Parameter(show_default="as the recipe says")
 
 
 def train(
@@ -48,12 +49,8 @@ def train(
     /,
     *,
     out: Folder | None = None,
-    data: Annotated[
-        list[Path] | None, Parameter(metavar="PATH", show_default="as the recipe says")
-    ] = None,
-    model: Annotated[
-        str | None, Parameter(metavar="NAME", show_default="as the recipe says")
-    ] = None,
+    data: Annotated[list[Path] | None, OF_RECIPE, Parameter(metavar="PATH")] = None,
+    model: Annotated[str | None, OF_RECIPE, Parameter(metavar="NAME")] = None,
     print_config: Annotated[bool, Parameter(show_default=False)] = False,
     run: Run = RUN,
 ) -> int:
