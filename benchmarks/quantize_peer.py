@@ -26,7 +26,7 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from extd.cli.export import calibration_images
+from extd.cli.weights import calibration_images
 from extd.files import atomic_write
 from extd.images import Image
 

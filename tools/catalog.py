@@ -23,7 +23,7 @@ import onnx
 import torch
 
 from extd.catalog import CATALOG, WEIGHTS, ModelInfo, Weights, WeightsFile, load_catalog
-from extd.cli.export import calibration_images
+from extd.cli.weights import calibration_images
 from extd.detector import Detector
 from extd.evaluation.protocols import single
 from extd.evaluation.wider import evaluate_detector, load_ground_truth, rounded
@@ -143,7 +143,7 @@ def main() -> None:
     text = json.dumps([dataclasses.asdict(model) for model in models], indent=1)
     with atomic_write(CATALOG) as partial_file:
         partial_file.write_text(text + "\n", encoding="utf-8")
-    for model in models:
+    for model in load_catalog():
         if model.name in packaged:
             write_card(model)
 

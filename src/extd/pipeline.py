@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -225,12 +225,13 @@ def crop_image(
     margin: float = 0.2,
     square: bool = False,
     align: int | None = None,
-) -> list[Path]:
+) -> list[Path | None]:
     """Write a file for each face of an image, the surest first, and list the files.
 
     With the target `a/b.jpg` they are `a/b-001.jpg`, `a/b-002.jpg` ... For `margin` and `square`
     see `crops`; `image` are the pixels of `source`, if they were read already. With `align`, the
     faces are turned upright and scaled to that side in px instead: see `extd.media.crops.align`.
+    A face whose landmarks coincide has no file, and None in its place.
 
     Raises:
         ValueError: faces are to be aligned, and the detector finds no landmarks.
@@ -238,14 +239,16 @@ def crop_image(
     image = read_image(source) if image is None else image
     target = Path(target)
     faces = detector.detect(image)
+    cut: Sequence[Image | None]
     if align is None:
         cut = [crop.image for crop in crops(image, faces, margin=margin, square=square)]
     else:
         cut = align_all(image, faces, align)
-    written = []
+    written: list[Path | None] = []
     for number, face in enumerate(cut, 1):
-        path = target.with_stem(f"{target.stem}-{number:03}")
-        write_image(path, face)
+        path = None if face is None else target.with_stem(f"{target.stem}-{number:03}")
+        if face is not None and path is not None:
+            write_image(path, face)
         written.append(path)
     return written
 

@@ -26,8 +26,8 @@ def prefetch(
     threads are gone.
 
     Args:
-        items: taken lazily, at most two more than there are threads ahead of the consumer, so
-            memory does not grow with their number.
+        items: taken lazily; at most as many as there are threads are ahead of the one that the
+            consumer has, so memory does not grow with their number.
         function: called in any of the threads.
         threads: how many work at once, at least 2; 0 means one per core.
 
@@ -48,7 +48,7 @@ def prefetch(
     try:
         for item in items:
             pending.append((item, pool.submit(attempt, item)))
-            if len(pending) > threads + 1:
+            if len(pending) > threads:
                 yield _pop(pending)
         while pending:
             yield _pop(pending)

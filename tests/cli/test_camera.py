@@ -94,8 +94,11 @@ def test_a_span_chooses_frames_by_their_time(folder: Path, toy: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
-        (["camera:99999"], 1, "camera:99999 is no camera"),
-        (["camera:front"], 1, "camera:front is no camera"),
+        (["camera:99999"], 2, "camera:99999 is no camera"),
+        (["camera:front"], 2, "camera:front is no camera"),
+        (["camera:"], 2, "camera: is no camera"),
+        (["rtsp://"], 2, "rtsp:// names no host"),
+        (["rtsps://me:secret@/stream"], 2, "rtsps:///stream names no host"),
         (["camera:0", "a.png"], 2, "a camera is watched alone"),
         (["camera:0", "--out", "boxed"], 2, "a camera is watched alone"),
         (["rtsp://127.0.0.1:9/nothing"], 1, "rtsp://127.0.0.1:9/nothing gives no images"),

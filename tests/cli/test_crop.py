@@ -9,7 +9,10 @@ from cyclopts import App, CycloptsError, Parameter
 
 from extd.cli.crop import crop
 from extd.cli.terminal import UsageError
+from extd.detector import Detector
+from extd.faces import Faces
 from extd.images import read_image
+from extd.media.crops import TEMPLATE
 
 Draw = Callable[..., Path]
 Captured = pytest.CaptureFixture[str]
@@ -40,7 +43,7 @@ def test_each_face_gets_a_file_that_tells_source_and_rank(
         "    2  album/a.png",
         "    0  album/none.jpg",
         "    1  album/trip/b.bmp",
-        "3 faces of 3 images",
+        "3 faces in 3 images",
         "written: album/faces",
     ]
     faces = Path("album/faces")
@@ -67,7 +70,7 @@ def test_a_bad_picture_is_reported_and_the_rest_goes_on(
     assert run("album", "--out", "new", "--model", toy) == 1
     out, err = capsys.readouterr()
     assert err == "error: album/a.jpg is empty\n"
-    assert "1 face of 1 image, 1 failed" in out
+    assert "1 face in 1 image, 1 failed" in out
 
 
 def test_a_video_is_reported_and_the_rest_goes_on(draw: Draw, toy: str, capsys: Captured) -> None:
@@ -75,7 +78,7 @@ def test_a_video_is_reported_and_the_rest_goes_on(draw: Draw, toy: str, capsys: 
     assert run("film.mp4", "a.png", "--out", "new", "--model", toy) == 1
     out, err = capsys.readouterr()
     assert err == "error: film.mp4 is a video; give images\n"
-    assert "1 face of 1 image, 1 failed" in out
+    assert "1 face in 1 file, 1 failed" in out
 
 
 @pytest.mark.parametrize(
@@ -101,3 +104,19 @@ def test_a_model_without_landmarks_cannot_align(draw: Draw, toy: str) -> None:
     draw("a.png")
     with pytest.raises(UsageError, match="--align needs landmarks"):
         run("a.png", "--out", "faces", "--align", "112", "--model", toy)
+
+
+def test_a_face_that_cannot_be_aligned_is_left_out(
+    draw: Draw, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw("a.png", 255)
+    boxes = [(0.0, 0.0, 20.0, 20.0)] * 3
+    landmarks = np.stack([TEMPLATE / 10, np.ones((5, 2)), TEMPLATE / 5])
+    faces = Faces(boxes, [0.9, 0.8, 0.7], 64, 48, landmarks)
+    monkeypatch.setattr(Detector, "detect", lambda *_: faces)
+    assert run("a.png", "--out", "faces", "--align", "16") == 1
+    out, err = capsys.readouterr()
+    assert err == "error: a.png: face 2 cannot be aligned, its landmarks coincide\n"
+    assert sorted(path.name for path in Path("faces").iterdir()) == ["a-001.png", "a-003.png"]
+    assert read_image("faces/a-003.png").shape == (16, 16, 3)
+    assert "2 faces in 1 image, 1 with a face not aligned\n" in out

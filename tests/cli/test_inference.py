@@ -27,7 +27,7 @@ def test_defaults_are_those_of_the_library() -> None:
             assert getattr(INFERENCE, field.name) == getattr(Options(), field.name)
     assert INFERENCE.max_pixels == MAX_PIXELS
     threads = inspect.signature(Detector).parameters["threads"]
-    assert INFERENCE.threads == threads.default
+    assert INFERENCE.machine.threads == threads.default
 
 
 def png_header(width: int, height: int) -> bytes:

@@ -106,8 +106,7 @@ def test_a_real_face_that_is_not_found_for_a_moment_stays_covered(
     (face,) = Detector().detect(photo)
     x1, y1, x2, y2 = map(round, face.box)
     x, y = (x1 + x2) // 2, (y1 + y2) // 2
-    missed = photo.copy()
-    missed[y1:y2, x1:x2] = 128
+    missed = np.full_like(photo, 128)
     with av.open("a.mp4", "w") as output:
         pictures = output.add_stream("libx264", rate=25, options={"crf": "10"})
         pictures.width, pictures.height, pictures.pix_fmt = 128, 128, "yuv420p"

@@ -40,8 +40,7 @@ def test_landmarks_come_to_their_places(scale: float) -> None:
 
 def test_what_cannot_be_aligned_is_refused() -> None:
     image = np.zeros((20, 20, 3), np.uint8)
-    with pytest.raises(ValueError, match="lie in one point"):
-        align(image, np.full((5, 2), 3.0))
+    assert align(image, np.full((5, 2), 3.0)) is None
     with pytest.raises(ValueError, match="size is 0"):
         align(image, TEMPLATE, 0)
 

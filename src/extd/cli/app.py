@@ -15,16 +15,15 @@ from rich.console import Console
 
 from extd import __version__
 from extd.cli.blur import blur
-from extd.cli.convert import convert
 from extd.cli.crop import crop
 from extd.cli.data import check, convert_data
 from extd.cli.detect import detect
 from extd.cli.doctor import doctor
 from extd.cli.eval import labels, wider
-from extd.cli.export import export
 from extd.cli.models import models
 from extd.cli.terminal import STDOUT, UsageError, print_error, print_line
 from extd.cli.train import train
+from extd.cli.weights import convert, export
 from extd.files import SUFFIXES
 from extd.media.sources import LIST, VIDEO_SUFFIXES
 from extd.signals import handle_signals

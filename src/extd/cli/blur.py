@@ -5,40 +5,31 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Group, Parameter, Token
 
+from extd.cli.files import Outcome, Task, check_pyav, print_summary, run_files
 from extd.cli.inference import INFERENCE, Inference, Threshold, load_detector
 from extd.cli.terminal import (
     WHOLE_NUMBER,
     Folder,
     UsageError,
     check_folder,
-    check_pyav,
     clock,
     count,
-    count_files,
-    frame_progress,
-    print_error,
-    print_line,
-    progress_bar,
-    table_console,
     usage_errors,
 )
 from extd.files import real_path
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.progress import Progress
-
     from extd.detector import Detector
     from extd.images import Image
-    from extd.media.anonymize import Region
+    from extd.media.anonymize import AnonymizeOptions, Region
     from extd.media.sources import Source
-    from extd.pipeline import Report
+    from extd.pipeline import OnFrame, Report
 
 RESULTS = Group("Results", sort_key=1)
 COVER = Group("How to cover", sort_key=1)
@@ -71,21 +62,43 @@ KEEP = Parameter(
 )
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Cover:
+    """How faces are covered.
+
+    Attributes:
+        method: blur, pixelate (4 cells per face), solid (black), or image.
+        image: The image for the method image.
+        shape: The shape of a cover.
+        margin: How far it extends over the box on each side, as a share of the box's own.
+        strength: 2 blurs twice as far, or leaves half the cells.
+        keep: Do not cover faces whose center is in this region, in pixels of the upright image.
+        hold: For so many frames a face stays covered where it is missed, and before and after it
+            is seen. As many frames are held in memory.
+    """
+
+    method: Annotated[Literal["blur", "pixelate", "solid", "image"], Parameter(group=COVER)] = (
+        "blur"
+    )
+    image: Annotated[Path | None, Parameter(group=COVER, metavar="FILE")] = None
+    shape: Annotated[Literal["ellipse", "box"], Parameter(group=COVER)] = "ellipse"
+    margin: Annotated[float, Parameter(group=COVER)] = 0.25
+    strength: Annotated[float, Parameter(group=COVER)] = 1.0
+    keep: Annotated[tuple[tuple[float, float, float, float], ...], KEEP] = ()
+    hold: Annotated[int, WHOLE_NUMBER, Parameter(group=VIDEO, metavar="FRAMES")] = 5
+
+
+DEFAULT = Cover()
+
+
 def blur(
     *files: Annotated[str, Parameter(required=True)],
     out: Annotated[Folder | None, Parameter(group=RESULTS)] = None,
     in_place: Annotated[bool, Parameter(group=RESULTS, show_default=False)] = False,
     keep_metadata: Annotated[bool, Parameter(group=RESULTS, show_default=False)] = False,
     check: Annotated[bool, Parameter(group=RESULTS, show_default=False)] = False,
-    method: Annotated[
-        Literal["blur", "pixelate", "solid", "image"], Parameter(group=COVER)
-    ] = "blur",
-    image: Annotated[Path | None, Parameter(group=COVER, metavar="FILE")] = None,
-    shape: Annotated[Literal["ellipse", "box"], Parameter(group=COVER)] = "ellipse",
-    margin: Annotated[float, Parameter(group=COVER)] = 0.25,
-    strength: Annotated[float, Parameter(group=COVER)] = 1.0,
-    keep: Annotated[tuple[tuple[float, float, float, float], ...], KEEP] = (),
-    hold: Annotated[int, WHOLE_NUMBER, Parameter(group=VIDEO, metavar="FRAMES")] = 5,
+    cover: Cover = DEFAULT,
     threshold: Threshold = 0.3,
     inference: Inference = INFERENCE,
 ) -> int:
@@ -115,110 +128,114 @@ def blur(
             maker notes are never kept.
         check: Look for uncovered faces in the results, with a probability above 0.2, and report
             images and frames that have one; the exit code is 1. Many of these are not faces.
-        method: blur, pixelate (4 cells per face), solid (black), or image.
-        image: The image for the method image.
-        shape: The shape of a cover.
-        margin: How far it extends over the box on each side, as a share of the box's own.
-        strength: 2 blurs twice as far, or leaves half the cells.
-        keep: Do not cover faces whose center is in this region, in pixels of the upright image.
-        hold: For so many frames a face stays covered where it is missed, and before and after it
-            is seen. As many frames are held in memory.
+        cover: How faces are covered.
         threshold: Least probability of a face, 0 to below 1. Lower values cover more, including
             things that are not faces.
         inference: How faces are detected.
     """
-    from extd.batch import check_targets, process_files, result_name
-    from extd.images import read_image
-    from extd.media.anonymize import AnonymizeOptions
-    from extd.media.sources import find_media, is_video, read_list
-    from extd.pipeline import blur_image, blur_video
+    from extd.media.sources import read_list
 
     if (out is None) != in_place:
         raise UsageError("give either --out DIR or --in-place")
-    if hold < 0:
-        raise UsageError(f"--hold is {hold}; give 0 or more frames")
     inputs = read_list(files, sys.stdin)
-    if out is None:
-        sources = find_originals(inputs)
-    else:
-        check_folder(out)
-        with usage_errors():
-            sources = find_media(inputs, out)
-            check_targets(sources, out)
-    with usage_errors():
-        cover = None if image is None else read_image(image)
-        options = AnonymizeOptions(method, shape, margin, strength, cover, keep)
+    sources = find_originals(inputs) if out is None else find_sources(inputs, out)
+    options = read_cover(cover)
     detector = load_detector(inference, threshold)
     check_pyav(sources)
     check_threshold = min(CHECK_THRESHOLD, threshold) if check else None
+    task = covering(out, detector, options, cover.hold, keep_metadata, check_threshold)
+    totals = run_files(task, sources, detector, inference.max_pixels)
+    others = count_others(inputs, sources, out)
+    note = f"; {count(others, 'other file')} left alone" if others else ""
+    written = [out] if totals.failed < len(sources) else []
+    return print_summary(totals, sources, written, flaw="with a face not covered", note=note)
 
-    def on_image(detector: Detector, source: Source, pixels: Image) -> Report:
+
+def read_cover(cover: Cover) -> AnonymizeOptions:
+    """The library's options, with the image read.
+
+    Raises:
+        UsageError: a value is out of range, or the image cannot be read.
+    """
+    from extd.images import read_image
+    from extd.media.anonymize import AnonymizeOptions
+
+    if cover.hold < 0:
+        raise UsageError(f"--hold is {cover.hold}; give 0 or more frames")
+    with usage_errors():
+        image = None if cover.image is None else read_image(cover.image)
+        return AnonymizeOptions(
+            cover.method, cover.shape, cover.margin, cover.strength, image, cover.keep
+        )
+
+
+def covering(
+    out: Path | None,
+    detector: Detector,
+    options: AnonymizeOptions,
+    hold: int,
+    keep_metadata: bool,
+    check_threshold: float | None,
+) -> Task[Report]:
+    """Cover the faces of each file, in the folder or in place; the detector is for videos."""
+    from extd.batch import result_name
+    from extd.pipeline import blur_image, blur_video
+
+    def on_image(detector: Detector, source: Source, image: Image) -> Report:
         return blur_image(
             source.path,
             source.path if out is None else out / result_name(source),
             detector,
             options,
-            image=pixels,
+            image=image,
             keep_metadata=keep_metadata,
             check_threshold=check_threshold,
         )
 
-    def on_video(source: Source) -> Report:
-        target = Path() if out is None else out / result_name(source)
-        with frame_progress(bar, source.path.name) as advance:
-            return blur_video(
-                source.path,
-                target,
-                detector,
-                options,
-                gap=hold,
-                keep_metadata=keep_metadata,
-                check_threshold=check_threshold,
-                on_frame=advance,
-            )
+    def on_video(source: Source, on_frame: OnFrame) -> Report:
+        return blur_video(
+            source.path,
+            Path() if out is None else out / result_name(source),
+            detector,
+            options,
+            gap=hold,
+            keep_metadata=keep_metadata,
+            check_threshold=check_threshold,
+            on_frame=on_frame,
+        )
 
-    alone = len(sources) == 1 and not is_video(sources[0].path)
-    bar = progress_bar("{task.description}", hidden=alone)
-    table = table_console(bar)
-    print_line(table, "faces  file")
-    processed = process_files(sources, detector, on_image, on_video, inference.max_pixels)
-    with bar, closing(processed):
-        tracked = bar.track(processed, len(sources), description="covering")
-        found, failed, uncovered = print_reports(tracked, bar, table)
-    done = f"{count(found, 'face')} in {count_files(sources, failed)}"
-    for number, what in ((failed, "failed"), (uncovered, "with a face not covered")):
-        done += f", {number:,} {what}" if number else ""
-    others = count_others(inputs, sources, out)
-    if others:
-        done += f"; {count(others, 'other file')} left alone"
-    print_line(table, done)
-    if out is not None and failed < len(sources):
-        print_line(table, f"written: {out}")
-    return 1 if failed or uncovered else 0
+    return Task("covering", "faces  file", on_image, on_video, describe)
 
 
-def print_reports(
-    processed: Iterable[tuple[Source, Report | Exception]], bar: Progress, table: Console
-) -> tuple[int, int, int]:
-    """Print what became of each file; how many faces, failures and files with a face uncovered."""
+def describe(source: Source, report: Report | Exception) -> Outcome:
+    """What to print about a file."""
     from extd.media.sources import is_video
-    from extd.pipeline import Report
 
-    found = failed = uncovered = 0
-    for source, result in processed:
-        video = is_video(source.path)
-        report = result if isinstance(result, Report) else Report(error=result)
-        found += report.faces
-        failed += report.error is not None
-        uncovered += bool(report.uncovered)
-        if report.frames:
-            frames = f", {count(report.frames, 'frame')}" if video else ""
-            print_line(table, f"{report.faces:5}  {source.path}{frames}")
-        if report.error is not None:
-            print_error(str(report.error), bar.console)
-        if report.uncovered:
-            print_error(f"{source.path}: {describe_uncovered(report, video=video)}", bar.console)
-    return found, failed, uncovered
+    if isinstance(report, Exception):
+        return Outcome(error=report)
+    video = is_video(source.path)
+    frames = f", {count(report.frames, 'frame')}" if video else ""
+    rows = [f"{report.faces:5}  {source.path}{frames}"] if report.frames else []
+    flaws = []
+    if report.uncovered:
+        flaws = [f"{source.path}: {describe_uncovered(report, video=video)}"]
+    return Outcome(report.faces, rows, report.error, flaws)
+
+
+def find_sources(inputs: Iterable[str], out: Path) -> list[Source]:
+    """The images and videos whose results go to a folder.
+
+    Raises:
+        UsageError: the folder is a file, a result would replace an original, or an input is wrong.
+    """
+    from extd.batch import check_targets
+    from extd.media.sources import find_media
+
+    check_folder(out)
+    with usage_errors():
+        sources = find_media(inputs, out)
+        check_targets(sources, out)
+    return sources
 
 
 def find_originals(inputs: Iterable[str]) -> list[Source]:

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Group, Parameter
 
+from extd.cli.files import Outcome, Task, print_summary, run_files
 from extd.cli.inference import INFERENCE, Inference, Threshold, load_detector
 from extd.cli.terminal import (
     WHOLE_NUMBER,
     Folder,
     UsageError,
     check_folder,
-    count,
-    print_error,
-    print_line,
-    progress_bar,
-    table_console,
     usage_errors,
 )
 from extd.files import real_path
@@ -66,7 +61,7 @@ def crop(
             more false ones.
         inference: How faces are detected.
     """
-    from extd.batch import process_files, refuse_video, result_name
+    from extd.batch import refuse_video, result_name
     from extd.media.sources import find_images, read_list
     from extd.pipeline import crop_image
 
@@ -80,32 +75,31 @@ def crop(
         raise UsageError(f"--align is {align}; give 1 or more pixels")
     detector = load_detector(inference, threshold, min_face=min_face)
     if align is not None and not detector.network.landmarks:
-        raise UsageError(f"--align needs landmarks, and {inference.model} finds none")
+        raise UsageError(f"--align needs landmarks, and {inference.machine.model} finds none")
 
-    def on_image(detector: Detector, source: Source, image: Image) -> list[Path]:
+    def on_image(detector: Detector, source: Source, image: Image) -> list[Path | None]:
         target = out / result_name(source)
         return crop_image(
             source.path, target, detector, image=image, margin=margin, square=square, align=align
         )
 
-    bar = progress_bar("cropping", hidden=len(sources) == 1)
-    table = table_console(bar)
-    found = failed = 0
-    print_line(table, "faces  file")
-    processed = process_files(sources, detector, on_image, refuse_video, inference.max_pixels)
-    with bar, closing(processed):
-        for source, result in bar.track(processed, len(sources)):
-            if isinstance(result, Exception):
-                failed += 1
-                print_error(str(result), bar.console)
-            else:
-                found += len(result)
-                print_line(table, f"{len(result):5}  {source.path}")
-    done = f"{count(found, 'face')} of {count(len(sources) - failed, 'image')}"
-    print_line(table, done + (f", {failed} failed" if failed else ""))
-    if found:
-        print_line(table, f"written: {out}")
-    return 1 if failed else 0
+    task = Task("cropping", "faces  file", on_image, lambda one, _: refuse_video(one), describe)
+    totals = run_files(task, sources, detector, inference.max_pixels)
+    written = [out] if totals.faces else []
+    return print_summary(totals, sources, written, flaw="with a face not aligned")
+
+
+def describe(source: Source, result: list[Path | None] | Exception) -> Outcome:
+    """What to print about an image; None in place of a face that could not be aligned."""
+    if isinstance(result, Exception):
+        return Outcome(error=result)
+    flaws = [
+        f"{source.path}: face {number} cannot be aligned, its landmarks coincide"
+        for number, path in enumerate(result, 1)
+        if path is None
+    ]
+    faces = len(result) - len(flaws)
+    return Outcome(faces, [f"{faces:5}  {source.path}"], flaws=flaws)
 
 
 def protect_folders(sources: Sequence[Source], out: Path) -> None:

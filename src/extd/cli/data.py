@@ -54,8 +54,8 @@ def read(path: Path, layout: str | None, images: Path | None) -> list[Sample]:
 @contextmanager
 def counting(what: str) -> Iterator[Callable[[int, int], None]]:
     """A bar, and the function to be called with how many are done and of how many."""
-    with progress_bar(what, hidden=False) as bar:
-        task = bar.add_task("", total=None)
+    with progress_bar() as bar:
+        task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
@@ -104,17 +104,10 @@ def check(
     if out is not None:
         with usage_errors():
             checks.check_output(out, path, labeled)
+    findings = find(labeled, threads, labels_only=labels_only)
     console = Console()
-    for line in describe(str(path), checks.summarize(labeled), checks.summarize_sources(labeled)):
-        print_line(console, line)
-    findings = list(checks.check_labels(labeled))
-    if not labels_only:
-        with progress_bar("decoding", hidden=False) as bar:
-            results = bar.track(checks.check_files(labeled, threads), total=len(labeled))
-            # That tells why a size is unknown.
-            findings = [one for one in findings if one.kind != checks.Kind.NO_SIZE]
-            findings += chain.from_iterable(results)
-    for line in list_findings(findings, out):
+    lines = describe(str(path), checks.summarize(labeled), checks.summarize_sources(labeled))
+    for line in [*lines, *list_findings(findings, out)]:
         print_line(console, line)
     if sum(one.kind == checks.Kind.MISSING for one in findings) == len(labeled):
         print_line(console, "no image was found: give --images, their folder\n")
@@ -126,6 +119,21 @@ def check(
             write_image(out / "contact_sheet.jpg", sheet)
             print_line(console, f"written: {out / 'contact_sheet.jpg'}")
     return 1 if findings else 0
+
+
+def find(samples: Sequence[Sample], threads: int, *, labels_only: bool) -> list[Finding]:
+    """What is probably wrong with the samples, and with their files."""
+    from extd.data import check as checks
+
+    findings = list(checks.check_labels(samples))
+    if labels_only:
+        return findings
+    with progress_bar() as bar:
+        checked = checks.check_files(samples, threads)
+        results = bar.track(checked, len(samples), description="decoding")
+        # That tells why a size is unknown.
+        findings = [one for one in findings if one.kind != checks.Kind.NO_SIZE]
+        return findings + list(chain.from_iterable(results))
 
 
 def describe(name: str, whole: Summary, sources: Sequence[Summary]) -> list[str]:

@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
 
-from extd.catalog import DEFAULT_MODEL, Precision
+from extd.cli.inference import THIS_MACHINE, Machine, load_model
 from extd.cli.terminal import (
-    MACHINE,
     STDOUT,
     Folder,
-    Model,
-    Provider,
     Target,
-    Threads,
     UsageError,
     open_results,
     print_line,
     progress_bar,
-    usage_errors,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from rich.progress import Progress
-
     from extd.evaluation.predictions import Prediction
     from extd.images import Image
 
@@ -46,10 +39,7 @@ def wider(
     protocol: Annotated[Protocol | None, Parameter(show_default="single")] = None,
     save_predictions: Folder | None = None,
     json: Target = None,
-    model: Annotated[Model | None, Parameter(show_default=DEFAULT_MODEL)] = None,
-    threads: Threads = 0,
-    provider: Provider = None,
-    precision: Annotated[Precision, Parameter(group=MACHINE)] = "auto",
+    machine: Machine = THIS_MACHINE,
 ) -> int:
     """Measure average precision on WIDER FACE, as its official evaluation does.
 
@@ -68,41 +58,30 @@ def wider(
             at several scales with box voting; multiscale is that with a corrected vote.
         save_predictions: Save the detections in this folder, in WIDER's format.
         json: Write the result as JSON to a file; with - or nothing to standard output.
-        model: A model that `extd models` lists, or an .onnx file.
-        threads: How many threads to use.
-        provider: Execution provider of ONNX Runtime; `extd doctor` lists those that work here.
-        precision: Weights of the model, int8 or float; by default the faster one on this machine.
+        machine: The model, and what runs it.
     """
+    from extd.evaluation import wider as benchmark
     from extd.evaluation.predictions import write_predictions
-    from extd.evaluation.wider import (
-        evaluate,
-        evaluate_detector,
-        load_ground_truth,
-        load_predictions,
-    )
 
-    if predictions is not None and (model is not None or protocol is not None):
+    if predictions is not None and (machine != THIS_MACHINE or protocol is not None):
         raise UsageError("--predictions measures files: leave out --model and --protocol")
     if predictions is not None:
         measured, how = str(predictions), "predictions"
-        truth = load_ground_truth(ground_truth)
-        found = load_predictions(predictions, images, truth)
-        result = evaluate(found, truth)
+        truth = benchmark.load_ground_truth(ground_truth)
+        found = benchmark.load_predictions(predictions, images, truth)
+        result = benchmark.evaluate(found, truth)
         if save_predictions is not None:
             write_predictions(save_predictions, found)
     else:
-        measured, how = model or DEFAULT_MODEL, protocol or "single"
-        detect = load_protocol(measured, how, threads, provider, precision)
-        truth = load_ground_truth(ground_truth)
-        with measuring_bar(json) as bar:
-            result = evaluate_detector(detect, images, truth, bar.track, save_predictions)
-
-    table = Console(quiet=json == STDOUT)
-    print_line(table, f"{measured}, {how}")
-    print_line(table, f"AP on {result.images:,} of the {len(truth):,} images:")
-    for difficulty, ap in result.ap.items():
-        print_line(table, f"  {difficulty:7} {ap:.4f}")
-    write_json(json, {"images": result.images, "model": measured, "protocol": how}, result.ap)
+        measured, how = machine.model, protocol or "single"
+        detect = load_protocol(how, machine)
+        truth = benchmark.load_ground_truth(ground_truth)
+        with measuring(json) as track:
+            result = benchmark.evaluate_detector(detect, images, truth, track, save_predictions)
+    lines = [f"AP on {result.images:,} of the {len(truth):,} images:"]
+    lines += [f"  {difficulty:7} {ap:.4f}" for difficulty, ap in result.ap.items()]
+    summary = {"images": result.images, "model": measured, "protocol": how}
+    print_result(json, [f"{measured}, {how}", *lines], summary, result.ap)
     return 0
 
 
@@ -112,10 +91,7 @@ def labels(
     *,
     protocol: Protocol = "single",
     json: Target = None,
-    model: Model = DEFAULT_MODEL,
-    threads: Threads = 0,
-    provider: Provider = None,
-    precision: Annotated[Precision, Parameter(group=MACHINE)] = "auto",
+    machine: Machine = THIS_MACHINE,
 ) -> int:
     """Measure average precision on your own labeled images.
 
@@ -129,52 +105,44 @@ def labels(
         samples: Labeled images in any format that `extd data check` reads.
         protocol: As for `extd eval wider`.
         json: Write the result as JSON to a file; with - or nothing to standard output.
-        model: A model that `extd models` lists, or an .onnx file.
-        threads: How many threads to use.
-        provider: Execution provider of ONNX Runtime; `extd doctor` lists those that work here.
-        precision: Weights of the model, int8 or float; by default the faster one on this machine.
+        machine: The model, and what runs it.
     """
     from extd.data.datasets import read_dataset
     from extd.evaluation.labeled import evaluate_labeled
 
-    detect = load_protocol(model, protocol, threads, provider, precision)
-    with measuring_bar(json) as bar:
-        result = evaluate_labeled(detect, read_dataset(samples), bar.track)
-    table = Console(quiet=json == STDOUT)
-    print_line(table, f"{model}, {protocol}, {result.images:,} images")
+    detect = load_protocol(protocol, machine)
+    with measuring(json) as track:
+        result = evaluate_labeled(detect, read_dataset(samples), track)
+    lines = [f"{machine.model}, {protocol}, {result.images:,} images"]
     for size, ap in result.ap.items():
-        print_line(table, f"  AP {size:7} {ap:.4f}   {result.faces[size]:6,} faces")
-    summary = {"images": result.images, "model": model, "protocol": protocol}
-    write_json(json, summary | {"faces": result.faces}, result.ap)
+        lines.append(f"  AP {size:7} {ap:.4f}   {result.faces[size]:6,} faces")
+    summary = {"images": result.images, "model": machine.model, "protocol": protocol}
+    print_result(json, lines, summary | {"faces": result.faces}, result.ap)
     return 0
 
 
-def measuring_bar(json: str | None) -> Progress:
-    """A bar that stays away from JSON in the terminal."""
-    return progress_bar("measuring", hidden=json == STDOUT and sys.stdout.isatty())
+@contextmanager
+def measuring(json: str | None) -> Iterator[Callable[[Sequence[Any]], Iterable[Any]]]:
+    """A bar, which stays away from JSON in the terminal; yields what tracks an iteration."""
+    with progress_bar(hidden=json == STDOUT and sys.stdout.isatty()) as bar:
+        yield partial(bar.track, description="measuring")
 
 
-def write_json(target: str | None, summary: dict[str, object], ap: dict[str, float]) -> None:
-    """Write a result to where `--json` says, if it does; AP is null where no face counts."""
+def print_result(
+    target: str | None, lines: list[str], summary: dict[str, object], ap: dict[str, float]
+) -> None:
+    """Print lines, and write JSON to where `--json` says; its AP is null where no face counts."""
     from extd.evaluation.wider import rounded
 
+    for line in lines:
+        print_line(Console(quiet=target == STDOUT), line)
     if target is not None:
         with open_results(target) as stream:
             stream.write(dumps(summary | {"ap": rounded(ap)}) + "\n")
 
 
-def load_protocol(
-    model: str, protocol: str, threads: int, provider: str | None, precision: Precision
-) -> Callable[[Image], Prediction]:
-    """A protocol with its detector.
-
-    Raises:
-        UsageError: there is no such model or provider.
-    """
-    from extd.detector import Detector
+def load_protocol(protocol: str, machine: Machine) -> Callable[[Image], Prediction]:
+    """A protocol with its detector."""
     from extd.evaluation.protocols import PROTOCOLS
 
-    with usage_errors():
-        providers = None if provider is None else [provider]
-        detector = Detector(model, threads=threads, providers=providers, precision=precision)
-        return partial(PROTOCOLS[protocol], detector)
+    return partial(PROTOCOLS[protocol], load_model(machine))

@@ -13,14 +13,12 @@ from extd.cli.terminal import (
     MACHINE,
     WHOLE_NUMBER,
     Model,
-    Provider,
-    Threads,
     UsageError,
     usage_errors,
 )
 
 if TYPE_CHECKING:
-    from extd.detector import Detector
+    from extd.detector import Detector, Options
 
 SEARCH = Group("What to look for", sort_key=2)
 
@@ -62,6 +60,30 @@ Pixels = Annotated[int | None, WHOLE_NUMBER, Parameter(group=SEARCH, metavar="PX
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
+class Machine:
+    """The model, and what runs it.
+
+    Attributes:
+        model: A model that `extd models` lists, or an .onnx file.
+        threads: How many threads compute.
+        provider: Execution provider of ONNX Runtime; `extd doctor` lists those that work here.
+        precision: Weights of the model: int8 or float. By default int8 where there are such
+            weights and the processor is faster with them.
+    """
+
+    model: Model = DEFAULT_MODEL
+    threads: Annotated[int, WHOLE_NUMBER, Parameter(group=MACHINE, show_default="one a core")] = 0
+    provider: Annotated[
+        str | None, Parameter(group=MACHINE, metavar="NAME", show_default="CPUExecutionProvider")
+    ] = None
+    precision: Annotated[Precision, Parameter(group=MACHINE)] = "auto"
+
+
+THIS_MACHINE = Machine()
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
 class Inference:
     """How faces are detected.
 
@@ -76,11 +98,7 @@ class Inference:
             above 16.8 million pixels; 0 turns them off.
         overlap: How far tiles overlap, as a share of their side.
         max_pixels: Refuse images with more pixels: a small file can hold more than the memory.
-        model: A model that `extd models` lists, or an .onnx file.
-        threads: How many threads compute.
-        provider: Execution provider of ONNX Runtime; `extd doctor` lists those that work here.
-        precision: Weights of the model: int8 or float. By default int8 where there are such
-            weights and the processor is faster with them.
+        machine: The model, and what runs it.
     """
 
     longest: Pixels = None
@@ -90,10 +108,7 @@ class Inference:
     tile: Pixels = None
     overlap: Annotated[float, Parameter(group=SEARCH)] = 0.25
     max_pixels: Annotated[int, WHOLE_NUMBER, Parameter(group=SEARCH, metavar="N")] = 500_000_000
-    model: Model = DEFAULT_MODEL
-    threads: Threads = 0
-    provider: Provider = None
-    precision: Annotated[Precision, Parameter(group=MACHINE)] = "auto"
+    machine: Machine = THIS_MACHINE
 
 
 INFERENCE = Inference()
@@ -107,7 +122,7 @@ def load_detector(
     Raises:
         UsageError: a value is out of range, or there is no such model or provider.
     """
-    from extd.detector import Detector, Options
+    from extd.detector import Options
 
     with usage_errors():
         options = Options(
@@ -121,13 +136,24 @@ def load_detector(
             tile=inference.tile,
             overlap=inference.overlap,
         )
-        if inference.max_pixels < 1:
-            raise UsageError(f"--max-pixels is {inference.max_pixels}; give 1 or more")
-        providers = None if inference.provider is None else [inference.provider]
+    if inference.max_pixels < 1:
+        raise UsageError(f"--max-pixels is {inference.max_pixels}; give 1 or more")
+    return load_model(inference.machine, options)
+
+
+def load_model(machine: Machine, options: Options | None = None) -> Detector:
+    """The detector with that model.
+
+    Raises:
+        UsageError: there is no such model or provider.
+    """
+    from extd.detector import Detector
+
+    with usage_errors():
         return Detector(
-            inference.model,
+            machine.model,
             options=options,
-            threads=inference.threads,
-            providers=providers,
-            precision=inference.precision,
+            threads=machine.threads,
+            providers=None if machine.provider is None else [machine.provider],
+            precision=machine.precision,
         )

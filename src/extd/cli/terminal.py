@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
@@ -18,8 +18,6 @@ from extd.files import open_text
 
 if TYPE_CHECKING:
     from rich.progress import Progress, Task
-
-    from extd.media.sources import Source
 
 STDOUT = "-"
 
@@ -39,10 +37,6 @@ def whole_number(_: object, tokens: Sequence[Token]) -> int:
 WHOLE_NUMBER = Parameter(converter=whole_number)
 MACHINE = Group("Model and machine", sort_key=9)
 Model = Annotated[str, Parameter(group=MACHINE, metavar="NAME|FILE")]
-Threads = Annotated[int, WHOLE_NUMBER, Parameter(group=MACHINE, show_default="one a core")]
-Provider = Annotated[
-    str | None, Parameter(group=MACHINE, metavar="NAME", show_default="CPUExecutionProvider")
-]
 Target = Annotated[str | None, Parameter(metavar="[FILE|-]", allow_leading_hyphen=True)]
 """Where results go: a file, or `-`."""
 Folder = Annotated[Path, Parameter(metavar="DIR")]
@@ -91,14 +85,10 @@ def print_line(console: Console, line: str) -> None:
     console.print(line, soft_wrap=True, markup=False, highlight=False, emoji=False)
 
 
-def progress_bar(what: str, *, hidden: bool) -> Progress:
+def progress_bar(*, hidden: bool = False) -> Progress:
     """A progress bar on stderr, with speed and time left, that disappears at the end.
 
-    It is shown only in a terminal.
-
-    Args:
-        what: the text before it; `{task.description}` for that of each task.
-        hidden: do not show it in a terminal either.
+    It is shown only in a terminal, and with `hidden` not even there.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
     from rich.progress import TimeRemainingColumn as TimeLeft
@@ -109,7 +99,7 @@ def progress_bar(what: str, *, hidden: bool) -> Progress:
 
     console = Console(stderr=True)
     return Progress(
-        TextColumn(what, markup=False),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         Speed(),
@@ -120,29 +110,6 @@ def progress_bar(what: str, *, hidden: bool) -> Progress:
         redirect_stderr=False,
         disable=hidden or not console.is_terminal,
     )
-
-
-def table_console(bar: Progress, *, quiet: bool = False) -> Console:
-    """Where to print a table while the bar is shown."""
-    # If both share the terminal, lines must go through the bar.
-    shared = sys.stdout.isatty() and not bar.disable
-    return Console(quiet=True) if quiet else bar.console if shared else Console()
-
-
-@contextmanager
-def frame_progress(
-    bar: Progress, name: str
-) -> Iterator[Callable[[object, object, int | None], None]]:
-    """A task of the bar for the frames of a video; yields a function that advances it."""
-    task = bar.add_task(name, total=None)
-
-    def advance(_frame: object, _faces: object, frame_count: int | None) -> None:
-        bar.update(task, advance=1, total=frame_count)
-
-    try:
-        yield advance
-    finally:
-        bar.remove_task(task)
 
 
 @contextmanager
@@ -166,50 +133,9 @@ def check_folder(folder: Path, option: str = "--out") -> None:
         raise UsageError(f"{option} {folder} is a {kind}; give a folder")
 
 
-def check_suffix(target: Path, suffix: str) -> None:
-    """Refuse a file name with another suffix.
-
-    Raises:
-        UsageError: `target` does not end in `suffix`.
-    """
-    if target.suffix.lower() != suffix:
-        raise UsageError(
-            f"the result is a {suffix} file; call it {target.with_suffix(suffix)}, not {target}"
-        )
-
-
-def report_file(path: Path) -> None:
-    """Name a file that was written, and its size."""
-    print_line(Console(), f"written: {path}, {path.stat().st_size / 1e3:,.0f} kB")
-
-
 def count(number: int, noun: str) -> str:
     """As in `1 face` and `2 faces`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
-def count_files(sources: Sequence[Source], failed: int) -> str:
-    """How many files did not fail, as in `2 images`; `files` are images and videos."""
-    from extd.media.sources import is_video
-
-    videos = sum(is_video(source.path) for source in sources)
-    kind = "image" if not videos else "video" if videos == len(sources) else "file"
-    return count(len(sources) - failed, kind)
-
-
-def check_pyav(sources: Sequence[Source]) -> None:
-    """Stop at once if all files are videos and none can be read.
-
-    Among images, a video that cannot be read is one failure of many.
-
-    Raises:
-        ImportError: PyAV is missing.
-    """
-    from extd.media.sources import is_video
-    from extd.media.video import pyav
-
-    if sources and all(is_video(source.path) for source in sources):
-        pyav()
 
 
 def clock(seconds: float) -> str:

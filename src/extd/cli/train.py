@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -19,23 +20,39 @@ from extd.cli.terminal import (
 )
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How a training runs.
+
+    Attributes:
+        resume: Go on where the run in that folder stopped; without one there, begin.
+        device: What computes, such as cpu, cuda or cuda:1.
+        threads: How many CPU threads compute.
+        cache: Folder for the decoded images, 3 bytes a pixel.
+        profile: Record STEPS steps in profile.json, for https://ui.perfetto.dev.
+    """
+
+    resume: Annotated[bool, Parameter(show_default=False)] = False
+    device: Annotated[str | None, Parameter(show_default="cuda if there is one, else cpu")] = None
+    threads: Annotated[int | None, WHOLE_NUMBER, Parameter(show_default="one a core")] = None
+    cache: Annotated[Folder | None, Parameter(show_default="in the user's cache folder")] = None
+    profile: Annotated[int, WHOLE_NUMBER, Parameter(metavar="STEPS", show_default=False)] = 0
+
+
+RUN = Run()
+OF_RECIPE = Parameter(show_default="as the recipe says")
+
+
 def train(
     recipe: Annotated[Path, Parameter(metavar="RECIPE.yaml")],
     /,
     *,
     out: Folder | None = None,
-    data: Annotated[
-        list[Path] | None, Parameter(metavar="PATH", show_default="as the recipe says")
-    ] = None,
-    model: Annotated[
-        str | None, Parameter(metavar="NAME", show_default="as the recipe says")
-    ] = None,
-    resume: Annotated[bool, Parameter(show_default=False)] = False,
-    device: Annotated[str | None, Parameter(show_default="cuda if there is one, else cpu")] = None,
-    threads: Annotated[int | None, WHOLE_NUMBER, Parameter(show_default="one a core")] = None,
-    cache: Annotated[Folder | None, Parameter(show_default="in the user's cache folder")] = None,
-    profile: Annotated[int, WHOLE_NUMBER, Parameter(metavar="STEPS", show_default=False)] = 0,
+    data: Annotated[list[Path] | None, OF_RECIPE, Parameter(metavar="PATH")] = None,
+    model: Annotated[str | None, OF_RECIPE, Parameter(metavar="NAME")] = None,
     print_config: Annotated[bool, Parameter(show_default=False)] = False,
+    run: Run = RUN,
 ) -> int:
     """Train a detector.
 
@@ -53,17 +70,13 @@ def train(
         data: The images to learn from, in any format of `extd data check`; once for each dataset
             of the recipe.
         model: The detector to train, any that `extd models` lists.
-        resume: Go on where the run in that folder stopped; without one there, begin.
-        device: What computes, such as cpu, cuda or cuda:1.
-        threads: How many CPU threads compute.
-        cache: Folder for the decoded images, 3 bytes a pixel.
-        profile: Record STEPS steps in profile.json, for https://ui.perfetto.dev.
         print_config: Print the recipe with every default, and train nothing.
+        run: How the training runs.
     """
     if out is None and not print_config:
         raise UsageError("give --out DIR, the folder for checkpoint and weights")
-    if profile < 0:
-        raise UsageError(f"--profile is {profile}; give how many steps")
+    if run.profile < 0:
+        raise UsageError(f"--profile is {run.profile}; give how many steps")
     console = Console()
     with train_extra("extd train"):
         from extd.training.recipe import dump_recipe, load_recipe
@@ -73,26 +86,37 @@ def train(
         if out is None or print_config:
             print_line(console, dump_recipe(chosen).rstrip())
             return 0
-        from extd.training.checkpoint import CHECKPOINT
-        from extd.training.trainer import train as run
+        from extd.training.trainer import train as fit
 
-        begins = not (out / CHECKPOINT).exists()
-        if begins and recipe.resolve() == (out / "recipe.yaml").resolve():
-            raise UsageError(f"the run would write its recipe over {recipe}; choose another --out")
-        if begins and resume and not (out / "stage1").exists():
-            print_line(console, f"{out} holds no run to go on with: this one begins")
-        weights = run(
+        check_run(recipe, out, run, console)
+        weights = fit(
             chosen,
             out,
-            resume=resume,
-            device=device,
-            threads=threads,
-            cache=cache,
-            profile=profile,
+            resume=run.resume,
+            device=run.device,
+            threads=run.threads,
+            cache=run.cache,
+            profile=run.profile,
         )
     # Of the processes of torchrun one prints.
-    if os.environ.get("RANK", "0") != "0":
-        return 0
-    print_line(console, f"written: {weights}")
-    print_line(console, f"to detect with it: extd export {weights} {weights.with_suffix('.onnx')}")
+    if os.environ.get("RANK", "0") == "0":
+        print_line(console, f"written: {weights}")
+        onnx = weights.with_suffix(".onnx")
+        print_line(console, f"to detect with it: extd export {weights} {onnx}")
     return 0
+
+
+def check_run(recipe: Path, out: Path, run: Run, console: Console) -> None:
+    """Say so if there is no run to resume.
+
+    Raises:
+        UsageError: a new run would write its own recipe over the given one.
+    """
+    from extd.training.checkpoint import CHECKPOINT
+
+    if (out / CHECKPOINT).exists():
+        return
+    if recipe.resolve() == (out / "recipe.yaml").resolve():
+        raise UsageError(f"the run would write its recipe over {recipe}; choose another --out")
+    if run.resume and not (out / "stage1").exists():
+        print_line(console, f"{out} holds no run to go on with: this one begins")

@@ -92,11 +92,12 @@ def _whole(
     return left, top, left + width, top + height
 
 
-def align_all(image: Image, faces: Faces, size: int = SIDE) -> list[Image]:
-    """Every face, aligned; see `align`.
+def align_all(image: Image, faces: Faces, size: int = SIDE) -> list[Image | None]:
+    """Every face, aligned, or None where its landmarks coincide; see `align`.
 
     Raises:
-        ValueError: the faces have no landmarks, or are of an image of another size.
+        ValueError: `size` is below 1, or the faces have no landmarks or are of an image of
+            another size.
     """
     check_size(image, faces)
     if faces.landmarks is None:
@@ -104,7 +105,7 @@ def align_all(image: Image, faces: Faces, size: int = SIDE) -> list[Image]:
     return [align(image, points, size) for points in faces.landmarks]
 
 
-def align(image: Image, landmarks: NDArray[np.floating], size: int = SIDE) -> Image:
+def align(image: Image, landmarks: NDArray[np.floating], size: int = SIDE) -> Image | None:
     """One face upright and scaled, its landmarks as near as can be to `TEMPLATE`.
 
     Args:
@@ -113,10 +114,10 @@ def align(image: Image, landmarks: NDArray[np.floating], size: int = SIDE) -> Im
         size: side of the result, px.
 
     Returns:
-        uint8 [size, size, 3]; black beyond the image.
+        uint8 [size, size, 3], black beyond the image; None if all landmarks lie in one point.
 
     Raises:
-        ValueError: `size` is below 1, or all landmarks lie in one point.
+        ValueError: `size` is below 1.
     """
     if size < 1:
         raise ValueError(f"size is {size}; give 1 or more pixels")
@@ -124,7 +125,7 @@ def align(image: Image, landmarks: NDArray[np.floating], size: int = SIDE) -> Im
     # Corners of pixels are whole numbers, to Pillow as to the landmarks.
     scale = math.hypot(matrix[0, 0], matrix[1, 0])
     if not scale > SMALLEST:
-        raise ValueError("the landmarks of a face lie in one point; it cannot be aligned")
+        return None
     whole = PillowImage.fromarray(image)
     factor = max(int(scale), 1)
     if factor > 1:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Condition, Thread
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from extd.images import read_image
 from extd.media.sources import find_media, is_video
@@ -45,9 +46,10 @@ def open_source(
 
     Raises:
         ImportError: there is a video or a camera, and PyAV is missing.
-        ValueError: `camera:` is followed by something other than a number.
+        ValueError: the source is a camera that cannot be; see `check_camera`.
     """
     if isinstance(source, str) and is_camera(source):
+        check_camera(source)
         yield from within(_read_camera(source), span)
         return
     for found in find_media([source] if isinstance(source, str | Path) else source):
@@ -75,6 +77,21 @@ def within(frames: Iterable[Frame | Fault], span: Span) -> Iterator[Frame | Faul
 def is_camera(source: str) -> bool:
     """Whether the text names a camera, of this machine or on the network."""
     return source.startswith((CAMERA, *NETWORK))
+
+
+def check_camera(address: str) -> None:
+    """Refuse what cannot be the address of a camera.
+
+    Raises:
+        ValueError: `camera:` is not followed by a number, or `rtsp://` not by a host.
+    """
+    if address.startswith(CAMERA):
+        number = address.removeprefix(CAMERA)
+        if not re.fullmatch("[0-9]{1,4}", number):
+            raise ValueError(f"{address} is no camera; give camera:0, camera:1 ...")
+    elif not urlsplit(address).hostname:
+        name = without_password(address)
+        raise ValueError(f"{name} names no host; give an address like rtsp://192.168.1.9/stream")
 
 
 def without_password(address: str) -> str:
@@ -116,15 +133,12 @@ def open_camera(address: str) -> Iterator[Iterator[VideoFrame]]:
     """Open a camera, and give an iterator over its frames.
 
     Raises:
-        ValueError: `camera:` is followed by something other than a number.
+        ValueError: this machine has no such camera.
         av.FFmpegError: it cannot be opened.
     """
     av = pyav()
     if address.startswith(CAMERA):
-        number = address.removeprefix(CAMERA)
-        if not number.isdecimal() or len(number) > 4:
-            raise ValueError(f"{address} is no camera; give camera:0, camera:1 ...")
-        file, kind = _device(int(number))
+        file, kind = _device(int(address.removeprefix(CAMERA)))
         container = av.open(file, format=kind)
     else:
         # UDP, FFmpeg's default, loses packets.

@@ -1,4 +1,4 @@
-"""`extd export`: trained weights as the ONNX file that detects."""
+"""`extd convert` and `extd export`: from the authors' checkpoints to safetensors, and to ONNX."""
 
 from __future__ import annotations
 
@@ -7,16 +7,37 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+from rich.console import Console
 
-from extd.cli.terminal import (
-    UsageError,
-    check_suffix,
-    report_file,
-    train_extra,
-)
+from extd.cli.terminal import UsageError, print_line, train_extra
+from extd.models.config import Upsampling
 
 if TYPE_CHECKING:
     from extd.images import Image
+
+
+def convert(source: Path, target: Path, /, *, upsampling: Upsampling = "fit") -> int:
+    """Convert a checkpoint of the paper's authors.
+
+    `extd export` turns the result into a file that detects. Needs PyTorch, which the first of
+    these commands installs.
+
+        pip install "extd[train]"
+        extd convert EXTD_64.pth model.safetensors --upsampling double
+
+    Args:
+        source: EXTD_32.pth, EXTD_48.pth or EXTD_64.pth.
+        target: The .safetensors file to write.
+        upsampling: fit computes what the authors' code does. double finds more faces in images
+            whose sides are not multiples of 128 (docs/paper.md), and the same in others.
+    """
+    check_suffix(target, ".safetensors")
+    with train_extra("extd convert"):
+        from extd.models import network
+
+        network.convert(source, target, upsampling)
+    report_file(target)
+    return 0
 
 
 def export(
@@ -89,3 +110,20 @@ def calibration_images(path: Path, count: int = 100) -> Iterator[Image]:
         paths = [sample.path for sample in read_dataset(path)]
     for place in sorted({len(paths) * number // count for number in range(count)} if paths else ()):
         yield read_image(paths[place])
+
+
+def check_suffix(target: Path, suffix: str) -> None:
+    """Refuse a file name with another suffix.
+
+    Raises:
+        UsageError: `target` does not end in `suffix`.
+    """
+    if target.suffix.lower() != suffix:
+        raise UsageError(
+            f"the result is a {suffix} file; call it {target.with_suffix(suffix)}, not {target}"
+        )
+
+
+def report_file(path: Path) -> None:
+    """Name a file that was written, and its size."""
+    print_line(Console(), f"written: {path}, {path.stat().st_size / 1e3:,.0f} kB")
