@@ -78,9 +78,8 @@ def train(
 ) -> Path:
     """Train a network and write its weights, checkpoint and logs into the folder `out`.
 
-    The stages of a recipe run one after the other: the last in `out`, those before in `stage1`
-    and so on within it. Under torchrun, every process calls this and trains on its share of each
-    batch.
+    Stages run one after the other, the last in `out`, those before in `out/stage1` and so on.
+    Under torchrun, every process calls this and trains on its share of each batch.
 
     Args:
         recipe: what to train, on what and how; its paths are absolute.
@@ -95,12 +94,10 @@ def train(
         `out/weights.safetensors`, the averaged weights.
 
     Raises:
-        FileExistsError: `out` holds a run and `resume` is not set, or weights that nothing goes
-            on from.
+        FileExistsError: `out` holds a run, and `resume` is not set or finds no checkpoint.
         FileNotFoundError: labeled images are missing.
         ValueError: data, recipe or checkpoint do not fit, or the loss is not finite.
-        KeyboardInterrupt: Ctrl-C or SIGTERM. After the first a checkpoint is saved; a second one
-            ends the run at once.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint is saved, unless it comes twice.
     """
     recipes = recipe.stage_recipes
     folders = [out / f"stage{number}" for number in range(1, len(recipes))] + [out]
