@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import onnx
+import onnx.version_converter
 import onnxruntime as ort
 from adapters import Array, Family, find_family
 from onnxruntime.quantization import (
@@ -52,7 +53,9 @@ def quantize_peer(source: Path, target: Path, images: Iterable[Image]) -> None:
     family = find_family(session, source)
     with tempfile.TemporaryDirectory() as folder, atomic_write(target) as partial:
         prepared = Path(folder, "prepared.onnx")
-        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+        # One scale a channel needs opset 13.
+        onnx.save(onnx.version_converter.convert_version(onnx.load(source), 13), prepared)
+        quant_pre_process(str(prepared), str(prepared), skip_symbolic_shape=True)
         quantize_static(
             str(prepared),
             str(partial),
