@@ -17,30 +17,13 @@ from pathlib import Path
 import onnx
 import onnx.version_converter
 import onnxruntime as ort
-from adapters import Array, Family, find_family
-from onnxruntime.quantization import (
-    CalibrationDataReader,
-    CalibrationMethod,
-    QuantFormat,
-    QuantType,
-    quantize_static,
-)
+from adapters import find_family
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from extd.cli.weights import calibration_images
 from extd.files import atomic_write
 from extd.images import Image
-
-
-class Calibration(CalibrationDataReader):  # type: ignore[misc]
-    """Images as a detector's family prepares them."""
-
-    def __init__(self, family: Family, name: str, images: Iterable[Image]) -> None:
-        self.batches = ({name: family.prepare(image)} for image in images)
-
-    def get_next(self) -> dict[str, Array] | None:
-        """The next image as a batch, or None."""
-        return next(self.batches, None)
+from extd.models.quantize import quantize_graph
 
 
 def quantize_peer(source: Path, target: Path, images: Iterable[Image]) -> None:
@@ -51,35 +34,14 @@ def quantize_peer(source: Path, target: Path, images: Iterable[Image]) -> None:
     """
     session = ort.InferenceSession(str(source), providers=["CPUExecutionProvider"])
     family = find_family(session, source)
+    name = session.get_inputs()[0].name
+    inputs = ({name: family.prepare(image)} for image in images)
     with tempfile.TemporaryDirectory() as folder, atomic_write(target) as partial:
         prepared = Path(folder, "prepared.onnx")
         # One scale a channel needs opset 13.
         onnx.save(onnx.version_converter.convert_version(onnx.load(source), 13), prepared)
         quant_pre_process(str(prepared), str(prepared), skip_symbolic_shape=True)
-        quantize_static(
-            str(prepared),
-            str(partial),
-            Calibration(family, session.get_inputs()[0].name, images),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            nodes_to_exclude=last_convolutions(onnx.load(prepared)),
-            calibrate_method=CalibrationMethod.MinMax,
-        )
-
-
-def last_convolutions(model: onnx.ModelProto) -> list[str]:
-    """Names of the convolutions that no other convolution follows."""
-    followed: set[str] = set()
-    last = []
-    # Nodes are sorted: from the end, all readers of an output come before its maker.
-    for node in reversed(model.graph.node):
-        if node.op_type == "Conv" and followed.isdisjoint(node.output):
-            last.append(node.name)
-        if node.op_type == "Conv" or not followed.isdisjoint(node.output):
-            followed.update(node.input)
-    return last
+        quantize_graph(onnx.load(prepared), partial, inputs)
 
 
 def main() -> None:

@@ -7,9 +7,10 @@ as they are: uint8 with a zero point of 128 is what the network subtracts.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -33,15 +34,42 @@ PIXELS = "pixels"
 
 
 class Calibration(CalibrationDataReader):  # type: ignore[misc]
-    """Images for `quantize_static`."""
+    """Inputs of a network, by name, for `quantize_static`."""
 
-    def __init__(self, images: Iterable[NDArray[np.uint8]]) -> None:
-        self.images = iter(images)
+    def __init__(self, inputs: Iterable[Mapping[str, NDArray[Any]]]) -> None:
+        self.inputs = iter(inputs)
 
-    def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
-        """The next image as a batch, or None."""
-        image = next(self.images, None)
-        return None if image is None else {"patches": to_patches(image[None])}
+    def get_next(self) -> Mapping[str, NDArray[Any]] | None:
+        """The inputs of the next batch, or None."""
+        return next(self.inputs, None)
+
+
+def quantize_graph(
+    model: onnx.ModelProto,
+    path: Path,
+    inputs: Iterable[Mapping[str, NDArray[Any]]],
+    overrides: Mapping[str, object] | None = None,
+) -> None:
+    """Write a convolutional network as int8 in QDQ format; its last convolutions stay float.
+
+    Args:
+        model: with named nodes.
+        path: the file.
+        inputs: batches to calibrate with, by the names of the inputs.
+        overrides: settings of single tensors, as ONNX Runtime's `TensorQuantOverrides`.
+    """
+    quantize_static(
+        model,
+        str(path),
+        Calibration(inputs),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        nodes_to_exclude=last_convolutions(model),
+        calibrate_method=CalibrationMethod.MinMax,
+        extra_options={"TensorQuantOverrides": overrides or {}},
+    )
 
 
 def export_int8(
@@ -79,19 +107,8 @@ def export_int8(
         plain, quantized = Path(folder, "float.onnx"), Path(folder, "int8.onnx")
         export_onnx(network, plain, notes, votes=votes)
         metadata = onnx.load(plain).metadata_props
-        model = _prepare(plain)
-        quantize_static(
-            model,
-            str(quantized),
-            Calibration(chain([first], images)),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            nodes_to_exclude=_heads(model),
-            calibrate_method=CalibrationMethod.MinMax,
-            extra_options={"TensorQuantOverrides": {PIXELS: [identity]}},
-        )
+        patches = ({"patches": to_patches(image[None])} for image in chain([first], images))
+        quantize_graph(_prepare(plain), quantized, patches, {PIXELS: [identity]})
         # All passes share their int8 weights and differ in scales, so `tidy` stores them once.
         result = tidy(_uint8_input(onnx.load(quantized)))
     result.metadata_props.extend(metadata)
@@ -121,18 +138,17 @@ def _prepare(source: Path) -> onnx.ModelProto:
     return onnx.shape_inference.infer_shapes(model)
 
 
-def _heads(model: onnx.ModelProto) -> list[str]:
-    """The convolutions after which nothing but shapes follows."""
-    readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in model.graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
-    return [
-        node.name
-        for node in model.graph.node
-        if node.op_type == "Conv"
-        and {reader.op_type for reader in readers[node.output[0]]} <= {"Reshape", "Shape"}
-    ]
+def last_convolutions(model: onnx.ModelProto) -> list[str]:
+    """Names of the convolutions that no other convolution follows."""
+    followed: set[str] = set()
+    last = []
+    # Nodes are sorted: from the end, all readers of an output come before its maker.
+    for node in reversed(model.graph.node):
+        if node.op_type == "Conv" and followed.isdisjoint(node.output):
+            last.append(node.name)
+        if node.op_type == "Conv" or not followed.isdisjoint(node.output):
+            followed.update(node.input)
+    return last
 
 
 def _uint8_input(model: onnx.ModelProto) -> onnx.ModelProto:
