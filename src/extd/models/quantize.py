@@ -1,7 +1,7 @@
 """int8 for EXTD-Lite: static quantization of its raw ONNX graph (see `extd.models.export`).
 
-Activations are uint8 and weights int8, one scale a channel. The head stays float, and images enter
-as they are: uint8 with a zero point of 128 is what the network subtracts.
+Activations are uint8 and weights int8, one scale a channel. The head's convolutions stay float, and
+images enter as they are: uint8 with a zero point of 128 is what the network subtracts.
 """
 
 from __future__ import annotations
