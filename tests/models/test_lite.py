@@ -103,6 +103,18 @@ def test_int8_differs_by_little_and_says_so(exported: dict[str, Path]) -> None:
     assert not {"Sub", "Cast"} & kinds
 
 
+def test_the_output_of_int8_is_not_rounded(exported: dict[str, Path]) -> None:
+    graph = onnx.load(exported["int8"]).graph
+    makers = {name: node for node in graph.node for name in node.output}
+    after_head = [makers[output.name] for output in graph.output]
+    for node in after_head:
+        if node.op_type != "Conv":
+            after_head += [makers[name] for name in node.input if name in makers]
+    kinds = {node.op_type for node in after_head}
+    assert "Conv" in kinds
+    assert not {"QuantizeLinear", "DequantizeLinear"} & kinds
+
+
 def test_int8_needs_a_lite_network_and_images(network: Lite, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="the network is extd-ssd-32-relu; int8 is for EXTD-Lite"):
         export_int8(Extd(ExtdConfig("ssd", 32, "relu")), tmp_path / "a.onnx", [])

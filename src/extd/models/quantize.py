@@ -1,7 +1,7 @@
 """int8 for EXTD-Lite: static quantization of its raw ONNX graph (see `extd.models.export`).
 
-Activations are uint8 and weights int8, one scale a channel. The head's convolutions stay float, and
-images enter as they are: uint8 with a zero point of 128 is what the network subtracts.
+Activations are uint8 and weights int8, one scale a channel. The head stays float, and images enter
+as they are: uint8 with a zero point of 128 is what the network subtracts.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def quantize_graph(
     inputs: Iterable[Mapping[str, NDArray[Any]]],
     overrides: Mapping[str, object] | None = None,
 ) -> None:
-    """Write a convolutional network as int8 in QDQ format; its last convolutions stay float.
+    """Write a convolutional network as int8 in QDQ format; float from its last convolutions on.
 
     Args:
         model: with named nodes.
@@ -66,7 +66,7 @@ def quantize_graph(
         per_channel=True,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
-        nodes_to_exclude=last_convolutions(model),
+        nodes_to_exclude=output_nodes(model),
         calibrate_method=CalibrationMethod.MinMax,
         extra_options={"TensorQuantOverrides": overrides or {}},
     )
@@ -138,13 +138,13 @@ def _prepare(source: Path) -> onnx.ModelProto:
     return onnx.shape_inference.infer_shapes(model)
 
 
-def last_convolutions(model: onnx.ModelProto) -> list[str]:
-    """Names of the convolutions that no other convolution follows."""
+def output_nodes(model: onnx.ModelProto) -> list[str]:
+    """Names of the nodes that no convolution follows: the last convolutions and all after them."""
     followed: set[str] = set()
     last = []
     # Nodes are sorted: from the end, all readers of an output come before its maker.
     for node in reversed(model.graph.node):
-        if node.op_type == "Conv" and followed.isdisjoint(node.output):
+        if followed.isdisjoint(node.output):
             last.append(node.name)
         if node.op_type == "Conv" or not followed.isdisjoint(node.output):
             followed.update(node.input)
