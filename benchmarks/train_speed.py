@@ -1,6 +1,9 @@
 """How long a training step takes, and how much of it is convolutions.
 
     python benchmarks/train_speed.py
+    torchrun --nproc-per-node 2 benchmarks/train_speed.py --batch 8
+
+The second command has a process for each core, with `--batch` crops each.
 
 Whole steps (forward, loss, backward, optimizer) of EXTD-Lite's recipe on crops of noise with 1, 2,
 4 ... 128 faces, as crops of WIDER FACE have. A profiler tells the time within convolutions, forward
@@ -21,7 +24,7 @@ from torch.profiler import profile
 from extd.models.anchors import anchor_boxes, anchor_levels
 from extd.training.assigners import Labels, assign
 from extd.training.checkpoint import new_state
-from extd.training.distributed import Distributed, usable_device
+from extd.training.distributed import Distributed, init_distributed, parallel_network
 from extd.training.loader import Batch
 from extd.training.recipe import Augmentation, Compute, Data, DataSet, Loss, Optimizer, Recipe
 from extd.training.trainer import train_step
@@ -44,7 +47,23 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    device = usable_device(arguments.device)
+    with init_distributed(arguments.device) as dist:
+        seconds, share = time_step(arguments, dist)
+    if not dist.is_main:
+        return
+    batch = arguments.batch * dist.world_size
+    print(
+        f"{arguments.model}, {batch} crops of {arguments.crop} px, {arguments.precision}, "
+        f"{dist.device}, {dist.world_size} x {arguments.threads} threads, torch {torch.__version__}"
+    )
+    print(f"{seconds:.3f} s a step, {batch / seconds:.1f} crops/s")
+    print(f"convolutions {share:.0%} of it: a step costs {1 / share:.2f} times its convolutions")
+    if arguments.model == "extd-lite":
+        print(f"e04e124: {BEFORE:.2f} times, so {BEFORE * share:.2f} times as fast now")
+
+
+def time_step(arguments: argparse.Namespace, dist: Distributed) -> tuple[float, float]:
+    """Seconds of a step, and the share of convolutions in it."""
     recipe = Recipe(
         model=arguments.model,
         data=Data(sets=(DataSet(path="unused"),)),
@@ -57,16 +76,15 @@ def main() -> None:
         optimizer=Optimizer(name="muon", lr=1e-3),
         compute=Compute(precision=arguments.precision),
     )
-    dist = Distributed(0, 1, device)
-    state = new_state(recipe, device)
+    state = new_state(recipe, dist.device)
     state.precision = arguments.precision
-    state.network.train()
+    network = parallel_network(state.network.train(), recipe.compute, dist)
     batch = random_batch(arguments.batch, arguments.crop, recipe)
 
     def step() -> float:
         began = time.perf_counter()
         # It reads the loss, so it waits for the device.
-        train_step(state.network, batch, state, recipe, dist, 1e-4)
+        train_step(network, batch, state, recipe, dist, 1e-4)
         return time.perf_counter() - began
 
     step(), step()  # warm up
@@ -74,15 +92,7 @@ def main() -> None:
     with profile() as profiler:
         profiled = step()
     # Of the time with the profiler on: it slows down both alike.
-    share = convolution_seconds(profiler) / profiled
-    print(
-        f"{arguments.model}, {arguments.batch} crops of {arguments.crop} px, "
-        f"{arguments.precision}, {device}, {arguments.threads} threads, torch {torch.__version__}"
-    )
-    print(f"{seconds:.3f} s a step, {arguments.batch / seconds:.1f} crops/s")
-    print(f"convolutions {share:.0%} of it: a step costs {1 / share:.2f} times its convolutions")
-    if arguments.model == "extd-lite":
-        print(f"e04e124: {BEFORE:.2f} times, so {BEFORE * share:.2f} times as fast now")
+    return seconds, convolution_seconds(profiler) / profiled
 
 
 def convolution_seconds(profiler: profile) -> float:
