@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extd.media.sources import find_images, find_media, is_video, read_list
+from extd.media.sources import WRITTEN, Source, find_images, find_media, is_video, read_list
+from extd.media.videowriter import CONTAINERS
+from extd.media.writers import ENCODERS
 
 NAMES = st.sampled_from(["a.jpg", "A.JPG", "a.png", "a-2.jpg", "a.jpg.png", "b.tiff", "b.tiff.png"])
 
@@ -167,3 +169,24 @@ def test_a_list_takes_the_place_of_a_dash() -> None:
         "e.jpg",
     ]
     assert read_list(["a.jpg"], iter(())) == ["a.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a/b.jpg", "a/b.jpg"),
+        ("b.WEBP", "b.WEBP"),
+        ("b.tiff", "b.tiff.png"),
+        ("b", "b.png"),
+        ("b.MP4", "b.MP4"),
+        ("a/b.avi", "a/b.avi.mkv"),
+    ],
+)
+def test_results_in_formats_that_are_not_written_become_png_or_mkv(
+    name: str, expected: str
+) -> None:
+    assert Source(Path(name), Path(name)).result == Path(expected)
+
+
+def test_every_format_of_results_can_be_written() -> None:
+    assert {*ENCODERS, *CONTAINERS} == WRITTEN

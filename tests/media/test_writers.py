@@ -16,7 +16,6 @@ from extd.images import read_image
 from extd.media.writers import (
     csv_header,
     csv_lines,
-    image_name,
     json_line,
     open_coco,
     open_text,
@@ -163,14 +162,6 @@ def test_an_image_keeps_its_colors(tmp_path: Path, suffix: str) -> None:
     write_image(path, image)
     assert list(path.parent.iterdir()) == [path]
     assert np.abs(read_image(path).astype(int) - image).max() <= 3
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [("a/b.jpg", "a/b.jpg"), ("b.WEBP", "b.WEBP"), ("b.tiff", "b.tiff.png"), ("b", "b.png")],
-)
-def test_formats_that_are_not_written_become_png(name: str, expected: str) -> None:
-    assert image_name(Path(name)) == Path(expected)
 
 
 def test_an_image_too_wide_for_its_format_names_the_file(

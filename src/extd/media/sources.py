@@ -1,9 +1,9 @@
-"""Find the images and videos that a list of files, folders and globs names."""
+"""The image and video files that paths, folders and globs stand for, and where results go."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -17,6 +17,8 @@ VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".wmv"}
     | {".flv", ".3gp", ".ogv"}
 )
+WRITTEN = frozenset({".jpg", ".jpeg", ".png", ".webp", ".mp4", ".m4v", ".mov", ".mkv", ".webm"})
+"""Formats that results keep; other images become PNG, other videos MKV."""
 LIST = "-"
 """Stands for a list of paths on standard input, one per line."""
 
@@ -27,66 +29,44 @@ class Source:
 
     Attributes:
         path: the file, as the user names it.
-        name: relative path, unique among the sources, under which to store results.
+        name: relative path, unique among the sources, after which results are named.
     """
 
     path: Path
     name: Path
 
+    @property
+    def result(self) -> Path:
+        """Relative path of the result: `name`, with `.png` or `.mkv` added to other formats."""
+        if self.name.suffix.lower() in WRITTEN:
+            return self.name
+        return self.name.with_name(self.name.name + (".mkv" if is_video(self.path) else ".png"))
 
-def find_images(inputs: Iterable[str | Path], results: Path | None = None) -> list[Source]:
-    """List the images that `inputs` name, in their order and each once.
+
+def find_images(
+    inputs: Iterable[str | Path],
+    results: Path | None = None,
+    suffixes: frozenset[str] = SUFFIXES,
+) -> list[Source]:
+    """List the images that `inputs` stand for, in their order and each once.
 
     A file is listed whatever its suffix, and even if it does not exist. A folder stands for the
     images in it and in its subfolders, a glob (`*`, `?`, `[...]`, `**`) for those that match and
-    those in matching folders; both are sorted, without hidden files, and links to folders are not
-    followed. What yields nothing, or cannot be listed, is listed itself: reading it gives the
-    error.
+    those in matching folders. Both are sorted and leave out hidden files; links to folders are
+    not followed. An input that yields nothing, or a folder that cannot be read, is listed itself,
+    so that reading it gives the error.
 
-    A source is named after its file, below a folder or glob with its subfolders. Names that are
-    equal but for the letter case get a number.
+    A source is named after its file; files from a folder or glob keep their subfolders. Names that
+    differ only in letter case get a number.
 
     Args:
         inputs: files, folders and globs.
         results: folder of results; what an earlier run left there is not listed.
+        suffixes: those of the files to list from folders and globs.
 
     Raises:
-        ValueError: an input is empty, as from an unset variable of the shell.
+        ValueError: an input is empty, as from an unset shell variable.
     """
-    return _find(inputs, results, SUFFIXES)
-
-
-def find_media(inputs: Iterable[str | Path], results: Path | None = None) -> list[Source]:
-    """List the images and videos that `inputs` name; see `find_images`."""
-    return _find(inputs, results, SUFFIXES | VIDEO_SUFFIXES)
-
-
-def is_video(path: Path) -> bool:
-    """Whether a file is a video, by its name."""
-    return path.suffix.lower() in VIDEO_SUFFIXES
-
-
-def read_list(inputs: Iterable[str], stream: Iterable[str]) -> list[str]:
-    """Replace `-` among the inputs by the lines of a stream, as of standard input."""
-    listed: list[str] = []
-    for item in inputs:
-        lines = (line.rstrip("\r\n") for line in stream)
-        listed += filter(None, lines) if item == LIST else [item]
-    return listed
-
-
-def is_folder(path: Path | os.DirEntry[str]) -> bool:
-    """Whether a path is a folder; False for one that cannot be accessed."""
-    try:
-        return path.is_dir()
-    except OSError:
-        return False
-
-
-def _find(
-    inputs: Iterable[str | Path], results: Path | None, suffixes: frozenset[str]
-) -> list[Source]:
-    """The files that `inputs` name; in folders and globs, those with the suffixes."""
     left_out = None if results is None else real_path(results)
     real_folder = cache(real_path)
     sources: dict[Path, Source] = {}
@@ -107,6 +87,39 @@ def _find(
     return list(sources.values())
 
 
+def find_media(inputs: Iterable[str | Path], results: Path | None = None) -> list[Source]:
+    """List the images and videos that `inputs` stand for; see `find_images`."""
+    return find_images(inputs, results, SUFFIXES | VIDEO_SUFFIXES)
+
+
+def is_video(path: Path) -> bool:
+    """Whether a file is a video, by its name."""
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def check_results(sources: Sequence[Source], out: Path) -> None:
+    """Refuse a folder of results where one would replace an original.
+
+    Raises:
+        ValueError: the message names the file.
+    """
+    originals = {real_path(source.path) for source in sources}
+    for source in sources:
+        target = out / source.result
+        if real_path(target) in originals:
+            kind = "video" if is_video(source.path) else "image"
+            raise ValueError(f"{out} would replace the {kind} {target}; choose another folder")
+
+
+def read_list(inputs: Iterable[str], stream: Iterable[str]) -> list[str]:
+    """Replace `-` among the inputs by the lines of a stream, as of standard input."""
+    listed: list[str] = []
+    for item in inputs:
+        lines = (line.rstrip("\r\n") for line in stream)
+        listed += filter(None, lines) if item == LIST else [item]
+    return listed
+
+
 def _expand(item: str | Path, suffixes: frozenset[str]) -> list[tuple[Path, Path]]:
     """The files that one input names, each with the folder that its name is relative to."""
     if item == "":
@@ -117,7 +130,7 @@ def _expand(item: str | Path, suffixes: frozenset[str]) -> list[tuple[Path, Path
         parts = item.relative_to(item.anchor).parts
         fixed = tuple(takewhile(lambda part: not _is_pattern(part), parts))
         base, pattern = Path(item.anchor, *fixed), parts[len(fixed) :]
-    found = _glob(base, pattern, suffixes) if pattern or is_folder(item) else ()
+    found = _glob(base, pattern, suffixes) if pattern or _is_folder(item) else ()
     return [(base, path) for path in sorted(set(found))] or [
         (base if pattern else item.parent, item)
     ]
@@ -131,7 +144,7 @@ def _glob(path: Path, pattern: tuple[str, ...], suffixes: frozenset[str]) -> Ite
     part, rest = pattern[0] if pattern else "**", pattern[1:]
     if not _is_pattern(part):
         path /= part
-        if rest or is_folder(path):
+        if rest or _is_folder(path):
             yield from _glob(path, rest, suffixes)
         elif os.path.lexists(path) and _is_listed(path, suffixes):
             yield path
@@ -151,13 +164,18 @@ def _glob(path: Path, pattern: tuple[str, ...], suffixes: frozenset[str]) -> Ite
         yield from _glob(path, rest, suffixes)
     for entry in entries:
         below = Path(entry)
-        if not is_folder(entry):
+        if not _is_folder(entry):
             if not rest and _is_listed(below, suffixes):
                 yield below
         elif part != "**":
             yield from _glob(below, rest, suffixes)
         elif not entry.is_symlink():
             yield from _glob(below, pattern, suffixes)
+
+
+def _is_folder(path: Path | os.DirEntry[str]) -> bool:
+    # `is_dir` of both raises errors where access is denied.
+    return os.path.isdir(path)  # noqa: PTH112
 
 
 def _is_pattern(part: str) -> bool:

@@ -28,7 +28,7 @@ CONTAINERS = {
     ".mkv": "matroska",
     ".webm": "webm",
 }
-"""Suffixes that a written video keeps, with FFmpeg's names; others become MKV."""
+"""FFmpeg's names of the containers that are written, by suffix."""
 # No B-frames: with them, varying frame times shorten an MP4.
 H264 = "libx264", {"crf": "20", "preset": "veryfast", "bf": "0"}
 # WebM does not hold H.264.
@@ -41,11 +41,6 @@ Write = Callable[[Image, float], None]
 """Append a frame: uint8 [H, W, 3], RGB, and its time in seconds in the source."""
 
 
-def video_name(name: Path) -> Path:
-    """The name of the video made from a source: other containers get `.mkv` appended."""
-    return name if name.suffix.lower() in CONTAINERS else name.with_name(name.name + ".mkv")
-
-
 @contextmanager
 def write_video(path: str | Path, source: Video, *, keep_metadata: bool = False) -> Iterator[Write]:
     """Write a video with the frame rate, times, colors and audio of an open one.
@@ -55,7 +50,7 @@ def write_video(path: str | Path, source: Video, *, keep_metadata: bool = False)
     and height, audio is copied. Other tracks, as subtitles, covers and camera data, are dropped.
 
     Args:
-        path: its suffix is one of `CONTAINERS`; see `video_name`. Folders are created.
+        path: its suffix is one of `CONTAINERS`. Folders are created.
         source: the video that the frames come from; read them inside the block.
         keep_metadata: copy the file's tags, as place, time and camera.
 

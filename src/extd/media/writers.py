@@ -30,7 +30,7 @@ ENCODERS: dict[str, dict[str, Any]] = {
     ".png": {"format": "PNG", "compress_level": 1},
     ".webp": {"format": "WEBP", "lossless": True},
 }
-"""Formats in which images are written under their own suffix; the others become PNG."""
+"""How images are written, by suffix."""
 POINTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 """Names of the landmarks in CSV; left and right are those of the image."""
 FORMATS = frozenset({"JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF"})
@@ -140,13 +140,6 @@ def write(results: Iterable[tuple[str | PathLike[str], Faces]], path: str | Path
         first = next(named, None)
         stream.write(csv_header(landmarks=first is not None and first[1].landmarks is not None))
         stream.writelines(csv_lines(*one) for one in chain([first] if first else [], named))
-
-
-def image_name(name: Path) -> Path:
-    """The name of the annotated image of a source: with `.png` added where it becomes PNG."""
-    if name.suffix.lower() in ENCODERS:
-        return name
-    return name.with_name(name.name + ".png")
 
 
 def write_image(path: Path, image: Image, metadata: Metadata = NO_METADATA) -> None:
