@@ -9,14 +9,15 @@ import av
 import numpy as np
 import pytest
 
-from extd.media.video import WHOLE, Fault, Frame, Span, open_video, read_video
+from extd.media.frames import open_source
+from extd.media.video import WHOLE, Fault, Frame, Span, open_video
 
 Film = Callable[..., Path]
 
 
 def frames_of(path: Path, span: Span | None = None) -> list[Frame]:
     """The frames of a video without a fault."""
-    found = list(read_video(path, span or Span()))
+    found = list(open_source(path, span or Span()))
     frames = [item for item in found if isinstance(item, Frame)]
     assert len(frames) == len(found), found[-1]
     return frames
@@ -29,7 +30,7 @@ def count_of(path: Path, span: Span = WHOLE) -> int | None:
 
 def read_faulty(path: Path) -> tuple[list[Frame], Exception]:
     """The frames of a video that ends in a fault, and the fault's error."""
-    *frames, fault = read_video(path)
+    *frames, fault = open_source(path)
     assert isinstance(fault, Fault)
     assert all(isinstance(frame, Frame) for frame in frames)
     assert str(path) in str(fault.error)
@@ -68,7 +69,7 @@ def test_a_span_is_cut_from_keyframes_before_it(film: Film) -> None:
     assert [frame.index for frame in frames] == [0, 10, 20]
     assert count_of(path, Span(0.5, 1.5, 10)) == 3
     assert int(frames[0].image[40, 40, 1]) == pytest.approx(52, abs=2)
-    late, error = list(read_video(path, Span(9)))[:-1], list(read_video(path, Span(9)))[-1]
+    late, error = list(open_source(path, Span(9)))[:-1], list(open_source(path, Span(9)))[-1]
     assert late == []
     assert isinstance(error, Fault)
     assert "no frame from 9 s on" in str(error.error)
@@ -143,7 +144,7 @@ def test_what_is_no_video_is_told(film: Film, tmp_path: Path) -> None:
 def test_without_pyav_the_extra_is_named(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(ImportError, match=r"extd\[video\]"):
-        next(read_video(Path("a.mp4")))
+        next(open_source(Path("a.mp4")))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import av
 import numpy as np
 import pytest
 
-from extd.media.video import WHOLE, Fault, Frame, Span, open_video, read_video
+from extd.media.frames import open_source
+from extd.media.video import WHOLE, Fault, Frame, Span, open_video
 from extd.media.videowriter import write_video
 
 Film = Callable[..., Path]
@@ -18,7 +19,7 @@ Film = Callable[..., Path]
 
 def frames_of(path: Path, span: Span | None = None) -> list[Frame]:
     """The frames of a video."""
-    return [item for item in read_video(path, span or Span()) if isinstance(item, Frame)]
+    return [item for item in open_source(path, span or Span()) if isinstance(item, Frame)]
 
 
 def copy(source: Path, target: Path, span: Span | None = None, **metadata: bool) -> list[Frame]:
@@ -146,7 +147,7 @@ def test_after_ctrl_c_the_video_is_finished(film: Film, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         write_until(KeyboardInterrupt(), source, target, 20)
     assert len(frames_of(target)) == 20
-    assert not any(isinstance(item, Fault) for item in read_video(target))
+    assert not any(isinstance(item, Fault) for item in open_source(target))
     assert 0.7 < audio_of(target)[-1][0] < 0.8
 
 
