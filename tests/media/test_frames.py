@@ -151,6 +151,18 @@ def test_a_missing_camera_is_reported_without_its_password(address: str, name: s
     assert "secret" not in str(fault.error)
 
 
+def test_a_span_chooses_frames_of_a_camera_by_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    black = np.zeros((1, 1, 3), np.uint8)
+    frames = (Frame(black, "camera:0", index, index / 10) for index in range(20))
+    use(monkeypatch, Counter(0))
+    monkeypatch.setattr("extd.media.frames.newest", lambda *_: frames)
+    chosen = [item for item in open_source("camera:0", Span(0.5, 1.2, 3))]
+    assert [item.index for item in chosen if isinstance(item, Frame)] == [5, 8, 11]
+    assert len(chosen) == 3
+    # The camera is released.
+    assert next(frames, None) is None
+
+
 def test_a_camera_has_a_number() -> None:
     with pytest.raises(ValueError, match="camera:front is no camera"):
         next(open_source("camera:front"))
