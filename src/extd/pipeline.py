@@ -151,8 +151,8 @@ def blur_image(
         options: how to cover faces.
         image: the pixels of `source`, if they were read already; they are overwritten.
         keep_metadata: copy EXIF and the color profile.
-        check_threshold: detect again in the result, with this threshold, and report uncovered
-            faces.
+        check_threshold: detect again in the result with this threshold, and report faces left
+            uncovered.
 
     Raises:
         ValueError: the image or its metadata cannot be read, or the image cannot be replaced.
@@ -230,7 +230,7 @@ def blur_video(
         options: how to cover faces.
         gap: for how many frames a face stays covered where it is missed; see `fill_gaps`.
         keep_metadata: copy the file's tags, such as place, time and camera.
-        check_threshold: report uncovered faces of each frame.
+        check_threshold: as for `blur_image`, in each frame.
         on_frame: called with each frame and its detected faces.
 
     Raises:

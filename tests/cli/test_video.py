@@ -131,7 +131,7 @@ def test_a_broken_video_is_kept_as_far_as_it_goes(film: Film, toy: str, capsys: 
     out, err = capsys.readouterr()
     assert [line.split(": ")[1] for line in err.splitlines()] == [
         "a.mkv",
-        "b.mp4 is broken or no video",
+        "b.mp4 is broken or not a video",
     ]
     assert "ends after" in err
     assert "0 videos, 2 failed" in out
@@ -202,7 +202,7 @@ def test_detected_faces_are_drawn_and_told_frame_by_frame(film: Film, toy: str) 
 def test_an_error_of_a_video_has_its_line(film: Film, toy: str) -> None:
     Path("a.mp4").write_text("text")
     assert main(["detect", "a.mp4", "--model", toy, "--json", "lines"]) == 1
-    error = "a.mp4 is broken or no video"
+    error = "a.mp4 is broken or not a video"
     assert json.loads(Path("lines").read_text()) == {"path": "a.mp4", "error": error}
 
 
@@ -224,7 +224,7 @@ def test_python_blurs_a_video_in_one_call(film: Film, toy: str) -> None:
     assert [round(time, 2) for _, time in report.uncovered] == [0, 0.08]
     assert reds("b.mp4") == [True, False, True, False]
     Path("text.mp4").write_text("text")
-    with pytest.raises(ValueError, match=r"text\.mp4 is broken or no video"):
+    with pytest.raises(ValueError, match=r"text\.mp4 is broken or not a video"):
         extd.blur_video("text.mp4", "c.mp4", Detector(toy))
     assert not Path("c.mp4").exists()
 

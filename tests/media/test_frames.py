@@ -156,7 +156,7 @@ def test_a_span_chooses_frames_of_a_camera_by_their_time(monkeypatch: pytest.Mon
     frames = (Frame(black, "camera:0", index, index / 10) for index in range(20))
     use(monkeypatch, Counter(0))
     monkeypatch.setattr("extd.media.frames.newest", lambda *_: frames)
-    chosen = [item for item in open_source("camera:0", Span(0.5, 1.2, 3))]
+    chosen = list(open_source("camera:0", Span(0.5, 1.2, 3)))
     assert [item.index for item in chosen if isinstance(item, Frame)] == [5, 8, 11]
     assert len(chosen) == 3
     # The camera is released.

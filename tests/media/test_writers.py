@@ -105,7 +105,7 @@ def test_a_suffix_chooses_the_format(tmp_path: Path) -> None:
     labels = read_coco(tmp_path / "faces.JSON", tmp_path)
     assert [picture.path.name for picture in labels] == ["a.jpg", "b.jpg"]
     assert np.allclose(labels[0].boxes, FACES.boxes, atol=0.02)
-    with pytest.raises(ValueError, match=r"faces\.txt is to end in \.jsonl, \.csv or \.json"):
+    with pytest.raises(ValueError, match=r"faces\.txt: give a name that ends in \.jsonl, \.csv"):
         write(results, tmp_path / "faces.txt")
 
 

@@ -40,10 +40,8 @@ def annotate(
         image: uint8 [H, W, 3], RGB; it is not changed.
         faces: those of this image.
         landmarks: mark them with dots, if the faces have any.
-        out: the array to draw into, of the same size; `image` itself saves memory.
-
-    Returns:
-        `out`, or a new image.
+        out: the array to draw into, of the same size, instead of a new one; `image` itself saves
+            memory.
 
     Raises:
         ValueError: `image` or `out` is no such array; `faces` are of an image of another size.

@@ -91,20 +91,7 @@ DEFAULT = AnonymizeOptions()
 def anonymize(
     image: Image, faces: Faces, options: AnonymizeOptions = DEFAULT, *, out: Image | None = None
 ) -> Image:
-    """Cover every face.
-
-    Args:
-        image: uint8 [H, W, 3], RGB; it is not changed.
-        faces: those of this image.
-        options: how, and which not.
-        out: the array to cover them in, of the same size; `image` itself saves memory.
-
-    Returns:
-        `out`, or a new image.
-
-    Raises:
-        ValueError: `image` is no such array; `faces` are of an image of another size.
-    """
+    """Cover every face; the parameters and errors are those of `annotate`."""
     canvas = canvas_of(image, faces, out)
     hidden = _not_kept(faces, options.keep)
     covers = around(hidden, options.margin)
@@ -119,8 +106,8 @@ def anonymize(
 def uncovered(found: Faces, hidden: Faces, options: AnonymizeOptions = DEFAULT) -> Faces:
     """Of the faces `found` in an anonymized image, those that were not covered.
 
-    A detector that looks again, at a low threshold, also finds covers. A face is uncovered if
-    less than half of its box lies under the covers of the faces `hidden`, and it is not kept.
+    A second detection at a low threshold also finds covers. A face is uncovered if less than half
+    of its box lies under the covers of the faces `hidden`, unless it is to be kept.
     """
     covers = around(_not_kept(hidden, options.keep), options.margin)
     candidates = _not_kept(found, options.keep)

@@ -60,7 +60,7 @@ def crops(
         min_face: leave out faces whose longer side is below this, in pixels.
 
     Returns:
-        The crops in the order of the faces, in their size in the image, at least 1 x 1 px.
+        The crops, in the order of the faces and at least 1 x 1 px.
 
     Raises:
         ValueError: `image` is no such array; `faces` are of an image of another size; a value
@@ -100,15 +100,10 @@ def align_all(image: Image, faces: Faces, size: int = SIDE) -> list[Image | None
 
 
 def align(image: Image, landmarks: NDArray[np.floating], size: int = SIDE) -> Image | None:
-    """One face upright and scaled, its landmarks as near as can be to `TEMPLATE`.
-
-    Args:
-        image: uint8 [H, W, 3], RGB.
-        landmarks: [5, 2], of the face, px.
-        size: side of the result, px.
+    """Turn a face upright and scale it, its landmarks [5, 2] as close as possible to `TEMPLATE`.
 
     Returns:
-        uint8 [size, size, 3], black beyond the image; None if all landmarks lie in one point.
+        uint8 [size, size, 3], black beyond the image; None if all landmarks are one point.
 
     Raises:
         ValueError: `size` is below 1.

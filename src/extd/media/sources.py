@@ -29,7 +29,8 @@ class Source:
 
     Attributes:
         path: the file, as the user names it.
-        name: relative path, unique among the sources, after which results are named.
+        name: relative path after which results are named: the file with its folders below the
+            one, or the glob, that was given. Names that differ only in letter case get a number.
     """
 
     path: Path
@@ -55,9 +56,6 @@ def find_images(
     those in matching folders. Both are sorted and leave out hidden files; links to folders are
     not followed. An input that yields nothing, or a folder that cannot be read, is listed itself,
     so that reading it gives the error.
-
-    A source is named after its file; files from a folder or glob keep their subfolders. Names that
-    differ only in letter case get a number.
 
     Args:
         inputs: files, folders and globs.

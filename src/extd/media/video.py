@@ -161,7 +161,7 @@ class Video:
                 index += 1
         except (pyav().FFmpegError, ValueError, OSError) as error:
             if index == 0:
-                yield Fault(str(self.path), _readable(error, self.path))
+                yield Fault(str(self.path), readable(error, self.path))
                 return
             reason = f"it breaks off after {self._end():.1f} s"
         length = (self.container.duration or 0) / 1e6
@@ -267,7 +267,7 @@ def open_video(path: str | Path, span: Span = WHOLE) -> Iterator[Video]:
         # With the protocol, since a colon in the name would be taken for one.
         container = av.open(f"file:{path}", metadata_errors="ignore")
     except av.FFmpegError as error:
-        raise _readable(error, path) from error
+        raise readable(error, path) from error
     with container:
         cover = av.stream.Disposition.attached_pic
         for stream in container.streams.video:
@@ -310,12 +310,12 @@ def upright(frame: VideoFrame) -> Image:
     return np.ascontiguousarray(image[:: -1 if flipped else 1, :: -1 if mirrored else 1])
 
 
-def _readable(error: Exception, path: Path) -> Exception:
-    """The error of PyAV as one that names the file."""
+def readable(error: Exception, path: Path, problem: str = "is broken or not a video") -> Exception:
+    """An error of PyAV as one that names the file; other errors as they are."""
     if isinstance(error, FileNotFoundError):
         return FileNotFoundError(f"there is no file {path}")
     if not isinstance(error, pyav().FFmpegError):
         return error
     if isinstance(error, OSError):
         return OSError(error.errno, error.strerror, str(path))
-    return ValueError(f"{path} is broken or no video")
+    return ValueError(f"{path} {problem}")
