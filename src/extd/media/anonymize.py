@@ -111,27 +111,28 @@ def uncovered(found: Faces, hidden: Faces, options: AnonymizeOptions = DEFAULT) 
     """
     covers = around(_not_kept(hidden, options.keep), options.margin)
     candidates = _not_kept(found, options.keep)
-    shares = [_covered_share(box, covers, options.shape) for box in candidates.boxes]
+    steps = (np.arange(POINTS, dtype=np.float32) + 0.5) / POINTS
+    grid = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 1, 2)
+    shares = []
+    for box in candidates.boxes:
+        points = box[:2] + grid * (box[2:] - box[:2])
+        x, y = np.moveaxis(np.abs(points - _centers(covers)) / _radii(covers), -1, 0)
+        inside = (np.hypot(x, y) if options.shape == "ellipse" else np.maximum(x, y)) <= 1
+        shares.append(inside.any(axis=1).mean())
     return candidates[np.array(shares, np.float64) < COVERED]
 
 
 def _not_kept(faces: Faces, keep: tuple[Region, ...]) -> Faces:
     """The faces whose centers are in no region."""
-    x, y = ((faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2).T
+    x, y = _centers(faces.boxes).T
     kept = np.zeros(len(faces), np.bool_)
     for x1, y1, x2, y2 in keep:
         kept |= (x1 <= x) & (x <= x2) & (y1 <= y) & (y <= y2)
     return faces[~kept]
 
 
-def _covered_share(box: NDArray[np.float32], covers: Boxes, shape: Shape) -> float:
-    """Share of a box [4] that lies under covers [M, 4], 0 to 1."""
-    steps = (np.arange(POINTS, dtype=np.float32) + 0.5) / POINTS
-    across, down = np.meshgrid(*(box[:2] + steps[:, None] * (box[2:] - box[:2])).T)
-    points = np.stack([across, down], axis=-1).reshape(-1, 1, 2)
-    off = np.abs(points - (covers[:, :2] + covers[:, 2:]) / 2) / _radii(covers)
-    distance = np.hypot(off[..., 0], off[..., 1]) if shape == "ellipse" else off.max(axis=2)
-    return float((distance <= 1).any(axis=1).mean())
+def _centers(boxes: Boxes) -> NDArray[np.float32]:
+    return (boxes[:, :2] + boxes[:, 2:]) / np.float32(2)
 
 
 def _radii(covers: Boxes) -> NDArray[np.float32]:
@@ -160,7 +161,7 @@ def _mask(
 ) -> NDArray[np.uint8]:
     """How much of the pixels in columns `x` and rows `y` is covered, 0 to 255."""
     radius_x, radius_y = _radii(cover[None])[0]
-    center_x, center_y = (cover[:2] + cover[2:]) / 2
+    center_x, center_y = _centers(cover[None])[0]
     x, y = np.abs(x + 0.5 - center_x), np.abs(y + 0.5 - center_y)[:, None]
     if shape == "box":
         # Whole pixels: any that the box touches.

@@ -79,8 +79,12 @@ def find_images(
         if name.name in {"", ".."}:
             # A folder without images may be `.`, and results need a name.
             name = Path(real_path(path).name or "root")
-        name = _unique(name, taken)
-        taken |= _claims(name)
+        stem, number = name.stem, 1
+        # The result may become PNG or MKV and get that suffix.
+        while taken & (claims := {f"{name}{end}".casefold() for end in ("", ".png", ".mkv")}):
+            number += 1
+            name = name.with_stem(f"{stem}-{number}")
+        taken |= claims
         sources[file] = Source(path, name)
     return list(sources.values())
 
@@ -188,17 +192,3 @@ def _is_listed(path: Path, suffixes: frozenset[str]) -> bool:
     with suppress(OSError):
         return not path.is_fifo()
     return True
-
-
-def _unique(name: Path, taken: set[str]) -> Path:
-    """`name`, or the first free one of `name-2`, `name-3` ..."""
-    stem, number = name.stem, 1
-    while _claims(name) & taken:
-        number += 1
-        name = name.with_stem(f"{stem}-{number}")
-    return name
-
-
-def _claims(name: Path) -> set[str]:
-    """The names that a source takes: its result may become PNG or MKV and get that suffix."""
-    return {f"{name}{suffix}".casefold() for suffix in ("", ".png", ".mkv")}
