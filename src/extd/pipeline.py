@@ -22,12 +22,7 @@ from extd.media.sources import Source, check_results, find_images, is_video
 from extd.media.tracking import fill_gaps
 from extd.media.video import WHOLE, Fault, Frame, Span, open_video
 from extd.media.videowriter import write_video
-from extd.media.writers import (
-    NO_METADATA,
-    check_replaceable,
-    read_metadata,
-    write_image,
-)
+from extd.media.writers import NO_METADATA, check_replaceable, read_metadata, write_image
 from extd.prefetch import prefetch
 from extd.signals import defer_interrupt
 from extd.tiles import LARGE
@@ -107,9 +102,9 @@ def crop_image(
     """Write a file for each face of an image, the best first, and return their paths.
 
     With the target `a/b.jpg` they are `a/b-001.jpg`, `a/b-002.jpg` ... For `margin` and `square`
-    see `crops`; `image` holds the pixels of `source` if they were read already. With `align`, the
-    faces are instead turned upright and scaled to that side in px: see `extd.media.crops.align`.
-    A face whose landmarks coincide has no file, and None in its place.
+    see `crops`; `image` is as for `detect_image`. With `align`, the faces are instead turned
+    upright and scaled to that side in px: see `extd.media.crops.align`. A face whose landmarks
+    coincide has no file, and None in its place.
 
     Raises:
         ValueError: faces are to be aligned, but the detector finds no landmarks.
@@ -122,13 +117,11 @@ def crop_image(
         cut = [crop.image for crop in crops(image, faces, margin=margin, square=square)]
     else:
         cut = align_all(image, faces, align)
-    written: list[Path | None] = []
-    for number, face in enumerate(cut, 1):
-        path = None
+    written: list[Path | None] = [None] * len(cut)
+    for index, face in enumerate(cut):
         if face is not None:
-            path = target.with_stem(f"{target.stem}-{number:03}")
+            written[index] = path = target.with_stem(f"{target.stem}-{index + 1:03}")
             write_image(path, face)
-        written.append(path)
     return written
 
 
@@ -303,12 +296,8 @@ def blur_images(
 ) -> Generator[tuple[Path, Report | Exception], None, None]:
     """Anonymize images into a folder; yield each path with its report, or with why it failed.
 
-    Args:
-        inputs: image files, folders (with their subfolders) and globs.
-        out: folder for the results, which keep the tree of their folder or glob.
-        detector: a threshold of 0.3 covers more than the default of 0.5.
-        options: how to cover faces.
-        keep_metadata: copy EXIF and the color profile.
+    The inputs are image files, folders (with their subfolders) and globs. Results keep the tree of
+    their folder or glob. The other parameters are those of `blur_image`.
 
     Raises:
         ValueError: a result would replace an original.
@@ -342,7 +331,7 @@ def process_files(
 
     Args:
         sources: images and videos.
-        detector: detects faces.
+        detector: what `on_image` gets, perhaps limited to one thread.
         on_image: called in any thread with the detector to use, the image file and its pixels.
         on_video: called with a video file.
         max_pixels: images with more pixels fail.
@@ -375,7 +364,7 @@ def process_files(
                     result = rest if isinstance(rest, Exception) else rest()
             except (ImportError, ValueError, OSError) as error:
                 result = error
-            # It holds the image, which is not needed while the result is used.
+            # `rest` holds the image, which is not needed while the result is used.
             del rest
             yield source, result
 

@@ -111,25 +111,19 @@ def align(image: Image, landmarks: NDArray[np.floating], size: int = SIDE) -> Im
     if size < 1:
         raise ValueError(f"size is {size}; give 1 or more pixels")
     matrix = similarity(TEMPLATE * (size / SIDE), landmarks)
-    # Corners of pixels are whole numbers, to Pillow as to the landmarks.
     scale = math.hypot(matrix[0, 0], matrix[1, 0])
     if not scale > SMALLEST:
         return None
-    source = PillowImage.fromarray(image)
-    factor = max(int(scale), 1)
-    if factor > 1:
-        # Interpolation looks at a few pixels and would skip the others.
-        corners = matrix @ np.array([(0, 0, 1), (size, 0, 1), (0, size, 1), (size, size, 1)]).T
-        left, top = np.floor(corners.min(1)).clip(0).astype(int)
-        right, bottom = np.minimum(np.ceil(corners.max(1)).astype(int), source.size)
-        if left >= right or top >= bottom:
-            return np.zeros((size, size, 3), np.uint8)
-        source = source.reduce(factor, box=(left, top, right, bottom))
-        matrix[:, 2] -= left, top
-        matrix /= factor
-    coefficients = tuple(matrix.ravel().tolist())
-    aligned = source.transform((size, size), Transform.AFFINE, coefficients, Resampling.BICUBIC)
-    return np.asarray(aligned, np.uint8)
+    # Interpolation looks at a few pixels, so a large face is sampled in its own size, then reduced.
+    factor = max(min(int(scale), max(image.shape) // size), 1)
+    matrix[:, :2] /= factor
+    aligned = PillowImage.fromarray(image).transform(
+        (size * factor, size * factor),
+        Transform.AFFINE,
+        tuple(matrix.ravel().tolist()),
+        Resampling.BICUBIC if factor == 1 else Resampling.BILINEAR,
+    )
+    return np.asarray(aligned.reduce(factor), np.uint8)
 
 
 def similarity(source: NDArray[np.floating], target: NDArray[np.floating]) -> NDArray[np.float64]:
