@@ -19,13 +19,13 @@ from extd.media.video import Fault, Frame, Span
 Film = Callable[..., Path]
 
 
-def draw(path: Path, grey: int) -> Path:
+def draw(path: Path, gray: int) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), np.full((8, 9, 3), grey, np.uint8))
+    assert cv2.imwrite(str(path), np.full((8, 9, 3), gray, np.uint8))
     return path
 
 
-def test_pictures_and_videos_of_a_folder_come_as_frames(film: Film, tmp_path: Path) -> None:
+def test_images_and_videos_of_a_folder_come_as_frames(film: Film, tmp_path: Path) -> None:
     draw(tmp_path / "trip" / "z.png", 7)
     draw(tmp_path / "b.png", 9)
     film("c.mp4", 3)
@@ -42,8 +42,8 @@ def test_pictures_and_videos_of_a_folder_come_as_frames(film: Film, tmp_path: Pa
 
 
 def test_a_list_and_a_glob_are_sources(film: Film, tmp_path: Path) -> None:
-    pictures = [draw(tmp_path / name, 5) for name in ("b.png", "a.png")]
-    assert [item.name for item in open_source(pictures)] == list(map(str, pictures))
+    images = [draw(tmp_path / name, 5) for name in ("b.png", "a.png")]
+    assert [item.name for item in open_source(images)] == list(map(str, images))
     assert len(list(open_source(str(tmp_path / "*.png")))) == 2
     (missing,) = open_source(tmp_path / "c.png")
     assert isinstance(missing, Fault)

@@ -68,10 +68,10 @@ def test_what_is_kept_fits_the_upright_pixels_and_shows_no_face(
     kept = tmp_path / f"kept{suffix}"
     write_image(kept, read_image(taken), read_metadata(taken))
     assert THUMBNAIL not in kept.read_bytes()
-    with Pillow.open(kept) as picture:
-        exif = picture.getexif()
-        assert picture.info["icc_profile"] == PROFILE
-        assert picture.size == (40, 60)
+    with Pillow.open(kept) as image:
+        exif = image.getexif()
+        assert image.info["icc_profile"] == PROFILE
+        assert image.size == (40, 60)
     assert exif[ORIENTATION] == 1
     assert exif[MAKE] == "Camera Works"
     assert set(exif) == {ORIENTATION, MAKE, EXIF, GPS}
@@ -85,9 +85,9 @@ def test_nothing_is_kept_by_default(tmp_path: Path, suffix: str) -> None:
     taken = save(tmp_path / f"taken{suffix}", source().tobytes())
     bare = tmp_path / f"bare{suffix}"
     write_image(bare, read_image(taken))
-    with Pillow.open(bare) as picture:
-        assert not picture.getexif()
-        assert not {"exif", "icc_profile", "xmp", "comment"} & set(picture.info)
+    with Pillow.open(bare) as image:
+        assert not image.getexif()
+        assert not {"exif", "icc_profile", "xmp", "comment"} & set(image.info)
     assert read_metadata(bare) == Metadata()
 
 

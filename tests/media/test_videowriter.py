@@ -46,7 +46,7 @@ def difference(a: Frame, b: Frame) -> float:
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm"])
-def test_pictures_times_rate_and_audio_stay(film: Film, tmp_path: Path, suffix: str) -> None:
+def test_images_times_rate_and_audio_stay(film: Film, tmp_path: Path, suffix: str) -> None:
     web = suffix == ".webm"
     codecs = ("libvpx-vp9", "libopus") if web else ("libx264", "aac")
     source = film(f"a{suffix}", codecs=codecs)
@@ -84,14 +84,14 @@ def test_a_span_takes_its_audio_with_it(film: Film, tmp_path: Path) -> None:
     assert [time + 0.5 for time, _ in kept] == pytest.approx(list(heard.values()), abs=1e-4)
 
 
-@pytest.mark.parametrize("colours", [(1, 1), (6, 1), (9, 2), (2, 0)])
-def test_colours_stay(film: Film, tmp_path: Path, colours: tuple[int, int]) -> None:
-    source = film("a.mp4", 1, colours=colours)
+@pytest.mark.parametrize("colors", [(1, 1), (6, 1), (9, 2), (2, 0)])
+def test_colors_stay(film: Film, tmp_path: Path, colors: tuple[int, int]) -> None:
+    source = film("a.mp4", 1, colors=colors)
     (after,) = copy(source, tmp_path / "b.mp4")
     assert np.abs(frames_of(source)[0].image[4, 4].astype(int) - after.image[4, 4]).max() <= 8
     with av.open(str(tmp_path / "b.mp4")) as video:
         stream = video.streams.video[0]
-        assert (stream.colorspace, stream.color_range) == colours
+        assert (stream.colorspace, stream.color_range) == colors
 
 
 def test_odd_sizes_become_even(film: Film, tmp_path: Path) -> None:

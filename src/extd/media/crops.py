@@ -160,16 +160,14 @@ def canvas_of(image: Image, faces: Faces, out: Image | None) -> Image:
     """The pixels of `image` in `out`, which may be `image`, or in a new array.
 
     Raises:
-        ValueError: see `check_image`; `out` has another size or type, or is read-only.
+        ValueError: see `check_image`; `out` has another size or type.
     """
     check_image(image, faces)
     if out is None:
         return image.copy()
-    if out.dtype != np.uint8 or out.shape != image.shape or not out.flags.writeable:
-        what = "" if out.flags.writeable else "read-only "
-        raise ValueError(
-            f"out is {what}{out.dtype} {list(out.shape)}; give writable uint8 {list(image.shape)}"
-        )
+    if out.dtype != np.uint8 or out.shape != image.shape:
+        given = f"{out.dtype} {list(out.shape)}"
+        raise ValueError(f"out is {given}; give writable uint8 {list(image.shape)}")
     if out is not image:
         out[:] = image
     return out
