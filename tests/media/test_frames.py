@@ -107,14 +107,15 @@ def test_the_thread_of_a_camera_ends_with_its_consumer() -> None:
     assert not any("camera:7" in thread.name for thread in threading.enumerate())
 
 
-def test_an_error_of_the_camera_reaches_the_consumer() -> None:
+@pytest.mark.parametrize("error", [OSError("unplugged"), ZeroDivisionError("unplugged")])
+def test_an_error_of_the_camera_reaches_the_consumer(error: Exception) -> None:
     def broken() -> Iterator[av.VideoFrame]:
         yield from Counter(1)
-        raise OSError("unplugged")
+        raise error
 
     frames = newest(broken(), "camera:0")
     assert next(frames).index == 0
-    with pytest.raises(OSError, match="unplugged"):
+    with pytest.raises(type(error), match="unplugged"):
         next(frames)
 
 

@@ -12,13 +12,13 @@ import pytest
 
 from extd.data.coco import read_coco
 from extd.faces import Faces
+from extd.files import open_text
 from extd.images import read_image
 from extd.media.writers import (
     csv_header,
     csv_lines,
     json_line,
     open_coco,
-    open_text,
     write,
     write_image,
 )

@@ -33,8 +33,8 @@ def open_source(
 ) -> Generator[Frame | Fault, None, None]:
     """Yield the frames of images, videos or a camera, one after the other.
 
-    An image that cannot be read, or what is missing of a broken video, comes as a `Fault`; the
-    rest goes on. Decoders and cameras are released when the generator ends or is closed.
+    A `Fault` stands for an image that cannot be read and for what is missing from a broken video;
+    the rest goes on. Decoders and cameras are released when the generator ends or is closed.
 
     Args:
         source: one of
@@ -175,7 +175,7 @@ def newest(decoded: Iterator[VideoFrame], name: str) -> Generator[Frame, None, N
     stopped = Event()
 
     def read() -> None:
-        end = None
+        end: Exception | None = None
         try:
             for index, frame in enumerate(decoded):
                 with suppress(Empty):
@@ -183,7 +183,7 @@ def newest(decoded: Iterator[VideoFrame], name: str) -> Generator[Frame, None, N
                 latest.put((index, time.monotonic() - begin, frame))
                 if stopped.is_set():
                     return
-        except (ValueError, OSError, pyav().FFmpegError) as error:
+        except Exception as error:  # For the consumer to raise.
             end = error
         # Waits until the last frame is taken.
         latest.put(end)

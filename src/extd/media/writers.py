@@ -31,15 +31,15 @@ ENCODERS: dict[str, dict[str, Any]] = {
     ".webp": {"format": "WEBP", "lossless": True},
 }
 """How images are written, by suffix."""
-POINTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
+LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 """Names of the landmarks in CSV; left and right are those of the image."""
-FORMATS = frozenset({"JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF"})
+METADATA_FORMATS = frozenset({"JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF"})
 """Pillow's names of the formats whose metadata is kept; MPO is JPEG of several images."""
-LONGEST = 512
+MAX_LENGTH = 512
 """Bytes or numbers that a tag may have: longer ones, as Photoshop's, can hold a small image."""
-IMAGES = frozenset({0x014A, Base.JpegIFOffset, Base.JpegIFByteCount, Base.MakerNote})
+IMAGE_TAGS = frozenset({0x014A, Base.JpegIFOffset, Base.JpegIFByteCount, Base.MakerNote})
 """Tags that lead to further images; makers' notes often have a preview."""
-DIRECTORIES = frozenset({IFD.Exif, IFD.GPSInfo, IFD.Interop})
+DIRECTORY_TAGS = frozenset({IFD.Exif, IFD.GPSInfo, IFD.Interop})
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def json_line(path: str, result: Faces | Exception, frame: tuple[int, float] | N
 def csv_header(*, landmarks: bool, frames: bool = False) -> str:
     """The columns of `csv_lines`."""
     place = ["path", "frame", "time"] if frames else ["path"]
-    points = [f"{axis}_{point}" for point in POINTS for axis in "xy"] if landmarks else []
+    points = [f"{axis}_{point}" for point in LANDMARKS for axis in "xy"] if landmarks else []
     return ",".join([*place, "width", "height", "x1", "y1", "x2", "y2", "score", *points]) + "\n"
 
 
@@ -210,7 +210,7 @@ def read_metadata(path: Path) -> Metadata:
         raise ValueError(f"{path} is not a file; write it without metadata")
     with open_file(path) as file:
         image = open_pil(file, str(path))
-    if image.format not in FORMATS:
+    if image.format not in METADATA_FORMATS:
         return NO_METADATA
     profile = image.info.get("icc_profile") or b""
     try:
@@ -264,6 +264,6 @@ def _kept(directory: Mapping[int, Any]) -> dict[int, Any]:
     return {
         int(tag): value
         for tag, value in directory.items()
-        if tag not in IMAGES | DIRECTORIES
-        and not (isinstance(value, bytes | tuple) and len(value) > LONGEST)
+        if tag not in IMAGE_TAGS | DIRECTORY_TAGS
+        and not (isinstance(value, bytes | tuple) and len(value) > MAX_LENGTH)
     }
