@@ -183,7 +183,7 @@ def newest(decoded: Iterator[VideoFrame], name: str) -> Generator[Frame, None, N
                 latest.put((index, time.monotonic() - begin, frame))
                 if stopped.is_set():
                     return
-        except Exception as error:  # For the consumer to raise.
+        except Exception as error:  # noqa: BLE001 - the consumer raises it
             end = error
         # Waits until the last frame is taken.
         latest.put(end)

@@ -7,7 +7,6 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import chain
 from os import PathLike, fspath
 from pathlib import Path
@@ -42,20 +41,9 @@ IMAGE_TAGS = frozenset({0x014A, Base.JpegIFOffset, Base.JpegIFByteCount, Base.Ma
 DIRECTORY_TAGS = frozenset({IFD.Exif, IFD.GPSInfo, IFD.Interop})
 
 
-@dataclass(frozen=True, slots=True)
-class Metadata:
-    """What is written into an image file beside the pixels.
-
-    Attributes:
-        exif: `Exif`, two zeros and a TIFF structure (CIPA DC-008, 4.5), or nothing.
-        profile: an ICC color profile, or nothing.
-    """
-
-    exif: bytes = b""
-    profile: bytes = b""
-
-
-NO_METADATA = Metadata()
+Metadata = Mapping[str, bytes]
+"""What Pillow writes beside the pixels: `exif` (CIPA DC-008, 4.5) and `icc_profile`."""
+NO_METADATA: Metadata = {}
 
 
 def json_line(path: str, result: Faces | Exception, frame: tuple[int, float] | None = None) -> str:
@@ -154,13 +142,13 @@ def write_image(path: Path, image: Image, metadata: Metadata = NO_METADATA) -> N
         ValueError: the format cannot hold the image, as WebP more than 16383 px a side, or the
             metadata, as JPEG more than 64 kB of EXIF.
     """
-    extra: dict[str, Any] = {"exif": metadata.exif, "icc_profile": metadata.profile}
+    options = {**ENCODERS[path.suffix.lower()], **metadata}
     encoded = io.BytesIO()
     try:
-        PIL.Image.fromarray(image).save(encoded, **ENCODERS[path.suffix.lower()], **extra)
+        PIL.Image.fromarray(image).save(encoded, **options)
     except (ValueError, OSError, MemoryError) as error:
         height, width = image.shape[:2]
-        also = " with this metadata" if any(extra.values()) else ""
+        also = " with this metadata" if metadata else ""
         raise ValueError(
             f"{path}: this format cannot hold {width} x {height} px{also}: {error}"
         ) from error
@@ -217,7 +205,8 @@ def read_metadata(path: Path) -> Metadata:
         exif = upright_exif(image.info.get("exif") or b"")
     except ValueError as error:
         raise ValueError(f"{path}: {error}; write it without metadata") from error
-    return Metadata(exif, profile if profile[16:20] == b"RGB " else b"")
+    kept = {"exif": exif, "icc_profile": profile if profile[16:20] == b"RGB " else b""}
+    return {name: value for name, value in kept.items() if value}
 
 
 def upright_exif(exif: bytes) -> bytes:
