@@ -272,8 +272,10 @@ def count_others(
 
     Hidden files, and what an earlier run left in `results`, do not count.
     """
+    from extd.media.sources import is_folder
+
     files = set()
-    for folder in filter(os.path.isdir, map(Path, inputs)):
+    for folder in filter(is_folder, map(Path, inputs)):
         for parent, folders, names in os.walk(folder):
             folders[:] = [
                 name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -55,12 +56,11 @@ class Results:
         Raises:
             ResultsError: a file cannot be written.
         """
-        from extd.media.writers import csv_lines, json_line
+        from extd.media.writers import csv_lines
 
-        place = frame.index, frame.time
         try:
-            _write(self.json, json_line(frame.name, faces, place))
-            _write(self.csv, csv_lines(frame.name, faces, place))
+            _write(self.json, frame_json_line(frame, faces))
+            _write(self.csv, csv_lines(frame.name, faces, (frame.index, frame.time)))
         except OSError as error:
             raise ResultsError from error
 
@@ -113,6 +113,13 @@ def _write(stream: TextIO | None, lines: str) -> None:
     if stream is not None:
         stream.write(lines)
         stream.flush()
+
+
+def frame_json_line(frame: Frame, faces: Faces) -> str:
+    """One line of JSON: `path`, `frame`, `time` in seconds, `width`, `height` and `faces`."""
+    place = {"path": frame.name, "frame": frame.index, "time": round(frame.time, 6)}
+    size = {"width": faces.width, "height": faces.height}
+    return json.dumps({**place, **size, "faces": faces.to_dict()}) + "\n"
 
 
 def image_row(path: Path, faces: Faces) -> str:

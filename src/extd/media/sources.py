@@ -99,6 +99,11 @@ def is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 
+def is_folder(path: Path | os.DirEntry[str]) -> bool:
+    """Whether a path is a folder; False for one that cannot be accessed."""
+    return os.path.isdir(path)  # noqa: PTH112 - `is_dir` of both raises errors
+
+
 def check_results(sources: Sequence[Source], out: Path) -> None:
     """Refuse a folder of results where one would replace an original.
 
@@ -132,7 +137,7 @@ def _expand(item: str | Path, suffixes: frozenset[str]) -> list[tuple[Path, Path
         parts = item.relative_to(item.anchor).parts
         fixed = tuple(takewhile(lambda part: not _is_pattern(part), parts))
         base, pattern = Path(item.anchor, *fixed), parts[len(fixed) :]
-    found = _glob(base, pattern, suffixes) if pattern or _is_folder(item) else ()
+    found = _glob(base, pattern, suffixes) if pattern or is_folder(item) else ()
     return [(base, path) for path in sorted(set(found))] or [
         (base if pattern else item.parent, item)
     ]
@@ -146,7 +151,7 @@ def _glob(path: Path, pattern: tuple[str, ...], suffixes: frozenset[str]) -> Ite
     part, rest = pattern[0] if pattern else "**", pattern[1:]
     if not _is_pattern(part):
         path /= part
-        if rest or _is_folder(path):
+        if rest or is_folder(path):
             yield from _glob(path, rest, suffixes)
         elif os.path.lexists(path) and _is_listed(path, suffixes):
             yield path
@@ -166,18 +171,13 @@ def _glob(path: Path, pattern: tuple[str, ...], suffixes: frozenset[str]) -> Ite
         yield from _glob(path, rest, suffixes)
     for entry in entries:
         below = Path(entry)
-        if not _is_folder(entry):
+        if not is_folder(entry):
             if not rest and _is_listed(below, suffixes):
                 yield below
         elif part != "**":
             yield from _glob(below, rest, suffixes)
         elif not entry.is_symlink():
             yield from _glob(below, pattern, suffixes)
-
-
-def _is_folder(path: Path | os.DirEntry[str]) -> bool:
-    # `is_dir` of both raises errors where access is denied.
-    return os.path.isdir(path)  # noqa: PTH112
 
 
 def _is_pattern(part: str) -> bool:

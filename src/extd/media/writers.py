@@ -49,16 +49,16 @@ NO_METADATA: Metadata = {}
 def json_line(path: str, result: Faces | Exception, frame: tuple[int, float] | None = None) -> str:
     """One line of JSON: `path`, `width`, `height`, `faces`, or `path` and `error`.
 
-    For a `frame`, its number and time in seconds, there are also `frame` and `time`.
+    With the number and time in seconds of a `frame`, these follow the path.
     """
-    entry: dict[str, object] = {"path": path}
+    record: dict[str, object] = {"path": path}
     if frame is not None:
-        entry |= {"frame": frame[0], "time": round(frame[1], 6)}
+        record |= {"frame": frame[0], "time": round(frame[1], 6)}
     if isinstance(result, Faces):
-        entry |= {"width": result.width, "height": result.height, "faces": result.to_dict()}
+        record |= {"width": result.width, "height": result.height, "faces": result.to_dict()}
     else:
-        entry["error"] = str(result)
-    return json.dumps(entry) + "\n"
+        record["error"] = str(result)
+    return json.dumps(record) + "\n"
 
 
 def csv_header(*, landmarks: bool, frames: bool = False) -> str:
