@@ -70,6 +70,7 @@ def fill_gaps(detections: Iterable[tuple[Item, Faces]], gap: int) -> Iterator[tu
         ]
         matches = match([track.box for track in tracks], faces.boxes)
         for face, index in zip(current, matches, strict=True):
+            # A new face is taken to have been there before.
             fill(tracks[index] if index >= 0 else replace(face, frame=number - gap - 1), face)
         for index, last in enumerate(tracks):
             if index not in matches:
