@@ -50,7 +50,9 @@ def test_margin_is_a_share_of_the_face() -> None:
     assert crop.box == (5, 2, 25, 22)
 
 
-def test_without_faces_there_are_no_crops() -> None:
+def test_small_faces_are_left_out_and_the_others_keep_their_index() -> None:
+    faces = Faces([[0, 0, 4, 5], [5, 5, 9, 15], [0, 0, 10, 3]], [0.9, 0.8, 0.7], WIDTH, HEIGHT)
+    assert [crop.index for crop in crops(IMAGE, faces, min_face=10)] == [1, 2]
     assert crops(IMAGE, Faces.empty(WIDTH, HEIGHT)) == []
 
 
@@ -64,6 +66,8 @@ def test_a_crop_is_a_copy() -> None:
 def test_wrong_values_are_named() -> None:
     with pytest.raises(ValueError, match="-1"):
         crops(IMAGE, face(1, 1, 2, 2), margin=-1)
+    with pytest.raises(ValueError, match="min_face is nan"):
+        crops(IMAGE, face(1, 1, 2, 2), min_face=float("nan"))
 
 
 @pytest.mark.parametrize("work", [annotate, anonymize, crops])

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL.Image import Resampling, Transform
 
-from extd.boxes import Boxes
+from extd.boxes import Boxes, longer_side
 from extd.faces import Faces
 from extd.images import Image
 
@@ -34,16 +34,20 @@ class Crop:
     """A face cut out.
 
     Attributes:
-        image: uint8 [y2 - y1, x2 - x1, 3], RGB, at least 1 x 1 px; a copy.
+        image: uint8 [y2 - y1, x2 - x1, 3], RGB; it shares no memory with the image.
         box: x1, y1, x2, y2 in whole pixels of the image; it may reach over the border.
+        index: position of the face among those of the image, from 0.
     """
 
     image: Image
     box: tuple[int, int, int, int]
+    index: int
 
 
-def crops(image: Image, faces: Faces, *, margin: float = 0.0, square: bool = False) -> list[Crop]:
-    """Cut out every face, in order.
+def crops(
+    image: Image, faces: Faces, *, margin: float = 0.0, square: bool = False, min_face: float = 0.0
+) -> list[Crop]:
+    """Cut out every face.
 
     Beyond the image the pixels at its border are repeated, so that every face is in the middle of
     its crop.
@@ -53,12 +57,18 @@ def crops(image: Image, faces: Faces, *, margin: float = 0.0, square: bool = Fal
         faces: those of this image.
         margin: what to add on each side, as a share of the box's own sides.
         square: lengthen the shorter side equally at both ends.
+        min_face: leave out faces whose longer side is below this, in pixels.
+
+    Returns:
+        The crops, in the order of the faces and at least 1 x 1 px.
 
     Raises:
-        ValueError: `image` is no such array; `faces` are of an image of another size; the margin
+        ValueError: `image` is no such array; `faces` are of an image of another size; a value
             is negative or not finite.
     """
     check_image(image, faces)
+    if not 0 <= min_face < math.inf:
+        raise ValueError(f"min_face is {min_face}; give 0 or more pixels")
     regions = around(faces, margin).astype(np.float64)
     near = np.floor(regions[:, :2])
     sides = np.maximum(np.ceil(regions[:, 2:]) - near, 1)
@@ -66,12 +76,14 @@ def crops(image: Image, faces: Faces, *, margin: float = 0.0, square: bool = Fal
         longest = sides.max(axis=1, keepdims=True)
         near -= (longest - sides) // 2
         sides[:] = longest
+    boxes = np.concatenate([near, near + sides], axis=1).astype(int).tolist()
     height, width = image.shape[:2]
     found = []
-    for x1, y1, x2, y2 in np.concatenate([near, near + sides], axis=1).astype(int).tolist():
+    for index in np.flatnonzero(longer_side(faces.boxes) >= min_face).tolist():
+        x1, y1, x2, y2 = boxes[index]
         rows = np.arange(y1, y2).clip(0, height - 1)
         columns = np.arange(x1, x2).clip(0, width - 1)
-        found.append(Crop(image[np.ix_(rows, columns)], (x1, y1, x2, y2)))
+        found.append(Crop(image[np.ix_(rows, columns)], (x1, y1, x2, y2), index))
     return found
 
 
