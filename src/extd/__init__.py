@@ -10,7 +10,6 @@ import os
 import typing
 
 if typing.TYPE_CHECKING:
-    from extd.batch import blur_images
     from extd.detector import Detector, Options
     from extd.faces import Face, Faces
     from extd.images import read_image
@@ -21,7 +20,15 @@ if typing.TYPE_CHECKING:
     from extd.media.video import Fault, Frame, Span, open_video
     from extd.media.videowriter import write_video
     from extd.media.writers import write
-    from extd.pipeline import Report, blur_image, blur_video, crop_image, detect_image, detect_video
+    from extd.pipeline import (
+        Report,
+        blur_image,
+        blur_images,
+        blur_video,
+        crop_image,
+        detect_image,
+        detect_video,
+    )
 
 # ONNX Runtime reads it on import. Nobody may learn whose faces are covered.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -67,7 +74,7 @@ _HOMES = {
     "annotate": "extd.media.annotate",
     "anonymize": "extd.media.anonymize",
     "blur_image": "extd.pipeline",
-    "blur_images": "extd.batch",
+    "blur_images": "extd.pipeline",
     "blur_video": "extd.pipeline",
     "crop_image": "extd.pipeline",
     "crops": "extd.media.crops",

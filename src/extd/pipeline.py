@@ -1,54 +1,52 @@
-"""From file to file: detect, blur or crop the faces of one image or video."""
+"""From files to files: detect, blur or crop the faces of images and videos."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+import os
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from threading import Event
-from typing import NamedTuple
+from typing import NoReturn, TypeVar
 
 from extd.detector import Detector
 from extd.faces import Face, Faces
 from extd.files import real_path
-from extd.images import Image, read_image
+from extd.images import MAX_PIXELS, Image, image_size, read_image
 from extd.media.annotate import annotate
-from extd.media.anonymize import AnonymizeOptions, anonymize, uncovered
+from extd.media.anonymize import DEFAULT, AnonymizeOptions, anonymize, uncovered
 from extd.media.crops import align_all, crops
+from extd.media.sources import Source, check_results, find_images, is_video
 from extd.media.tracking import fill_gaps
 from extd.media.video import WHOLE, Fault, Frame, Span, open_video
 from extd.media.videowriter import write_video
 from extd.media.writers import NO_METADATA, check_replaceable, read_metadata, write_image
+from extd.prefetch import prefetch
 from extd.signals import defer_interrupt
+from extd.tiles import LARGE
 
+Result = TypeVar("Result")
 OnFrame = Callable[[Frame, Faces, int | None], None]
 """Called with each frame of a video, its faces, and about how many frames there are, if known."""
 
 KEPT_UNCOVERED = 3
 """How many uncovered faces a report describes; a long video can have very many."""
-DEFAULT = AnonymizeOptions()
-
-
-class Uncovered(NamedTuple):
-    """A face that was found in an anonymized result, with its time in seconds."""
-
-    face: Face
-    time: float
 
 
 @dataclass(slots=True, eq=False)
 class Report:
-    """What became of a file.
+    """What was done to a file.
 
     Attributes:
-        frames: how many frames were processed; 1 for an image.
-        faces: how many faces were detected in them, all together.
-        best_score: the greatest of their scores; 0 without faces.
-        uncovered_frames: how many frames have a face that was left uncovered.
-        uncovered_faces: how many faces these are.
-        uncovered: the first few of these.
-        error: why a result is incomplete, or None.
+        frames: number of frames processed; 1 for an image.
+        faces: number of faces detected in all frames together.
+        best_score: the highest of their scores; 0 without faces.
+        uncovered_frames: number of frames in which a face was left uncovered.
+        uncovered_faces: number of these faces.
+        uncovered: the first few of them, each with the time of its frame in seconds.
+        error: why the result is incomplete, or None.
     """
 
     frames: int = 0
@@ -56,7 +54,7 @@ class Report:
     best_score: float = 0.0
     uncovered_frames: int = 0
     uncovered_faces: int = 0
-    uncovered: list[Uncovered] = field(default_factory=list)
+    uncovered: list[tuple[Face, float]] = field(default_factory=list)
     error: Exception | None = None
 
     def add(self, faces: Faces) -> None:
@@ -69,8 +67,62 @@ class Report:
         """Count the faces that were left uncovered in a frame."""
         self.uncovered_frames += len(faces) > 0
         self.uncovered_faces += len(faces)
-        room = max(KEPT_UNCOVERED - len(self.uncovered), 0)
-        self.uncovered += [Uncovered(face, time) for face in faces[:room]]
+        room = KEPT_UNCOVERED - len(self.uncovered)
+        self.uncovered += [(face, time) for face in faces[:room]]
+
+
+def detect_image(
+    source: str | Path,
+    detector: Detector,
+    *,
+    image: Image | None = None,
+    target: str | Path | None = None,
+) -> Faces:
+    """Detect the faces of an image; with a `target`, write it there with its faces marked.
+
+    `image` holds the pixels of `source` if they were read already; a target overwrites them.
+    """
+    image = read_image(source) if image is None else image
+    faces = detector.detect(image)
+    if target is not None:
+        write_image(Path(target), annotate(image, faces, landmarks=True, out=image))
+    return faces
+
+
+def crop_image(
+    source: str | Path,
+    target: str | Path,
+    detector: Detector,
+    *,
+    image: Image | None = None,
+    margin: float = 0.2,
+    square: bool = False,
+    align: int | None = None,
+) -> list[Path | None]:
+    """Write a file for each face of an image, the best first, and return their paths.
+
+    With the target `a/b.jpg` they are `a/b-001.jpg`, `a/b-002.jpg` ... For `margin` and `square`
+    see `crops`; `image` is as for `detect_image`. With `align`, the faces are instead turned
+    upright and scaled to that side in px: see `extd.media.crops.align`. A face whose landmarks
+    coincide has no file, and None in its place.
+
+    Raises:
+        ValueError: faces are to be aligned, but the detector finds no landmarks.
+    """
+    image = read_image(source) if image is None else image
+    target = Path(target)
+    faces = detector.detect(image)
+    cut: Sequence[Image | None]
+    if align is None:
+        cut = [crop.image for crop in crops(image, faces, margin=margin, square=square)]
+    else:
+        cut = align_all(image, faces, align)
+    written: list[Path | None] = [None] * len(cut)
+    for index, face in enumerate(cut):
+        if face is not None:
+            written[index] = path = target.with_stem(f"{target.stem}-{index + 1:03}")
+            write_image(path, face)
+    return written
 
 
 def blur_image(
@@ -88,36 +140,63 @@ def blur_image(
     Args:
         source: the image file.
         target: the file to write, JPEG, PNG or WebP; `source` itself is replaced.
-        detector: a threshold of 0.3 covers more than its default of 0.5.
+        detector: a threshold of 0.3 covers more than the default of 0.5.
         options: how to cover faces.
         image: the pixels of `source`, if they were read already; they are overwritten.
         keep_metadata: copy EXIF and the color profile.
-        check_threshold: detect again in the result, with this threshold, and report uncovered
-            faces.
+        check_threshold: detect again in the result with this threshold, and report faces left
+            uncovered.
 
     Raises:
-        ValueError: the image or its metadata cannot be read, or the image not be replaced.
+        ValueError: the image or its metadata cannot be read, or the image cannot be replaced.
         OSError: a file cannot be read or written.
     """
     source, target = Path(source), Path(target)
     metadata = read_metadata(source) if keep_metadata else NO_METADATA
+    mode = source.stat().st_mode
+    # Before anything else decodes it: this limits the size.
+    image = read_image(source) if image is None else image
     in_place = real_path(target) == real_path(source)
     if in_place:
+        # A link keeps its place.
         target = real_path(source)
-    mode = source.stat().st_mode
-    # First, for it bounds the size of what is decoded.
-    image = read_image(source) if image is None else image
-    if in_place:
         check_replaceable(target)
     faces = detector.detect(image)
-    covered = anonymize(image, faces, options, out=image)
+    anonymize(image, faces, options, out=image)
     report = Report()
     report.add(faces)
     if check_threshold is not None:
-        report.add_uncovered(_check(detector, covered, faces, options, check_threshold))
-    write_image(target, covered, metadata)
+        report.add_uncovered(_find_uncovered(image, faces, detector, options, check_threshold))
+    write_image(target, image, metadata)
     if in_place:
         target.chmod(mode)
+    return report
+
+
+def detect_video(
+    source: str | Path,
+    detector: Detector,
+    span: Span = WHOLE,
+    *,
+    target: str | Path | None = None,
+    on_frame: OnFrame | None = None,
+) -> Report:
+    """Detect the faces of a video; with a `target`, write it there with its faces marked.
+
+    Parameters, Ctrl-C and errors are as for `blur_video`; `span` selects frames and audio.
+    """
+    report = Report()
+    with (
+        open_video(source, span) as video,
+        nullcontext() if target is None else write_video(target, video) as write,
+        defer_interrupt() as interrupted,
+    ):
+        found = detect_frames(
+            video.frames(), detector, report, interrupted, on_frame, video.frame_count
+        )
+        for frame, faces in found:
+            if write is not None:
+                write(annotate(frame.image, faces, landmarks=True, out=frame.image), frame.time)
     return report
 
 
@@ -132,10 +211,10 @@ def blur_video(
     check_threshold: float | None = None,
     on_frame: OnFrame | None = None,
 ) -> Report:
-    """Write a video with its faces covered, and its audio as it was.
+    """Write a video with its faces covered and its audio unchanged.
 
     Ctrl-C ends it after the current frame. Then, and if the video breaks off, which the report
-    tells, the frames so far are written.
+    says, the frames so far are written.
 
     Args:
         source: the video file.
@@ -143,8 +222,8 @@ def blur_video(
         detector: as for `blur_image`, like `options` and `check_threshold`.
         options: how to cover faces.
         gap: for how many frames a face stays covered where it is missed; see `fill_gaps`.
-        keep_metadata: copy the file's tags, as place, time and camera.
-        check_threshold: report uncovered faces of each frame.
+        keep_metadata: copy the file's tags, such as place, time and camera.
+        check_threshold: as for `blur_image`, in each frame.
         on_frame: called with each frame and its detected faces.
 
     Raises:
@@ -159,98 +238,16 @@ def blur_video(
         write_video(target, video, keep_metadata=keep_metadata) as write,
         defer_interrupt() as interrupted,
     ):
-        frames = video.frames()
-        found = detect_frames(frames, detector, report, interrupted, on_frame, video.frame_count)
+        found = detect_frames(
+            video.frames(), detector, report, interrupted, on_frame, video.frame_count
+        )
         for frame, faces in fill_gaps(found, gap):
-            covered = anonymize(frame.image, faces, options, out=frame.image)
+            image = anonymize(frame.image, faces, options, out=frame.image)
             if check_threshold is not None:
-                left = _check(detector, covered, faces, options, check_threshold)
+                left = _find_uncovered(image, faces, detector, options, check_threshold)
                 report.add_uncovered(left, frame.time)
-            write(covered, frame.time)
+            write(image, frame.time)
     return report
-
-
-def detect_image(
-    source: str | Path,
-    detector: Detector,
-    *,
-    image: Image | None = None,
-    target: str | Path | None = None,
-) -> Faces:
-    """Detect the faces of an image; with a `target`, write it there with its faces marked.
-
-    `image` are the pixels of `source`, if they were read already; a target overwrites them.
-    """
-    image = read_image(source) if image is None else image
-    faces = detector.detect(image)
-    if target is not None:
-        annotate(image, faces, landmarks=True, out=image)
-        write_image(Path(target), image)
-    return faces
-
-
-def detect_video(
-    source: str | Path,
-    detector: Detector,
-    span: Span = WHOLE,
-    *,
-    target: str | Path | None = None,
-    on_frame: OnFrame | None = None,
-) -> Report:
-    """Detect the faces of a video; with a `target`, write it there with its faces marked.
-
-    The parameters, Ctrl-C and errors are those of `blur_video`; `span` selects frames, and audio.
-    """
-    report = Report()
-    with (
-        open_video(source, span) as video,
-        nullcontext() if target is None else write_video(target, video) as write,
-        defer_interrupt() as interrupted,
-    ):
-        frames = video.frames()
-        for frame, faces in detect_frames(
-            frames, detector, report, interrupted, on_frame, video.frame_count
-        ):
-            if write is not None:
-                write(annotate(frame.image, faces, landmarks=True, out=frame.image), frame.time)
-    return report
-
-
-def crop_image(
-    source: str | Path,
-    target: str | Path,
-    detector: Detector,
-    *,
-    image: Image | None = None,
-    margin: float = 0.2,
-    square: bool = False,
-    align: int | None = None,
-) -> list[Path | None]:
-    """Write a file for each face of an image, the surest first, and list the files.
-
-    With the target `a/b.jpg` they are `a/b-001.jpg`, `a/b-002.jpg` ... For `margin` and `square`
-    see `crops`; `image` are the pixels of `source`, if they were read already. With `align`, the
-    faces are turned upright and scaled to that side in px instead: see `extd.media.crops.align`.
-    A face whose landmarks coincide has no file, and None in its place.
-
-    Raises:
-        ValueError: faces are to be aligned, and the detector finds no landmarks.
-    """
-    image = read_image(source) if image is None else image
-    target = Path(target)
-    faces = detector.detect(image)
-    cut: Sequence[Image | None]
-    if align is None:
-        cut = [crop.image for crop in crops(image, faces, margin=margin, square=square)]
-    else:
-        cut = align_all(image, faces, align)
-    written: list[Path | None] = []
-    for number, face in enumerate(cut, 1):
-        path = None if face is None else target.with_stem(f"{target.stem}-{number:03}")
-        if face is not None and path is not None:
-            write_image(path, face)
-        written.append(path)
-    return written
 
 
 def detect_frames(
@@ -281,9 +278,121 @@ def detect_frames(
             return
 
 
-def _check(
-    detector: Detector, image: Image, faces: Faces, options: AnonymizeOptions, threshold: float
+def _find_uncovered(
+    image: Image, faces: Faces, detector: Detector, options: AnonymizeOptions, threshold: float
 ) -> Faces:
-    """The faces of an anonymized image that are not covered."""
+    """Detect again in an anonymized image, for faces that are not covered."""
     again = detector.detect(image, replace(detector.options, threshold=threshold))
     return uncovered(again, faces, options)
+
+
+def blur_images(
+    inputs: Iterable[str | Path],
+    out: str | Path,
+    detector: Detector,
+    options: AnonymizeOptions = DEFAULT,
+    *,
+    keep_metadata: bool = False,
+) -> Generator[tuple[Path, Report | Exception], None, None]:
+    """Anonymize images into a folder; yield each path with its report, or with why it failed.
+
+    The inputs are image files, folders (with their subfolders) and globs. Results keep the tree of
+    their folder or glob. The other parameters are those of `blur_image`.
+
+    Raises:
+        ValueError: a result would replace an original.
+    """
+    out = Path(out)
+    sources = find_images(inputs, out)
+    check_results(sources, out)
+
+    def on_image(detector: Detector, source: Source, image: Image) -> Report:
+        target = out / source.result
+        return blur_image(
+            source.path, target, detector, options, image=image, keep_metadata=keep_metadata
+        )
+
+    with closing(process_files(sources, detector, on_image, refuse_video)) as results:
+        for source, result in results:
+            yield source.path, result
+
+
+def process_files(
+    sources: Sequence[Source],
+    detector: Detector,
+    on_image: Callable[[Detector, Source, Image], Result],
+    on_video: Callable[[Source], Result],
+    max_pixels: int = MAX_PIXELS,
+) -> Generator[tuple[Source, Result | Exception], None, None]:
+    """Process many files; yield each with its result, in order, or with why it failed.
+
+    Threads read and process several images at once. Videos, and images so large that two of them
+    might not fit into memory, wait for their turn and get all threads of the detector.
+
+    Args:
+        sources: images and videos.
+        detector: what `on_image` gets, perhaps limited to one thread.
+        on_image: called in any thread with the detector to use, the image file and its pixels.
+        on_video: called with a video file.
+        max_pixels: images with more pixels fail.
+    """
+
+    def process(source: Source) -> Result:
+        if is_video(source.path):
+            return on_video(source)
+        return on_image(detector, source, read_image(source.path, max_pixels=max_pixels))
+
+    def start(source: Source) -> Callable[[], Result]:
+        """Do what can be done ahead, and return the rest as a function."""
+        path = source.path
+        if len(sources) == 1 or is_video(path) or is_large(path, max_pixels):
+            return partial(process, source)
+        with _errors_name(path):
+            image = read_image(path, max_pixels=max_pixels)
+            chosen = detector.of_many(image)
+            if chosen is detector:
+                # All images share its threads, so it takes one at a time.
+                return partial(on_image, detector, source, image)
+            result = on_image(chosen, source, image)
+        return lambda: result
+
+    with closing(prefetch(sources, start, detector.at_once)) as started:
+        for source, rest in started:
+            result: Result | Exception
+            try:
+                with _errors_name(source.path):
+                    result = rest if isinstance(rest, Exception) else rest()
+            except (ImportError, ValueError, OSError) as error:
+                result = error
+            # `rest` holds the image, which is not needed while the result is used.
+            del rest
+            yield source, result
+
+
+@contextmanager
+def _errors_name(path: Path) -> Iterator[None]:
+    """Make errors name the file."""
+    try:
+        yield
+    except MemoryError as error:
+        raise ValueError(f"{path} is too large for the memory of this machine") from error
+    except (ImportError, ValueError, OSError) as error:
+        if os.fspath(path) in str(error):
+            raise
+        kind = ImportError if isinstance(error, ImportError) else ValueError
+        raise kind(f"{path}: {error}") from error
+
+
+def is_large(path: Path, max_pixels: int = MAX_PIXELS) -> bool:
+    """Whether an image is too large to be in memory together with another of its size."""
+    # A pipe can be read only once; reading reports what is broken.
+    if path.is_file():
+        with suppress(OSError, ValueError):
+            width, height = image_size(path)
+            return LARGE < width * height <= max_pixels
+    return False
+
+
+def refuse_video(source: Source) -> NoReturn:
+    """Raise a ValueError, for a video among images."""
+    raise ValueError(f"{source.path} is a video; give images")

@@ -14,8 +14,6 @@ import pytest
 
 from extd.cli.app import main
 from extd.detector import Detector
-from extd.media.frames import within
-from extd.media.video import Frame, Span
 
 Captured = pytest.CaptureFixture[str]
 
@@ -82,13 +80,6 @@ def test_ctrl_c_is_how_watching_ends(
     monkeypatch.setattr(Detector, "detect", press_ctrl_c)
     assert main(["detect", "camera:1", "--model", toy, "--json", "-"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 3
-
-
-def test_a_span_chooses_frames_by_their_time(folder: Path, toy: str) -> None:
-    black = np.zeros((1, 1, 3), np.uint8)
-    frames = [Frame(black, "camera:0", index, index / 10) for index in range(20)]
-    chosen = [item.index for item in within(frames, Span(0.5, 1.2, 3)) if isinstance(item, Frame)]
-    assert chosen == [5, 8, 11]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,8 @@ from extd.cli.app import main
 from extd.cli.terminal import clock
 from extd.detector import Detector
 from extd.images import read_image
-from extd.media.video import Fault, Frame, read_video
+from extd.media.frames import open_source
+from extd.media.video import Fault, Frame
 
 Captured = pytest.CaptureFixture[str]
 Film = Callable[..., Path]
@@ -56,7 +57,7 @@ def film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Film:
 
 def reds(path: Path | str) -> list[bool]:
     """Whether the face is to be seen in each frame of a video."""
-    frames = [item for item in read_video(Path(path)) if isinstance(item, Frame)]
+    frames = [item for item in open_source(Path(path)) if isinstance(item, Frame)]
     return [bool(frame.image[28, 12, 0] > 30) for frame in frames]
 
 
@@ -117,7 +118,7 @@ def test_a_real_face_that_is_not_found_for_a_moment_stays_covered(
     covered = {}
     for hold in ("0", "2"):
         assert main(["blur", "a.mp4", "--out", hold, "--hold", hold, "--method", "solid"]) == 0
-        frames = [item for item in read_video(Path(hold, "a.mp4")) if isinstance(item, Frame)]
+        frames = [item for item in open_source(Path(hold, "a.mp4")) if isinstance(item, Frame)]
         covered[hold] = [bool(frame.image[y, x].max() < 30) for frame in frames]
     assert covered == {"0": [True, False, False, True], "2": [True] * 4}
 
@@ -130,7 +131,7 @@ def test_a_broken_video_is_kept_as_far_as_it_goes(film: Film, toy: str, capsys: 
     out, err = capsys.readouterr()
     assert [line.split(": ")[1] for line in err.splitlines()] == [
         "a.mkv",
-        "b.mp4 is broken or no video",
+        "b.mp4 is broken or not a video",
     ]
     assert "ends after" in err
     assert "0 videos, 2 failed" in out
@@ -171,7 +172,7 @@ def test_ctrl_c_and_sigterm_finish_the_video(
     assert blur("a.mp4", "--out", "new", model=toy) == 130
     assert "interrupted" in capsys.readouterr().err
     assert reds("new/a.mp4") == [False] * 10
-    assert not any(isinstance(item, Fault) for item in read_video(Path("new/a.mp4")))
+    assert not any(isinstance(item, Fault) for item in open_source(Path("new/a.mp4")))
     assert signal.getsignal(number) is before
 
 
@@ -191,7 +192,7 @@ def test_detected_faces_are_drawn_and_told_frame_by_frame(film: Film, toy: str) 
     assert [float(rows[0][side]) for side in ("x1", "y1", "x2", "y2")] == pytest.approx(
         told[0]["faces"][0]["box"]
     )
-    frames = list(read_video(Path("boxed/a.mp4")))
+    frames = list(open_source(Path("boxed/a.mp4")))
     assert [frame.time for frame in frames] == [0, 0.08, 0.16]  # type: ignore[union-attr]
     # Faces are marked in green.
     greens = [frame.image[:, :24, 1].max() for frame in frames]  # type: ignore[union-attr]
@@ -201,7 +202,7 @@ def test_detected_faces_are_drawn_and_told_frame_by_frame(film: Film, toy: str) 
 def test_an_error_of_a_video_has_its_line(film: Film, toy: str) -> None:
     Path("a.mp4").write_text("text")
     assert main(["detect", "a.mp4", "--model", toy, "--json", "lines"]) == 1
-    error = "a.mp4 is broken or no video"
+    error = "a.mp4 is broken or not a video"
     assert json.loads(Path("lines").read_text()) == {"path": "a.mp4", "error": error}
 
 
@@ -223,7 +224,7 @@ def test_python_blurs_a_video_in_one_call(film: Film, toy: str) -> None:
     assert [round(time, 2) for _, time in report.uncovered] == [0, 0.08]
     assert reds("b.mp4") == [True, False, True, False]
     Path("text.mp4").write_text("text")
-    with pytest.raises(ValueError, match=r"text\.mp4 is broken or no video"):
+    with pytest.raises(ValueError, match=r"text\.mp4 is broken or not a video"):
         extd.blur_video("text.mp4", "c.mp4", Detector(toy))
     assert not Path("c.mp4").exists()
 

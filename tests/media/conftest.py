@@ -15,7 +15,7 @@ SOUND = 48_000
 
 @pytest.fixture
 def film(tmp_path: Path) -> Film:
-    """Writes a video with a tone, whose n-th frame has a red top left corner and a grey of 4 n."""
+    """Writes a video with a tone, whose n-th frame has a red top left corner and a gray of 4 n."""
 
     def write(
         name: str,
@@ -26,7 +26,7 @@ def film(tmp_path: Path) -> Film:
         codecs: tuple[str, str | None] = ("libx264", "aac"),
         turned: tuple[float, bool, bool] | None = None,
         metadata: dict[str, str] | None = None,
-        colours: tuple[int, int] = (2, 0),
+        colors: tuple[int, int] = (2, 0),
     ) -> Path:
         path = tmp_path / name
         width, height = size
@@ -34,15 +34,15 @@ def film(tmp_path: Path) -> Film:
         options = {"movflags": "faststart"} if path.suffix in {".mp4", ".mov"} else {}
         with av.open(f"file:{path}", "w", options=options) as output:
             output.metadata.update(metadata or {})
-            pictures = output.add_stream(codec, rate=RATE, options={"crf": "5", "bf": "0"})
-            pictures.width, pictures.height = size
-            pictures.pix_fmt = "yuv420p"
-            pictures.codec_context.time_base = Fraction(1, 1000)
-            matrix, scale = colours
-            pictures.codec_context.colorspace = matrix
-            pictures.codec_context.color_range = scale
+            track = output.add_stream(codec, rate=RATE, options={"crf": "5", "bf": "0"})
+            track.width, track.height = size
+            track.pix_fmt = "yuv420p"
+            track.codec_context.time_base = Fraction(1, 1000)
+            matrix, scale = colors
+            track.codec_context.colorspace = matrix
+            track.codec_context.color_range = scale
             if turned is not None:
-                pictures.set_display_rotation(*turned)
+                track.set_display_rotation(*turned)
             sound = None if tone is None else output.add_stream(tone, rate=SOUND, layout="mono")
             for index in range(count):
                 image = np.full((height, width, 3), 4 * index, np.uint8)
@@ -54,7 +54,7 @@ def film(tmp_path: Path) -> Film:
                 )
                 frame.pts = round(1000 * (times[index] if times else index / RATE))
                 frame.time_base = Fraction(1, 1000)
-                output.mux(pictures.encode(frame))
+                output.mux(track.encode(frame))
                 if sound is not None:
                     phases = np.arange(SOUND // RATE) + index * SOUND // RATE
                     wave = np.sin(440 * 2 * np.pi / SOUND * phases).astype(np.float32)
@@ -62,7 +62,7 @@ def film(tmp_path: Path) -> Film:
                     heard.sample_rate, heard.pts = SOUND, index * SOUND // RATE
                     heard.time_base = Fraction(1, SOUND)
                     output.mux(sound.encode(heard))
-            output.mux(pictures.encode())
+            output.mux(track.encode())
             if sound is not None:
                 output.mux(sound.encode())
         return path

@@ -31,8 +31,8 @@ def to_faces(rows: list[tuple[float, ...]]) -> Faces:
 
 
 def covering_of(method: Method, shape: Shape = "ellipse") -> AnonymizeOptions:
-    picture = np.full((7, 9, 3), (250, 0, 0), np.uint8) if method == "image" else None
-    return AnonymizeOptions(method=method, shape=shape, image=picture)
+    image = np.full((7, 9, 3), (250, 0, 0), np.uint8) if method == "image" else None
+    return AnonymizeOptions(method=method, shape=shape, image=image)
 
 
 @given(
@@ -111,10 +111,10 @@ def test_strength_blurs_further() -> None:
 
 
 def test_an_image_is_stretched_over_the_box() -> None:
-    picture = np.zeros((80, 80, 3), np.uint8)
-    picture[:, 40:] = 255
+    image = np.zeros((80, 80, 3), np.uint8)
+    image[:, 40:] = 255
     faces = to_faces([(20, 10, 60, 50)])
-    covered = anonymize(noise(), faces, AnonymizeOptions("image", "box", margin=0, image=picture))
+    covered = anonymize(noise(), faces, AnonymizeOptions("image", "box", margin=0, image=image))
     assert not covered[10:50, 20:38].any()
     assert (covered[10:50, 42:60] == 255).all()
 
@@ -139,11 +139,11 @@ def test_what_lies_less_than_half_under_a_cover_is_uncovered() -> None:
 @pytest.mark.parametrize("method", ["blur", "pixelate", "solid"])
 def test_real_faces_are_covered(examples: Path, method: Method) -> None:
     detector = Detector(threads=1)
-    picture = read_image(examples / "solvay_1927.jpg")
-    picture = resize(picture, (picture.shape[1] // 2, picture.shape[0] // 2))
-    faces = detector.detect(picture)
+    image = read_image(examples / "solvay_1927.jpg")
+    image = resize(image, (image.shape[1] // 2, image.shape[0] // 2))
+    faces = detector.detect(image)
     assert len(faces) > 20
-    covered = anonymize(picture, faces, covering_of(method))
+    covered = anonymize(image, faces, covering_of(method))
     # A cover may be found, and a face may not.
     found = detector.detect(covered)
     assert len(uncovered(found, faces)) == 0

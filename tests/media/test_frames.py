@@ -19,13 +19,13 @@ from extd.media.video import Fault, Frame, Span
 Film = Callable[..., Path]
 
 
-def draw(path: Path, grey: int) -> Path:
+def draw(path: Path, gray: int) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), np.full((8, 9, 3), grey, np.uint8))
+    assert cv2.imwrite(str(path), np.full((8, 9, 3), gray, np.uint8))
     return path
 
 
-def test_pictures_and_videos_of_a_folder_come_as_frames(film: Film, tmp_path: Path) -> None:
+def test_images_and_videos_of_a_folder_come_as_frames(film: Film, tmp_path: Path) -> None:
     draw(tmp_path / "trip" / "z.png", 7)
     draw(tmp_path / "b.png", 9)
     film("c.mp4", 3)
@@ -42,8 +42,8 @@ def test_pictures_and_videos_of_a_folder_come_as_frames(film: Film, tmp_path: Pa
 
 
 def test_a_list_and_a_glob_are_sources(film: Film, tmp_path: Path) -> None:
-    pictures = [draw(tmp_path / name, 5) for name in ("b.png", "a.png")]
-    assert [item.name for item in open_source(pictures)] == list(map(str, pictures))
+    images = [draw(tmp_path / name, 5) for name in ("b.png", "a.png")]
+    assert [item.name for item in open_source(images)] == list(map(str, images))
     assert len(list(open_source(str(tmp_path / "*.png")))) == 2
     (missing,) = open_source(tmp_path / "c.png")
     assert isinstance(missing, Fault)
@@ -107,14 +107,15 @@ def test_the_thread_of_a_camera_ends_with_its_consumer() -> None:
     assert not any("camera:7" in thread.name for thread in threading.enumerate())
 
 
-def test_an_error_of_the_camera_reaches_the_consumer() -> None:
+@pytest.mark.parametrize("error", [OSError("unplugged"), ZeroDivisionError("unplugged")])
+def test_an_error_of_the_camera_reaches_the_consumer(error: Exception) -> None:
     def broken() -> Iterator[av.VideoFrame]:
         yield from Counter(1)
-        raise OSError("unplugged")
+        raise error
 
     frames = newest(broken(), "camera:0")
     assert next(frames).index == 0
-    with pytest.raises(OSError, match="unplugged"):
+    with pytest.raises(type(error), match="unplugged"):
         next(frames)
 
 
@@ -149,6 +150,18 @@ def test_a_missing_camera_is_reported_without_its_password(address: str, name: s
     assert fault.name == name
     assert str(fault.error).startswith(f"{name} gives no images; is it there, and free? (")
     assert "secret" not in str(fault.error)
+
+
+def test_a_span_chooses_frames_of_a_camera_by_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    black = np.zeros((1, 1, 3), np.uint8)
+    frames = (Frame(black, "camera:0", index, index / 10) for index in range(20))
+    use(monkeypatch, Counter(0))
+    monkeypatch.setattr("extd.media.frames.newest", lambda *_: frames)
+    chosen = list(open_source("camera:0", Span(0.5, 1.2, 3)))
+    assert [item.index for item in chosen if isinstance(item, Frame)] == [5, 8, 11]
+    assert len(chosen) == 3
+    # The camera is released.
+    assert next(frames, None) is None
 
 
 def test_a_camera_has_a_number() -> None:

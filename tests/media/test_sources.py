@@ -8,14 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extd.media.sources import find_images, find_media, is_video, read_list
+from extd.media.sources import WRITTEN, Source, find_images, find_media, is_video, read_list
+from extd.media.videowriter import CONTAINERS
+from extd.media.writers import ENCODERS
 
 NAMES = st.sampled_from(["a.jpg", "A.JPG", "a.png", "a-2.jpg", "a.jpg.png", "b.tiff", "b.tiff.png"])
 
 
 @pytest.fixture
 def album(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with pictures, other files and hidden ones, which is the working directory."""
+    """A folder with images, other files and hidden ones, which is the working directory."""
     for name in (
         "album/b.jpg",
         "album/a.PNG",
@@ -40,7 +42,7 @@ def names(*inputs: str) -> dict[str, str]:
     return {str(source.path): str(source.name) for source in find_images(inputs)}
 
 
-def test_a_folder_gives_its_pictures_sorted_with_the_tree_below_it(album: Path) -> None:
+def test_a_folder_gives_its_images_sorted_with_the_tree_below_it(album: Path) -> None:
     found = names("album")
     assert found == {
         "album/a.PNG": "a.PNG",
@@ -79,7 +81,7 @@ def test_equal_names_from_different_folders_get_a_number(album: Path) -> None:
     }
 
 
-def test_order_is_that_of_the_arguments_and_each_picture_comes_once(album: Path) -> None:
+def test_order_is_that_of_the_arguments_and_each_image_comes_once(album: Path) -> None:
     again = str(album / "album" / "b.jpg")
     assert list(names("other", "album/b.jpg", "album", again, "other/b.jpg"))[:3] == [
         "other/b.jpg",
@@ -91,7 +93,7 @@ def test_order_is_that_of_the_arguments_and_each_picture_comes_once(album: Path)
 
 
 @pytest.mark.parametrize("item", ["missing.jpg", "no*.jpg", "empty", "album/notes.txt", "gone/*/x"])
-def test_what_gives_no_picture_stays_to_be_reported(album: Path, item: str) -> None:
+def test_what_gives_no_image_stays_to_be_reported(album: Path, item: str) -> None:
     assert list(names(item, "other/b.jpg")) == [item, "other/b.jpg"]
 
 
@@ -99,7 +101,7 @@ def test_a_path_that_no_system_has_stays_to_be_reported(album: Path) -> None:
     assert list(names("x" * 300 + ".jpg", "other/b.jpg")) == ["x" * 300 + ".jpg", "other/b.jpg"]
 
 
-def test_a_folder_without_pictures_has_a_name(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_without_images_has_a_name(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(album / "empty")
     assert names(".") == {".": "empty"}
 
@@ -149,7 +151,7 @@ def test_links_that_lead_to_themselves_end(album: Path) -> None:
     assert [str(source.name) for source in found] == ["a.PNG", "b.jpg", "loop.jpg"]
 
 
-def test_a_pipe_in_a_folder_is_no_picture(album: Path) -> None:
+def test_a_pipe_in_a_folder_is_no_image(album: Path) -> None:
     before = find_images(["album", "album/*.jpg"])
     assert before
     os.mkfifo(album / "album" / "pipe.jpg")
@@ -167,3 +169,24 @@ def test_a_list_takes_the_place_of_a_dash() -> None:
         "e.jpg",
     ]
     assert read_list(["a.jpg"], iter(())) == ["a.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a/b.jpg", "a/b.jpg"),
+        ("b.WEBP", "b.WEBP"),
+        ("b.tiff", "b.tiff.png"),
+        ("b", "b.png"),
+        ("b.MP4", "b.MP4"),
+        ("a/b.avi", "a/b.avi.mkv"),
+    ],
+)
+def test_results_in_formats_that_are_not_written_become_png_or_mkv(
+    name: str, expected: str
+) -> None:
+    assert Source(Path(name), Path(name)).result == Path(expected)
+
+
+def test_every_format_of_results_can_be_written() -> None:
+    assert {*ENCODERS, *CONTAINERS} == WRITTEN

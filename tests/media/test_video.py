@@ -9,14 +9,15 @@ import av
 import numpy as np
 import pytest
 
-from extd.media.video import WHOLE, Fault, Frame, Span, open_video, read_video
+from extd.media.frames import open_source
+from extd.media.video import WHOLE, Fault, Frame, Span, open_video
 
 Film = Callable[..., Path]
 
 
 def frames_of(path: Path, span: Span | None = None) -> list[Frame]:
     """The frames of a video without a fault."""
-    found = list(read_video(path, span or Span()))
+    found = list(open_source(path, span or Span()))
     frames = [item for item in found if isinstance(item, Frame)]
     assert len(frames) == len(found), found[-1]
     return frames
@@ -29,7 +30,7 @@ def count_of(path: Path, span: Span = WHOLE) -> int | None:
 
 def read_faulty(path: Path) -> tuple[list[Frame], Exception]:
     """The frames of a video that ends in a fault, and the fault's error."""
-    *frames, fault = read_video(path)
+    *frames, fault = open_source(path)
     assert isinstance(fault, Fault)
     assert all(isinstance(frame, Frame) for frame in frames)
     assert str(path) in str(fault.error)
@@ -43,8 +44,8 @@ def test_frames_come_in_order_with_their_times(film: Film, name: str) -> None:
     assert [frame.index for frame in frames] == list(range(10))
     assert [frame.time for frame in frames] == pytest.approx([index / 25 for index in range(10)])
     assert {frame.name for frame in frames} == {str(path)}
-    greys = [int(frame.image[40, 40, 1]) for frame in frames]
-    assert greys == pytest.approx(list(range(0, 40, 4)), abs=2)
+    grays = [int(frame.image[40, 40, 1]) for frame in frames]
+    assert grays == pytest.approx(list(range(0, 40, 4)), abs=2)
     assert frames[0].image.dtype == np.uint8
     assert count_of(path) == pytest.approx(10, abs=2)
 
@@ -68,7 +69,7 @@ def test_a_span_is_cut_from_keyframes_before_it(film: Film) -> None:
     assert [frame.index for frame in frames] == [0, 10, 20]
     assert count_of(path, Span(0.5, 1.5, 10)) == 3
     assert int(frames[0].image[40, 40, 1]) == pytest.approx(52, abs=2)
-    late, error = list(read_video(path, Span(9)))[:-1], list(read_video(path, Span(9)))[-1]
+    late, error = list(open_source(path, Span(9)))[:-1], list(open_source(path, Span(9)))[-1]
     assert late == []
     assert isinstance(error, Fault)
     assert "no frame from 9 s on" in str(error.error)
@@ -82,15 +83,15 @@ def test_formats_without_times_or_index_give_all_frames(
     tmp_path: Path, name: str, codec: str
 ) -> None:
     with av.open(tmp_path / name, "w") as output:
-        pictures: Any = output.add_stream(codec, rate=25, options={"g": "12", "bf": "2"})
-        pictures.width, pictures.height, pictures.pix_fmt = 64, 48, "yuv420p"
+        track: Any = output.add_stream(codec, rate=25, options={"g": "12", "bf": "2"})
+        track.width, track.height, track.pix_fmt = 64, 48, "yuv420p"
         for index in range(60):
             image = np.full((48, 64, 3), 4 * index, np.uint8)
-            output.mux(pictures.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        output.mux(pictures.encode())
+            output.mux(track.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        output.mux(track.encode())
     frames = frames_of(tmp_path / name)
-    greys = [int(frame.image[20, 20, 1]) for frame in frames]
-    assert greys == pytest.approx(list(range(0, 240, 4)), abs=3)
+    grays = [int(frame.image[20, 20, 1]) for frame in frames]
+    assert grays == pytest.approx(list(range(0, 240, 4)), abs=3)
     steps = np.diff([frame.time for frame in frames])
     assert steps == pytest.approx(np.full(59, 0.04), abs=1e-3)
     later = frames_of(tmp_path / name, Span(1, 1.2))
@@ -128,7 +129,7 @@ def test_damage_in_the_middle_does_not_end_it(film: Film) -> None:
 
 
 def test_what_is_no_video_is_told(film: Film, tmp_path: Path) -> None:
-    files = {"empty.mp4": b"", "text.mp4": b"hello", "picture.mkv": bytes(1000)}
+    files = {"empty.mp4": b"", "text.mp4": b"hello", "image.mkv": bytes(1000)}
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
     for name in files:
@@ -143,7 +144,7 @@ def test_what_is_no_video_is_told(film: Film, tmp_path: Path) -> None:
 def test_without_pyav_the_extra_is_named(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(ImportError, match=r"extd\[video\]"):
-        next(read_video(Path("a.mp4")))
+        next(open_source(Path("a.mp4")))
 
 
 @pytest.mark.parametrize(

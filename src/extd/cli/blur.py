@@ -178,13 +178,12 @@ def covering(
     check_threshold: float | None,
 ) -> Task[Report]:
     """Cover the faces of each file, in the folder or in place; the detector is for videos."""
-    from extd.batch import result_name
     from extd.pipeline import blur_image, blur_video
 
     def on_image(detector: Detector, source: Source, image: Image) -> Report:
         return blur_image(
             source.path,
-            source.path if out is None else out / result_name(source),
+            source.path if out is None else out / source.result,
             detector,
             options,
             image=image,
@@ -195,7 +194,7 @@ def covering(
     def on_video(source: Source, on_frame: OnFrame) -> Report:
         return blur_video(
             source.path,
-            Path() if out is None else out / result_name(source),
+            Path() if out is None else out / source.result,
             detector,
             options,
             gap=hold,
@@ -228,13 +227,12 @@ def find_sources(inputs: Iterable[str], out: Path) -> list[Source]:
     Raises:
         UsageError: the folder is a file, a result would replace an original, or an input is wrong.
     """
-    from extd.batch import check_targets
-    from extd.media.sources import find_media
+    from extd.media.sources import check_results, find_media
 
     check_folder(out)
     with usage_errors():
         sources = find_media(inputs, out)
-        check_targets(sources, out)
+        check_results(sources, out)
     return sources
 
 

@@ -61,9 +61,8 @@ def crop(
             more false ones.
         inference: How faces are detected.
     """
-    from extd.batch import refuse_video, result_name
     from extd.media.sources import find_images, read_list
-    from extd.pipeline import crop_image
+    from extd.pipeline import crop_image, refuse_video
 
     check_folder(out)
     with usage_errors():
@@ -78,7 +77,7 @@ def crop(
         raise UsageError(f"--align needs landmarks, and {inference.machine.model} finds none")
 
     def on_image(detector: Detector, source: Source, image: Image) -> list[Path | None]:
-        target = out / result_name(source)
+        target = out / source.result
         return crop_image(
             source.path, target, detector, image=image, margin=margin, square=square, align=align
         )

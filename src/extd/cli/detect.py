@@ -165,7 +165,6 @@ def detect_files(
 
     `labels` are the YOLO and WIDER files of the images.
     """
-    from extd.batch import result_name
     from extd.data.sample import write_text
     from extd.data.wider import wider_detections
     from extd.data.yolo import yolo_lines
@@ -175,7 +174,7 @@ def detect_files(
     yolo, wider = labels
 
     def target(source: Source) -> Path | None:
-        return None if outputs.out is None else outputs.out / result_name(source)
+        return None if outputs.out is None else outputs.out / source.result
 
     def on_image(detector: Detector, source: Source, image: Image) -> Faces:
         faces = detect_image(source.path, detector, image=image, target=target(source))
@@ -287,8 +286,7 @@ def protect_originals(sources: Sequence[Source], outputs: Outputs) -> None:
     Raises:
         UsageError: the message names the file, or there are labels to write for a video.
     """
-    from extd.batch import check_targets
-    from extd.media.sources import VIDEO_SUFFIXES, is_video
+    from extd.media.sources import VIDEO_SUFFIXES, check_results, is_video
 
     videos = any(is_video(source.path) for source in sources)
     if videos and {outputs.coco, outputs.yolo, outputs.wider} != {None}:
@@ -311,7 +309,7 @@ def protect_originals(sources: Sequence[Source], outputs: Outputs) -> None:
         owners[place] = option
     if outputs.out is not None:
         with usage_errors():
-            check_targets(sources, outputs.out)
+            check_results(sources, outputs.out)
 
 
 def is_media(path: Path) -> bool:

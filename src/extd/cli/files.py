@@ -78,7 +78,7 @@ def run_files(
     quiet: bool = False,
 ) -> Totals:
     """Process files and print what becomes of them; with `quiet`, errors only."""
-    from extd.batch import process_files
+    from extd.pipeline import process_files
 
     bar = progress_bar(hidden=is_one_image(sources) or (quiet and sys.stdout.isatty()))
     # If table and bar share the terminal, lines must go through the bar.

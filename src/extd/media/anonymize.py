@@ -39,19 +39,17 @@ COVERED = 0.5
 class AnonymizeOptions:
     """How faces are covered, and which are not.
 
-    No face can be made out in a result of the defaults. Software that knows the candidates can
-    still tell many blurred or pixelated faces apart; nothing is left of those under `solid` and
-    `image`.
+    With the defaults nobody can make out a face. Software that knows the candidates can still
+    tell many blurred or pixelated faces apart; `solid` and `image` leave nothing of a face.
 
     Attributes:
         method: `blur` is a Gaussian with a standard deviation of 1/6 of the face's longer side;
             `pixelate` leaves 4 cells along that side; `solid` is black; `image` is `image`,
             stretched.
         shape: `ellipse` or `box`.
-        margin: how far the cover reaches over the box on each side, as a share of the box's
-            own, up to 10. An ellipse holds the whole box from 0.21.
-        strength: 2 blurs twice as far, or leaves half the cells; 0.01 to 100. For `solid` and
-            `image` it is nothing.
+        margin: how far the cover extends beyond the box on each side, as a share of the box's
+            own, up to 10. From 0.21 on, an ellipse contains the whole box.
+        strength: 2 blurs twice as far, or leaves half the cells; 0.01 to 100.
         image: uint8 [H, W, 3], RGB, for the method `image`.
         keep: regions to leave alone: a face whose center is in one is not covered. A cover of
             another face may reach into them.
@@ -65,7 +63,7 @@ class AnonymizeOptions:
     keep: tuple[Region, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check every value.
+        """Check the values.
 
         Raises:
             ValueError: a value is out of range; the message names it.
@@ -93,25 +91,12 @@ DEFAULT = AnonymizeOptions()
 def anonymize(
     image: Image, faces: Faces, options: AnonymizeOptions = DEFAULT, *, out: Image | None = None
 ) -> Image:
-    """Cover every face.
-
-    Args:
-        image: uint8 [H, W, 3], RGB; it is not changed.
-        faces: those of this image.
-        options: how, and which not.
-        out: the image to cover them in, as large; `image` itself, where memory is scarce.
-
-    Returns:
-        `out`, or a new image.
-
-    Raises:
-        ValueError: `image` is no such array; `faces` are of an image of another size.
-    """
+    """Cover every face; the parameters and errors are those of `annotate`."""
     canvas = canvas_of(image, faces, out)
     hidden = _not_kept(faces, options.keep)
     covers = around(hidden, options.margin)
     sides = longer_side(hidden.boxes).tolist()
-    # Each cover is made of the canvas, not of the image: a lesser blur on a greater one would
+    # Each cover is made from the canvas, not the image: a weaker blur over a stronger one would
     # bring the face back.
     for index in np.argsort(-area(covers), kind="stable").tolist():
         _cover(canvas, covers[index], sides[index], options)
@@ -121,32 +106,33 @@ def anonymize(
 def uncovered(found: Faces, hidden: Faces, options: AnonymizeOptions = DEFAULT) -> Faces:
     """Of the faces `found` in an anonymized image, those that were not covered.
 
-    A detector that looks again, at a low threshold, also finds covers. A face is uncovered if
-    less than half of its box lies under the covers of the faces `hidden`, and it is not kept.
+    A second detection at a low threshold also finds covers. A face is uncovered if less than half
+    of its box lies under the covers of the faces `hidden`, unless it is to be kept.
     """
     covers = around(_not_kept(hidden, options.keep), options.margin)
     candidates = _not_kept(found, options.keep)
-    shares = [_covered_share(box, covers, options.shape) for box in candidates.boxes]
+    steps = (np.arange(POINTS, dtype=np.float32) + 0.5) / POINTS
+    grid = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 1, 2)
+    shares = []
+    for box in candidates.boxes:
+        points = box[:2] + grid * (box[2:] - box[:2])
+        x, y = np.moveaxis(np.abs(points - _centers(covers)) / _radii(covers), -1, 0)
+        inside = (np.hypot(x, y) if options.shape == "ellipse" else np.maximum(x, y)) <= 1
+        shares.append(inside.any(axis=1).mean())
     return candidates[np.array(shares, np.float64) < COVERED]
 
 
 def _not_kept(faces: Faces, keep: tuple[Region, ...]) -> Faces:
     """The faces whose centers are in no region."""
-    x, y = ((faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2).T
+    x, y = _centers(faces.boxes).T
     kept = np.zeros(len(faces), np.bool_)
     for x1, y1, x2, y2 in keep:
         kept |= (x1 <= x) & (x <= x2) & (y1 <= y) & (y <= y2)
     return faces[~kept]
 
 
-def _covered_share(box: NDArray[np.float32], covers: Boxes, shape: Shape) -> float:
-    """Share of a box [4] that lies under covers [M, 4], 0 to 1."""
-    steps = (np.arange(POINTS, dtype=np.float32) + 0.5) / POINTS
-    across, down = np.meshgrid(*(box[:2] + steps[:, None] * (box[2:] - box[:2])).T)
-    points = np.stack([across, down], axis=-1).reshape(-1, 1, 2)
-    off = np.abs(points - (covers[:, :2] + covers[:, 2:]) / 2) / _radii(covers)
-    distance = np.hypot(off[..., 0], off[..., 1]) if shape == "ellipse" else off.max(axis=2)
-    return float((distance <= 1).any(axis=1).mean())
+def _centers(boxes: Boxes) -> NDArray[np.float32]:
+    return (boxes[:, :2] + boxes[:, 2:]) / np.float32(2)
 
 
 def _radii(covers: Boxes) -> NDArray[np.float32]:
@@ -157,34 +143,32 @@ def _radii(covers: Boxes) -> NDArray[np.float32]:
 def _cover(
     canvas: Image, cover: NDArray[np.float32], side: float, options: AnonymizeOptions
 ) -> None:
-    """Cover what lies in `cover` [4] for a face of that longer side in pixels."""
+    """Cover what lies in `cover` [4], for a face of that longer side in pixels."""
     height, width = canvas.shape[:2]
     # A pixel more, for the soft edge of the ellipse.
-    x1, y1 = np.maximum(np.floor(cover[:2]) - 1, 0).astype(int).tolist()
-    x2, y2 = np.minimum(np.ceil(cover[2:]) + 1, [width, height]).astype(int).tolist()
+    x1, y1 = (np.floor(cover[:2]) - 1).clip(0).astype(int)
+    x2, y2 = np.minimum(np.ceil(cover[2:]) + 1, [width, height]).astype(int)
     if x1 >= x2 or y1 >= y2:
         return
     patch = np.ascontiguousarray(canvas[y1:y2, x1:x2])
-    covered = _replacement(patch, side, options)
-    mask = PIL.Image.fromarray(_mask(cover, options.shape, x1, y1, x2, y2))
-    parts = PIL.Image.fromarray(covered), PIL.Image.fromarray(patch)
-    canvas[y1:y2, x1:x2] = np.asarray(PIL.Image.composite(*parts, mask))
+    x, y = np.arange(x1, x2, dtype=np.float32), np.arange(y1, y2, dtype=np.float32)
+    layers = (_replacement(patch, side, options), patch, _mask(cover, options.shape, x, y))
+    canvas[y1:y2, x1:x2] = np.asarray(PIL.Image.composite(*map(PIL.Image.fromarray, layers)))
 
 
 def _mask(
-    cover: NDArray[np.float32], shape: Shape, x1: int, y1: int, x2: int, y2: int
+    cover: NDArray[np.float32], shape: Shape, x: NDArray[np.float32], y: NDArray[np.float32]
 ) -> NDArray[np.uint8]:
-    """How much of each pixel is covered: 255 in the shape, and 0 from a pixel outside of it."""
+    """How much of the pixels in columns `x` and rows `y` is covered, 0 to 255."""
     radius_x, radius_y = _radii(cover[None])[0]
-    center_x, center_y = (cover[:2] + cover[2:]) / 2
-    x = np.abs(np.arange(x1, x2, dtype=np.float32) + 0.5 - center_x)
-    y = np.abs(np.arange(y1, y2, dtype=np.float32) + 0.5 - center_y)[:, None]
+    center_x, center_y = _centers(cover[None])[0]
+    x, y = np.abs(x + 0.5 - center_x), np.abs(y + 0.5 - center_y)[:, None]
     if shape == "box":
         # Whole pixels: any that the box touches.
         inside = (x < radius_x + 0.5) & (y < radius_y + 0.5)
         return np.where(inside, np.uint8(255), np.uint8(0))
-    distance = np.hypot(x / radius_x, y / radius_y)
-    outside = (distance - 1) * min(radius_x, radius_y)
+    # The edge fades over one pixel.
+    outside = (np.hypot(x / radius_x, y / radius_y) - 1) * min(radius_x, radius_y)
     return np.asarray(np.rint(255 * np.clip(1 - outside, 0, 1)), np.uint8)
 
 
@@ -194,18 +178,18 @@ def _replacement(patch: Image, side: float, options: AnonymizeOptions) -> Image:
     if options.method == "blur":
         deviation = max(options.strength * side * BLUR, LEAST_BLUR)
         factor = max(1.0, deviation / SMALL_BLUR)
-        small = PIL.Image.fromarray(_shrink(patch, factor))
-        return resize(np.asarray(small.filter(GaussianBlur(deviation / factor))), size)
+        blurred = _shrink(patch, factor).filter(GaussianBlur(deviation / factor))
+        return resize(np.asarray(blurred), size)
     if options.method == "pixelate":
         cell = max(side / max(1, round(CELLS / options.strength)), LEAST_CELL)
-        cells = PIL.Image.fromarray(_shrink(patch, cell))
-        return np.asarray(cells.resize(size, Resampling.NEAREST))
+        return np.asarray(_shrink(patch, cell).resize(size, Resampling.NEAREST))
     if options.image is not None:
         return resize(options.image, size)
     return np.zeros_like(patch)
 
 
-def _shrink(patch: Image, factor: float) -> Image:
+def _shrink(patch: Image, factor: float) -> PIL.Image.Image:
     """The patch with about `factor` times fewer pixels a side, at least one, as their means."""
     height, width = patch.shape[:2]
-    return resize(patch, (max(1, round(width / factor)), max(1, round(height / factor))))
+    size = (max(1, round(width / factor)), max(1, round(height / factor)))
+    return PIL.Image.fromarray(resize(patch, size))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
+from PIL.Image import Resampling, Transform
 
 from extd.boxes import Boxes, longer_side
 from extd.faces import Faces
@@ -48,73 +49,61 @@ def crops(
 ) -> list[Crop]:
     """Cut out every face.
 
-    Beyond the image's border the pixels at the border are repeated, so that a face is in the
-    middle of its crop wherever it is.
+    Beyond the image the pixels at its border are repeated, so that every face is in the middle of
+    its crop.
 
     Args:
         image: uint8 [H, W, 3], RGB; it is not changed.
         faces: those of this image.
         margin: what to add on each side, as a share of the box's own sides.
-        square: lengthen the shorter side, by as much on both ends.
+        square: lengthen the shorter side equally at both ends.
         min_face: leave out faces whose longer side is below this, in pixels.
 
     Returns:
-        The crops in the order of the faces, in their size in the image, at least 1 x 1 px.
+        The crops, in the order of the faces and at least 1 x 1 px.
 
     Raises:
         ValueError: `image` is no such array; `faces` are of an image of another size; a value
             is negative or not finite.
     """
-    check_size(image, faces)
+    check_image(image, faces)
     if not 0 <= min_face < math.inf:
         raise ValueError(f"min_face is {min_face}; give 0 or more pixels")
-    regions = around(faces, margin)
+    regions = around(faces, margin).astype(np.float64)
+    near = np.floor(regions[:, :2])
+    sides = np.maximum(np.ceil(regions[:, 2:]) - near, 1)
+    if square:
+        longest = sides.max(axis=1, keepdims=True)
+        near -= (longest - sides) // 2
+        sides[:] = longest
+    boxes = np.concatenate([near, near + sides], axis=1).astype(int).tolist()
     height, width = image.shape[:2]
     found = []
     for index in np.flatnonzero(longer_side(faces.boxes) >= min_face).tolist():
-        x1, y1, x2, y2 = box = _whole(*regions[index].tolist(), square=square)
+        x1, y1, x2, y2 = boxes[index]
         rows = np.arange(y1, y2).clip(0, height - 1)
         columns = np.arange(x1, x2).clip(0, width - 1)
-        found.append(Crop(image[np.ix_(rows, columns)], box, index))
+        found.append(Crop(image[np.ix_(rows, columns)], (x1, y1, x2, y2), index))
     return found
 
 
-def _whole(
-    x1: float, y1: float, x2: float, y2: float, *, square: bool
-) -> tuple[int, int, int, int]:
-    """The smallest box of whole pixels around a box, with equal sides for a square."""
-    left, top = math.floor(x1), math.floor(y1)
-    width, height = max(math.ceil(x2) - left, 1), max(math.ceil(y2) - top, 1)
-    if square:
-        side = max(width, height)
-        left, top = left - (side - width) // 2, top - (side - height) // 2
-        width = height = side
-    return left, top, left + width, top + height
-
-
 def align_all(image: Image, faces: Faces, size: int = SIDE) -> list[Image | None]:
-    """Every face, aligned, or None where its landmarks coincide; see `align`.
+    """Every face, aligned, or None where its landmarks coincide; errors are those of `align`.
 
     Raises:
-        ValueError: `size` is below 1, or the faces have no landmarks or are of an image of
-            another size.
+        ValueError: the faces have no landmarks, or are of an image of another size.
     """
-    check_size(image, faces)
+    check_image(image, faces)
     if faces.landmarks is None:
         raise ValueError("this model finds no landmarks, so its faces cannot be aligned")
     return [align(image, points, size) for points in faces.landmarks]
 
 
 def align(image: Image, landmarks: NDArray[np.floating], size: int = SIDE) -> Image | None:
-    """One face upright and scaled, its landmarks as near as can be to `TEMPLATE`.
-
-    Args:
-        image: uint8 [H, W, 3], RGB.
-        landmarks: [5, 2], of the face, px.
-        size: side of the result, px.
+    """Turn a face upright and scale it, its landmarks [5, 2] as close as possible to `TEMPLATE`.
 
     Returns:
-        uint8 [size, size, 3], black beyond the image; None if all landmarks lie in one point.
+        uint8 [size, size, 3], black beyond the image; None if all landmarks are one point.
 
     Raises:
         ValueError: `size` is below 1.
@@ -122,43 +111,29 @@ def align(image: Image, landmarks: NDArray[np.floating], size: int = SIDE) -> Im
     if size < 1:
         raise ValueError(f"size is {size}; give 1 or more pixels")
     matrix = similarity(TEMPLATE * (size / SIDE), landmarks)
-    # Corners of pixels are whole numbers, to Pillow as to the landmarks.
     scale = math.hypot(matrix[0, 0], matrix[1, 0])
     if not scale > SMALLEST:
         return None
-    whole = PillowImage.fromarray(image)
-    factor = max(int(scale), 1)
-    if factor > 1:
-        # An interpolation of a few pixels would skip the others.
-        corners = matrix @ np.array([(0, 0, 1), (size, 0, 1), (0, size, 1), (size, size, 1)]).T
-        left, top = np.floor(corners.min(1)).clip(0, None).astype(int)
-        right, bottom = np.minimum(np.ceil(corners.max(1)).astype(int), whole.size)
-        if left >= right or top >= bottom:
-            return np.zeros((size, size, 3), np.uint8)
-        whole = whole.reduce(factor, box=(left, top, right, bottom))
-        matrix[:, 2] -= left, top
-        matrix /= factor
-    aligned = whole.transform(
-        (size, size),
-        PillowImage.Transform.AFFINE,
+    # Interpolation looks at a few pixels, so a large face is sampled in its own size, then reduced.
+    factor = max(min(int(scale), max(image.shape) // size), 1)
+    matrix[:, :2] /= factor
+    aligned = PillowImage.fromarray(image).transform(
+        (size * factor, size * factor),
+        Transform.AFFINE,
         tuple(matrix.ravel().tolist()),
-        PillowImage.Resampling.BICUBIC,
+        Resampling.BICUBIC if factor == 1 else Resampling.BILINEAR,
     )
-    return np.asarray(aligned, np.uint8)
+    return np.asarray(aligned.reduce(factor), np.uint8)
 
 
 def similarity(source: NDArray[np.floating], target: NDArray[np.floating]) -> NDArray[np.float64]:
-    """The rotation, scale and translation from N points to N others, in least squares.
+    """The rotation, scale and translation that best fit N points to N others in least squares.
 
-    From Umeyama, 1991, equations 40 to 43; in the plane, a rotation is a complex number.
-
-    Args:
-        source: [N, 2], not all in one point.
-        target: [N, 2].
+    From Umeyama, 1991, equations 40 to 43; in the plane, a rotation is a complex number. The
+    points are [N, 2], those of `source` not all equal.
 
     Returns:
         [2, 3]: target is about matrix[:, :2] @ source + matrix[:, 2].
-
     """
     a, b = (points.astype(np.float64) @ (1, 1j) for points in (source, target))
     spread = np.sum(np.abs(a - a.mean()) ** 2)
@@ -168,10 +143,9 @@ def similarity(source: NDArray[np.floating], target: NDArray[np.floating]) -> ND
 
 
 def around(faces: Faces, margin: float) -> Boxes:
-    """The boxes of the faces, each wider by `margin` of its own sides on all four of them.
+    """The boxes [N, 4] of the faces, extended on each side by a share of their own sides.
 
-    Returns:
-        float32 [N, 4] of x1, y1, x2, y2 in pixels; they may reach over the image's border.
+    They may reach beyond the image.
 
     Raises:
         ValueError: the margin is negative or not finite.
@@ -186,36 +160,32 @@ def canvas_of(image: Image, faces: Faces, out: Image | None) -> Image:
     """The pixels of `image` in `out`, which may be `image`, or in a new array.
 
     Raises:
-        ValueError: see `check_size`; `out` has another size or type, or cannot be written.
+        ValueError: see `check_image`; `out` has another size or type.
     """
-    check_size(image, faces)
+    check_image(image, faces)
     if out is None:
         return image.copy()
-    if out.dtype != np.uint8 or out.shape != image.shape or not out.flags.writeable:
-        what = "" if out.flags.writeable else "read-only "
-        raise ValueError(
-            f"out is {what}{out.dtype} {list(out.shape)}; give writable uint8 {list(image.shape)}"
-        )
+    if out.dtype != np.uint8 or out.shape != image.shape:
+        given = f"{out.dtype} {list(out.shape)}"
+        raise ValueError(f"out is {given}; give writable uint8 {list(image.shape)}")
     if out is not image:
         out[:] = image
     return out
 
 
-def check_image(image: Image) -> None:
-    """Raise ValueError unless `image` is uint8 [H, W, 3] and has a pixel."""
-    given: object = image
-    if not isinstance(given, np.ndarray):
-        raise ValueError(f"the image is {given!r}; give what extd.read_image makes of it")
+def check_image(image: object, faces: Faces | None = None) -> None:
+    """Refuse what is not a uint8 array [H, W, 3], or not of the size that `faces` name.
+
+    Raises:
+        ValueError: the message says what it is.
+    """
+    if not isinstance(image, np.ndarray):
+        raise ValueError(f"the image is {image!r}; give what extd.read_image makes of it")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         what = f"{image.dtype} {list(image.shape)}"
         raise ValueError(f"the image is {what}; give uint8 [H, W, 3], as extd.read_image does")
-
-
-def check_size(image: Image, faces: Faces) -> None:
-    """Raise ValueError unless `image` is one, and has the size that `faces` name."""
-    check_image(image)
     height, width = image.shape[:2]
-    if (faces.width, faces.height) != (width, height):
+    if faces is not None and (faces.width, faces.height) != (width, height):
         raise ValueError(
             f"the faces are of an image of {faces.width} x {faces.height} px, "
             f"but the image has {width} x {height}"

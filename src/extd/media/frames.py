@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections import deque
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from threading import Condition, Thread
+from queue import Empty, Queue
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from extd.images import read_image
 from extd.media.sources import find_media, is_video
-from extd.media.video import WHOLE, Fault, Frame, Span, pyav, read_video, upright
+from extd.media.video import WHOLE, Fault, Frame, Span, open_video, pyav, upright
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 CAMERA = "camera:"
 NETWORK = ("rtsp://", "rtsps://")
 TIMEOUT = 10.0
-"""Seconds that a camera on the network may be silent."""
+"""Seconds that a network camera may be silent."""
 POLL = 0.005
-"""Seconds between two looks at a camera that has no frame yet."""
+"""Seconds between two attempts to read a camera that has no frame yet."""
 
 
 def open_source(
@@ -33,54 +33,44 @@ def open_source(
 ) -> Generator[Frame | Fault, None, None]:
     """Yield the frames of images, videos or a camera, one after the other.
 
-    An image that cannot be read, and what is missing from a broken video, come as a `Fault`; the
-    rest goes on. Decoders and cameras are released when the generator ends or is closed.
+    A `Fault` stands for an image that cannot be read and for what is missing from a broken video;
+    the rest goes on. Decoders and cameras are released when the generator ends or is closed.
 
     Args:
         source: one of
             - an image, a video, a folder (with its subfolders) or a glob, or several of them;
             - `camera:0`, the first camera of this machine, `camera:1` ...;
             - an address that begins with `rtsp://`.
-            A camera yields its newest frame each time; those that came meanwhile are dropped.
+            A camera always yields its newest frame and drops those that came meanwhile.
         span: which frames of videos and of a camera, whose time begins at 0.
 
     Raises:
         ImportError: there is a video or a camera, and PyAV is missing.
-        ValueError: the source is a camera that cannot be; see `check_camera`.
+        ValueError: the name of a camera is malformed; see `check_camera`.
     """
     if isinstance(source, str) and is_camera(source):
         check_camera(source)
-        yield from within(_read_camera(source), span)
+        yield from _read_camera(source, span)
         return
     for found in find_media([source] if isinstance(source, str | Path) else source):
-        if is_video(found.path):
-            yield from read_video(found.path, span)
-        else:
-            yield _read_image(found.path)
-
-
-def within(frames: Iterable[Frame | Fault], span: Span) -> Iterator[Frame | Fault]:
-    """Yield the frames of a camera that are in a span."""
-    count = 0
-    for item in frames:
-        if not isinstance(item, Fault):
-            if span.end is not None and item.time >= span.end:
-                return
-            if item.time < span.start:
-                continue
-            count += 1
-            if (count - 1) % span.every:
-                continue
-        yield item
+        path = found.path
+        try:
+            if is_video(path):
+                with open_video(path, span) as video:
+                    yield from video.frames()
+            else:
+                yield Frame(read_image(path), str(path))
+        except (ValueError, OSError) as error:
+            yield Fault(str(path), error)
 
 
 def is_camera(source: str) -> bool:
-    """Whether the text names a camera, of this machine or on the network."""
+    """Whether a source is a camera, of this machine or on the network."""
     return source.startswith((CAMERA, *NETWORK))
 
 
 def check_camera(address: str) -> None:
-    """Refuse what cannot be the address of a camera.
+    """Refuse a malformed name of a camera.
 
     Raises:
         ValueError: `camera:` is not followed by a number, or `rtsp://` not by a host.
@@ -99,26 +89,21 @@ def without_password(address: str) -> str:
     return re.sub(r"(?<=://)[^/]*@", "", address)
 
 
-def _read_image(path: Path) -> Frame | Fault:
-    """An image file as a frame."""
-    try:
-        return Frame(read_image(path), str(path))
-    except (ValueError, OSError) as error:
-        return Fault(str(path), error)
-    except MemoryError:
-        too_large = ValueError(f"{path} is too large for the memory of this machine")
-        return Fault(str(path), too_large)
-
-
-def _read_camera(address: str) -> Iterator[Frame | Fault]:
-    """Yield the newest frames of a camera; a `Fault` tells of one that fails."""
+def _read_camera(address: str, span: Span) -> Iterator[Frame | Fault]:
+    """Yield the newest frames of a camera, and a `Fault` if it fails."""
     name = without_password(address)
-    count, reason = 0, ""
+    count = shown = 0
+    reason = ""
     try:
-        with open_camera(address) as decoded:
-            for frame in newest(decoded, name):
-                yield frame
+        with open_camera(address) as decoded, closing(newest(decoded, name)) as frames:
+            for frame in frames:
                 count += 1
+                if frame.time >= span.stop:
+                    return
+                if frame.time >= span.start:
+                    if shown % span.every == 0:
+                        yield frame
+                    shown += 1
     except pyav().FFmpegError as error:
         # Without the rest of the message, which holds the password.
         reason = f" ({error.strerror})"
@@ -182,43 +167,37 @@ def _decode(container: Any) -> Iterator[VideoFrame]:
 def newest(decoded: Iterator[VideoFrame], name: str) -> Generator[Frame, None, None]:
     """Yield the newest frame of a camera each time, until it gives no more.
 
-    A thread takes them all, so that none is old. The index counts the dropped ones, too, and the
-    time begins when reading does.
+    A thread reads all frames, so that none is old. The index also counts dropped frames, and the
+    time begins with reading.
     """
     begin = time.monotonic()
-    latest: deque[tuple[int, float, VideoFrame]] = deque(maxlen=1)
-    changed = Condition()
-    stopped = ended = False
-    failure: list[Exception] = []
+    latest: Queue[tuple[int, float, VideoFrame] | Exception | None] = Queue(1)
+    stopped = Event()
 
     def read() -> None:
-        nonlocal ended
+        end: Exception | None = None
         try:
             for index, frame in enumerate(decoded):
-                with changed:
-                    latest.append((index, time.monotonic() - begin, frame))
-                    changed.notify()
-                if stopped:
-                    break
-        except (ValueError, OSError, pyav().FFmpegError) as error:
-            failure.append(error)
-        finally:
-            with changed:
-                ended = True
-                changed.notify()
+                with suppress(Empty):
+                    latest.get_nowait()
+                latest.put((index, time.monotonic() - begin, frame))
+                if stopped.is_set():
+                    return
+        except Exception as error:  # noqa: BLE001 - the consumer raises it
+            end = error
+        # Waits until the last frame is taken.
+        latest.put(end)
 
     reader = Thread(target=read, name=f"frames of {name}", daemon=True)
     reader.start()
     try:
-        while True:
-            with changed:
-                changed.wait_for(lambda: latest or ended)
-                if not latest:
-                    break
-                index, seconds, frame = latest.pop()
+        while isinstance(item := latest.get(), tuple):
+            index, seconds, frame = item
             yield Frame(upright(frame), name, index, seconds)
     finally:
-        stopped = True
+        stopped.set()
+        with suppress(Empty):
+            latest.get_nowait()
         reader.join()
-    if failure:
-        raise failure[0]
+    if item is not None:
+        raise item

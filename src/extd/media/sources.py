@@ -1,9 +1,9 @@
-"""Find the images and videos that a list of files, folders and globs names."""
+"""The image and video files that paths, folders and globs stand for, and where results go."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -17,6 +17,8 @@ VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".wmv"}
     | {".flv", ".3gp", ".ogv"}
 )
+WRITTEN = frozenset({".jpg", ".jpeg", ".png", ".webp", ".mp4", ".m4v", ".mov", ".mkv", ".webm"})
+"""Formats that results keep; other images become PNG, other videos MKV."""
 LIST = "-"
 """Stands for a list of paths on standard input, one per line."""
 
@@ -27,66 +29,42 @@ class Source:
 
     Attributes:
         path: the file, as the user names it.
-        name: relative path, unique among the sources, under which to store results.
+        name: relative path after which results are named: the file with its folders below the
+            one, or the glob, that was given. Names that differ only in letter case get a number.
     """
 
     path: Path
     name: Path
 
+    @property
+    def result(self) -> Path:
+        """Relative path of the result: `name`, with `.png` or `.mkv` added to other formats."""
+        if self.name.suffix.lower() in WRITTEN:
+            return self.name
+        return self.name.with_name(self.name.name + (".mkv" if is_video(self.path) else ".png"))
 
-def find_images(inputs: Iterable[str | Path], results: Path | None = None) -> list[Source]:
-    """List the images that `inputs` name, in their order and each once.
+
+def find_images(
+    inputs: Iterable[str | Path],
+    results: Path | None = None,
+    suffixes: frozenset[str] = SUFFIXES,
+) -> list[Source]:
+    """List the images that `inputs` stand for, in their order and each once.
 
     A file is listed whatever its suffix, and even if it does not exist. A folder stands for the
     images in it and in its subfolders, a glob (`*`, `?`, `[...]`, `**`) for those that match and
-    those in matching folders; both are sorted, without hidden files, and links to folders are not
-    followed. What yields nothing, or cannot be listed, is listed itself: reading it gives the
-    error.
-
-    A source is named after its file, below a folder or glob with its subfolders. Names that are
-    equal but for the letter case get a number.
+    those in matching folders. Both are sorted and leave out hidden files; links to folders are
+    not followed. An input that yields nothing, or a folder that cannot be read, is listed itself,
+    so that reading it gives the error.
 
     Args:
         inputs: files, folders and globs.
         results: folder of results; what an earlier run left there is not listed.
+        suffixes: those of the files to list from folders and globs.
 
     Raises:
-        ValueError: an input is empty, as from an unset variable of the shell.
+        ValueError: an input is empty, as from an unset shell variable.
     """
-    return _find(inputs, results, SUFFIXES)
-
-
-def find_media(inputs: Iterable[str | Path], results: Path | None = None) -> list[Source]:
-    """List the images and videos that `inputs` name; see `find_images`."""
-    return _find(inputs, results, SUFFIXES | VIDEO_SUFFIXES)
-
-
-def is_video(path: Path) -> bool:
-    """Whether a file is a video, by its name."""
-    return path.suffix.lower() in VIDEO_SUFFIXES
-
-
-def read_list(inputs: Iterable[str], stream: Iterable[str]) -> list[str]:
-    """Replace `-` among the inputs by the lines of a stream, as of standard input."""
-    listed: list[str] = []
-    for item in inputs:
-        lines = (line.rstrip("\r\n") for line in stream)
-        listed += filter(None, lines) if item == LIST else [item]
-    return listed
-
-
-def is_folder(path: Path | os.DirEntry[str]) -> bool:
-    """Whether a path is a folder; False for one that cannot be accessed."""
-    try:
-        return path.is_dir()
-    except OSError:
-        return False
-
-
-def _find(
-    inputs: Iterable[str | Path], results: Path | None, suffixes: frozenset[str]
-) -> list[Source]:
-    """The files that `inputs` name; in folders and globs, those with the suffixes."""
     left_out = None if results is None else real_path(results)
     real_folder = cache(real_path)
     sources: dict[Path, Source] = {}
@@ -101,10 +79,52 @@ def _find(
         if name.name in {"", ".."}:
             # A folder without images may be `.`, and results need a name.
             name = Path(real_path(path).name or "root")
-        name = _unique(name, taken)
-        taken |= _claims(name)
+        stem, number = name.stem, 1
+        # The result may become PNG or MKV and get that suffix.
+        while taken & (claims := {f"{name}{end}".casefold() for end in ("", ".png", ".mkv")}):
+            number += 1
+            name = name.with_stem(f"{stem}-{number}")
+        taken |= claims
         sources[file] = Source(path, name)
     return list(sources.values())
+
+
+def find_media(inputs: Iterable[str | Path], results: Path | None = None) -> list[Source]:
+    """List the images and videos that `inputs` stand for; see `find_images`."""
+    return find_images(inputs, results, SUFFIXES | VIDEO_SUFFIXES)
+
+
+def is_video(path: Path) -> bool:
+    """Whether a file is a video, by its name."""
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def is_folder(path: Path | os.DirEntry[str]) -> bool:
+    """Whether a path is a folder; False for one that cannot be accessed."""
+    return os.path.isdir(path)  # noqa: PTH112 - `is_dir` of both raises errors
+
+
+def check_results(sources: Sequence[Source], out: Path) -> None:
+    """Refuse a folder of results where one would replace an original.
+
+    Raises:
+        ValueError: the message names the file.
+    """
+    originals = {real_path(source.path) for source in sources}
+    for source in sources:
+        target = out / source.result
+        if real_path(target) in originals:
+            kind = "video" if is_video(source.path) else "image"
+            raise ValueError(f"{out} would replace the {kind} {target}; choose another folder")
+
+
+def read_list(inputs: Iterable[str], stream: Iterable[str]) -> list[str]:
+    """Replace `-` among the inputs by the lines of a stream, as of standard input."""
+    listed: list[str] = []
+    for item in inputs:
+        lines = (line.rstrip("\r\n") for line in stream)
+        listed += filter(None, lines) if item == LIST else [item]
+    return listed
 
 
 def _expand(item: str | Path, suffixes: frozenset[str]) -> list[tuple[Path, Path]]:
@@ -172,17 +192,3 @@ def _is_listed(path: Path, suffixes: frozenset[str]) -> bool:
     with suppress(OSError):
         return not path.is_fifo()
     return True
-
-
-def _unique(name: Path, taken: set[str]) -> Path:
-    """`name`, or the first free one of `name-2`, `name-3` ..."""
-    stem, number = name.stem, 1
-    while _claims(name) & taken:
-        number += 1
-        name = name.with_stem(f"{stem}-{number}")
-    return name
-
-
-def _claims(name: Path) -> set[str]:
-    """The names that a source takes: its result may become PNG or MKV and get that suffix."""
-    return {f"{name}{suffix}".casefold() for suffix in ("", ".png", ".mkv")}

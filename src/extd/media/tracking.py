@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,28 +21,12 @@ Box = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Track:
-    """A tracked face: its last box, and the score and frame number of that box."""
+class TrackedFace:
+    """A face in one frame of its track."""
 
     box: Box
     score: float
     frame: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Pending(Generic[Item]):
-    """A frame that may still get boxes from later frames; `filled` are those so far."""
-
-    item: Item
-    detected: Faces
-    filled: list[tuple[Box, float]]
-
-    def result(self) -> tuple[Item, Faces]:
-        if not self.filled:
-            return self.item, self.detected
-        boxes = [*self.detected.boxes, *(box for box, _ in self.filled)]
-        scores = [*self.detected.scores, *(score for _, score in self.filled)]
-        return self.item, Faces(boxes, scores, self.detected.width, self.detected.height)
 
 
 def fill_gaps(detections: Iterable[tuple[Item, Faces]], gap: int) -> Iterator[tuple[Item, Faces]]:
@@ -53,7 +37,7 @@ def fill_gaps(detections: Iterable[tuple[Item, Faces]], gap: int) -> Iterator[tu
     first box is repeated in the `gap` frames before it, and its last box in those after it.
 
     Args:
-        detections: anything that belongs to each frame of a video, as its image, and its faces.
+        detections: the faces of each frame, with anything that belongs to it, such as its image.
         gap: how many frames; as many are read ahead and held in memory.
 
     Yields:
@@ -64,34 +48,43 @@ def fill_gaps(detections: Iterable[tuple[Item, Faces]], gap: int) -> Iterator[tu
     """
     if gap < 0:
         raise ValueError(f"gap is {gap}; give 0 or more frames")
-    pending: deque[_Pending[Item]] = deque()
-    tracks: list[Track] = []
+    # Frames that may still get faces from later ones, and those that they got so far.
+    pending: deque[tuple[Item, Faces, list[TrackedFace]]] = deque()
+    tracks: list[TrackedFace] = []
     number = -1
+
+    def fill(before: TrackedFace, after: TrackedFace) -> None:
+        """Interpolate a track in the pending frames between two of its faces."""
+        oldest = number + 1 - len(pending)
+        for frame in range(max(before.frame + 1, oldest), min(after.frame, number + 1)):
+            share = np.float32((frame - before.frame) / (after.frame - before.frame))
+            box = before.box + share * (after.box - before.box)
+            score = min(before.score, after.score)
+            pending[frame - oldest][2].append(TrackedFace(box, score, frame))
+
     for number, (item, faces) in enumerate(detections):
-        pending.append(_Pending(item, faces, []))
+        pending.append((item, faces, []))
         current = [
-            Track(box, float(score), number)
+            TrackedFace(box, float(score), number)
             for box, score in zip(faces.boxes, faces.scores, strict=True)
         ]
         matches = match([track.box for track in tracks], faces.boxes)
-        for track, index in zip(current, matches, strict=True):
-            if index < 0:
-                for waiting in list(pending)[:-1]:
-                    waiting.filled.append((track.box, track.score))
-            else:
-                score = min(tracks[index].score, track.score)
-                for missed in range(tracks[index].frame + 1, number):
-                    box = _interpolate(tracks[index], track, missed)
-                    # The last of the pending frames is this one.
-                    pending[missed - number - 1].filled.append((box, score))
-        lost = [track for index, track in enumerate(tracks) if index not in matches]
-        _repeat_last([one for one in lost if number - one.frame > gap], gap, pending, number)
-        tracks = current + [one for one in lost if number - one.frame <= gap]
+        for face, index in zip(current, matches, strict=True):
+            # A new face is taken to have been there before.
+            fill(tracks[index] if index >= 0 else replace(face, frame=number - gap - 1), face)
+        for index, last in enumerate(tracks):
+            if index not in matches:
+                if number - last.frame <= gap:
+                    current.append(last)
+                else:
+                    fill(last, replace(last, frame=last.frame + gap + 1))
+        tracks = current
         if len(pending) > gap:
-            yield pending.popleft().result()
-    _repeat_last(tracks, gap, pending, number)
-    for last in pending:
-        yield last.result()
+            yield _add_faces(*pending.popleft())
+    for last in tracks:
+        fill(last, replace(last, frame=last.frame + gap + 1))
+    for frame in pending:
+        yield _add_faces(*frame)
 
 
 def match(tracks: list[Box], boxes: Boxes) -> list[int]:
@@ -109,14 +102,9 @@ def match(tracks: list[Box], boxes: Boxes) -> list[int]:
     return matches
 
 
-def _interpolate(before: Track, after: Track, number: int) -> Box:
-    """The box of a frame between two boxes of a track."""
-    share = np.float32((number - before.frame) / (after.frame - before.frame))
-    return before.box + share * (after.box - before.box)
-
-
-def _repeat_last(ended: list[Track], gap: int, pending: deque[_Pending[Item]], number: int) -> None:
-    """Repeat each track's last box in the frames after it; `number` is the last pending frame."""
-    for track in ended:
-        for missed in range(track.frame + 1, min(track.frame + gap, number) + 1):
-            pending[missed - number - 1].filled.append((track.box, track.score))
+def _add_faces(item: Item, faces: Faces, added: list[TrackedFace]) -> tuple[Item, Faces]:
+    if not added:
+        return item, faces
+    boxes = [*faces.boxes, *(face.box for face in added)]
+    scores = [*faces.scores, *(face.score for face in added)]
+    return item, Faces(boxes, scores, faces.width, faces.height)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import heapq
 import math
+from bisect import insort
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -67,7 +67,7 @@ class Span:
     """Which frames of a video to read.
 
     Attributes:
-        start: first time, in seconds from the beginning of the video.
+        start: time of the first frame, in seconds from the beginning of the video.
         end: the frames end before this time; None means the end of the video.
         every: take every n-th frame.
     """
@@ -84,10 +84,15 @@ class Span:
         """
         if not 0 <= self.start < MAX_TIME:
             raise ValueError(f"start is {self.start:g}; give seconds from 0 to below {MAX_TIME:g}")
-        if self.end is not None and not self.end > self.start:
-            raise ValueError(f"end is {self.end:g}; give more than start, {self.start:g} seconds")
+        if not self.stop > self.start:
+            raise ValueError(f"end is {self.stop:g}; give more than start, {self.start:g} seconds")
         if self.every < 1:
             raise ValueError(f"every is {self.every}; give 1 or more frames")
+
+    @property
+    def stop(self) -> float:
+        """`end`, or infinity."""
+        return math.inf if self.end is None else self.end
 
 
 WHOLE = Span()
@@ -111,22 +116,21 @@ class Video:
         self.path, self.span = path, span
         self.container, self.stream = container, stream
         self.first: VideoFrame | None = None
-        self._audio_tracks: frozenset[int] = frozenset()
+        # Tracks of audio to keep, and their packets with their times.
+        self._tracks: frozenset[int] = frozenset()
         self._audio: deque[tuple[float, Packet[Any]]] = deque()
         # Players start here, not at 0.
         self._origin = max(container.start_time or 0, 0) / 1e6
-        # Seconds up to which packets were read, of any track and of each.
-        self._reached = 0.0
-        self._reached_by: dict[int, float] = {}
+        # Seconds up to which the packets of each track were read.
+        self._reached: dict[int, float] = {}
         self._read_all = False
         self._damaged = 0
         stream.thread_type = "AUTO"
-        # What has no index is read from its beginning: seeking there can skip frames.
+        # Without an index, seeking can skip frames: read from the beginning instead.
         if span.start > 0 and container.format.name not in UNINDEXED:
             with suppress(pyav().FFmpegError):
                 container.seek(int((self._origin + span.start) * 1e6))
-        # All tracks, because the longest one tells whether the end of the file is there.
-        self._packets = iter(container.demux())
+        self._packets = self._read_packets()
 
     @property
     def frame_rate(self) -> Fraction:
@@ -138,8 +142,7 @@ class Video:
         """About how many frames `frames` yields, according to the file; None if it does not say."""
         if not self.container.duration:
             return None
-        end = math.inf if self.span.end is None else self.span.end
-        seconds = min(self.container.duration / 1e6, end) - self.span.start
+        seconds = min(self.container.duration / 1e6, self.span.stop) - self.span.start
         return math.ceil(max(seconds, 0) * self.frame_rate / self.span.every)
 
     def frames(self) -> Iterator[Frame | Fault]:
@@ -148,8 +151,7 @@ class Video:
         A broken video yields what can be decoded and, last, a `Fault` with a ValueError.
         `Frame.index` counts from the start of the span and includes frames that `every` skips.
         """
-        reasons = []
-        index = 0
+        index, reason = 0, ""
         try:
             for time, frame in self._decode():
                 if self.first is None:
@@ -157,44 +159,40 @@ class Video:
                 if index % self.span.every == 0:
                     yield Frame(upright(frame), str(self.path), index, time)
                 index += 1
-            length = (self.container.duration or 0) / 1e6
-            if self._read_all and self._reached < length - MISSING_END:
-                reasons.append(f"it ends after {self._reached:.1f} of {length:.1f} s")
         except (pyav().FFmpegError, ValueError, OSError) as error:
             if index == 0:
-                yield Fault(str(self.path), _readable(error, self.path))
+                yield Fault(str(self.path), readable(error, self.path))
                 return
-            reasons.append(f"it breaks off after {self._reached:.1f} s")
+            reason = f"it breaks off after {self._end():.1f} s"
+        length = (self.container.duration or 0) / 1e6
+        if self._read_all and self._end() < length - MISSING_END:
+            reason = f"it ends after {self._end():.1f} of {length:.1f} s"
         if self._damaged:
             verb = "is" if self._damaged == 1 else "are"
-            reasons.insert(0, f"{self._damaged:,} of its frames {verb} damaged")
-        if index == 0 and not reasons:
-            reasons.append(f"it has no frame from {self.span.start:g} s on")
-        if reasons:
-            yield Fault(str(self.path), ValueError(f"{self.path}: {'; '.join(reasons)}"))
+            damage = f"{self._damaged:,} of its frames {verb} damaged"
+            reason = f"{damage}; {reason}" if reason else damage
+        if index == 0 and not reason:
+            reason = f"it has no frame from {self.span.start:g} s on"
+        if reason:
+            yield Fault(str(self.path), ValueError(f"{self.path}: {reason}"))
 
     def keep_audio(self) -> None:
         """Keep the audio packets that are read from now on, for `audio`."""
-        self._audio_tracks = frozenset(stream.index for stream in self.container.streams.audio)
+        self._tracks = frozenset(stream.index for stream in self.container.streams.audio)
 
     def audio(self, until: float) -> Iterator[Packet[Any]]:
         """Yield the packets of audio up to a time in seconds, each once.
 
         After the last frame, an infinite time yields the rest of the span.
         """
+        if until == math.inf:
+            # If the file is broken, `frames` has reported it.
+            with suppress(pyav().FFmpegError):
+                while any(self._reached.get(track, 0) < self.span.stop for track in self._tracks):
+                    if next(self._packets, None) is None:
+                        break
         while self._audio and self._audio[0][0] <= until:
             yield self._audio.popleft()[1]
-        if until == math.inf:
-            end = math.inf if self.span.end is None else self.span.end
-            # Where the file is broken, its frames have told.
-            with suppress(pyav().FFmpegError):
-                while any(self._reached_by.get(track, 0) < end for track in self._audio_tracks):
-                    packet = next(self._packets, None)
-                    if packet is None:
-                        break
-                    self._note(packet)
-                    while self._audio:
-                        yield self._audio.popleft()[1]
 
     def _decode(self) -> Iterator[tuple[float, VideoFrame]]:
         """Yield the frames of the span with their times in seconds."""
@@ -202,22 +200,20 @@ class Video:
         positions: list[int] | None = [] if self.container.format.name == "avi" else None
         count = 0
         for packet in self._packets:
-            self._note(packet)
             # The packets that flush the decoders carry only the index of their track.
             if packet.stream.index != self.stream.index:
                 continue
             if positions is not None and packet.size and packet.pts is not None:
-                heapq.heappush(positions, packet.pts)
+                insort(positions, packet.pts)
             try:
                 decoded = self.stream.decode(packet)
             except pyav().FFmpegError:
                 self._damaged += 1
                 if positions and packet.pts in positions:
                     positions.remove(packet.pts)
-                    heapq.heapify(positions)
                 continue
             for frame in decoded:
-                stamp = heapq.heappop(positions) if positions else frame.pts
+                stamp = positions.pop(0) if positions else frame.pts
                 unit = self.stream.time_base
                 if stamp is None or unit is None:
                     time = float(count / self.frame_rate)
@@ -226,29 +222,33 @@ class Video:
                 count += 1
                 if time < self.span.start - ROUNDING:
                     continue
-                if self.span.end is not None and time >= self.span.end - ROUNDING:
+                if time >= self.span.stop - ROUNDING:
                     return
                 self._damaged += frame.is_corrupt
                 yield time, frame
         self._read_all = True
 
-    def _note(self, packet: Packet[Any]) -> None:
-        """Note how far a packet reaches, and keep it if it is audio of the span."""
-        if packet.pts is None:
-            return
-        time = float(packet.pts * packet.time_base) - self._origin
-        end = time + float((packet.duration or 0) * packet.time_base)
-        self._reached = max(self._reached, end)
-        track = packet.stream_index
-        self._reached_by[track] = max(self._reached_by.get(track, 0), time)
-        if track not in self._audio_tracks or packet.dts is None:
-            return
-        # Decoders need what comes before the beginning of the file, if all of it is kept.
-        after_start = time >= self.span.start or not self.span.start
-        if after_start and (self.span.end is None or time < self.span.end):
-            shift = round((self._origin + self.span.start) / packet.time_base)
-            packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
-            self._audio.append((time, packet))
+    def _read_packets(self) -> Iterator[Packet[Any]]:
+        """Yield the packets of all tracks, and keep those of the span's audio."""
+        # All tracks, because the longest one tells whether the end of the file is there.
+        for packet in self.container.demux():
+            if packet.pts is not None:
+                time = float(packet.pts * packet.time_base) - self._origin
+                end = time + float((packet.duration or 0) * packet.time_base)
+                track = packet.stream_index
+                self._reached[track] = max(self._reached.get(track, 0), end)
+                # Decoders need what precedes the beginning of the file, if all of it is kept.
+                after_start = time >= self.span.start or not self.span.start
+                kept = track in self._tracks and after_start and time < self.span.stop
+                if kept and packet.dts is not None:
+                    shift = round((self._origin + self.span.start) / packet.time_base)
+                    packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+                    self._audio.append((time, packet))
+            yield packet
+
+    def _end(self) -> float:
+        """Seconds up to which the file was read."""
+        return max(self._reached.values(), default=0.0)
 
 
 @contextmanager
@@ -267,7 +267,7 @@ def open_video(path: str | Path, span: Span = WHOLE) -> Iterator[Video]:
         # With the protocol, since a colon in the name would be taken for one.
         container = av.open(f"file:{path}", metadata_errors="ignore")
     except av.FFmpegError as error:
-        raise _readable(error, path) from error
+        raise readable(error, path) from error
     with container:
         cover = av.stream.Disposition.attached_pic
         for stream in container.streams.video:
@@ -275,15 +275,6 @@ def open_video(path: str | Path, span: Span = WHOLE) -> Iterator[Video]:
                 yield Video(path, span, container, stream)
                 return
         raise ValueError(f"{path} has no video track that can be decoded")
-
-
-def read_video(path: str | Path, span: Span = WHOLE) -> Iterator[Frame | Fault]:
-    """Yield the frames of a video file; one that cannot be opened yields a `Fault`."""
-    try:
-        with open_video(path, span) as video:
-            yield from video.frames()
-    except (ValueError, OSError) as error:
-        yield Fault(str(path), error)
 
 
 def pyav() -> Any:
@@ -319,12 +310,12 @@ def upright(frame: VideoFrame) -> Image:
     return np.ascontiguousarray(image[:: -1 if flipped else 1, :: -1 if mirrored else 1])
 
 
-def _readable(error: Exception, path: Path) -> Exception:
-    """The error of PyAV as one that names the file."""
+def readable(error: Exception, path: Path, problem: str = "is broken or not a video") -> Exception:
+    """An error of PyAV as one that names the file; other errors as they are."""
     if isinstance(error, FileNotFoundError):
         return FileNotFoundError(f"there is no file {path}")
     if not isinstance(error, pyav().FFmpegError):
         return error
     if isinstance(error, OSError):
         return OSError(error.errno, error.strerror, str(path))
-    return ValueError(f"{path} is broken or no video")
+    return ValueError(f"{path} {problem}")

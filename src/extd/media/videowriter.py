@@ -1,4 +1,4 @@
-"""Video files written like the one they are made from: frame rate, times, colors, audio."""
+"""Video files written like their source: with its frame rate, times, colors and audio."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from extd.files import atomic_write
 from extd.images import Image
-from extd.media.video import Video, orientation, pyav
+from extd.media.video import Video, orientation, pyav, readable
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -28,7 +28,7 @@ CONTAINERS = {
     ".mkv": "matroska",
     ".webm": "webm",
 }
-"""Suffixes that a written video keeps, with FFmpeg's names; others become MKV."""
+"""FFmpeg's names of the containers that are written, by suffix."""
 # No B-frames: with them, varying frame times shorten an MP4.
 H264 = "libx264", {"crf": "20", "preset": "veryfast", "bf": "0"}
 # WebM does not hold H.264.
@@ -41,23 +41,18 @@ Write = Callable[[Image, float], None]
 """Append a frame: uint8 [H, W, 3], RGB, and its time in seconds in the source."""
 
 
-def video_name(name: Path) -> Path:
-    """The name of the video made from a source: other containers get `.mkv` appended."""
-    return name if name.suffix.lower() in CONTAINERS else name.with_name(name.name + ".mkv")
-
-
 @contextmanager
 def write_video(path: str | Path, source: Video, *, keep_metadata: bool = False) -> Iterator[Write]:
     """Write a video with the frame rate, times, colors and audio of an open one.
 
-    The file appears when the block ends: complete, or after Ctrl-C with the frames written so
-    far; after another error not at all. Frames are encoded as H.264 (VP9 in WebM) with even width
-    and height, audio is copied. Other tracks, as subtitles, covers and camera data, are dropped.
+    The file appears when the block ends: complete, or after Ctrl-C with the frames so far; after
+    another error not at all. Frames are encoded as H.264 (VP9 in WebM) with even width and height,
+    audio is copied. Other tracks, such as subtitles, covers and camera data, are dropped.
 
     Args:
-        path: its suffix is one of `CONTAINERS`; see `video_name`. Folders are created.
+        path: its suffix is one of `CONTAINERS`. Folders are created.
         source: the video that the frames come from; read them inside the block.
-        keep_metadata: copy the file's tags, as place, time and camera.
+        keep_metadata: copy the file's tags, such as place, time and camera.
 
     Yields:
         A function that appends a frame; call it in order of time.
@@ -84,19 +79,15 @@ def write_video(path: str | Path, source: Video, *, keep_metadata: bool = False)
                 try:
                     yield encoder.write
                 except KeyboardInterrupt as error:
-                    if not encoder.started:
-                        raise
                     interrupt = error
-                if not encoder.started:
-                    raise ValueError(f"{path}: there is no frame to write")
+                if encoder.track is None:
+                    raise interrupt or ValueError(f"{path}: there is no frame to write")
                 encoder.finish(rest_of_audio=interrupt is None)
         except av.FFmpegError as error:
             if interrupt is not None:
                 # Ctrl-C counts for more: after an error, the next file would begin.
                 raise interrupt from error
-            if isinstance(error, OSError):
-                raise OSError(error.errno, error.strerror, str(path)) from error
-            raise ValueError(f"{path} cannot be written: {error.strerror}") from error
+            raise readable(error, path, f"cannot be written: {error.strerror}") from error
     if interrupt is not None:
         raise interrupt
 
@@ -106,36 +97,29 @@ class _Encoder:
 
     def __init__(self, output: OutputContainer, source: Video) -> None:
         self._output, self._source = output, source
-        self._track: VideoStream | None = None
+        self.track: VideoStream | None = None
         self._audio: dict[int, AudioStream] = {}
         self._last_pts = -1
 
-    @property
-    def started(self) -> bool:
-        """Whether a frame was written."""
-        return self._last_pts >= 0
-
     def write(self, image: Image, time: float) -> None:
         """Encode a frame, and copy the audio up to it."""
-        if self._track is None:
-            self._track = _add_video(self._output, self._source, image)
+        if self.track is None:
+            self.track = _add_video(self._output, self._source, image)
             self._audio = _add_audio(self._output, self._source)
-        frame = _to_frame(image, self._track)
-        time_base = self._track.codec_context.time_base
+        frame = _to_frame(image, self.track)
+        frame.time_base = self.track.codec_context.time_base
+        pts = round((time - self._source.span.start) / frame.time_base)
         # Encoders refuse times that do not increase.
-        self._last_pts = max(
-            round((time - self._source.span.start) / time_base), self._last_pts + 1
-        )
-        frame.pts, frame.time_base = self._last_pts, time_base
+        self._last_pts = frame.pts = max(pts, self._last_pts + 1)
         self._copy_audio(time)
-        self._output.mux(self._track.encode(frame))
+        self._output.mux(self.track.encode(frame))
 
     def finish(self, *, rest_of_audio: bool) -> None:
         """Flush the encoder."""
         if rest_of_audio:
             self._copy_audio(math.inf)
-        if self._track is not None:
-            self._output.mux(self._track.encode())
+        if self.track is not None:
+            self._output.mux(self.track.encode())
 
     def _copy_audio(self, until: float) -> None:
         for packet in self._source.audio(until):

@@ -1,4 +1,4 @@
-"""Results on disk: JSON Lines, CSV, COCO and images, written whole or not at all."""
+"""Results on disk, written whole or not at all: JSON Lines, CSV, COCO, images and metadata."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import chain
 from os import PathLike, fspath
 from pathlib import Path
@@ -30,56 +29,49 @@ ENCODERS: dict[str, dict[str, Any]] = {
     ".png": {"format": "PNG", "compress_level": 1},
     ".webp": {"format": "WEBP", "lossless": True},
 }
-"""Formats in which images are written under their own suffix; the others become PNG."""
-POINTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
+"""How images are written, by suffix."""
+LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 """Names of the landmarks in CSV; left and right are those of the image."""
-FORMATS = frozenset({"JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF"})
+METADATA_FORMATS = frozenset({"JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF"})
 """Pillow's names of the formats whose metadata is kept; MPO is JPEG of several images."""
-LONGEST = 512
-"""Values that a tag may have: longer ones, as Photoshop's, can hold a small image."""
-IMAGES = frozenset({0x014A, Base.JpegIFOffset, Base.JpegIFByteCount, Base.MakerNote})
+MAX_LENGTH = 512
+"""Bytes or numbers that a tag may have: longer ones, as Photoshop's, can hold a small image."""
+IMAGE_TAGS = frozenset({0x014A, Base.JpegIFOffset, Base.JpegIFByteCount, Base.MakerNote})
 """Tags that lead to further images; makers' notes often have a preview."""
-DIRECTORIES = frozenset({IFD.Exif, IFD.GPSInfo, IFD.Interop})
+DIRECTORY_TAGS = frozenset({IFD.Exif, IFD.GPSInfo, IFD.Interop})
 
 
-@dataclass(frozen=True, slots=True)
-class Metadata:
-    """What is written into an image file beside the pixels.
+Metadata = Mapping[str, bytes]
+"""What Pillow writes beside the pixels: `exif` (CIPA DC-008, 4.5) and `icc_profile`."""
+NO_METADATA: Metadata = {}
 
-    Attributes:
-        exif: `Exif`, two zeros and a TIFF structure (CIPA DC-008, 4.5), or nothing.
-        profile: an ICC color profile, or nothing.
+
+def json_line(path: str, result: Faces | Exception, frame: tuple[int, float] | None = None) -> str:
+    """One line of JSON: `path`, `width`, `height`, `faces`, or `path` and `error`.
+
+    With the number and time in seconds of a `frame`, these follow the path.
     """
-
-    exif: bytes = b""
-    profile: bytes = b""
-
-
-NO_METADATA = Metadata()
-
-
-def json_line(path: str, result: Faces | Exception) -> str:
-    """One line of JSON: `path`, `width`, `height`, `faces`, or `path` and `error`."""
+    record: dict[str, object] = {"path": path}
+    if frame is not None:
+        record |= {"frame": frame[0], "time": round(frame[1], 6)}
     if isinstance(result, Faces):
-        size = {"width": result.width, "height": result.height}
-        return json.dumps({"path": path, **size, "faces": result.to_dict()}) + "\n"
-    return json.dumps({"path": path, "error": str(result)}) + "\n"
+        record |= {"width": result.width, "height": result.height, "faces": result.to_dict()}
+    else:
+        record["error"] = str(result)
+    return json.dumps(record) + "\n"
 
 
 def csv_header(*, landmarks: bool, frames: bool = False) -> str:
     """The columns of `csv_lines`."""
     place = ["path", "frame", "time"] if frames else ["path"]
-    points = [f"{axis}_{point}" for point in POINTS for axis in "xy"] if landmarks else []
+    points = [f"{axis}_{point}" for point in LANDMARKS for axis in "xy"] if landmarks else []
     return ",".join([*place, "width", "height", "x1", "y1", "x2", "y2", "score", *points]) + "\n"
 
 
 def csv_lines(path: str, faces: Faces, frame: tuple[int, float] | None = None) -> str:
-    """One line of CSV a face, with the columns of `csv_header`; nothing without faces.
+    """One line of CSV per face, with the columns of `csv_header`; nothing without faces.
 
-    Args:
-        path: of the image or video.
-        faces: found there.
-        frame: number and time in seconds, where the file has these columns.
+    `frame` is its number and time in seconds, if the file has these columns.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -93,7 +85,7 @@ def csv_lines(path: str, faces: Faces, frame: tuple[int, float] | None = None) -
 
 @contextmanager
 def open_coco(path: Path) -> Iterator[Callable[[str, Faces], None]]:
-    """Gives a function that takes the results of images; the file has them all at the end.
+    """Yield a function that takes the results of images; they are written at the end.
 
     As with `open_text`, Ctrl-C leaves the results so far, and an error what was there before.
     """
@@ -105,22 +97,21 @@ def open_coco(path: Path) -> Iterator[Callable[[str, Faces], None]]:
     with open_text(path) as stream:
         try:
             yield add
-        except KeyboardInterrupt:
+        finally:
+            # After an error the file is dropped anyway.
             stream.write(coco_json(results))
-            raise
-        stream.write(coco_json(results))
 
 
 def write(results: Iterable[tuple[str | PathLike[str], Faces]], path: str | PathLike[str]) -> None:
-    """Write the faces of images into one file, as its suffix says.
+    """Write the faces of images into one file, in the format of its suffix.
 
     Args:
-        results: names of images, as text or paths, with their faces.
+        results: names or paths of images with their faces.
         path: `.jsonl` for JSON Lines, `.csv` for CSV, `.json` for COCO. The file appears when it
             is complete; see `open_text`.
 
     Raises:
-        ValueError: another suffix.
+        ValueError: the path has another suffix.
     """
     path = Path(path)
     named = ((fspath(name), faces) for name, faces in results)
@@ -131,41 +122,33 @@ def write(results: Iterable[tuple[str | PathLike[str], Faces]], path: str | Path
                 add(name, faces)
         return
     if suffix not in {".jsonl", ".csv"}:
-        raise ValueError(f"{path} is to end in .jsonl, .csv or .json, for COCO")
+        raise ValueError(f"{path}: give a name that ends in .jsonl, .csv or .json (COCO)")
     with open_text(path) as stream:
         if suffix == ".jsonl":
             stream.writelines(json_line(name, faces) for name, faces in named)
             return
-        # One detector found them all, with or without landmarks.
+        # One detector found them all, either with landmarks or without.
         first = next(named, None)
         stream.write(csv_header(landmarks=first is not None and first[1].landmarks is not None))
         stream.writelines(csv_lines(*one) for one in chain([first] if first else [], named))
 
 
-def image_name(name: Path) -> Path:
-    """The name of the annotated image of a source: with `.png` added where it becomes PNG."""
-    if name.suffix.lower() in ENCODERS:
-        return name
-    return name.with_name(name.name + ".png")
-
-
 def write_image(path: Path, image: Image, metadata: Metadata = NO_METADATA) -> None:
-    """Write an RGB image as the JPEG, PNG or WebP that the suffix says.
+    """Write an RGB image as JPEG, PNG or WebP, by the suffix.
 
-    It replaces what was there, and holds nothing but the pixels, uint8 [H, W, 3], and `metadata`.
+    The file has nothing but the pixels, uint8 [H, W, 3], and `metadata`.
 
     Raises:
         ValueError: the format cannot hold the image, as WebP more than 16383 px a side, or the
             metadata, as JPEG more than 64 kB of EXIF.
     """
-    extra = {"exif": metadata.exif, "icc_profile": metadata.profile}
-    options = ENCODERS[path.suffix.lower()] | {key: value for key, value in extra.items() if value}
+    options = {**ENCODERS[path.suffix.lower()], **metadata}
     encoded = io.BytesIO()
     try:
         PIL.Image.fromarray(image).save(encoded, **options)
     except (ValueError, OSError, MemoryError) as error:
         height, width = image.shape[:2]
-        also = " with this metadata" if any(extra.values()) else ""
+        also = " with this metadata" if metadata else ""
         raise ValueError(
             f"{path}: this format cannot hold {width} x {height} px{also}: {error}"
         ) from error
@@ -174,11 +157,11 @@ def write_image(path: Path, image: Image, metadata: Metadata = NO_METADATA) -> N
 
 
 def check_replaceable(path: Path) -> None:
-    """Refuse to replace an image by one that has less in it than what covers its faces.
+    """Refuse to replace an image if more than its faces would be lost.
 
     Raises:
-        ValueError: its format is not written, it has several frames or pages, transparent parts
-            or 16 bits a channel.
+        ValueError: its format is not written, or it has several frames or pages, transparent
+            parts or 16 bits per channel.
         OSError: it cannot be read.
     """
     if path.suffix.lower() not in ENCODERS:
@@ -188,21 +171,24 @@ def check_replaceable(path: Path) -> None:
         if image.format in {"JPEG", "MPO"}:
             return
         if getattr(image, "n_frames", 1) > 1:
-            raise ValueError(f"{path} cannot be replaced: it has several frames, one would stay")
-        # Where the pixels are, and how they are stored: as in `RGB;16B`.
+            raise ValueError(
+                f"{path} cannot be replaced: only one of its several frames would stay"
+            )
+        # Tiles tell how pixels are stored, as `RGB;16B`.
         if any(";16" in str(tile[3]) for tile in image.tile):
-            raise ValueError(f"{path} cannot be replaced: of its 16 bits a channel 8 would stay")
+            raise ValueError(
+                f"{path} cannot be replaced: only 8 of its 16 bits a channel would stay"
+            )
         if image.has_transparency_data and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
-            raise ValueError(f"{path} cannot be replaced: its transparent parts would not stay so")
+            raise ValueError(f"{path} cannot be replaced: its transparent parts would be lost")
 
 
 def read_metadata(path: Path) -> Metadata:
     """The EXIF and color profile of an image, fit for its upright pixels.
 
-    JPEG, PNG, WebP, AVIF and HEIC have them; of other formats nothing is kept. Thumbnails,
-    makers' notes and values over 512 bytes or numbers, which may show the image as it was, are
-    left out, and so is XMP. The orientation is reset. Profiles for other than RGB pixels do not
-    fit.
+    They come from JPEG, PNG, WebP, AVIF and HEIC; nothing of other formats is kept. XMP is left
+    out, and so is what may show the original image: thumbnails, maker notes and values of more
+    than 512 bytes or numbers. The orientation is reset. Only profiles of RGB pixels are kept.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -212,18 +198,19 @@ def read_metadata(path: Path) -> Metadata:
         raise ValueError(f"{path} is not a file; write it without metadata")
     with open_file(path) as file:
         image = open_pil(file, str(path))
-    if image.format not in FORMATS:
+    if image.format not in METADATA_FORMATS:
         return NO_METADATA
     profile = image.info.get("icc_profile") or b""
     try:
         exif = upright_exif(image.info.get("exif") or b"")
     except ValueError as error:
         raise ValueError(f"{path}: {error}; write it without metadata") from error
-    return Metadata(exif, profile if profile[16:20] == b"RGB " else b"")
+    kept = {"exif": exif, "icc_profile": profile if profile[16:20] == b"RGB " else b""}
+    return {name: value for name, value in kept.items() if value}
 
 
 def upright_exif(exif: bytes) -> bytes:
-    """EXIF for pixels that were turned upright, written anew without images in it.
+    """EXIF for pixels that were turned upright, rewritten without images in it.
 
     Raises:
         ValueError: the structure is broken.
@@ -246,8 +233,7 @@ def _rewrite(exif: bytes) -> bytes:
     old, new = PIL.Image.Exif(), PIL.Image.Exif()
     old.load(exif)
     new.endian = old.endian
-    for tag, value in _kept(old).items():
-        new[tag] = value
+    new.update(_kept(old))
     details = _kept(old.get_ifd(IFD.Exif))
     if interoperability := _kept(old.get_ifd(IFD.Interop)):
         details[IFD.Interop] = interoperability
@@ -267,6 +253,6 @@ def _kept(directory: Mapping[int, Any]) -> dict[int, Any]:
     return {
         int(tag): value
         for tag, value in directory.items()
-        if tag not in IMAGES | DIRECTORIES
-        and not (isinstance(value, bytes | tuple) and len(value) > LONGEST)
+        if tag not in IMAGE_TAGS | DIRECTORY_TAGS
+        and not (isinstance(value, bytes | tuple) and len(value) > MAX_LENGTH)
     }
