@@ -267,7 +267,7 @@ MALFORMED: list[tuple[str, str, str | bytes, str]] = [
         for text, message in (
             ("a,64,48,1,2,x,4,0,", ", line 2: could not convert string to float: 'x'"),
             ("a,64,48,1,2,,4,0,", ", line 2: could not convert string to float: ''"),
-            ("a,64,48,1,2,nan,4,0,", ", a: .* is not a box of four numbers"),
+            ("a,64,48,1,2,nan,4,0,", ", line 2: .* is not a box of four numbers"),
             ("a,64.5,48,,,,,0,", r", line 2: a size of 64\.5 px"),
             ("a,64,,,,,,0,", ", line 2: it has only one of width and height"),
             ("a,64,48,1,2,3,4,yes,", ", line 2: 'ignore' is 'yes'; give 0 or 1"),

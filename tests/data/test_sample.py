@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from extd.data.sample import Sample, read_sizes, with_sizes
+from extd.data.datasets import with_sizes
+from extd.data.sample import Sample
 from extd.images import image_size, read_image
 
 NONE = np.empty((0, 4), np.float32)
@@ -59,13 +60,13 @@ def test_images_that_cannot_be_read_have_no_size(tmp_path: Path) -> None:
     save(good)
     bad.write_bytes(b"\xff\xd8 no image")
     calls: list[tuple[int, int]] = []
-    sizes = read_sizes([bad, good, none], tmp_path / "list.txt", lambda *now: calls.append(now))
-    assert sizes == [(0, 0), (40, 30), (0, 0)]
+    samples = [Sample(path, 0, 0, NONE, NONE) for path in (bad, good, none)]
+    sized = with_sizes(samples, tmp_path / "list.txt", lambda *now: calls.append(now))
+    assert [(one.width, one.height) for one in sized] == [(0, 0), (40, 30), (0, 0)]
     assert calls == [(1, 3), (2, 3), (3, 3)]
     message = r"list\.txt .*none of the 2 can be read: there is no file .*none\.jpg.*images"
     with pytest.raises(ValueError, match=message):
-        read_sizes([none, bad], tmp_path / "list.txt")
-    assert read_sizes([], tmp_path / "list.txt") == []
+        with_sizes([samples[2], samples[0]], tmp_path / "list.txt")
 
 
 def test_only_unknown_sizes_are_read(tmp_path: Path) -> None:

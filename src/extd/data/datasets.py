@@ -11,19 +11,17 @@ from pathlib import Path
 import numpy as np
 
 from extd.data.coco import find_coco, read_coco, write_coco
-from extd.data.csv_table import read_csv, write_csv
-from extd.data.jsonl import read_jsonl, write_jsonl
-from extd.data.sample import Progress, Sample, absolute, find_file
+from extd.data.labels import find_csv, find_jsonl, read_csv, read_jsonl, write_csv, write_jsonl
+from extd.data.sample import Sample, absolute
 from extd.data.voc import find_voc, place_voc, read_voc, write_voc
 from extd.data.wider import find_wider, place_wider, read_wider, write_wider
 from extd.data.yolo import find_yolo, place_yolo, read_yolo, write_yolo
 from extd.files import atomic_folder
 from extd.images import image_size
+from extd.prefetch import prefetch
 
-
-def _place_anywhere(sample: Sample, name: Path) -> Path:
-    """Where a format has no places for images, they keep their names."""
-    return name
+Progress = Callable[[int, int], object]
+"""Called with the number of images done and the number of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,24 +35,26 @@ class Format:
         find: the label file or folder that a path means, or None.
         read: the samples of such a file or folder; takes the folder of images, too.
         write: writes samples to a file, or to a folder that has the images in their places.
-        place: where an image goes in such a folder, from its name below the images' common folder.
         suffix: of the label file; empty where the format is a folder that holds the images.
+        place: where an image goes in such a folder, from its name below the images' common folder.
         regions, sources, landmarks, decimals: whether it holds ignored regions, sources,
             landmarks, and fractions of a pixel.
+        relative: whether boxes are read as fractions of the image's size.
     """
 
     name: str
     title: str
     sign: str
     find: Callable[[Path], Path | None]
-    read: Callable[[Path, Path | None, Progress | None], list[Sample]]
+    read: Callable[[Path, Path | None], list[Sample]]
     write: Callable[[Sequence[Sample], Path], None]
-    place: Callable[[Sample, Path], Path] = _place_anywhere
     suffix: str = ""
+    place: Callable[[Sample, Path], Path] = lambda sample, name: name
     regions: bool = True
     sources: bool = True
     landmarks: bool = False
     decimals: bool = True
+    relative: bool = False
 
 
 _ALL = (
@@ -62,10 +62,10 @@ _ALL = (
         "jsonl",
         "labels.jsonl",
         "a .jsonl file, or a folder with labels.jsonl",
-        lambda path: find_file(path, "labels.jsonl"),
-        lambda path, images, _: read_jsonl(path, images),
+        find_jsonl,
+        read_jsonl,
         write_jsonl,
-        suffix=".jsonl",
+        ".jsonl",
         landmarks=True,
     ),
     Format(
@@ -75,7 +75,7 @@ _ALL = (
         find_wider,
         read_wider,
         write_wider,
-        place_wider,
+        place=place_wider,
         sources=False,
         decimals=False,
     ),
@@ -86,7 +86,7 @@ _ALL = (
         find_coco,
         read_coco,
         write_coco,
-        suffix=".json",
+        ".json",
     ),
     Format(
         "yolo",
@@ -95,9 +95,10 @@ _ALL = (
         find_yolo,
         read_yolo,
         write_yolo,
-        place_yolo,
+        place=place_yolo,
         regions=False,
         sources=False,
+        relative=True,
     ),
     Format(
         "voc",
@@ -106,16 +107,16 @@ _ALL = (
         find_voc,
         read_voc,
         write_voc,
-        place_voc,
+        place=place_voc,
     ),
     Format(
         "csv",
         "CSV",
         "a .csv file, or a folder with labels.csv",
-        lambda path: find_file(path, "labels.csv"),
+        find_csv,
         read_csv,
         write_csv,
-        suffix=".csv",
+        ".csv",
     ),
 )
 FORMATS = {one.name: one for one in _ALL}
@@ -164,10 +165,55 @@ def read_dataset(
     if images is not None and not images.exists():
         raise FileNotFoundError(f"there is no folder {images} of images")
     chosen, labels = _find(path, format)
-    samples = chosen.read(labels, images, progress)
+    samples = with_sizes(chosen.read(labels, images), labels, progress)
     if not samples:
         raise ValueError(f"{labels} names no image")
-    return samples
+    return [_in_pixels(sample) for sample in samples] if chosen.relative else samples
+
+
+def with_sizes(
+    samples: Sequence[Sample], labels: Path, progress: Progress | None = None
+) -> list[Sample]:
+    """The samples, with sizes of 0 x 0 replaced by those of their files.
+
+    Missing and broken images keep 0 x 0, so that the others can be used.
+
+    Raises:
+        ValueError: none of these files can be read; the message names `labels`, which lists them.
+    """
+    sizes: list[tuple[int, int]] = []
+    reason = ""
+    unknown = [sample.path for sample in samples if not sample.width]
+    for path, size in prefetch(unknown, _image_size):
+        if isinstance(size, Exception):
+            reason = reason or (str(size) if str(path) in str(size) else f"{path}: {size}")
+            size = (0, 0)
+        sizes.append(size)
+        if progress is not None:
+            progress(len(sizes), len(unknown))
+    if reason and not any(map(any, sizes)):
+        raise ValueError(
+            f"{labels} does not give the sizes of its images, and none of the {len(sizes):,} can "
+            f"be read: {reason}; name their folder, as with extd data convert --images"
+        )
+    rest = iter(sizes)
+    complete = []
+    for sample in samples:
+        width, height = (sample.width, sample.height) if sample.width else next(rest)
+        complete.append(replace(sample, width=width, height=height))
+    return complete
+
+
+def _image_size(path: Path) -> tuple[int, int]:
+    try:
+        return image_size(path)
+    except MemoryError as error:
+        raise ValueError("not enough memory to read it") from error
+
+
+def _in_pixels(sample: Sample) -> Sample:
+    boxes = sample.boxes * [sample.width, sample.height, sample.width, sample.height]
+    return replace(sample, boxes=boxes.astype(np.float32))
 
 
 def _find(path: Path, name: str | None) -> tuple[Format, Path]:

@@ -14,18 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from extd.boxes import Boxes
-from extd.data.sample import (
-    FACE,
-    Progress,
-    Sample,
-    at,
-    face_classes,
-    from_corners,
-    plain,
-    read_sizes,
-    read_text,
-    write_text,
-)
+from extd.data.sample import FACE, Sample, at, face_classes, from_xyxy, plain, read_text, write_text
 from extd.files import SUFFIXES
 
 IMAGES, LABELS = "images", "labels"
@@ -34,6 +23,8 @@ NOT_LABELS = frozenset({"classes.txt"})
 """Text files among the labels that are about no image."""
 DIGITS = 10
 """Decimals of a fraction: a millionth of a pixel."""
+NAMES = re.compile(r"^names[ \t]*:(.*)((?:\n(?:[ \t-].*)?)*)", re.MULTILINE)
+"""The key `names` in YAML: what follows in its line, and the list or mapping in the next lines."""
 CLASS = re.compile(r"(?:-\s+|(\d+)\s*:\s*)(.+)")
 """A line of a list or mapping of classes in YAML."""
 
@@ -81,16 +72,15 @@ def _counterpart(path: Path, own: str, other: str) -> Path:
     return path
 
 
-def read_yolo(
-    folder: Path, images: Path | None = None, progress: Progress | None = None
-) -> list[Sample]:
+def read_yolo(folder: Path, images: Path | None = None) -> list[Sample]:
     """The samples of a folder and those below it, sorted by name; see `datasets.read_dataset`.
 
+    Sizes of images are 0 x 0, and boxes are float64 fractions of the size: YOLO gives no sizes.
     A text file without an image stands for one that is missing, with the suffix `.jpg`. Without
     `images`, the images are in the folder called so beside `folder`, or else in `folder` itself.
 
     Raises:
-        ValueError: a line is malformed, no class is that of faces, or no image can be read.
+        ValueError: a line is malformed, or no class is that of faces.
     """
     if images is None:
         beside = _counterpart(folder, LABELS, IMAGES)
@@ -105,15 +95,11 @@ def read_yolo(
         name = text.relative_to(folder)
         if text.name not in NOT_LABELS and name.with_suffix("") not in stems:
             names.add(name.with_suffix(".jpg"))
-    ordered = sorted(names)
-    faces = _face_numbers(folder)
-    fractions = [_read_fractions((folder / name).with_suffix(".txt"), faces) for name in ordered]
-    sizes = read_sizes([images / name for name in ordered], folder, progress)
+    faces, none = _face_numbers(folder), np.empty((0, 4), np.float32)
     samples = []
-    for name, rows, (width, height) in zip(ordered, fractions, sizes, strict=True):
-        boxes = np.array(rows, np.float64).reshape(-1, 4) * [width, height, width, height]
-        ignore = np.empty((0, 4), np.float32)
-        samples.append(Sample(images / name, width, height, boxes.astype(np.float32), ignore))
+    for name in sorted(names):
+        boxes = _read_boxes((folder / name).with_suffix(".txt"), faces)
+        samples.append(Sample(images / name, 0, 0, boxes, none))
     return samples
 
 
@@ -131,34 +117,26 @@ def _face_numbers(folder: Path) -> set[int] | None:
 
 def _class_names(text: str) -> dict[int, str] | None:
     """The classes under the key `names` of a YAML file, or None without that key."""
-    lines = [line.split(" #")[0].rstrip() for line in text.splitlines()]
-    start = next((i for i, line in enumerate(lines) if re.match(r"names\s*:", line)), None)
-    if start is None:
+    lines = "\n".join(line.split(" #")[0].rstrip() for line in text.splitlines())
+    found = NAMES.search(lines)
+    if found is None:
         return None
-    value = lines[start].split(":", 1)[1].strip()
+    value, items = found[1].strip(), found[2].split("\n")
     if value[:1] in {"[", "{"} and value[-1] in {"]", "}"}:
-        items = [item.strip() for item in value[1:-1].split(",") if item.strip()]
-        if value[0] == "[":
-            items = [f"- {item}" for item in items]
+        items = value[1:-1].split(",")
     elif value:
         raise ValueError(f"'names' is {value!r}; write it as names: [face]")
-    else:
-        items = []
-        for line in lines[start + 1 :]:
-            if line and not line.startswith((" ", "-", "\t")):
-                break
-            items += [line.strip()] if line.strip() else []
     names: dict[int, str] = {}
-    for item in items:
-        match = CLASS.fullmatch(item)
+    for item in filter(None, map(str.strip, items)):
+        match = CLASS.fullmatch(f"- {item}" if value.startswith("[") else item)
         if match is None:
             raise ValueError(f"{item!r} is not the name of a class; write them as names: [face]")
         names[len(names) if match[1] is None else int(match[1])] = match[2].strip("\"'")
     return names
 
 
-def _read_fractions(file: Path, faces: set[int] | None) -> list[list[float]]:
-    """Rows of x1, y1, x2, y2 of the faces, as fractions of width and height."""
+def _read_boxes(file: Path, faces: set[int] | None) -> Boxes:
+    """The faces in a text file as fractions of width and height: x1, y1, x2, y2, float64."""
     rows = []
     lines = read_text(file).split("\n") if file.is_file() else []
     for number, line in enumerate(lines, 1):
@@ -176,10 +154,10 @@ def _read_fractions(file: Path, faces: set[int] | None) -> list[list[float]]:
                 raise ValueError(f"class {kind} has no name; add data.yaml with names: [...]")
             x, y, width, height = (float(word) for word in words[1:])
             row = [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
-            from_corners([row])
+            from_xyxy([row])
             if faces is None or kind in faces:
                 rows.append(row)
-    return rows
+    return np.reshape(np.array(rows), (-1, 4))
 
 
 def place_yolo(sample: Sample, name: Path) -> Path:

@@ -75,13 +75,13 @@ def multiscale_faces(detector: Detector, image: Image) -> Faces:
 
     # The +1 of both filters counts sides in whole pixels, as the authors do.
     shrunk = detect(_shrunk_scale(largest))
-    shrunk = _select(shrunk, longer_side(shrunk.boxes) + 1 > 30)
+    shrunk = shrunk[longer_side(shrunk.boxes) + 1 > 30]
     enlarged = _concatenate([detect(scale) for scale in enlarged_scales(largest)])
     if largest > 1:
         sides = enlarged.boxes[:, 2:] - enlarged.boxes[:, :2]
-        enlarged = _select(enlarged, sides.min(axis=1) + 1 < 100)
+        enlarged = enlarged[sides.min(axis=1) + 1 < 100]
     else:
-        enlarged = _select(enlarged, longer_side(enlarged.boxes) + 1 > 30)
+        enlarged = enlarged[longer_side(enlarged.boxes) + 1 > 30]
     return _concatenate([plain, unflipped, shrunk, enlarged])
 
 
@@ -100,11 +100,6 @@ def enlarged_scales(largest: float) -> list[float]:
     while scales[-1] * 2 < largest:
         scales.append(scales[-1] * 2)
     return [*scales, largest]
-
-
-def _select(faces: Faces, chosen: NDArray[np.bool_]) -> Faces:
-    """The faces where `chosen` [N] is true."""
-    return Faces(faces.boxes[chosen], faces.scores[chosen], faces.width, faces.height)
 
 
 def _concatenate(results: list[Faces]) -> Faces:

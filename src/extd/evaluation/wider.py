@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from extd.data.wider import read_mat_list
 from extd.evaluation.predictions import Prediction, read_predictions, write_predictions
 from extd.images import Image, read_image
 
@@ -65,16 +65,23 @@ class Curve:
 
 
 @dataclass(frozen=True, slots=True)
-class WiderResult:
-    """Curves by difficulty over `images` images."""
+class Evaluation:
+    """How well a detector does on `images` images.
+
+    Attributes:
+        images: how many there are.
+        faces: how many faces count, by difficulty (or by size, in `extd.evaluation.labeled`).
+        curves: precision over recall, likewise.
+    """
 
     images: int
+    faces: dict[str, int]
     curves: dict[str, Curve]
 
     @property
     def ap(self) -> dict[str, float]:
-        """Average precision by difficulty, 0 to 1; nan where no face counts."""
-        return {difficulty: curve.ap for difficulty, curve in self.curves.items()}
+        """Average precision at IoU 0.5, 0 to 1; nan where no face counts."""
+        return {name: curve.ap for name, curve in self.curves.items()}
 
 
 def rounded(ap: Mapping[str, float]) -> dict[str, float | None]:
@@ -90,44 +97,16 @@ def load_ground_truth(folder: Path) -> tuple[GroundTruth, ...]:
         FileNotFoundError: one of the four files is missing.
         ValueError: one of them is not WIDER's; the message gives its path.
     """
-    faces = read_mat(folder / "wider_face_val.mat", "event_list", "file_list", "face_bbx_list")
-    kept = [read_mat(folder / f"wider_{name}_val.mat", "gt_list") for name in DIFFICULTIES]
+    faces = read_mat_list(folder / "wider_face_val.mat", "face_bbx_list")
+    kept = [read_mat_list(folder / f"wider_{name}_val.mat", "gt_list") for name in DIFFICULTIES]
     images = []
-    for e, event in enumerate(faces["event_list"][:, 0]):
-        for i, name in enumerate(faces["file_list"][e, 0][:, 0]):
-            boxes = faces["face_bbx_list"][e, 0][i, 0].astype(np.float64)
-            keep = np.zeros((len(DIFFICULTIES), len(boxes)), np.bool_)
-            for row, mat in zip(keep, kept, strict=True):
-                # MATLAB counts from 1.
-                row[mat["gt_list"][e, 0][i, 0].ravel().astype(np.intp) - 1] = True
-            images.append(GroundTruth(str(event[0]), str(name[0]), boxes, keep))
+    for (event, name, (boxes,)), *lists in zip(faces, *kept, strict=True):
+        keep = np.zeros((len(DIFFICULTIES), len(boxes)), np.bool_)
+        for row, (_, _, (numbers,)) in zip(keep, lists, strict=True):
+            # MATLAB counts from 1.
+            row[numbers.ravel().astype(np.intp) - 1] = True
+        images.append(GroundTruth(event, name, boxes, keep))
     return tuple(images)
-
-
-def read_mat(path: Path, *needed: str) -> dict[str, Any]:
-    """The variables of a MATLAB file of WIDER's, which must include those `needed`.
-
-    Raises:
-        ImportError, FileNotFoundError, ValueError: as `load_ground_truth`.
-    """
-    try:
-        from scipy.io import loadmat
-    except ImportError as error:
-        raise ImportError(
-            'reading the ground truth needs SciPy; run: pip install "extd[eval]"'
-        ) from error
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"there is no {path}; the ground truth is four .mat files of WIDER FACE's eval_tools"
-        )
-    try:
-        variables: dict[str, Any] = loadmat(path)
-    except Exception as error:  # SciPy's own errors have no common class
-        raise ValueError(f"{path} is not a MATLAB file: {error}") from error
-    for name in needed:
-        if name not in variables:
-            raise ValueError(f"{path} is not WIDER's: it has no variable {name!r}")
-    return variables
 
 
 def find_images(folder: Path, ground_truth: Sequence[GroundTruth]) -> dict[str, Path]:
@@ -158,7 +137,7 @@ def evaluate_detector(
     ground_truth: Sequence[GroundTruth],
     progress: Callable[[Sequence[GroundTruth]], Iterable[GroundTruth]] = iter,
     save_in: Path | None = None,
-) -> WiderResult:
+) -> Evaluation:
     """Run a detector on every image of `folder` and score it.
 
     Args:
@@ -211,7 +190,7 @@ def load_predictions(
 
 def evaluate(
     predictions: Mapping[str, Prediction], ground_truth: Sequence[GroundTruth]
-) -> WiderResult:
+) -> Evaluation:
     """Score `predictions`, keyed `event/name`, on the images that they name.
 
     An image without an entry is left out, its faces are not misses; an image where nothing was
@@ -229,20 +208,26 @@ def evaluate(
     chosen = [truth for truth in ground_truth if truth.key in predictions]
     if not chosen:
         raise ValueError("there are no predictions to evaluate")
-    curves = precision_recall(predictions, chosen)
-    return WiderResult(len(chosen), dict(zip(DIFFICULTIES, curves, strict=True)))
+    return precision_recall(predictions, chosen, DIFFICULTIES)
 
 
 def precision_recall(
-    predictions: Mapping[str, Prediction], ground_truth: Sequence[GroundTruth]
-) -> list[Curve]:
-    """A curve for each of the D difficulties; every image needs a prediction."""
+    predictions: Mapping[str, Prediction],
+    ground_truth: Sequence[GroundTruth],
+    names: Collection[str],
+) -> Evaluation:
+    """Curves for each of the D difficulties, which `names` names; every image has a prediction."""
     counts = count_matches(predictions, ground_truth)
-    faces = np.sum([truth.keep.sum(axis=1) for truth in ground_truth], axis=0)
-    return [
-        curve_from_counts(hits, detections, int(total))
+    faces = np.sum([truth.keep.sum(axis=1) for truth in ground_truth], axis=0).tolist()
+    curves = [
+        curve_from_counts(hits, detections, total)
         for (hits, detections), total in zip(counts, faces, strict=True)
     ]
+    return Evaluation(
+        len(ground_truth),
+        dict(zip(names, faces, strict=True)),
+        dict(zip(names, curves, strict=True)),
+    )
 
 
 def count_matches(
