@@ -162,8 +162,8 @@ def test_sources_are_counted_apart() -> None:
 
 def test_the_table_of_findings_holds_them_all(tmp_path: Path) -> None:
     findings = [
-        Finding(Kind.NO_AREA, Path("a, b.jpg"), (1, 2.25, 1, 3), "face 1: 0 x 0.75 px"),
-        Finding(Kind.MISSING, Path("c.jpg"), None, "no such file"),
+        Finding(Kind.NO_AREA, Path("a, b.jpg"), "face 1: 0 x 0.75 px", (1, 2.25, 1, 3)),
+        Finding(Kind.MISSING, Path("c.jpg"), "no such file"),
     ]
     path = tmp_path / "new" / "findings.csv"
     write_findings(path, findings)

@@ -184,7 +184,7 @@ def with_sizes(
     sizes: list[tuple[int, int]] = []
     reason = ""
     unknown = [sample.path for sample in samples if not sample.width]
-    for path, size in prefetch(unknown, _image_size):
+    for path, size in prefetch(unknown, image_size):
         if isinstance(size, Exception):
             reason = reason or (str(size) if str(path) in str(size) else f"{path}: {size}")
             size = (0, 0)
@@ -202,13 +202,6 @@ def with_sizes(
         width, height = (sample.width, sample.height) if sample.width else next(rest)
         complete.append(replace(sample, width=width, height=height))
     return complete
-
-
-def _image_size(path: Path) -> tuple[int, int]:
-    try:
-        return image_size(path)
-    except MemoryError as error:
-        raise ValueError("not enough memory to read it") from error
 
 
 def _in_pixels(sample: Sample) -> Sample:
