@@ -23,8 +23,8 @@ from extd.data.sample import (
     read_text,
     relative_name,
     text_files,
+    to_rows,
     to_xywh,
-    to_xyxy,
     write_text,
 )
 from extd.data.yolo import yolo_lines
@@ -41,7 +41,7 @@ some_boxes = st.integers(0, 4).flatmap(lambda n: arrays(np.float32, (n, 4), elem
 
 @given(some_boxes)
 def test_numbers_are_written_exactly(boxes: np.ndarray) -> None:
-    back = from_xyxy(to_xyxy(boxes))
+    back = from_xyxy(to_rows(boxes))
     assert back.dtype == np.float32
     assert np.array_equal(back, boxes)
     back = from_xywh(to_xywh(boxes))

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from extd.data.coco import find_coco, read_coco, write_coco
-from extd.data.labels import find_csv, find_jsonl, read_csv, read_jsonl, write_csv, write_jsonl
-from extd.data.sample import Sample, absolute
+from extd.data.labels import read_csv, read_jsonl, write_csv, write_jsonl
+from extd.data.sample import Sample, absolute, find_file
 from extd.data.voc import find_voc, place_voc, read_voc, write_voc
 from extd.data.wider import find_wider, place_wider, read_wider, write_wider
 from extd.data.yolo import find_yolo, place_yolo, read_yolo, write_yolo
@@ -62,7 +62,7 @@ _ALL = (
         "jsonl",
         "labels.jsonl",
         "a .jsonl file, or a folder with labels.jsonl",
-        find_jsonl,
+        lambda path: find_file(path, "labels.jsonl"),
         read_jsonl,
         write_jsonl,
         ".jsonl",
@@ -113,7 +113,7 @@ _ALL = (
         "csv",
         "CSV",
         "a .csv file, or a folder with labels.csv",
-        find_csv,
+        lambda path: find_file(path, "labels.csv"),
         read_csv,
         write_csv,
         ".csv",
@@ -181,26 +181,21 @@ def with_sizes(
     Raises:
         ValueError: none of these files can be read; the message names `labels`, which lists them.
     """
-    sizes: list[tuple[int, int]] = []
-    reason = ""
-    unknown = [sample.path for sample in samples if not sample.width]
-    for path, size in prefetch(unknown, image_size):
+    unknown = [index for index, sample in enumerate(samples) if not sample.width]
+    complete, faults = list(samples), []
+    results = prefetch([samples[index].path for index in unknown], image_size)
+    for done, (index, (path, size)) in enumerate(zip(unknown, results, strict=True), 1):
         if isinstance(size, Exception):
-            reason = reason or (str(size) if str(path) in str(size) else f"{path}: {size}")
-            size = (0, 0)
-        sizes.append(size)
+            faults.append(str(size) if str(path) in str(size) else f"{path}: {size}")
+        else:
+            complete[index] = replace(samples[index], width=size[0], height=size[1])
         if progress is not None:
-            progress(len(sizes), len(unknown))
-    if reason and not any(map(any, sizes)):
+            progress(done, len(unknown))
+    if faults and len(faults) == len(unknown):
         raise ValueError(
-            f"{labels} does not give the sizes of its images, and none of the {len(sizes):,} can "
-            f"be read: {reason}; name their folder, as with extd data convert --images"
+            f"{labels} does not give the sizes of its images, and none of the {len(unknown):,} can "
+            f"be read: {faults[0]}; name their folder, as with extd data convert --images"
         )
-    rest = iter(sizes)
-    complete = []
-    for sample in samples:
-        width, height = (sample.width, sample.height) if sample.width else next(rest)
-        complete.append(replace(sample, width=width, height=height))
     return complete
 
 

@@ -29,20 +29,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from extd.data.sample import (
+    LIMIT,
     Sample,
+    are_pixels,
     at,
-    find_file,
-    from_landmarks,
     from_xyxy,
     plain,
     read_text,
     relative_name,
-    to_landmarks,
     to_name,
+    to_rows,
     to_size,
-    to_xyxy,
     write_text,
 )
 
@@ -51,11 +51,6 @@ REQUIRED = ("image", *CORNERS)
 COLUMNS = ("image", "width", "height", *CORNERS, "ignore", "source")
 IGNORED = {"": False, "0": False, "false": False, "1": True, "true": True}
 """What the column `ignore` may hold, in any letter case."""
-
-
-def find_jsonl(path: Path) -> Path | None:
-    """The file that a path means: itself, or `labels.jsonl` in a folder."""
-    return find_file(path, "labels.jsonl")
 
 
 def read_jsonl(path: Path, images: Path | None = None) -> list[Sample]:
@@ -88,8 +83,18 @@ def _parse_line(line: str, folder: Path) -> Sample:
         # Older files use the longer name.
         from_xyxy(entry.get("ignore", entry.get("ignore_boxes", []))),
         str(entry.get("source") or ""),
-        None if points is None else from_landmarks(points, len(boxes)),
+        None if points is None else _parse_landmarks(points, len(boxes)),
     )
+
+
+def _parse_landmarks(rows: object, count: int) -> NDArray[np.float32]:
+    if not isinstance(rows, list) or len(rows) != count:
+        raise ValueError(f"landmarks are {rows!r}; give a list with one entry for each box")
+    for row in rows:
+        if row is not None and not are_pixels(row, 10):
+            raise ValueError(f"{row!r} is not ten numbers below {LIMIT:g} px, or null")
+    unknown = [np.nan] * 10
+    return np.array([row or unknown for row in rows], np.float32).reshape(-1, 10)
 
 
 def write_jsonl(samples: Iterable[Sample], path: Path) -> None:
@@ -100,19 +105,15 @@ def write_jsonl(samples: Iterable[Sample], path: Path) -> None:
             "image": relative_name(sample.path, path.parent),
             "width": sample.width,
             "height": sample.height,
-            "boxes": to_xyxy(sample.boxes),
-            "ignore": to_xyxy(sample.ignore),
+            "boxes": to_rows(sample.boxes),
+            "ignore": to_rows(sample.ignore),
             "source": sample.source,
         }
         if sample.landmarks is not None:
-            entry["landmarks"] = to_landmarks(sample.landmarks)
+            points = to_rows(sample.landmarks)
+            entry["landmarks"] = [None if np.isnan(row).any() else row for row in points]
         lines.append(json.dumps(entry, separators=(",", ":")) + "\n")
     write_text(path, "".join(lines))
-
-
-def find_csv(path: Path) -> Path | None:
-    """The file that a path means: itself, or `labels.csv` in a folder."""
-    return find_file(path, "labels.csv")
 
 
 def read_csv(path: Path, images: Path | None = None) -> list[Sample]:
@@ -180,8 +181,8 @@ def write_csv(samples: Iterable[Sample], path: Path) -> None:
     writer.writerow(COLUMNS)
     for sample in samples:
         name = relative_name(sample.path, path.parent)
-        rows = [[*map(plain, box), "0"] for box in to_xyxy(sample.boxes)]
-        rows += [[*map(plain, box), "1"] for box in to_xyxy(sample.ignore)]
+        rows = [[*map(plain, box), "0"] for box in to_rows(sample.boxes)]
+        rows += [[*map(plain, box), "1"] for box in to_rows(sample.ignore)]
         for row in rows or [["", "", "", "", "0"]]:
             writer.writerow([name, sample.width, sample.height, *row, sample.source])
     write_text(path, text.getvalue())

@@ -101,7 +101,7 @@ def from_xyxy(rows: object) -> Boxes:
     if not isinstance(rows, list):
         raise ValueError(f"{rows!r} is not a list of boxes")
     for row in rows:
-        if not _are_pixels(row, 4):
+        if not are_pixels(row, 4):
             raise ValueError(f"{row!r} is not a box of four numbers below {LIMIT:g} px")
     return np.array(rows, np.float64).reshape(-1, 4).astype(np.float32)
 
@@ -114,24 +114,7 @@ def from_xywh(rows: list[list[float]]) -> Boxes:
     return boxes.astype(np.float32)
 
 
-def from_landmarks(rows: object, count: int) -> NDArray[np.float32]:
-    """Lists of ten numbers or None as `count` x 10 float32, NaN for None.
-
-    Raises:
-        ValueError: these are not such lists, or not `count` of them.
-    """
-    if not isinstance(rows, list) or len(rows) != count:
-        raise ValueError(f"landmarks are {rows!r}; give a list with one entry for each box")
-    points = np.full((count, 10), np.nan, np.float32)
-    for index, row in enumerate(rows):
-        if row is not None:
-            if not _are_pixels(row, 10):
-                raise ValueError(f"{row!r} is not ten numbers below {LIMIT:g} px, or null")
-            points[index] = row
-    return points
-
-
-def _are_pixels(row: object, count: int) -> bool:
+def are_pixels(row: object, count: int) -> bool:
     """Whether this is a list of that many coordinates; NaN is none."""
     return (
         isinstance(row, list)
@@ -140,19 +123,14 @@ def _are_pixels(row: object, count: int) -> bool:
     )
 
 
-def to_xyxy(boxes: Boxes) -> list[list[float]]:
-    """Rows of x1, y1, x2, y2 in the fewest decimals that stand for the same float32."""
-    return [[float(str(value)) for value in row] for row in boxes]
+def to_rows(values: NDArray[np.float32]) -> list[list[float]]:
+    """Boxes or landmarks as rows, in the fewest decimals that stand for the same float32."""
+    return [[float(str(value)) for value in row] for row in values]
 
 
 def to_xywh(boxes: Boxes) -> list[list[float]]:
     """Rows of x, y, width, height to a millionth of a pixel."""
-    return [[x1, y1, round(x2 - x1, 6), round(y2 - y1, 6)] for x1, y1, x2, y2 in to_xyxy(boxes)]
-
-
-def to_landmarks(points: NDArray[np.float32]) -> list[list[float] | None]:
-    """The rows that `from_landmarks` reads."""
-    return [None if np.isnan(row).any() else [float(str(value)) for value in row] for row in points]
+    return [[x1, y1, round(x2 - x1, 6), round(y2 - y1, 6)] for x1, y1, x2, y2 in to_rows(boxes)]
 
 
 def plain(value: float) -> str:
@@ -161,22 +139,14 @@ def plain(value: float) -> str:
 
 
 def to_size(value: object) -> int:
-    """Check a width or height in px.
-
-    Raises:
-        ValueError: it is not a whole number above 0.
-    """
+    """Check a width or height in px: a whole number above 0, or it is a ValueError."""
     if not isinstance(value, int | float) or not 1 <= value < LIMIT or value != int(value):
         raise ValueError(f"a size of {value!r} px; give a whole number above 0")
     return int(value)
 
 
 def to_name(value: object) -> str:
-    """Check the name of an image.
-
-    Raises:
-        ValueError: it is empty or not text.
-    """
+    """Check the name of an image: text that is not empty, or it is a ValueError."""
     if not isinstance(value, str) or not value:
         raise ValueError(f"{value!r} is not the name of an image")
     return value

@@ -21,8 +21,8 @@ from extd.data.sample import (
     face_classes,
     from_xyxy,
     plain,
+    to_rows,
     to_size,
-    to_xyxy,
     write_text,
 )
 
@@ -157,7 +157,7 @@ def _annotation(sample: Sample) -> str:
         ) from error
     objects = ""
     for difficult, boxes in enumerate((sample.boxes, sample.ignore)):
-        for x1, y1, x2, y2 in to_xyxy(boxes):
+        for x1, y1, x2, y2 in to_rows(boxes):
             corners = (round(x1 + FIRST, 9), round(y1 + FIRST, 9), x2, y2)
             objects += OBJECT.format(difficult, *map(plain, corners))
     size = {"width": sample.width, "height": sample.height}

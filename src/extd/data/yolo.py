@@ -40,16 +40,14 @@ def find_yolo(path: Path) -> Path | None:
     """
     if path.is_file():
         return find_yolo(path.parent) if path.suffix.lower() in {".yaml", ".yml"} else None
-    below = [path / LABELS / split for split in SPLITS]
-    within = [path / split / LABELS for split in SPLITS]
-    for splits in (below, within):
-        there = [
-            one for one in splits if one.is_dir() and _counterpart(one, LABELS, IMAGES).is_dir()
-        ]
-        if len(there) > 1:
-            raise ValueError(f"{path} is divided; name one of {', '.join(map(str, there))}")
-        if there and splits is within:
-            return there[0]
+    parts = [
+        path / folder for split in SPLITS for folder in (f"{LABELS}/{split}", f"{split}/{LABELS}")
+    ]
+    parts = [one for one in parts if one.is_dir() and _counterpart(one, LABELS, IMAGES).is_dir()]
+    if len(parts) > 1:
+        raise ValueError(f"{path} is divided; name one of {', '.join(map(str, parts))}")
+    if parts:
+        return parts[0]
     if (path / IMAGES).is_dir() and (path / LABELS).is_dir():
         return path / LABELS
     if LABELS in {path.name, path.parent.name} and any(path.rglob("*.txt")):
