@@ -138,44 +138,35 @@ def evaluate_detector(
     progress: Callable[[Sequence[GroundTruth]], Iterable[GroundTruth]] = iter,
     save_in: Path | None = None,
 ) -> Evaluation:
-    """Run a detector on every image of `folder` and score it.
+    """Run a detector on the images that `find_images` finds in `folder`, and score it on them.
 
     Args:
         detect: a protocol with its detector, as in `partial(single, Detector())`.
-        folder: EVENT/IMAGE.jpg, or a folder that holds them in `images`; any part of the
-            validation set will do.
-        ground_truth: of the whole validation set; it is restricted to the images in `folder`.
+        folder: any part of the validation set.
+        ground_truth: of the whole validation set.
         progress: wraps the images to show a progress bar.
         save_in: folder for prediction files, each written as soon as it is found.
 
     Raises:
-        FileNotFoundError: `folder` has no image of the ground truth.
-        ValueError: an image is broken or not in the ground truth; the message gives its path.
+        FileNotFoundError, ValueError: as `find_images`, or an image is broken.
     """
     paths = find_images(folder, ground_truth)
-    chosen = [truth for truth in ground_truth if truth.key in paths]
     predictions = {}
-    for truth in progress(chosen):
+    for truth in progress([truth for truth in ground_truth if truth.key in paths]):
         predictions[truth.key] = detect(read_image(paths[truth.key]))
         if save_in is not None:
             write_predictions(save_in, {truth.key: predictions[truth.key]})
-    return evaluate(predictions, chosen)
+    return evaluate(predictions, ground_truth)
 
 
 def load_predictions(
     predictions: Path, folder: Path, ground_truth: Sequence[GroundTruth]
 ) -> dict[str, Prediction]:
-    """The predictions saved for the images of `folder`, keyed `event/name`.
-
-    Args:
-        predictions: folder of EVENT/IMAGE.txt; files of other images are left out.
-        folder: as for `evaluate_detector`.
-        ground_truth: likewise.
+    """The predictions saved as `predictions`/EVENT/IMAGE.txt for the images in `folder`.
 
     Raises:
-        FileNotFoundError: either folder has no such files.
-        ValueError: an image has no predictions or is not in the ground truth, or a file has
-            another format; the message gives the path.
+        FileNotFoundError, ValueError: as `find_images` and `read_predictions`, or an image has no
+            predictions.
     """
     paths = find_images(folder, ground_truth)
     saved = read_predictions(predictions)
@@ -254,16 +245,7 @@ def count_matches(
 def _count_matches(
     boxes: NDArray[np.float64], scores: NDArray[np.float64], truth: GroundTruth
 ) -> NDArray[np.int64]:
-    """Count faces and detections of one image at each threshold.
-
-    Args:
-        boxes: [N, 4]; x, y, width, height in pixels.
-        scores: [N], normalized.
-        truth: with at least one face.
-
-    Returns:
-        [D, 2, 1000]: by difficulty, the faces found, and the detections that count.
-    """
+    """As `count_matches`, of one image with faces: boxes [N, 4] xywh, normalized scores [N]."""
     order = np.argsort(-scores, kind="stable")
     overlaps = pixel_iou(corners(boxes[order]), corners(truth.boxes))
     face = overlaps.argmax(axis=1)
