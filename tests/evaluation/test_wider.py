@@ -26,7 +26,7 @@ def image(name: str, boxes: list[tuple[float, ...]], **kept: list[int]) -> Groun
     keep = np.zeros((3, len(boxes)), np.bool_)
     for row, difficulty in zip(keep, DIFFICULTIES, strict=True):
         row[kept.get(difficulty, list(range(len(boxes))))] = True
-    return GroundTruth("0--Parade", name, np.reshape(np.array(boxes, np.float64), (-1, 4)), keep)
+    return GroundTruth(f"0--Parade/{name}", np.reshape(np.array(boxes, np.float64), (-1, 4)), keep)
 
 
 def found(*detections: tuple[float, float, float, float, float]) -> Prediction:

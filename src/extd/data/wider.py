@@ -138,19 +138,16 @@ def format_entry(name: str, rows: Sequence[str]) -> str:
 
 def _read_faces(labels: Path) -> Iterator[tuple[str, list[list[float]]]]:
     """As `read_list`, of a MATLAB list; fields that are not needed are 0."""
-    for event, name, (boxes, invalid) in read_mat_list(
-        labels, "face_bbx_list", "invalid_label_list"
-    ):
+    images = read_mat_list(labels, "face_bbx_list", "invalid_label_list")
+    for name, (boxes, invalid) in images:
         rows = np.zeros((len(boxes), len(FIELDS)))
         rows[:, :4], rows[:, INVALID] = boxes, invalid.ravel()
         # As in the text form, zeros stand for no face.
-        yield f"{event}/{name}.jpg", rows.tolist() if boxes.any() or len(rows) != 1 else []
+        yield f"{name}.jpg", rows.tolist() if boxes.any() or len(rows) != 1 else []
 
 
-def read_mat_list(
-    path: Path, *variables: str
-) -> Iterator[tuple[str, str, list[NDArray[np.float64]]]]:
-    """The event and name of each image in a MATLAB list, and its array of each variable.
+def read_mat_list(path: Path, *variables: str) -> Iterator[tuple[str, list[NDArray[np.float64]]]]:
+    """The `event/name` of each image in a MATLAB list, and its array of each variable.
 
     Raises:
         FileNotFoundError, ValueError, ImportError: as `read_mat`.
@@ -159,7 +156,7 @@ def read_mat_list(
     for e, event in enumerate(content["event_list"][:, 0]):
         for i, name in enumerate(content["file_list"][e, 0][:, 0]):
             arrays = [content[variable][e, 0][i, 0].astype(np.float64) for variable in variables]
-            yield str(event[0]), str(name[0]), arrays
+            yield f"{event[0]}/{name[0]}", arrays
 
 
 def read_mat(path: Path, *variables: str) -> dict[str, Any]:

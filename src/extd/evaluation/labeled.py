@@ -72,4 +72,4 @@ def _ground_truth(sample: Sample) -> wider.GroundTruth:
     side = np.sqrt(np.maximum(boxes[:, 2:], 0).prod(1))
     labeled = np.arange(len(boxes)) < len(sample.boxes)
     keep = np.array([labeled & (low <= side) & (side < high) for low, high in SIZES.values()])
-    return wider.GroundTruth("", str(sample.path), boxes, keep)
+    return wider.GroundTruth(str(sample.path), boxes, keep)

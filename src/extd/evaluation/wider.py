@@ -25,22 +25,15 @@ class GroundTruth:
     """The annotated faces of one image.
 
     Attributes:
-        event: its folder, as in `0--Parade`.
-        name: its file name without `.jpg`.
+        key: `event/name`, as `0--Parade/0_Parade_Parade_0_12`; the key of its prediction, too.
         boxes: float64 [G, 4]; x, y, width, height in pixels of every annotated face.
         keep: bool [D, G], whether a face counts at each of D difficulties (WIDER's are easy,
             medium, hard). A face that does not count is ignored: neither hit nor miss.
     """
 
-    event: str
-    name: str
+    key: str
     boxes: NDArray[np.float64]
     keep: NDArray[np.bool_]
-
-    @property
-    def key(self) -> str:
-        """`event/name`, the key of its prediction too."""
-        return f"{self.event}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,12 +93,12 @@ def load_ground_truth(folder: Path) -> tuple[GroundTruth, ...]:
     faces = read_mat_list(folder / "wider_face_val.mat", "face_bbx_list")
     kept = [read_mat_list(folder / f"wider_{name}_val.mat", "gt_list") for name in DIFFICULTIES]
     images = []
-    for (event, name, (boxes,)), *lists in zip(faces, *kept, strict=True):
+    for (key, (boxes,)), *lists in zip(faces, *kept, strict=True):
         keep = np.zeros((len(DIFFICULTIES), len(boxes)), np.bool_)
-        for row, (_, _, (numbers,)) in zip(keep, lists, strict=True):
+        for row, (_, (numbers,)) in zip(keep, lists, strict=True):
             # MATLAB counts from 1.
             row[numbers.ravel().astype(np.intp) - 1] = True
-        images.append(GroundTruth(event, name, boxes, keep))
+        images.append(GroundTruth(key, boxes, keep))
     return tuple(images)
 
 
