@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -214,11 +214,17 @@ def test_what_a_format_cannot_hold_is_told(samples: list[Sample], tmp_path: Path
     assert np.array_equal(back.landmarks, points)
 
 
-def test_progress_is_told(samples: list[Sample], tmp_path: Path) -> None:
-    told: list[tuple[int, int]] = []
-    write_dataset(samples, tmp_path / "set", "yolo", progress=lambda *now: told.append(now))
-    read_dataset(tmp_path / "set", progress=lambda *now: told.append(now))
-    assert told == [(1, 3), (2, 3), (3, 3)] * 2
+def test_progress_wraps_every_image(samples: list[Sample], tmp_path: Path) -> None:
+    counts: list[int] = []
+
+    def progress(items: Sequence[object]) -> Iterator[object]:
+        for item in items:
+            yield item
+            counts.append(len(items))
+
+    write_dataset(samples, tmp_path / "set", "yolo", progress=progress)
+    read_dataset(tmp_path / "set", progress=progress)
+    assert counts == [3] * 6
 
 
 def test_a_missing_image_is_kept_but_cannot_be_placed(

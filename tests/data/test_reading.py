@@ -319,7 +319,7 @@ MALFORMED: list[tuple[str, str, str | bytes, str]] = [
             ('<?xml version="1.0" encoding="none"?><annotation/>', "it is not XML: "),
             ("<svg><object/></svg>", "it holds <svg>, not <annotation>"),
             (voc("<object/>"), "object 1: it has no name"),
-            (voc(item("1 1 5")), "object 1: its bndbox has no ymax"),
+            (voc(item("1 1 5")), "object 1: 'ymax' is missing"),
             (voc(item("1 1 5 5") + item("1 1 5 x")), "object 2: could not convert .*'x'"),
             (voc(item("1 1 nan 5")), ".*nan.* is not a box"),
             (voc("", size="wide 48"), "could not convert string to float: 'wide'"),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from os.path import commonpath
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,8 +21,8 @@ from extd.files import atomic_folder
 from extd.images import image_size
 from extd.prefetch import prefetch
 
-Progress = Callable[[int, int], object]
-"""Called with the number of images done and the number of all."""
+Track = Callable[[Sequence[Any]], Iterable[Any]]
+"""Wraps what is iterated over, to show a progress bar."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,7 @@ def read_dataset(
     path: Path,
     format: str | None = None,  # noqa: A002
     images: Path | None = None,
-    progress: Progress | None = None,
+    progress: Track = iter,
 ) -> list[Sample]:
     """The samples of a dataset.
 
@@ -153,7 +154,7 @@ def read_dataset(
         path: a label file or the folder of the set.
         format: a name of `FORMATS`; without it, what `path` holds tells.
         images: folder that image names are relative to, instead of the format's own.
-        progress: called with how many images' sizes were read, and of how many.
+        progress: wraps the images whose sizes are read.
 
     Raises:
         FileNotFoundError: there is no such file or folder, or its images are nowhere.
@@ -171,9 +172,7 @@ def read_dataset(
     return [_in_pixels(sample) for sample in samples] if chosen.relative else samples
 
 
-def with_sizes(
-    samples: Sequence[Sample], labels: Path, progress: Progress | None = None
-) -> list[Sample]:
+def with_sizes(samples: Sequence[Sample], labels: Path, progress: Track = iter) -> list[Sample]:
     """The samples, with sizes of 0 x 0 replaced by those of their files.
 
     Missing and broken images keep 0 x 0, so that the others can be used.
@@ -182,15 +181,13 @@ def with_sizes(
         ValueError: none of these files can be read; the message names `labels`, which lists them.
     """
     unknown = [index for index, sample in enumerate(samples) if not sample.width]
-    complete, faults = list(samples), []
     results = prefetch([samples[index].path for index in unknown], image_size)
-    for done, (index, (path, size)) in enumerate(zip(unknown, results, strict=True), 1):
+    complete, faults = list(samples), []
+    for index, (path, size) in zip(progress(unknown), results, strict=True):
         if isinstance(size, Exception):
             faults.append(str(size) if str(path) in str(size) else f"{path}: {size}")
         else:
             complete[index] = replace(samples[index], width=size[0], height=size[1])
-        if progress is not None:
-            progress(done, len(unknown))
     if faults and len(faults) == len(unknown):
         raise ValueError(
             f"{labels} does not give the sizes of its images, and none of the {len(unknown):,} can "
@@ -231,7 +228,7 @@ def write_dataset(
     out: Path,
     format: str,  # noqa: A002
     copy: bool = False,
-    progress: Progress | None = None,
+    progress: Track = iter,
 ) -> list[str]:
     """Write a dataset in any format. What is at `out` appears whole or not at all.
 
@@ -244,7 +241,7 @@ def write_dataset(
         out: a `.jsonl`, `.json` or `.csv` file, or a new folder.
         format: a name of `FORMATS`.
         copy: whether images are copied.
-        progress: called with how many images were linked or copied, and of how many.
+        progress: wraps the images that are linked or copied.
 
     Returns:
         What the format cannot hold and was not written, a sentence each.
@@ -283,20 +280,18 @@ def write_dataset(
 
 
 def _place(
-    samples: Sequence[Sample], folder: Path, chosen: Format, copy: bool, progress: Progress | None
+    samples: Sequence[Sample], folder: Path, chosen: Format, copy: bool, progress: Track
 ) -> list[Sample]:
     """The samples with their images linked or copied to their places in `folder`."""
     paths = [absolute(sample.path) for sample in samples]
     base = commonpath([path.parent for path in paths]) if paths else ""
     placed = []
     taken: set[str] = set()
-    for number, (sample, path) in enumerate(zip(samples, paths, strict=True), 1):
+    for sample, path in zip(progress(samples), paths, strict=True):
         target = folder / _free(chosen.place(sample, path.relative_to(base)), taken)
         target.parent.mkdir(parents=True, exist_ok=True)
         _link_or_copy(path, target, copy)
         placed.append(replace(sample, path=target))
-        if progress is not None:
-            progress(number, len(samples))
     return placed
 
 

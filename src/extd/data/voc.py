@@ -111,20 +111,14 @@ def _sample(file: Path, root: ElementTree.Element, faces: frozenset[str], images
                 if name is None:
                     raise ValueError("it has no name")
                 if name in faces:
-                    xmin, ymin, xmax, ymax = (_number(item, side) for side in SIDES)
+                    corners = {side.tag: side.text or "" for side in item.iterfind("bndbox/*")}
+                    xmin, ymin, xmax, ymax = (float(corners[side]) for side in SIDES)
                     difficult = float(item.findtext("difficult") or 0) != 0
                     box = [xmin - FIRST, ymin - FIRST, xmax, ymax]
                     (ignore if difficult else boxes).append(box)
         path = images / ((root.findtext("filename") or "").strip() or f"{file.stem}.jpg")
         source = (root.findtext("source/database") or "").strip()
         return Sample(path, *size, from_xyxy(boxes), from_xyxy(ignore), source)
-
-
-def _number(item: ElementTree.Element, side: str) -> float:
-    text = item.findtext(f"bndbox/{side}")
-    if text is None:
-        raise ValueError(f"its bndbox has no {side}")
-    return float(text)
 
 
 def place_voc(sample: Sample, name: Path) -> Path:
