@@ -310,7 +310,7 @@ MALFORMED: list[tuple[str, str, str | bytes, str]] = [
         )
     ),
     ("yolo", "labels/data.yaml", "names: [car, head]", ": none of the .*'face'; there are 'car', "),
-    ("yolo", "labels/data.yaml", "names: &a [car]", r": 'names' is '&a \[car\]'; write it as"),
+    ("yolo", "labels/data.yaml", "names: &a [car]", r": '&a \[car\]' is not the name of"),
     ("yolo", "labels/data.yaml", "names:\n  - car\n  ? face", r": '\? face' is not the name of"),
     *(
         ("voc", "a.xml", text, f": {message}")

@@ -23,10 +23,10 @@ NOT_LABELS = frozenset({"classes.txt"})
 """Text files among the labels that are about no image."""
 DIGITS = 10
 """Decimals of a fraction: a millionth of a pixel."""
-NAMES = re.compile(r"^names[ \t]*:(.*)((?:\n(?:[ \t-].*)?)*)", re.MULTILINE)
-"""The key `names` in YAML: what follows in its line, and the list or mapping in the next lines."""
-CLASS = re.compile(r"(?:-\s+|(\d+)\s*:\s*)(.+)")
-"""A line of a list or mapping of classes in YAML."""
+NAMES = re.compile(r"^names[ \t]*:(.*(?:\n(?:[ \t-].*)?)*)", re.MULTILINE)
+"""The value of the key `names` in YAML, to the next key."""
+CLASS = re.compile(r"""(?:- +|(\d+) *: *)?["']?(\w.*?)["']?""")
+"""An item of a list or mapping of classes in YAML."""
 
 
 def find_yolo(path: Path) -> Path | None:
@@ -115,21 +115,17 @@ def _face_numbers(folder: Path) -> set[int] | None:
 
 def _class_names(text: str) -> dict[int, str] | None:
     """The classes under the key `names` of a YAML file, or None without that key."""
-    lines = "\n".join(line.split(" #")[0].rstrip() for line in text.splitlines())
-    found = NAMES.search(lines)
+    found = NAMES.search("\n".join(line.split(" #")[0] for line in text.splitlines()))
     if found is None:
         return None
-    value, items = found[1].strip(), found[2].split("\n")
-    if value[:1] in {"[", "{"} and value[-1] in {"]", "}"}:
-        items = value[1:-1].split(",")
-    elif value:
-        raise ValueError(f"'names' is {value!r}; write it as names: [face]")
+    value = found[1].strip()
     names: dict[int, str] = {}
-    for item in filter(None, map(str.strip, items)):
-        match = CLASS.fullmatch(f"- {item}" if value.startswith("[") else item)
+    separator = r"[][{},]" if value[:1] in {"[", "{"} else "\n"
+    for item in filter(None, map(str.strip, re.split(separator, value))):
+        match = CLASS.fullmatch(item)
         if match is None:
             raise ValueError(f"{item!r} is not the name of a class; write them as names: [face]")
-        names[len(names) if match[1] is None else int(match[1])] = match[2].strip("\"'")
+        names[len(names) if match[1] is None else int(match[1])] = match[2]
     return names
 
 

@@ -97,12 +97,7 @@ def read_predictions(folder: Path) -> dict[str, Prediction]:
 
 
 def read_prediction(path: Path) -> Prediction:
-    """The detections in one file.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it has another format; the message gives its path.
-    """
+    """The detections in one file; errors are those of `read_predictions`."""
     images = list(read_list(path, FIELDS))
     names = [name.strip().rpartition("/")[2] for name, _ in images]
     if names not in ([path.stem], [f"{path.stem}.jpg"]):
