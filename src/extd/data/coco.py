@@ -31,11 +31,7 @@ TRIED = 100
 
 
 def find_coco(path: Path) -> Path | None:
-    """The JSON file that a path means: itself, or the only one in a folder or its `annotations`.
-
-    Raises:
-        ValueError: `annotations` has several files, or several of instances.
-    """
+    """The JSON file that a path means: itself, or the only one in a folder or its `annotations`."""
     if path.is_file():
         return path if path.suffix.lower() == ".json" else None
     found = sorted(path.glob("annotations/*.json"))
@@ -50,10 +46,6 @@ def read_coco(path: Path, images: Path | None = None) -> list[Sample]:
     """The samples of a COCO file; see `datasets.read_dataset`.
 
     Without `images`, the folders are tried that COCO's layout and common tools use.
-
-    Raises:
-        FileNotFoundError: there is no such file, or its images are nowhere.
-        ValueError: an entry is malformed, or no category is that of faces.
     """
     text = read_text(path)
     with at(path):

@@ -54,12 +54,7 @@ IGNORED = {"": False, "0": False, "false": False, "1": True, "true": True}
 
 
 def read_jsonl(path: Path, images: Path | None = None) -> list[Sample]:
-    """The samples of a `labels.jsonl` file; see `datasets.read_dataset`.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: a line is malformed; the message gives its number.
-    """
+    """The samples of a `labels.jsonl` file; see `datasets.read_dataset`."""
     folder = path.parent if images is None else images
     samples = []
     for number, line in enumerate(read_text(path).split("\n"), 1):
@@ -117,12 +112,7 @@ def write_jsonl(samples: Iterable[Sample], path: Path) -> None:
 
 
 def read_csv(path: Path, images: Path | None = None) -> list[Sample]:
-    """The samples of a CSV table, in the order of their first rows; see `datasets.read_dataset`.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: a row is malformed, or two rows disagree about an image.
-    """
+    """The samples of a CSV table, in the order of their first rows; see `datasets.read_dataset`."""
     folder = path.parent if images is None else images
     reader = csv.DictReader(io.StringIO(read_text(path), newline=""), restval="", strict=True)
     found: dict[Path, list[Sample]] = {}

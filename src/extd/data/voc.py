@@ -71,9 +71,6 @@ def read_voc(folder: Path, images: Path | None = None) -> list[Sample]:
     """The samples of all XML files in a folder, sorted by name; see `datasets.read_dataset`.
 
     Without `images`, the images are in `JPEGImages` beside `folder`, or else in `folder` itself.
-
-    Raises:
-        ValueError: a file is malformed, or no class is that of faces.
     """
     if images is None:
         beside = folder.parent / IMAGES
@@ -130,9 +127,6 @@ def write_voc(samples: Sequence[Sample], folder: Path) -> None:
     """Write XML files for images that are in their place in `folder`, and a list of them.
 
     Numbers have decimals where the boxes do: they are exact to a billionth of a pixel.
-
-    Raises:
-        ValueError: a name or source is not UTF-8, which XML needs.
     """
     for sample in samples:
         write_text(folder / ANNOTATIONS / f"{sample.path.stem}.xml", _annotation(sample))

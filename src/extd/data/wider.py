@@ -69,16 +69,9 @@ def _split(labels: Path) -> str:
 
 
 def read_wider(labels: Path, images: Path | None = None) -> list[Sample]:
-    """The samples of one split, from `wider_train` or `wider_val`; see `datasets.read_dataset`.
+    """The samples of a list, whose source is its split; see `datasets.read_dataset`.
 
-    Args:
-        labels: the list of faces, as `find_wider` gives it.
-        images: folder that holds the folders of the events.
-
-    Raises:
-        FileNotFoundError: the list or the images are missing.
-        ValueError: a line is malformed.
-        ImportError: SciPy is missing, which reads the `.mat` form.
+    `images` is the folder that holds the folders of the events. The `.mat` form needs SciPy.
     """
     split = _split(labels)
     folder = _find_images(labels) if images is None else images
@@ -138,20 +131,15 @@ def format_entry(name: str, rows: Sequence[str]) -> str:
 
 def _read_faces(labels: Path) -> Iterator[tuple[str, list[list[float]]]]:
     """As `read_list`, of a MATLAB list; fields that are not needed are 0."""
-    images = read_mat_list(labels, "face_bbx_list", "invalid_label_list")
-    for name, (boxes, invalid) in images:
+    for name, (boxes, invalid) in read_mat_list(labels, "face_bbx_list", "invalid_label_list"):
         rows = np.zeros((len(boxes), len(FIELDS)))
-        rows[:, :4], rows[:, INVALID] = boxes, invalid.ravel()
+        rows[:, :4], rows[:, INVALID] = boxes.reshape(-1, 4), invalid.ravel()
         # As in the text form, zeros stand for no face.
         yield f"{name}.jpg", rows.tolist() if boxes.any() or len(rows) != 1 else []
 
 
 def read_mat_list(path: Path, *variables: str) -> Iterator[tuple[str, list[NDArray[np.float64]]]]:
-    """The `event/name` of each image in a MATLAB list, and its array of each variable.
-
-    Raises:
-        FileNotFoundError, ValueError, ImportError: as `read_mat`.
-    """
+    """The `event/name` of each image in a MATLAB list, and its array of each variable."""
     content = read_mat(path, "event_list", "file_list", *variables)
     for e, event in enumerate(content["event_list"][:, 0]):
         for i, name in enumerate(content["file_list"][e, 0][:, 0]):

@@ -33,10 +33,8 @@ def find_yolo(path: Path) -> Path | None:
     """The folder of text files that a path means.
 
     The path is a folder with `images` and `labels`, one of those two or a folder below them, a
-    folder of images and text files together, or a YAML file in the first of these.
-
-    Raises:
-        ValueError: the set is divided into splits, as `labels/train` and `labels/val`.
+    folder of images and text files together, or a YAML file in the first of these. One that is
+    divided into splits, as `labels/train` and `labels/val`, is refused.
     """
     if path.is_file():
         return find_yolo(path.parent) if path.suffix.lower() in {".yaml", ".yml"} else None
@@ -76,9 +74,6 @@ def read_yolo(folder: Path, images: Path | None = None) -> list[Sample]:
     Sizes of images are 0 x 0, and boxes are float64 fractions of the size: YOLO gives no sizes.
     A text file without an image stands for one that is missing, with the suffix `.jpg`. Without
     `images`, the images are in the folder called so beside `folder`, or else in `folder` itself.
-
-    Raises:
-        ValueError: a line is malformed, or no class is that of faces.
     """
     if images is None:
         beside = _counterpart(folder, LABELS, IMAGES)
