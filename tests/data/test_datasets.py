@@ -43,7 +43,7 @@ def target(folder: Path, name: str) -> Path:
 
 
 def content(samples: Sequence[Sample]) -> dict[bytes, Sample]:
-    """Pictures by the bytes of their files, for formats have an order and names of their own."""
+    """Samples by the bytes of their images, because formats have their own order and names."""
     return {one.path.read_bytes(): one for one in samples}
 
 

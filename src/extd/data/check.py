@@ -171,24 +171,21 @@ def check_files(samples: Iterable[Sample], threads: int = 0) -> Iterator[list[Fi
     """
     first: dict[bytes, Path] = {}
     for sample, result in prefetch(samples, _size_and_digest, threads):
-        findings = []
+        found: list[tuple[Kind, str]] = []
         if isinstance(result, FileNotFoundError):
-            findings.append(Finding(Kind.MISSING, sample.path, "no such file"))
+            found.append((Kind.MISSING, "no such file"))
         elif isinstance(result, Exception):
-            detail = str(result).removeprefix(f"{sample.path} ")
-            findings.append(Finding(Kind.UNREADABLE, sample.path, detail))
+            found.append((Kind.UNREADABLE, str(result).removeprefix(f"{sample.path} ")))
         else:
             width, height, digest = result
             if (width, height) != (sample.width, sample.height):
                 detail = f"{width} x {height} px, but labeled {sample.width} x {sample.height}"
-                findings.append(Finding(Kind.OTHER_SIZE, sample.path, detail))
+                found.append((Kind.OTHER_SIZE, detail))
             same = first.setdefault(digest, sample.path)
             # One file that is listed twice is a finding of the labels.
             if os.path.normpath(same) != os.path.normpath(sample.path):
-                findings.append(
-                    Finding(Kind.SAME_PIXELS, sample.path, f"the same pixels as {same}")
-                )
-        yield findings
+                found.append((Kind.SAME_PIXELS, f"the same pixels as {same}"))
+        yield [Finding(kind, sample.path, detail) for kind, detail in found]
 
 
 def _size_and_digest(sample: Sample) -> tuple[int, int, bytes]:

@@ -59,17 +59,11 @@ def choose_samples(
 def draw_contact_sheet(
     samples: Sequence[Sample], findings: Iterable[Finding] = (), count: int = 24, seed: int = 0
 ) -> Image:
-    """Samples of a dataset with the boxes of faces and of ignored regions.
+    """At most `count` samples of a dataset with the boxes of faces and of ignored regions.
 
-    Up to half of the samples have a box with a finding, which is framed in its own color. An image
-    whose faces would be too small to see is shown in part, around one of them. One that cannot be
-    read leaves its place empty.
-
-    Args:
-        samples: the set.
-        findings: what `check_labels` found.
-        count: how many samples, at most.
-        seed: which samples; equal seeds give equal sheets.
+    Up to half of them have a box with a finding, as of `check_labels`, which is framed in its own
+    color. An image whose faces would be too small to see is shown in part, around one of them. One
+    that cannot be read leaves its place empty. Equal seeds choose equal samples.
 
     Returns:
         uint8 [H, W, 3], RGB.

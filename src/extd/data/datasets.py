@@ -30,16 +30,14 @@ class Format:
     """One format of labels.
 
     Attributes:
-        name: what it is called on the command line.
-        title: what people call it.
+        name, title: on the command line, and in messages.
         sign: what it is recognized by.
         find: the label file or folder that a path means, or None.
         read: the samples of such a file or folder; takes the folder of images, too.
         write: writes samples to a file, or to a folder that has the images in their places.
         suffix: of the label file; empty where the format is a folder that holds the images.
         place: where an image goes in such a folder, from its name below the images' common folder.
-        regions, sources, landmarks, decimals: whether it holds ignored regions, sources,
-            landmarks, and fractions of a pixel.
+        regions, sources, landmarks, decimals: what it holds, besides faces in whole pixels.
         relative: whether boxes are read as fractions of the image's size.
     """
 
