@@ -269,8 +269,7 @@ def write_dataset(
         folder = out.parent / "images"
         with atomic_folder(folder) as partial:
             copied = _place(samples, partial, chosen, copy, progress)
-        paths = [folder / sample.path.relative_to(partial) for sample in copied]
-        moved = [replace(sample, path=path) for sample, path in zip(samples, paths, strict=True)]
+        moved = [replace(one, path=folder / one.path.relative_to(partial)) for one in copied]
         chosen.write(moved, out)
     else:
         chosen.write(samples, out)
