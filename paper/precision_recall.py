@@ -18,7 +18,8 @@ import pandas as pd
 from figures import STYLE, save_figure
 from recall import read_all
 
-from extd.evaluation.wider import DIFFICULTIES, Curve, evaluate, load_ground_truth, read_mat
+from extd.data.wider import read_mat
+from extd.evaluation.wider import DIFFICULTIES, Curve, evaluate, load_ground_truth
 from extd.files import atomic_write
 
 

@@ -26,6 +26,7 @@ from figures import STYLE, save_figure
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from extd.data.wider import read_mat
 from extd.evaluation import wider
 from extd.evaluation.predictions import Prediction, read_predictions
 from extd.evaluation.wider import GroundTruth
@@ -71,7 +72,7 @@ def group_by_attribute(truth: Sequence[GroundTruth], folder: Path) -> list[Groun
     rows: list[list[NDArray[np.bool_]]] = [[] for _ in truth]
     for attribute, names in ATTRIBUTES.items():
         variable = f"{attribute}_label_list"
-        labels = wider.read_mat(folder / "wider_face_val.mat", variable)[variable]
+        labels = read_mat(folder / "wider_face_val.mat", variable)[variable]
         images = [image.ravel() for event in labels[:, 0] for image in event[:, 0]]
         for row, image in zip(rows, images, strict=True):
             row.extend(image == value for value in range(len(names)))

@@ -78,13 +78,14 @@ def write_truth() -> WriteTruth:
         attributes: Mapping[str, Sequence[NDArray[np.float64]]] = MappingProxyType({}),
     ) -> Path:
         folder.mkdir(exist_ok=True)
-        lists = {"event_list": cells("0--Parade"), "file_list": cells(cells(*faces))}
-        lists |= {"face_bbx_list": cells(cells(*faces.values()))}
+        names = {"event_list": cells("0--Parade"), "file_list": cells(cells(*faces))}
+        lists = {**names, "face_bbx_list": cells(cells(*faces.values()))}
         lists |= {f"{name}_label_list": cells(cells(*of)) for name, of in attributes.items()}
         savemat(folder / "wider_face_val.mat", lists)
         counting = [np.arange(1.0, len(boxes) + 1)[:, None] for boxes in faces.values()]
         for name in ("easy", "medium", "hard"):
-            savemat(folder / f"wider_{name}_val.mat", {"gt_list": cells(cells(*counting))})
+            mat = {**names, "gt_list": cells(cells(*counting))}
+            savemat(folder / f"wider_{name}_val.mat", mat)
         return folder
 
     return write

@@ -17,7 +17,7 @@ from extd.cli.app import main
 from extd.cli.detect import detect
 from extd.cli.results import image_row
 from extd.data.coco import read_coco
-from extd.data.yolo import read_yolo
+from extd.data.datasets import read_dataset
 from extd.detector import Detector, Options
 from extd.evaluation.predictions import read_predictions
 from extd.faces import Faces
@@ -243,7 +243,8 @@ def test_coco_yolo_and_wider_are_read_back(draw: Draw, toy: str, capsys: Capture
 
     # `file_name` is relative to the file, so no folder has to be named.
     coco = {picture.path.resolve(): picture for picture in read_coco(Path("new/faces.json"))}
-    yolo = {picture.path: picture for picture in read_yolo(Path("labels"), Path("album"))}
+    labels = read_dataset(Path("labels"), "yolo", Path("album"))
+    yolo = {sample.path: sample for sample in labels}
     wider = read_predictions(Path("wider"))
     assert len(coco) == len(wider) == len(list(Path("labels").rglob("*.txt"))) == 3
     for name, faces in expected.items():

@@ -38,7 +38,7 @@ def sample(path: str | Path, *boxes: Box, ignore: tuple[Box, ...] = (), source: 
     )
 
 
-def told(*images: Sample) -> list[tuple[Kind, str]]:
+def kinds(*images: Sample) -> list[tuple[Kind, str]]:
     return [(finding.kind, finding.detail) for finding in check_labels(images)]
 
 
@@ -62,27 +62,27 @@ def test_a_wrong_box_is_named(box: Box, kind: Kind, detail: str) -> None:
 
 
 def test_boxes_up_to_the_borders_are_right() -> None:
-    assert told(sample("a.jpg", (0, 0, 100, 80), (99.999, 0, 100.004, 1))) == []
+    assert kinds(sample("a.jpg", (0, 0, 100, 80), (99.999, 0, 100.004, 1))) == []
 
 
 def test_equal_boxes_in_one_image_are_named() -> None:
     box = (1.0, 2.0, 30.0, 40.0)
     other = (1.0, 2.0, 30.0, 41.0)
-    assert told(sample("a.jpg", box, other, box, ignore=(box,)), sample("b.jpg", box)) == [
+    assert kinds(sample("a.jpg", box, other, box, ignore=(box,)), sample("b.jpg", box)) == [
         (Kind.SAME_BOX, "face 3 is face 1 again"),
         (Kind.SAME_BOX, "ignored 1 is face 1 again"),
     ]
 
 
-def test_a_image_that_is_listed_twice_is_named_once() -> None:
-    assert told(sample("x/a.jpg"), sample("b.jpg"), sample("x/../x/a.jpg")) == [
+def test_an_image_that_is_listed_twice_is_named_once() -> None:
+    assert kinds(sample("x/a.jpg"), sample("b.jpg"), sample("x/../x/a.jpg")) == [
         (Kind.SAME_PATH, "listed before")
     ]
 
 
-def test_a_image_of_unknown_size_has_no_borders_to_go_beyond() -> None:
+def test_an_image_of_unknown_size_has_no_borders_to_go_beyond() -> None:
     nameless = Sample(Path("a.jpg"), 0, 0, sample("a.jpg", (9, 9, 90, 90)).boxes, NONE)
-    assert [kind for kind, _ in told(nameless)] == [Kind.NO_SIZE]
+    assert [kind for kind, _ in kinds(nameless)] == [Kind.NO_SIZE]
 
 
 @given(arrays.arrays(np.float32, (6, 4), elements=st.integers(-20, 120).map(float)))
@@ -141,7 +141,7 @@ def test_faces_are_counted_by_the_root_of_their_area() -> None:
     assert (counted.faces, counted.ignored) == (8, 1)
 
 
-def test_an_empty_set_has_a_summarize() -> None:
+def test_an_empty_set_has_a_summary() -> None:
     assert summarize([]).sizes.tolist() == [0] * (len(EDGES) + 2)
 
 
@@ -162,8 +162,8 @@ def test_sources_are_counted_apart() -> None:
 
 def test_the_table_of_findings_holds_them_all(tmp_path: Path) -> None:
     findings = [
-        Finding(Kind.NO_AREA, Path("a, b.jpg"), (1, 2.25, 1, 3), "face 1: 0 x 0.75 px"),
-        Finding(Kind.MISSING, Path("c.jpg"), None, "no such file"),
+        Finding(Kind.NO_AREA, Path("a, b.jpg"), "face 1: 0 x 0.75 px", (1, 2.25, 1, 3)),
+        Finding(Kind.MISSING, Path("c.jpg"), "no such file"),
     ]
     path = tmp_path / "new" / "findings.csv"
     write_findings(path, findings)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from extd.data.datasets import FORMATS, read_dataset, write_dataset
+from extd.data.datasets import FORMATS, read_dataset, with_sizes, write_dataset
 from extd.data.sample import Sample
 
 SIZES = {"a.png": (64, 48), "deep/a.jpg": (30, 60), "b c.png": (200, 10)}
@@ -43,7 +43,7 @@ def target(folder: Path, name: str) -> Path:
 
 
 def content(samples: Sequence[Sample]) -> dict[bytes, Sample]:
-    """Pictures by the bytes of their files, for formats have an order and names of their own."""
+    """Samples by the bytes of their images, because formats have their own order and names."""
     return {one.path.read_bytes(): one for one in samples}
 
 
@@ -214,11 +214,17 @@ def test_what_a_format_cannot_hold_is_told(samples: list[Sample], tmp_path: Path
     assert np.array_equal(back.landmarks, points)
 
 
-def test_progress_is_told(samples: list[Sample], tmp_path: Path) -> None:
-    told: list[tuple[int, int]] = []
-    write_dataset(samples, tmp_path / "set", "yolo", progress=lambda *now: told.append(now))
-    read_dataset(tmp_path / "set", progress=lambda *now: told.append(now))
-    assert told == [(1, 3), (2, 3), (3, 3)] * 2
+def test_progress_wraps_every_image(samples: list[Sample], tmp_path: Path) -> None:
+    counts: list[int] = []
+
+    def progress(items: Sequence[object]) -> Iterator[object]:
+        for item in items:
+            yield item
+            counts.append(len(items))
+
+    write_dataset(samples, tmp_path / "set", "yolo", progress=progress)
+    read_dataset(tmp_path / "set", progress=progress)
+    assert counts == [3] * 6
 
 
 def test_a_missing_image_is_kept_but_cannot_be_placed(
@@ -297,3 +303,18 @@ def test_a_part_of_the_training_set_becomes_any_format(shared: Path, tmp_path: P
         out = target(tmp_path / name, name)
         write_dataset(given, out, name)
         assert_same(read_dataset(out), given, name)
+
+
+def test_only_unknown_sizes_are_read(samples: list[Sample], tmp_path: Path) -> None:
+    list_, bad = tmp_path / "list.txt", tmp_path / "bad.jpg"
+    bad.write_bytes(b"\xff\xd8 no image")
+    known, unknown, broken, missing = (
+        Sample(path, width, 5 if width else 0, NONE, NONE)
+        for path, width in ((tmp_path / "none.jpg", 7), (samples[0].path, 0), (bad, 0), (list_, 0))
+    )
+    sized = with_sizes([broken, known, unknown, missing], list_)
+    assert [(one.width, one.height) for one in sized] == [(0, 0), (7, 5), SIZES["a.png"], (0, 0)]
+    message = r"list\.txt .*none of the 2 can be read: there is no file .*list\.txt.*images"
+    with pytest.raises(ValueError, match=message):
+        with_sizes([missing, broken, known], list_)
+    assert with_sizes([known], list_)[0] is known

@@ -161,9 +161,10 @@ def column(values: Sequence[object]) -> np.ndarray:
 
 
 def test_wider_lists_of_matlab_are_read(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    faces = [np.array([[10, 20, 30, 40], [50, 20, 5, 4]]), np.zeros((1, 4), np.int32)]
-    marks = [np.array([[0], [1]]), np.zeros((1, 1))]
-    content = {"event_list": column(["0--Parade"]), "file_list": column([column(["a", "empty"])])}
+    faces = [np.array([[10, 20, 30, 40], [50, 20, 5, 4]]), np.zeros((1, 4)), np.zeros((0, 0))]
+    marks = [np.array([[0], [1]]), np.zeros((1, 1)), np.zeros((0, 0))]
+    names = column([column(["a", "empty", "none"])])
+    content = {"event_list": column(["0--Parade"]), "file_list": names}
     root = write({f"{LISTS}val.mat": "", "WIDER_val/images/0--Parade/a.jpg": (9, 7)})
     path = root / f"{LISTS}val.mat"
     savemat(path, content)
@@ -172,7 +173,8 @@ def test_wider_lists_of_matlab_are_read(write: Write, monkeypatch: pytest.Monkey
     content |= {"face_bbx_list": column([column(faces)])}
     content |= {"invalid_label_list": column([column(marks)])}
     savemat(path, content)
-    first, empty = read_dataset(path)
+    first, empty, none = read_dataset(path)
+    assert len(none.boxes) + len(none.ignore) == 0
     # Zeros stand for no face, as in the text form.
     assert (first.boxes.tolist(), first.ignore.tolist()) == ([[10, 20, 40, 60]], [[50, 20, 55, 24]])
     assert (first.path.name, first.width, first.height, first.source) == (

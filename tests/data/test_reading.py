@@ -267,7 +267,7 @@ MALFORMED: list[tuple[str, str, str | bytes, str]] = [
         for text, message in (
             ("a,64,48,1,2,x,4,0,", ", line 2: could not convert string to float: 'x'"),
             ("a,64,48,1,2,,4,0,", ", line 2: could not convert string to float: ''"),
-            ("a,64,48,1,2,nan,4,0,", ", a: .* is not a box of four numbers"),
+            ("a,64,48,1,2,nan,4,0,", ", line 2: .* is not a box of four numbers"),
             ("a,64.5,48,,,,,0,", r", line 2: a size of 64\.5 px"),
             ("a,64,,,,,,0,", ", line 2: it has only one of width and height"),
             ("a,64,48,1,2,3,4,yes,", ", line 2: 'ignore' is 'yes'; give 0 or 1"),
@@ -310,7 +310,7 @@ MALFORMED: list[tuple[str, str, str | bytes, str]] = [
         )
     ),
     ("yolo", "labels/data.yaml", "names: [car, head]", ": none of the .*'face'; there are 'car', "),
-    ("yolo", "labels/data.yaml", "names: &a [car]", r": 'names' is '&a \[car\]'; write it as"),
+    ("yolo", "labels/data.yaml", "names: &a [car]", r": '&a \[car\]' is not the name of"),
     ("yolo", "labels/data.yaml", "names:\n  - car\n  ? face", r": '\? face' is not the name of"),
     *(
         ("voc", "a.xml", text, f": {message}")
@@ -319,7 +319,7 @@ MALFORMED: list[tuple[str, str, str | bytes, str]] = [
             ('<?xml version="1.0" encoding="none"?><annotation/>', "it is not XML: "),
             ("<svg><object/></svg>", "it holds <svg>, not <annotation>"),
             (voc("<object/>"), "object 1: it has no name"),
-            (voc(item("1 1 5")), "object 1: its bndbox has no ymax"),
+            (voc(item("1 1 5")), "object 1: 'ymax' is missing"),
             (voc(item("1 1 5 5") + item("1 1 5 x")), "object 2: could not convert .*'x'"),
             (voc(item("1 1 nan 5")), ".*nan.* is not a box"),
             (voc("", size="wide 48"), "could not convert string to float: 'wide'"),

@@ -17,19 +17,18 @@ from extd.data.datasets import FORMATS
 from extd.data.sample import (
     Sample,
     detected,
-    from_corner_and_size,
-    from_corners,
+    from_xywh,
+    from_xyxy,
     plain,
     read_text,
     relative_name,
     text_files,
-    to_corner_and_size,
-    to_corners,
+    to_rows,
+    to_xywh,
     write_text,
 )
-from extd.data.wider import wider_detections
 from extd.data.yolo import yolo_lines
-from extd.evaluation.predictions import read_prediction
+from extd.evaluation.predictions import prediction_text, read_prediction, to_prediction
 from extd.faces import Faces
 
 NONE = np.empty((0, 4), np.float32)
@@ -42,10 +41,10 @@ some_boxes = st.integers(0, 4).flatmap(lambda n: arrays(np.float32, (n, 4), elem
 
 @given(some_boxes)
 def test_numbers_are_written_exactly(boxes: np.ndarray) -> None:
-    back = from_corners(to_corners(boxes))
+    back = from_xyxy(to_rows(boxes))
     assert back.dtype == np.float32
     assert np.array_equal(back, boxes)
-    back = from_corner_and_size(to_corner_and_size(boxes))
+    back = from_xywh(to_xywh(boxes))
     np.testing.assert_allclose(back, boxes, rtol=2e-7, atol=1e-6)
     for value in boxes.ravel().tolist():
         assert float(plain(value)) == value
@@ -154,13 +153,13 @@ def test_detections_are_yolo_and_wider(tmp_path: Path) -> None:
     names = [Path("event/a.jpg"), Path("event/b.png"), Path("12--Big/c.JPG")]
     found = (FACES, Faces.empty(9, 9), large)
     for file, name, faces in zip(text_files(tmp_path, names), names, found, strict=True):
-        write_text(file, wider_detections(name, faces))
+        write_text(file, prediction_text(name.with_suffix(".jpg").as_posix(), to_prediction(faces)))
         back = read_prediction(file)
         corners = np.concatenate([back.boxes[:, :2], back.boxes[:, :2] + back.boxes[:, 2:]], 1)
-        assert np.allclose(corners, faces.boxes, atol=0.0201)
+        assert np.allclose(corners, faces.boxes, atol=0.0021)
         assert np.allclose(back.scores, faces.scores, atol=1e-6)
     assert (tmp_path / "event/a.txt").read_text() == (
-        "event/a.jpg\n2\n1 2 29.13 38 0.987660\n5 5 4 4 0.500000\n"
+        "event/a.jpg\n2\n1.0 2.0 29.126 38.0 0.98766\n5.0 5.0 4.0 4.0 0.5\n"
     )
     assert (tmp_path / "12--Big/c.txt").read_text().startswith("12--Big/c.jpg\n1\n")
 

@@ -56,7 +56,7 @@ def test_boxes_in_an_ignored_region_say_nothing_unless_they_find_a_face(tmp_path
         assert result.ap["all"] == pytest.approx(ap, abs=2e-3), boxes
 
 
-def test_each_picture_is_read_once_and_in_order(sample: Sample) -> None:
+def test_each_image_is_read_once_and_in_order(sample: Sample) -> None:
     seen: list[Image] = []
 
     def detect(image: Image) -> Prediction:
@@ -73,7 +73,7 @@ def test_nothing_labeled_is_an_error(sample: Sample) -> None:
         evaluate_labeled(lambda _: found(), [Sample(sample.path, 200, 150, none, none)])
 
 
-def test_false_alarms_in_pictures_without_faces_count(sample: Sample, tmp_path: Path) -> None:
+def test_false_positives_in_images_without_faces_count(sample: Sample, tmp_path: Path) -> None:
     blank = tmp_path / "b.png"
     cv2.imwrite(str(blank), np.full((150, 200, 3), 255, np.uint8))
     empty = Sample(blank, 200, 150, np.zeros((0, 4), np.float32), np.zeros((0, 4), np.float32))

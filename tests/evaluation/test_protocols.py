@@ -97,7 +97,7 @@ def test_enlarged_scales_double_up_to_the_largest(largest: float) -> None:
         # Enlarged above 1: only shorter sides (+1) below 100.
         ((850, 1200), 98.5, 4),
         ((850, 1200), 99, 3),
-        # Large pictures: the last pass filters as the shrunk one does.
+        # Large images: the last pass filters as the shrunk one does.
         ((3400, 2400), 29, 2),
         ((3400, 2400), 29.5, 4),
         ((3400, 2400), 400, 4),
@@ -164,7 +164,7 @@ def test_paper_is_empty_where_no_two_boxes_meet_and_multiscale_is_not() -> None:
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
-def test_a_picture_without_faces_gives_an_empty_prediction(name: str) -> None:
+def test_an_image_without_faces_gives_an_empty_prediction(name: str) -> None:
     result = PROTOCOLS[name](PlantedDetector(), striped_image(90, 120))
     assert result.boxes.shape == (0, 4)
     assert result.scores.shape == (0,)

@@ -13,8 +13,8 @@ from scipy.io import savemat
 from extd.evaluation.predictions import Prediction
 from extd.evaluation.wider import (
     DIFFICULTIES,
+    Evaluation,
     GroundTruth,
-    WiderResult,
     evaluate,
     load_ground_truth,
     pixel_iou,
@@ -26,7 +26,7 @@ def image(name: str, boxes: list[tuple[float, ...]], **kept: list[int]) -> Groun
     keep = np.zeros((3, len(boxes)), np.bool_)
     for row, difficulty in zip(keep, DIFFICULTIES, strict=True):
         row[kept.get(difficulty, list(range(len(boxes))))] = True
-    return GroundTruth("0--Parade", name, np.reshape(np.array(boxes, np.float64), (-1, 4)), keep)
+    return GroundTruth(f"0--Parade/{name}", np.reshape(np.array(boxes, np.float64), (-1, 4)), keep)
 
 
 def found(*detections: tuple[float, float, float, float, float]) -> Prediction:
@@ -34,7 +34,7 @@ def found(*detections: tuple[float, float, float, float, float]) -> Prediction:
     return Prediction(values[:, :4], values[:, 4])
 
 
-def score(truth: list[GroundTruth], **predictions: Prediction) -> WiderResult:
+def score(truth: list[GroundTruth], **predictions: Prediction) -> Evaluation:
     return evaluate({f"0--Parade/{name}": value for name, value in predictions.items()}, truth)
 
 
@@ -279,7 +279,7 @@ def test_missing_broken_and_foreign_mat_files_are_named(tmp_path: Path) -> None:
     write_ground_truth(tmp_path)
     hard = tmp_path / "wider_hard_val.mat"
     savemat(hard, {"nothing": 1})
-    with pytest.raises(ValueError, match=r"wider_hard_val\.mat is not WIDER's.*'gt_list'"):
+    with pytest.raises(ValueError, match=r"wider_hard_val\.mat is not WIDER FACE's.*'event_list'"):
         load_ground_truth(tmp_path)
     hard.write_bytes(b"no MATLAB file" * 20)
     with pytest.raises(ValueError, match=r"wider_hard_val\.mat is not a MATLAB file"):

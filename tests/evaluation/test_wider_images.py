@@ -40,7 +40,7 @@ def truth() -> list[GroundTruth]:
     sides["1--Handshaking/1_Handshaking_2"] = 48
     return [
         GroundTruth(
-            *key.split("/"),
+            key,
             np.array([[8.0, 24.0, side - 1.0, side - 1.0]]),
             np.array([[side > 16], [True], [True]]),
         )
@@ -83,10 +83,10 @@ def test_progress_sees_every_image_as_it_is_worked_through(
     def progress(images: Sequence[GroundTruth]) -> Iterator[GroundTruth]:
         for image in images:
             yield image
-            seen.append(image.name)
+            seen.append(image.key)
 
     evaluate_detector(bright_square, folder, truth, progress)
-    assert seen == ["0_Parade_1", "1_Handshaking_1"]
+    assert seen == ["0--Parade/0_Parade_1", "1--Handshaking/1_Handshaking_1"]
 
 
 def test_an_image_without_saved_predictions_is_named(
@@ -117,7 +117,7 @@ def test_a_folder_without_images_says_where_they_are_expected(tmp_path: Path) ->
 def test_ap_is_none_in_json_where_no_face_counts() -> None:
     faces = np.array([[0.0, 0.0, 20.0, 20.0]] * 3) + np.array([[50.0], [100.0], [200.0]])
     keep = np.array([[False] * 3, [True] * 3, [True] * 3])
-    truth = [GroundTruth("0--Parade", "a", faces, keep)]
+    truth = [GroundTruth("0--Parade/a", faces, keep)]
     result = evaluate({"0--Parade/a": Prediction(faces[:1], [0.5])}, truth)
     assert rounded(result.ap) == {"easy": None, "medium": 0.33333, "hard": 0.33333}
 

@@ -23,7 +23,7 @@ def row_of_faces(name: str, sizes: list[float]) -> GroundTruth:
     """Square faces side by side, which all count in the hard set."""
     left = np.cumsum([0.0, *(size + 5 for size in sizes[:-1])])
     boxes = np.column_stack([left, np.zeros(len(sizes)), sizes, sizes])
-    return GroundTruth("0--Parade", name, boxes, np.ones((3, len(sizes)), np.bool_))
+    return GroundTruth(f"0--Parade/{name}", boxes, np.ones((3, len(sizes)), np.bool_))
 
 
 def found(truth: GroundTruth, scores: list[float], false: int = 0, score: float = 0) -> Prediction:
@@ -48,7 +48,7 @@ def test_every_face_has_one_size(sizes: list[float]) -> None:
 
 def test_faces_that_do_not_count_are_in_no_group() -> None:
     keep = np.array([[True, True], [True, True], [True, False]])
-    truth = GroundTruth("0--Parade", "a", row_of_faces("a", [10, 20]).boxes, keep)
+    truth = GroundTruth("0--Parade/a", row_of_faces("a", [10, 20]).boxes, keep)
     (grouped,) = group_by_size([truth])
     assert grouped.keep[0].sum() == grouped.keep[1:].sum() == 1
 

@@ -51,8 +51,8 @@ def test_the_gallery_is_a_page_of_images_chosen_by_a_rule(
     truth = gallery.load_ground_truth(wider_files.truth)
     chosen = gallery.choose(["0--Parade/a", "0--Parade/b"], truth, wider_files.truth)
     # Each image has one large face; only the first has one in an atypical pose.
-    assert {name: image.name for name, image in chosen.items()} == {
-        ">= 192 px": "a",
+    assert {name: image.key for name, image in chosen.items()} == {
+        ">= 192 px": "0--Parade/a",
     }
 
 

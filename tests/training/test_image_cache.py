@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from extd.data.jsonl import read_jsonl
+from extd.data.labels import read_jsonl
 from extd.data.sample import Sample
 from extd.images import read_image
 from extd.training import image_cache as module

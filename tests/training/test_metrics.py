@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from extd.data.jsonl import read_jsonl, write_jsonl
+from extd.data.labels import read_jsonl, write_jsonl
 from extd.evaluation.labeled import SIZES
 from extd.images import read_image
 from extd.models.config import parse_name

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -52,11 +53,10 @@ def read(path: Path, layout: str | None, images: Path | None) -> list[Sample]:
 
 
 @contextmanager
-def counting(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar, and the function to be called with how many are done and of how many."""
+def counting(what: str) -> Iterator[Callable[[Sequence[Any]], Iterable[Any]]]:
+    """A bar; yields what tracks an iteration."""
     with progress_bar() as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        yield partial(bar.track, description=what)
 
 
 def check(

@@ -166,8 +166,8 @@ def detect_files(
     `labels` are the YOLO and WIDER files of the images.
     """
     from extd.data.sample import write_text
-    from extd.data.wider import wider_detections
     from extd.data.yolo import yolo_lines
+    from extd.evaluation.predictions import prediction_text, to_prediction
     from extd.media.sources import is_video
     from extd.pipeline import detect_image, detect_video
 
@@ -181,7 +181,8 @@ def detect_files(
         if source in yolo:
             write_text(yolo[source], yolo_lines(faces.boxes, faces.width, faces.height))
         if source in wider:
-            write_text(wider[source], wider_detections(source.name, faces))
+            name = source.name.with_suffix(".jpg").as_posix()
+            write_text(wider[source], prediction_text(name, to_prediction(faces)))
         return faces
 
     def on_video(source: Source, advance: OnFrame) -> Report:

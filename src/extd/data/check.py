@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extd.boxes import area
-from extd.data.sample import Sample, write_text
+from extd.data.sample import Sample, plain, write_text
 from extd.files import real_path
 from extd.images import read_image
-from extd.prefetch import cores, prefetch
+from extd.prefetch import prefetch
 
 FINDINGS = "findings.csv"
 """Name of the file of findings."""
@@ -54,25 +54,16 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is probably wrong.
-
-    Attributes:
-        kind: what.
-        image: the image file.
-        box: x1, y1, x2, y2 in px, where it is about a box.
-        detail: the rest, in words.
-    """
+    """Something that is probably wrong with an image, or with one of its boxes (xyxy, px)."""
 
     kind: Kind
     image: Path
-    box: tuple[float, float, float, float] | None
     detail: str
+    box: tuple[float, float, float, float] | None = None
 
     def __str__(self) -> str:
-        if self.box is None:
-            return f"{self.image}: {self.detail}"
-        corners = ", ".join(_plain(value) for value in self.box)
-        return f"{self.image}: [{corners}], {self.detail}"
+        box = "" if self.box is None else f"[{', '.join(map(_shown, self.box))}], "
+        return f"{self.image}: {box}{self.detail}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,48 +117,41 @@ def check_labels(samples: Iterable[Sample]) -> Iterator[Finding]:
     for sample in samples:
         path = os.path.normpath(sample.path)
         if path in listed:
-            yield Finding(Kind.SAME_PATH, sample.path, None, "listed before")
+            yield Finding(Kind.SAME_PATH, sample.path, "listed before")
         listed.add(path)
         if not sample.width:
             detail = "neither its labels nor its file give its size"
-            yield Finding(Kind.NO_SIZE, sample.path, None, detail)
+            yield Finding(Kind.NO_SIZE, sample.path, detail)
         yield from _check_boxes(sample)
 
 
 def _check_boxes(sample: Sample) -> Iterator[Finding]:
     """Faces and ignored regions of one sample."""
-    names = [f"face {number}" for number in range(1, len(sample.boxes) + 1)]
-    names += [f"ignored {number}" for number in range(1, len(sample.ignore) + 1)]
-    boxes = np.concatenate([sample.boxes, sample.ignore])
     # Nothing lies beyond a size that is unknown.
     width, height = sample.width or np.inf, sample.height or np.inf
     first: dict[tuple[float, ...], str] = {}
-    for name, box in zip(names, boxes.tolist(), strict=True):
-        x1, y1, x2, y2 = box
+    for index, row in enumerate([*sample.boxes.tolist(), *sample.ignore.tolist()]):
+        faces = len(sample.boxes)
+        name = f"face {index + 1}" if index < faces else f"ignored {index - faces + 1}"
+        x1, y1, x2, y2 = box = tuple(row)
         # Written so that NaN fails too.
         if not (x2 > x1 and y2 > y1):
-            sides = f"{_plain(x2 - x1)} x {_plain(y2 - y1)} px"
-            yield Finding(Kind.NO_AREA, sample.path, (x1, y1, x2, y2), f"{name}: {sides}")
+            detail = f"{name}: {_shown(x2 - x1)} x {_shown(y2 - y1)} px"
+            yield Finding(Kind.NO_AREA, sample.path, detail, box)
         elif max(-x1, -y1, x2 - width, y2 - height) > ROUNDING:
             outside = x1 >= width or y1 >= height or x2 <= 0 or y2 <= 0
             kind = Kind.OUTSIDE if outside else Kind.PARTLY_OUTSIDE
             detail = f"{name} in {sample.width} x {sample.height} px"
-            yield Finding(kind, sample.path, (x1, y1, x2, y2), detail)
-        if (same := first.setdefault(tuple(box), name)) != name:
-            detail = f"{name} is {same} again"
-            yield Finding(Kind.SAME_BOX, sample.path, (x1, y1, x2, y2), detail)
+            yield Finding(kind, sample.path, detail, box)
+        if (same := first.setdefault(box, name)) != name:
+            yield Finding(Kind.SAME_BOX, sample.path, f"{name} is {same} again", box)
 
 
 def check_output(out: Path, path: Path, samples: Iterable[Sample]) -> None:
-    """Refuse a folder for findings if they would become images of the set or replace its labels.
-
-    Args:
-        out: the folder for `FINDINGS` and images.
-        path: the label file or folder of the set.
-        samples: the set.
+    """Refuse a folder `out` for findings that holds the images of a set or its labels in `path`.
 
     Raises:
-        ValueError: the message names the folder.
+        ValueError: findings would become images of the set, or replace its labels.
     """
     target = real_path(out)
     for folder in {sample.path.parent for sample in samples}:
@@ -183,41 +167,32 @@ def check_files(samples: Iterable[Sample], threads: int = 0) -> Iterator[list[Fi
     """Decode every image and tell what is wrong with it: a list an image, in their order.
 
     Two images are the same when all their pixels are; a copy that was compressed again is not
-    found.
-
-    Args:
-        samples: the labeled images.
-        threads: how many images are decoded at once; 0 for one a core.
+    found. `threads` images are decoded at once; 0 means one a core.
     """
     first: dict[bytes, Path] = {}
-    for sample, result in prefetch(samples, _size_and_digest, threads or cores()):
-        findings = []
+    for sample, result in prefetch(samples, _size_and_digest, threads):
+        found: list[tuple[Kind, str]] = []
         if isinstance(result, FileNotFoundError):
-            findings.append(Finding(Kind.MISSING, sample.path, None, "no such file"))
+            found.append((Kind.MISSING, "no such file"))
         elif isinstance(result, Exception):
-            detail = str(result).removeprefix(f"{sample.path} ")
-            findings.append(Finding(Kind.UNREADABLE, sample.path, None, detail))
+            found.append((Kind.UNREADABLE, str(result).removeprefix(f"{sample.path} ")))
         else:
             width, height, digest = result
             if (width, height) != (sample.width, sample.height):
                 detail = f"{width} x {height} px, but labeled {sample.width} x {sample.height}"
-                findings.append(Finding(Kind.OTHER_SIZE, sample.path, None, detail))
+                found.append((Kind.OTHER_SIZE, detail))
             same = first.setdefault(digest, sample.path)
             # One file that is listed twice is a finding of the labels.
             if os.path.normpath(same) != os.path.normpath(sample.path):
-                detail = f"the same pixels as {same}"
-                findings.append(Finding(Kind.SAME_PIXELS, sample.path, None, detail))
-        yield findings
+                found.append((Kind.SAME_PIXELS, f"the same pixels as {same}"))
+        yield [Finding(kind, sample.path, detail) for kind, detail in found]
 
 
 def _size_and_digest(sample: Sample) -> tuple[int, int, bytes]:
-    try:
-        pixels = read_image(sample.path)
-    except MemoryError as error:
-        raise ValueError("is too large for the memory of this machine") from error
+    pixels = read_image(sample.path)
     height, width = pixels.shape[:2]
     digest = hashlib.blake2b(str(pixels.shape).encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(pixels).data)
+    digest.update(pixels.data)
     return width, height, digest.digest()
 
 
@@ -227,11 +202,10 @@ def write_findings(path: Path, findings: Iterable[Finding]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["kind", "image", "x1", "y1", "x2", "y2", "detail"])
     for finding in findings:
-        corners = ["", "", "", ""] if finding.box is None else map(_plain, finding.box)
+        corners = [""] * 4 if finding.box is None else map(_shown, finding.box)
         writer.writerow([finding.kind, finding.image, *corners, finding.detail])
     write_text(path, text.getvalue())
 
 
-def _plain(value: float) -> str:
-    """A number of pixels with as many decimals as it has, two at most."""
-    return f"{value:.2f}".rstrip("0").rstrip(".") if abs(value) != float("inf") else str(value)
+def _shown(value: float) -> str:
+    return plain(round(value, 2))

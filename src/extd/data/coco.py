@@ -14,17 +14,15 @@ from typing import Any
 from extd.boxes import area
 from extd.data.sample import (
     FACE,
-    Progress,
     Sample,
     at,
     face_classes,
-    from_corner_and_size,
+    from_xywh,
     read_text,
     relative_name,
-    to_corner_and_size,
     to_name,
     to_size,
-    with_sizes,
+    to_xywh,
     write_text,
 )
 
@@ -33,11 +31,7 @@ TRIED = 100
 
 
 def find_coco(path: Path) -> Path | None:
-    """The JSON file that a path means: itself, or the only one in a folder or its `annotations`.
-
-    Raises:
-        ValueError: `annotations` has several files, or several of instances.
-    """
+    """The JSON file that a path means: itself, or the only one in a folder or its `annotations`."""
     if path.is_file():
         return path if path.suffix.lower() == ".json" else None
     found = sorted(path.glob("annotations/*.json"))
@@ -48,16 +42,10 @@ def find_coco(path: Path) -> Path | None:
     return found[0] if len(found) == 1 else None
 
 
-def read_coco(
-    path: Path, images: Path | None = None, progress: Progress | None = None
-) -> list[Sample]:
+def read_coco(path: Path, images: Path | None = None) -> list[Sample]:
     """The samples of a COCO file; see `datasets.read_dataset`.
 
     Without `images`, the folders are tried that COCO's layout and common tools use.
-
-    Raises:
-        FileNotFoundError: there is no such file, or its images are nowhere.
-        ValueError: an entry is malformed, or no category is that of faces.
     """
     text = read_text(path)
     with at(path):
@@ -69,32 +57,32 @@ def read_coco(
             raise ValueError("images and annotations must be lists")
         categories = {one["id"]: str(one["name"]) for one in content["categories"]}
         faces = face_classes(categories.values())
-    names: dict[object, str] = {}
+    rows: dict[object, tuple[list[Any], list[Any]]] = {}
     for number, entry in enumerate(entries):
         with at(path, f"images[{number}]"):
-            if entry["id"] in names:
+            to_name(entry["file_name"])
+            if entry["id"] in rows:
                 raise ValueError(f"the id {entry['id']!r} was given before")
-            names[entry["id"]] = to_name(entry["file_name"])
-    rows: dict[object, tuple[list[Any], list[Any]]] = {key: ([], []) for key in names}
+            rows[entry["id"]] = ([], [])
     for number, annotation in enumerate(annotations):
         with at(path, f"annotations[{number}]"):
             image, category = annotation["image_id"], annotation["category_id"]
             if image not in rows or category not in categories:
                 raise ValueError(f"there is no image of id {image!r} or no category {category!r}")
             if categories[category] in faces:
-                box = annotation["bbox"]
-                from_corner_and_size([box])
-                rows[image][1 if annotation.get("iscrowd") else 0].append(box)
-    folder = _find_images(path, list(names.values())) if images is None else images
+                from_xywh([annotation["bbox"]])
+                rows[image][bool(annotation.get("iscrowd"))].append(annotation["bbox"])
+    if images is None:
+        images = _find_images(path, [entry["file_name"] for entry in entries])
     samples = []
     for number, entry in enumerate(entries):
         with at(path, f"images[{number}]"):
-            boxes, ignore = map(from_corner_and_size, rows[entry["id"]])
             known = entry.get("width") and entry.get("height")
             size = (to_size(entry["width"]), to_size(entry["height"])) if known else (0, 0)
+            boxes, ignore = map(from_xywh, rows[entry["id"]])
             source = str(entry.get("source") or "")
-            samples.append(Sample(folder / names[entry["id"]], *size, boxes, ignore, source))
-    return with_sizes(samples, path, progress)
+            samples.append(Sample(images / entry["file_name"], *size, boxes, ignore, source))
+    return samples
 
 
 def _find_images(path: Path, names: Sequence[str]) -> Path:
@@ -136,7 +124,7 @@ def coco_json(samples: Iterable[tuple[str, Sample]]) -> str:
         scores = [] if sample.scores is None else [float(str(s)) for s in sample.scores.round(4)]
         for crowd, boxes in enumerate((sample.boxes, sample.ignore)):
             sizes = area(boxes).round(2).tolist()
-            for row, (box, size) in enumerate(zip(to_corner_and_size(boxes), sizes, strict=True)):
+            for row, (box, size) in enumerate(zip(to_xywh(boxes), sizes, strict=True)):
                 annotation: dict[str, object] = {"id": len(annotations) + 1}
                 annotation |= {"image_id": len(images), "category_id": 1}
                 annotation |= {"bbox": box, "area": size, "iscrowd": crowd}

@@ -42,34 +42,28 @@ def choose_samples(
 
     Up to half of them are of the `suspicious` images.
     """
-    rng = np.random.default_rng(seed)
-    order = rng.permutation(len(samples)).tolist()
+    order = np.random.default_rng(seed).permutation(len(samples)).tolist()
     wanted = frozenset(suspicious)
-    first = [index for index in order if samples[index].path in wanted][: -(-count // 2)]
+    suspects = [index for index in order if samples[index].path in wanted]
+    first = set(suspects[: -(-count // 2)])
     groups: dict[str, list[int]] = defaultdict(list)
     for index in order:
-        if samples[index].path not in wanted or index not in first:
+        if index not in first:
             groups[samples[index].source].append(index)
     # One of each source in turn.
     turns = sorted((turn, own[turn]) for own in groups.values() for turn in range(len(own)))
     rest = [index for _, index in turns[: count - len(first)]]
-    return [samples[index] for index in sorted(first + rest)]
+    return [samples[index] for index in sorted([*first, *rest])]
 
 
 def draw_contact_sheet(
     samples: Sequence[Sample], findings: Iterable[Finding] = (), count: int = 24, seed: int = 0
 ) -> Image:
-    """Samples of a dataset with the boxes of faces and of ignored regions.
+    """At most `count` samples of a dataset with the boxes of faces and of ignored regions.
 
-    Up to half of the samples have a box with a finding, which is framed in its own color. An image
-    whose faces would be too small to see is shown in part, around one of them. One that cannot be
-    read leaves its place empty.
-
-    Args:
-        samples: the set.
-        findings: what `check_labels` found.
-        count: how many samples, at most.
-        seed: which samples; equal seeds give equal sheets.
+    Up to half of them have a box with a finding, as of `check_labels`, which is framed in its own
+    color. An image whose faces would be too small to see is shown in part, around one of them. One
+    that cannot be read leaves its place empty. Equal seeds choose equal samples.
 
     Returns:
         uint8 [H, W, 3], RGB.
@@ -98,8 +92,8 @@ def draw_contact_sheet(
     title = f"{len(chosen)} of {len(samples):,} images, seed {seed}"
     _write(draw, title, (x, 38), 15, FAINT, size[0] - x)
     for number, sample in enumerate(chosen):
-        left = GAP + number % columns * (width + GAP)
-        top = TOP + number // columns * (height + CAPTION + GAP)
+        row, column = divmod(number, columns)
+        left, top = GAP + column * (width + GAP), TOP + row * (height + CAPTION + GAP)
         wrong = np.array(suspicious.get(sample.path, []), np.float32).reshape(-1, 4)
         tile, note = _draw_sample(sample, wrong, rng)
         sheet.paste(tile, (left, top))
@@ -118,37 +112,30 @@ def _draw_sample(
     tile = Pillow.new("RGB", TILE, PANEL)
     try:
         image = Pillow.fromarray(read_image(sample.path))
-    except (ValueError, OSError, MemoryError):
+    except (ValueError, OSError):
         _write(ImageDraw.Draw(tile), "cannot be read", (20, 40), 15, INK)
         return tile, ""
-    scale = min(TILE[0] / image.width, TILE[1] / image.height, 1.5)
-    x, y, note = 0.0, 0.0, ""
-    sides = longer_side(sample.boxes)
+    whole = np.array(image.size, float)
+    center, scale, note = whole / 2, min(*(TILE / whole), 1.5), ""
+    sides = np.sort(longer_side(sample.boxes))
     if len(sides) and np.median(sides) * scale < SMALL:
-        typical = float(np.sort(sides)[len(sides) // 2])
-        scale = float(np.clip(ENLARGED / max(typical, 1.0), scale, 4.0))
-        candidates = wrong if len(wrong) else sample.boxes
-        box = candidates[int(rng.integers(len(candidates)))]
-        x1, y1, x2, y2 = np.nan_to_num(box, posinf=1e9, neginf=-1e9).tolist()
-        x = _window((x1 + x2) / 2, TILE[0] / scale, image.width)
-        y = _window((y1 + y2) / 2, TILE[1] / scale, image.height)
+        typical = max(float(sides[len(sides) // 2]), 1.0)
+        scale = min(max(ENLARGED / typical, scale), 4.0)
+        box = rng.choice(wrong if len(wrong) else sample.boxes)
+        center = np.nan_to_num(box[:2] + box[2:], posinf=1e9, neginf=-1e9) / 2
         note = f", part at {scale:.1f}x"
-    right, bottom = (
-        min(x + TILE[0] / scale, float(image.width)),
-        min(y + TILE[1] / scale, float(image.height)),
+    view = np.minimum(np.divide(TILE, scale), whole)
+    near = np.clip(center - view / 2, 0, whole - view)
+    right, bottom = np.minimum(near + view, whole).tolist()
+    width, height = np.maximum(np.rint(view * scale), 1).astype(int).tolist()
+    part = image.resize(
+        (width, height), Pillow.Resampling.BILINEAR, (*near.tolist(), right, bottom)
     )
-    size = (max(1, round((right - x) * scale)), max(1, round((bottom - y) * scale)))
-    part = image.resize(size, Pillow.Resampling.BILINEAR, box=(x, y, right, bottom))
-    offset = np.array([x, y, x, y], np.float32)
+    offset = np.tile(near, 2).astype(np.float32)
     for color, boxes in ((IGNORED, sample.ignore), (FACE, sample.boxes), (SUSPICIOUS, wrong)):
-        _draw_boxes(part, (boxes - offset) * scale, color)
-    tile.paste(part, ((TILE[0] - size[0]) // 2, (TILE[1] - size[1]) // 2))
+        _draw_boxes(part, (boxes - offset) * np.float32(scale), color)
+    tile.paste(part, ((TILE[0] - width) // 2, (TILE[1] - height) // 2))
     return tile, note
-
-
-def _window(center: float, length: float, whole: int) -> float:
-    """Where a window of that length begins that is around `center` and within `whole`, px."""
-    return min(max(center - length / 2, 0.0), max(whole - length, 0.0))
 
 
 def _draw_boxes(image: Pillow.Image, boxes: Boxes, color: Color) -> None:

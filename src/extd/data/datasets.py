@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from os.path import commonpath
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from extd.data.coco import find_coco, read_coco, write_coco
-from extd.data.csv_table import read_csv, write_csv
-from extd.data.jsonl import read_jsonl, write_jsonl
-from extd.data.sample import Progress, Sample, absolute, find_file
+from extd.data.labels import read_csv, read_jsonl, write_csv, write_jsonl
+from extd.data.sample import Sample, absolute, find_file
 from extd.data.voc import find_voc, place_voc, read_voc, write_voc
 from extd.data.wider import find_wider, place_wider, read_wider, write_wider
 from extd.data.yolo import find_yolo, place_yolo, read_yolo, write_yolo
 from extd.files import atomic_folder
 from extd.images import image_size
+from extd.prefetch import prefetch
 
-
-def _place_anywhere(sample: Sample, name: Path) -> Path:
-    """Where a format has no places for images, they keep their names."""
-    return name
+Track = Callable[[Sequence[Any]], Iterable[Any]]
+"""Wraps what is iterated over, to show a progress bar."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,30 +30,30 @@ class Format:
     """One format of labels.
 
     Attributes:
-        name: what it is called on the command line.
-        title: what people call it.
+        name, title: on the command line, and in messages.
         sign: what it is recognized by.
         find: the label file or folder that a path means, or None.
         read: the samples of such a file or folder; takes the folder of images, too.
         write: writes samples to a file, or to a folder that has the images in their places.
-        place: where an image goes in such a folder, from its name below the images' common folder.
         suffix: of the label file; empty where the format is a folder that holds the images.
-        regions, sources, landmarks, decimals: whether it holds ignored regions, sources,
-            landmarks, and fractions of a pixel.
+        place: where an image goes in such a folder, from its name below the images' common folder.
+        regions, sources, landmarks, decimals: what it holds, besides faces in whole pixels.
+        relative: whether boxes are read as fractions of the image's size.
     """
 
     name: str
     title: str
     sign: str
     find: Callable[[Path], Path | None]
-    read: Callable[[Path, Path | None, Progress | None], list[Sample]]
+    read: Callable[[Path, Path | None], list[Sample]]
     write: Callable[[Sequence[Sample], Path], None]
-    place: Callable[[Sample, Path], Path] = _place_anywhere
     suffix: str = ""
+    place: Callable[[Sample, Path], Path] = lambda sample, name: name
     regions: bool = True
     sources: bool = True
     landmarks: bool = False
     decimals: bool = True
+    relative: bool = False
 
 
 _ALL = (
@@ -63,9 +62,9 @@ _ALL = (
         "labels.jsonl",
         "a .jsonl file, or a folder with labels.jsonl",
         lambda path: find_file(path, "labels.jsonl"),
-        lambda path, images, _: read_jsonl(path, images),
+        read_jsonl,
         write_jsonl,
-        suffix=".jsonl",
+        ".jsonl",
         landmarks=True,
     ),
     Format(
@@ -75,7 +74,7 @@ _ALL = (
         find_wider,
         read_wider,
         write_wider,
-        place_wider,
+        place=place_wider,
         sources=False,
         decimals=False,
     ),
@@ -86,7 +85,7 @@ _ALL = (
         find_coco,
         read_coco,
         write_coco,
-        suffix=".json",
+        ".json",
     ),
     Format(
         "yolo",
@@ -95,9 +94,10 @@ _ALL = (
         find_yolo,
         read_yolo,
         write_yolo,
-        place_yolo,
+        place=place_yolo,
         regions=False,
         sources=False,
+        relative=True,
     ),
     Format(
         "voc",
@@ -106,7 +106,7 @@ _ALL = (
         find_voc,
         read_voc,
         write_voc,
-        place_voc,
+        place=place_voc,
     ),
     Format(
         "csv",
@@ -115,7 +115,7 @@ _ALL = (
         lambda path: find_file(path, "labels.csv"),
         read_csv,
         write_csv,
-        suffix=".csv",
+        ".csv",
     ),
 )
 FORMATS = {one.name: one for one in _ALL}
@@ -137,7 +137,7 @@ def read_dataset(
     path: Path,
     format: str | None = None,  # noqa: A002
     images: Path | None = None,
-    progress: Progress | None = None,
+    progress: Track = iter,
 ) -> list[Sample]:
     """The samples of a dataset.
 
@@ -152,7 +152,7 @@ def read_dataset(
         path: a label file or the folder of the set.
         format: a name of `FORMATS`; without it, what `path` holds tells.
         images: folder that image names are relative to, instead of the format's own.
-        progress: called with how many images' sizes were read, and of how many.
+        progress: wraps the images whose sizes are read.
 
     Raises:
         FileNotFoundError: there is no such file or folder, or its images are nowhere.
@@ -164,10 +164,39 @@ def read_dataset(
     if images is not None and not images.exists():
         raise FileNotFoundError(f"there is no folder {images} of images")
     chosen, labels = _find(path, format)
-    samples = chosen.read(labels, images, progress)
+    samples = with_sizes(chosen.read(labels, images), labels, progress)
     if not samples:
         raise ValueError(f"{labels} names no image")
-    return samples
+    return [_in_pixels(sample) for sample in samples] if chosen.relative else samples
+
+
+def with_sizes(samples: Sequence[Sample], labels: Path, progress: Track = iter) -> list[Sample]:
+    """The samples, with sizes of 0 x 0 replaced by those of their files.
+
+    Missing and broken images keep 0 x 0, so that the others can be used.
+
+    Raises:
+        ValueError: none of these files can be read; the message names `labels`, which lists them.
+    """
+    unknown = [index for index, sample in enumerate(samples) if not sample.width]
+    results = prefetch([samples[index].path for index in unknown], image_size)
+    complete, faults = list(samples), []
+    for index, (path, size) in zip(progress(unknown), results, strict=True):
+        if isinstance(size, Exception):
+            faults.append(str(size) if str(path) in str(size) else f"{path}: {size}")
+        else:
+            complete[index] = replace(samples[index], width=size[0], height=size[1])
+    if faults and len(faults) == len(unknown):
+        raise ValueError(
+            f"{labels} does not give the sizes of its images, and none of the {len(unknown):,} can "
+            f"be read: {faults[0]}; name their folder, as with extd data convert --images"
+        )
+    return complete
+
+
+def _in_pixels(sample: Sample) -> Sample:
+    boxes = sample.boxes * [sample.width, sample.height, sample.width, sample.height]
+    return replace(sample, boxes=boxes.astype(np.float32))
 
 
 def _find(path: Path, name: str | None) -> tuple[Format, Path]:
@@ -197,7 +226,7 @@ def write_dataset(
     out: Path,
     format: str,  # noqa: A002
     copy: bool = False,
-    progress: Progress | None = None,
+    progress: Track = iter,
 ) -> list[str]:
     """Write a dataset in any format. What is at `out` appears whole or not at all.
 
@@ -210,7 +239,7 @@ def write_dataset(
         out: a `.jsonl`, `.json` or `.csv` file, or a new folder.
         format: a name of `FORMATS`.
         copy: whether images are copied.
-        progress: called with how many images were linked or copied, and of how many.
+        progress: wraps the images that are linked or copied.
 
     Returns:
         What the format cannot hold and was not written, a sentence each.
@@ -240,8 +269,7 @@ def write_dataset(
         folder = out.parent / "images"
         with atomic_folder(folder) as partial:
             copied = _place(samples, partial, chosen, copy, progress)
-        paths = [folder / sample.path.relative_to(partial) for sample in copied]
-        moved = [replace(sample, path=path) for sample, path in zip(samples, paths, strict=True)]
+        moved = [replace(one, path=folder / one.path.relative_to(partial)) for one in copied]
         chosen.write(moved, out)
     else:
         chosen.write(samples, out)
@@ -249,20 +277,18 @@ def write_dataset(
 
 
 def _place(
-    samples: Sequence[Sample], folder: Path, chosen: Format, copy: bool, progress: Progress | None
+    samples: Sequence[Sample], folder: Path, chosen: Format, copy: bool, progress: Track
 ) -> list[Sample]:
     """The samples with their images linked or copied to their places in `folder`."""
     paths = [absolute(sample.path) for sample in samples]
     base = commonpath([path.parent for path in paths]) if paths else ""
     placed = []
     taken: set[str] = set()
-    for number, (sample, path) in enumerate(zip(samples, paths, strict=True), 1):
+    for sample, path in zip(progress(samples), paths, strict=True):
         target = folder / _free(chosen.place(sample, path.relative_to(base)), taken)
         target.parent.mkdir(parents=True, exist_ok=True)
         _link_or_copy(path, target, copy)
         placed.append(replace(sample, path=target))
-        if progress is not None:
-            progress(number, len(samples))
     return placed
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +14,7 @@ from numpy.typing import NDArray
 from extd.boxes import Boxes
 from extd.faces import Faces
 from extd.files import atomic_write
-from extd.images import image_size
-from extd.prefetch import cores, prefetch
 
-Progress = Callable[[int, int], object]
-"""Called with the number of images done and the number of all."""
 LIMIT = 1e9
 """Coordinates in px must be smaller."""
 FACE = "face"
@@ -57,61 +53,9 @@ def detected(path: Path, faces: Faces) -> Sample:
     return Sample(path, faces.width, faces.height, boxes, ignore, scores=faces.scores)
 
 
-def read_sizes(
-    paths: Sequence[Path], labels: Path, progress: Progress | None = None
-) -> list[tuple[int, int]]:
-    """Width and height in px of images whose labels do not give them.
-
-    A missing or broken image gets 0 x 0, so that the others can be used.
-
-    Raises:
-        ValueError: none of them can be read; the message names `labels`, which lists them.
-    """
-    sizes: list[tuple[int, int]] = []
-    reason = ""
-    for path, size in prefetch(paths, _image_size, cores()):
-        if isinstance(size, tuple):
-            sizes.append(size)
-        else:
-            sizes.append((0, 0))
-            reason = reason or (str(size) if str(path) in str(size) else f"{path}: {size}")
-        if progress is not None:
-            progress(len(sizes), len(paths))
-    if reason and not any(map(any, sizes)):
-        raise ValueError(
-            f"{labels} does not give the sizes of its images, and none of the {len(sizes):,} can "
-            f"be read: {reason}; name their folder, as with extd data convert --images"
-        )
-    return sizes
-
-
-def _image_size(path: Path) -> tuple[int, int]:
-    try:
-        return image_size(path)
-    except MemoryError as error:
-        raise ValueError("not enough memory to read it") from error
-
-
-def with_sizes(
-    samples: Sequence[Sample], labels: Path, progress: Progress | None = None
-) -> list[Sample]:
-    """The samples, with sizes of 0 replaced by those of their files; see `read_sizes`."""
-    unknown = [sample.path for sample in samples if not sample.width]
-    sizes = iter(read_sizes(unknown, labels, progress))
-    complete = []
-    for sample in samples:
-        width, height = (sample.width, sample.height) if sample.width else next(sizes)
-        complete.append(replace(sample, width=width, height=height))
-    return complete
-
-
 @contextmanager
 def at(path: Path | str, place: str = "") -> Iterator[None]:
-    """Name the label file, and the place in it, in errors about its content.
-
-    Raises:
-        ValueError: in place of an error about a value, its type, its depth, or a missing key.
-    """
+    """Raise errors about a label file's content as a ValueError that names the file and place."""
     where = f"{path}, {place}" if place else str(path)
     try:
         yield
@@ -148,29 +92,29 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
 
 
-def from_corners(rows: object) -> Boxes:
-    """Rows of x1, y1, x2, y2 in px as N x 4 boxes; they may have no area or lie anywhere.
+def from_xyxy(rows: object) -> Boxes:
+    """Lists of x1, y1, x2, y2 in px as N x 4 boxes; they may have no area or lie anywhere.
 
     Raises:
-        ValueError: these are not rows of four numbers below `LIMIT`.
+        ValueError: these are not lists of four numbers below `LIMIT`.
     """
     if not isinstance(rows, list):
         raise ValueError(f"{rows!r} is not a list of boxes")
     for row in rows:
-        if not _are_pixels(row, 4):
+        if not are_pixels(row, 4):
             raise ValueError(f"{row!r} is not a box of four numbers below {LIMIT:g} px")
     return np.array(rows, np.float64).reshape(-1, 4).astype(np.float32)
 
 
-def from_corner_and_size(rows: list[list[float]]) -> Boxes:
-    """Rows of x, y, width, height in px as N x 4 boxes; otherwise as `from_corners`."""
-    from_corners(rows)
+def from_xywh(rows: list[list[float]]) -> Boxes:
+    """Lists of x, y, width, height in px as N x 4 boxes; otherwise as `from_xyxy`."""
+    from_xyxy(rows)
     boxes = np.array(rows, np.float64).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     return boxes.astype(np.float32)
 
 
-def _are_pixels(row: object, count: int) -> bool:
+def are_pixels(row: object, count: int) -> bool:
     """Whether this is a list of that many coordinates; NaN is none."""
     return (
         isinstance(row, list)
@@ -179,36 +123,14 @@ def _are_pixels(row: object, count: int) -> bool:
     )
 
 
-def from_landmarks(rows: object, count: int) -> NDArray[np.float32]:
-    """Rows of ten numbers or None as `count` x 10 float32, NaN for None.
-
-    Raises:
-        ValueError: these are not such rows, or not `count` of them.
-    """
-    if not isinstance(rows, list) or len(rows) != count:
-        raise ValueError(f"landmarks are {rows!r}; give a list with one entry for each box")
-    points = np.full((count, 10), np.nan, np.float32)
-    for index, row in enumerate(rows):
-        if row is not None:
-            if not _are_pixels(row, 10):
-                raise ValueError(f"{row!r} is not ten numbers below {LIMIT:g} px, or null")
-            points[index] = row
-    return points
+def to_rows(values: NDArray[np.float32]) -> list[list[float]]:
+    """Boxes or landmarks as rows, in the fewest decimals that stand for the same float32."""
+    return [[float(str(value)) for value in row] for row in values]
 
 
-def to_corners(boxes: Boxes) -> list[list[float]]:
-    """Rows of x1, y1, x2, y2 in the fewest decimals that stand for the same float32."""
-    return [[float(str(value)) for value in row] for row in boxes]
-
-
-def to_landmarks(points: NDArray[np.float32]) -> list[list[float] | None]:
-    """The rows that `from_landmarks` reads."""
-    return [None if np.isnan(row).any() else [float(str(value)) for value in row] for row in points]
-
-
-def to_corner_and_size(boxes: Boxes) -> list[list[float]]:
+def to_xywh(boxes: Boxes) -> list[list[float]]:
     """Rows of x, y, width, height to a millionth of a pixel."""
-    return [[x1, y1, round(x2 - x1, 6), round(y2 - y1, 6)] for x1, y1, x2, y2 in to_corners(boxes)]
+    return [[x1, y1, round(x2 - x1, 6), round(y2 - y1, 6)] for x1, y1, x2, y2 in to_rows(boxes)]
 
 
 def plain(value: float) -> str:
@@ -217,22 +139,14 @@ def plain(value: float) -> str:
 
 
 def to_size(value: object) -> int:
-    """Check a width or height in px.
-
-    Raises:
-        ValueError: it is not a whole number above 0.
-    """
+    """Check a width or height in px: a whole number above 0, or it is a ValueError."""
     if not isinstance(value, int | float) or not 1 <= value < LIMIT or value != int(value):
         raise ValueError(f"a size of {value!r} px; give a whole number above 0")
     return int(value)
 
 
 def to_name(value: object) -> str:
-    """Check the name of an image.
-
-    Raises:
-        ValueError: it is empty or not text.
-    """
+    """Check the name of an image: text that is not empty, or it is a ValueError."""
     if not isinstance(value, str) or not value:
         raise ValueError(f"{value!r} is not the name of an image")
     return value

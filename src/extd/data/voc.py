@@ -13,24 +13,41 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
+from xml.sax.saxutils import escape
 
 from extd.data.sample import (
-    FACE,
-    Progress,
     Sample,
     at,
     face_classes,
-    from_corners,
+    from_xyxy,
     plain,
-    to_corners,
+    to_rows,
     to_size,
-    with_sizes,
+    write_text,
 )
 
 ANNOTATIONS, IMAGES = "Annotations", "JPEGImages"
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 FIRST = 1
 """Number of VOC's first pixel."""
+ANNOTATION = """\
+<?xml version="1.0" encoding="utf-8"?>
+<annotation>
+  <folder>JPEGImages</folder>
+  <filename>{name}</filename>
+  <source><database>{source}</database></source>
+  <size><width>{width}</width><height>{height}</height><depth>3</depth></size>
+  <segmented>0</segmented>{objects}
+</annotation>
+"""
+OBJECT = """
+  <object>
+    <name>face</name>
+    <pose>Unspecified</pose>
+    <truncated>0</truncated>
+    <difficult>{}</difficult>
+    <bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox>
+  </object>"""
 
 
 def find_voc(path: Path) -> Path | None:
@@ -50,15 +67,10 @@ class _Builder(ElementTree.TreeBuilder):
         )
 
 
-def read_voc(
-    folder: Path, images: Path | None = None, progress: Progress | None = None
-) -> list[Sample]:
+def read_voc(folder: Path, images: Path | None = None) -> list[Sample]:
     """The samples of all XML files in a folder, sorted by name; see `datasets.read_dataset`.
 
     Without `images`, the images are in `JPEGImages` beside `folder`, or else in `folder` itself.
-
-    Raises:
-        ValueError: a file is malformed, or no class is that of faces.
     """
     if images is None:
         beside = folder.parent / IMAGES
@@ -67,8 +79,7 @@ def read_voc(
     classes = {name.text or "" for root in roots.values() for name in root.iterfind("object/name")}
     with at(folder):
         faces = face_classes(classes) if classes else frozenset()
-    samples = [_sample(file, root, faces, images) for file, root in roots.items()]
-    return with_sizes(samples, folder, progress)
+    return [_sample(file, root, faces, images) for file, root in roots.items()]
 
 
 def _parse(file: Path) -> ElementTree.Element:
@@ -97,20 +108,14 @@ def _sample(file: Path, root: ElementTree.Element, faces: frozenset[str], images
                 if name is None:
                     raise ValueError("it has no name")
                 if name in faces:
-                    xmin, ymin, xmax, ymax = (_number(item, side) for side in SIDES)
+                    corners = {side.tag: side.text or "" for side in item.iterfind("bndbox/*")}
+                    xmin, ymin, xmax, ymax = (float(corners[side]) for side in SIDES)
                     difficult = float(item.findtext("difficult") or 0) != 0
                     box = [xmin - FIRST, ymin - FIRST, xmax, ymax]
                     (ignore if difficult else boxes).append(box)
         path = images / ((root.findtext("filename") or "").strip() or f"{file.stem}.jpg")
         source = (root.findtext("source/database") or "").strip()
-        return Sample(path, *size, from_corners(boxes), from_corners(ignore), source)
-
-
-def _number(item: ElementTree.Element, side: str) -> float:
-    text = item.findtext(f"bndbox/{side}")
-    if text is None:
-        raise ValueError(f"its bndbox has no {side}")
-    return float(text)
+        return Sample(path, *size, from_xyxy(boxes), from_xyxy(ignore), source)
 
 
 def place_voc(sample: Sample, name: Path) -> Path:
@@ -122,52 +127,26 @@ def write_voc(samples: Sequence[Sample], folder: Path) -> None:
     """Write XML files for images that are in their place in `folder`, and a list of them.
 
     Numbers have decimals where the boxes do: they are exact to a billionth of a pixel.
-
-    Raises:
-        ValueError: a name or source is not UTF-8, which XML needs.
     """
-    annotations, lists = folder / ANNOTATIONS, folder / "ImageSets" / "Main"
-    for parent in (annotations, lists):
-        parent.mkdir(parents=True, exist_ok=True)
     for sample in samples:
-        root = _element(sample)
-        ElementTree.indent(root)
-        data = ElementTree.tostring(root, encoding="utf-8")
-        (annotations / f"{sample.path.stem}.xml").write_bytes(data + b"\n")
+        write_text(folder / ANNOTATIONS / f"{sample.path.stem}.xml", _annotation(sample))
     stems = "".join(f"{sample.path.stem}\n" for sample in samples)
-    (lists / "trainval.txt").write_text(stems, encoding="utf-8", newline="")
+    write_text(folder / "ImageSets" / "Main" / "trainval.txt", stems)
 
 
-def _element(sample: Sample) -> ElementTree.Element:
-    text = f"{sample.path.name}{sample.source}"
-    if text != text.encode(errors="ignore").decode():
+def _annotation(sample: Sample) -> str:
+    name, source = escape(sample.path.name), escape(sample.source)
+    try:
+        f"{name}{source}".encode()
+    except UnicodeEncodeError as error:
         raise ValueError(
-            f"the name or source of {sample.path.name} is not UTF-8, which Pascal VOC needs; "
+            f"the name or source of {name} is not UTF-8, which Pascal VOC needs; "
             "change it, in the labels too"
-        )
-    root = ElementTree.Element("annotation")
-    _add(root, "folder", IMAGES)
-    _add(root, "filename", sample.path.name)
-    _add(_add(root, "source"), "database", sample.source)
-    size = _add(root, "size")
-    for name, length in (("width", sample.width), ("height", sample.height), ("depth", 3)):
-        _add(size, name, str(length))
-    _add(root, "segmented", "0")
-    for difficult, boxes in (("0", sample.boxes), ("1", sample.ignore)):
-        for x1, y1, x2, y2 in to_corners(boxes):
-            item = _add(root, "object")
-            _add(item, "name", FACE)
-            _add(item, "pose", "Unspecified")
-            _add(item, "truncated", "0")
-            _add(item, "difficult", difficult)
-            box = _add(item, "bndbox")
+        ) from error
+    objects = ""
+    for difficult, boxes in enumerate((sample.boxes, sample.ignore)):
+        for x1, y1, x2, y2 in to_rows(boxes):
             corners = (round(x1 + FIRST, 9), round(y1 + FIRST, 9), x2, y2)
-            for side, value in zip(SIDES, corners, strict=True):
-                _add(box, side, plain(value))
-    return root
-
-
-def _add(parent: ElementTree.Element, tag: str, text: str = "") -> ElementTree.Element:
-    child = ElementTree.SubElement(parent, tag)
-    child.text = text or None
-    return child
+            objects += OBJECT.format(difficult, *map(plain, corners))
+    size = {"width": sample.width, "height": sample.height}
+    return ANNOTATION.format(name=name, source=source, objects=objects, **size)

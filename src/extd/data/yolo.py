@@ -14,18 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from extd.boxes import Boxes
-from extd.data.sample import (
-    FACE,
-    Progress,
-    Sample,
-    at,
-    face_classes,
-    from_corners,
-    plain,
-    read_sizes,
-    read_text,
-    write_text,
-)
+from extd.data.sample import FACE, Sample, at, face_classes, from_xyxy, plain, read_text, write_text
 from extd.files import SUFFIXES
 
 IMAGES, LABELS = "images", "labels"
@@ -34,31 +23,29 @@ NOT_LABELS = frozenset({"classes.txt"})
 """Text files among the labels that are about no image."""
 DIGITS = 10
 """Decimals of a fraction: a millionth of a pixel."""
-CLASS = re.compile(r"(?:-\s+|(\d+)\s*:\s*)(.+)")
-"""A line of a list or mapping of classes in YAML."""
+NAMES = re.compile(r"^names[ \t]*:(.*(?:\n(?:[ \t-].*)?)*)", re.MULTILINE)
+"""The value of the key `names` in YAML, to the next key."""
+CLASS = re.compile(r"""(?:- +|(\d+) *: *)?["']?(\w.*?)["']?""")
+"""An item of a list or mapping of classes in YAML."""
 
 
 def find_yolo(path: Path) -> Path | None:
     """The folder of text files that a path means.
 
     The path is a folder with `images` and `labels`, one of those two or a folder below them, a
-    folder of images and text files together, or a YAML file in the first of these.
-
-    Raises:
-        ValueError: the set is divided into splits, as `labels/train` and `labels/val`.
+    folder of images and text files together, or a YAML file in the first of these. One that is
+    divided into splits, as `labels/train` and `labels/val`, is refused.
     """
     if path.is_file():
         return find_yolo(path.parent) if path.suffix.lower() in {".yaml", ".yml"} else None
-    below = [path / LABELS / split for split in SPLITS]
-    within = [path / split / LABELS for split in SPLITS]
-    for splits in (below, within):
-        there = [
-            one for one in splits if one.is_dir() and _counterpart(one, LABELS, IMAGES).is_dir()
-        ]
-        if len(there) > 1:
-            raise ValueError(f"{path} is divided; name one of {', '.join(map(str, there))}")
-        if there and splits is within:
-            return there[0]
+    parts = [
+        path / folder for split in SPLITS for folder in (f"{LABELS}/{split}", f"{split}/{LABELS}")
+    ]
+    parts = [one for one in parts if one.is_dir() and _counterpart(one, LABELS, IMAGES).is_dir()]
+    if len(parts) > 1:
+        raise ValueError(f"{path} is divided; name one of {', '.join(map(str, parts))}")
+    if parts:
+        return parts[0]
     if (path / IMAGES).is_dir() and (path / LABELS).is_dir():
         return path / LABELS
     if LABELS in {path.name, path.parent.name} and any(path.rglob("*.txt")):
@@ -81,16 +68,12 @@ def _counterpart(path: Path, own: str, other: str) -> Path:
     return path
 
 
-def read_yolo(
-    folder: Path, images: Path | None = None, progress: Progress | None = None
-) -> list[Sample]:
+def read_yolo(folder: Path, images: Path | None = None) -> list[Sample]:
     """The samples of a folder and those below it, sorted by name; see `datasets.read_dataset`.
 
+    Sizes of images are 0 x 0, and boxes are float64 fractions of the size: YOLO gives no sizes.
     A text file without an image stands for one that is missing, with the suffix `.jpg`. Without
     `images`, the images are in the folder called so beside `folder`, or else in `folder` itself.
-
-    Raises:
-        ValueError: a line is malformed, no class is that of faces, or no image can be read.
     """
     if images is None:
         beside = _counterpart(folder, LABELS, IMAGES)
@@ -105,15 +88,11 @@ def read_yolo(
         name = text.relative_to(folder)
         if text.name not in NOT_LABELS and name.with_suffix("") not in stems:
             names.add(name.with_suffix(".jpg"))
-    ordered = sorted(names)
-    faces = _face_numbers(folder)
-    fractions = [_read_fractions((folder / name).with_suffix(".txt"), faces) for name in ordered]
-    sizes = read_sizes([images / name for name in ordered], folder, progress)
+    faces, none = _face_numbers(folder), np.empty((0, 4), np.float32)
     samples = []
-    for name, rows, (width, height) in zip(ordered, fractions, sizes, strict=True):
-        boxes = np.array(rows, np.float64).reshape(-1, 4) * [width, height, width, height]
-        ignore = np.empty((0, 4), np.float32)
-        samples.append(Sample(images / name, width, height, boxes.astype(np.float32), ignore))
+    for name in sorted(names):
+        boxes = _read_boxes((folder / name).with_suffix(".txt"), faces)
+        samples.append(Sample(images / name, 0, 0, boxes, none))
     return samples
 
 
@@ -131,34 +110,22 @@ def _face_numbers(folder: Path) -> set[int] | None:
 
 def _class_names(text: str) -> dict[int, str] | None:
     """The classes under the key `names` of a YAML file, or None without that key."""
-    lines = [line.split(" #")[0].rstrip() for line in text.splitlines()]
-    start = next((i for i, line in enumerate(lines) if re.match(r"names\s*:", line)), None)
-    if start is None:
+    found = NAMES.search("\n".join(line.split(" #")[0] for line in text.splitlines()))
+    if found is None:
         return None
-    value = lines[start].split(":", 1)[1].strip()
-    if value[:1] in {"[", "{"} and value[-1] in {"]", "}"}:
-        items = [item.strip() for item in value[1:-1].split(",") if item.strip()]
-        if value[0] == "[":
-            items = [f"- {item}" for item in items]
-    elif value:
-        raise ValueError(f"'names' is {value!r}; write it as names: [face]")
-    else:
-        items = []
-        for line in lines[start + 1 :]:
-            if line and not line.startswith((" ", "-", "\t")):
-                break
-            items += [line.strip()] if line.strip() else []
+    value = found[1].strip()
     names: dict[int, str] = {}
-    for item in items:
+    separator = r"[][{},]" if value[:1] in {"[", "{"} else "\n"
+    for item in filter(None, map(str.strip, re.split(separator, value))):
         match = CLASS.fullmatch(item)
         if match is None:
             raise ValueError(f"{item!r} is not the name of a class; write them as names: [face]")
-        names[len(names) if match[1] is None else int(match[1])] = match[2].strip("\"'")
+        names[len(names) if match[1] is None else int(match[1])] = match[2]
     return names
 
 
-def _read_fractions(file: Path, faces: set[int] | None) -> list[list[float]]:
-    """Rows of x1, y1, x2, y2 of the faces, as fractions of width and height."""
+def _read_boxes(file: Path, faces: set[int] | None) -> Boxes:
+    """The faces in a text file as fractions of width and height: x1, y1, x2, y2, float64."""
     rows = []
     lines = read_text(file).split("\n") if file.is_file() else []
     for number, line in enumerate(lines, 1):
@@ -176,10 +143,10 @@ def _read_fractions(file: Path, faces: set[int] | None) -> list[list[float]]:
                 raise ValueError(f"class {kind} has no name; add data.yaml with names: [...]")
             x, y, width, height = (float(word) for word in words[1:])
             row = [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
-            from_corners([row])
+            from_xyxy([row])
             if faces is None or kind in faces:
                 rows.append(row)
-    return rows
+    return np.reshape(np.array(rows), (-1, 4))
 
 
 def place_yolo(sample: Sample, name: Path) -> Path:

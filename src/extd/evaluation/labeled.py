@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,41 +15,21 @@ from extd.images import Image, read_image
 
 SIZES = {"all": (0.0, math.inf), "small": (0.0, 32.0), "medium": (32.0, 96.0), "large": (96.0, 1e9)}
 """Ranges of the square root of a face's area in px, as COCO bins them."""
-
 IGNORED_SHARE = 0.5
 """A box of which more lies in an ignored region does not count, unless it hits a face."""
 OUTSIDE = -1e6
 """A coordinate outside of every image, px."""
 
 
-@dataclass(frozen=True, slots=True)
-class LabeledResult:
-    """Average precision on labeled images.
-
-    Attributes:
-        images: how many were read.
-        faces: how many faces count, by the name of their size (`SIZES`).
-        curves: precision over recall, by size.
-    """
-
-    images: int
-    faces: dict[str, int]
-    curves: dict[str, wider.Curve]
-
-    @property
-    def ap(self) -> dict[str, float]:
-        """Average precision at IoU 0.5 by size, 0 to 1; nan where there is no such face."""
-        return {size: curve.ap for size, curve in self.curves.items()}
-
-
 def evaluate_labeled(
     detect: Callable[[Image], Prediction],
     samples: Sequence[Sample],
     progress: Callable[[Sequence[Sample]], Iterable[Sample]] = iter,
-) -> LabeledResult:
-    """Run a detector on every image and score it; ignored regions neither help nor harm.
+) -> wider.Evaluation:
+    """Run a detector on every image and score it by the size of faces (`SIZES`).
 
-    Unlike in `extd.evaluation.wider`, false positives in images without faces count.
+    Ignored regions neither help nor harm. Unlike in `extd.evaluation.wider`, false positives in
+    images without faces count.
 
     Args:
         detect: a protocol with its detector, as in `partial(single, Detector())`.
@@ -68,13 +47,7 @@ def evaluate_labeled(
         labels.key: _without_ignored(detect(read_image(sample.path)), sample)
         for labels, sample in zip(truth, progress(samples), strict=True)
     }
-    counts = np.sum([labels.keep.sum(1) for labels in truth], 0).tolist()
-    curves = wider.precision_recall(predictions, truth)
-    return LabeledResult(
-        len(samples),
-        dict(zip(SIZES, counts, strict=True)),
-        dict(zip(SIZES, curves, strict=True)),
-    )
+    return wider.precision_recall(predictions, truth, SIZES)
 
 
 def _without_ignored(found: Prediction, sample: Sample) -> Prediction:
@@ -99,4 +72,4 @@ def _ground_truth(sample: Sample) -> wider.GroundTruth:
     side = np.sqrt(np.maximum(boxes[:, 2:], 0).prod(1))
     labeled = np.arange(len(boxes)) < len(sample.boxes)
     keep = np.array([labeled & (low <= side) & (side < high) for low, high in SIZES.values()])
-    return wider.GroundTruth("", str(sample.path), boxes, keep)
+    return wider.GroundTruth(str(sample.path), boxes, keep)

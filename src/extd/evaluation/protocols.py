@@ -61,50 +61,45 @@ PROTOCOLS: dict[str, Protocol] = {"single": single, "paper": paper, "multiscale"
 def multiscale_faces(detector: Detector, image: Image) -> Faces:
     """The boxes of all passes of the authors' multi-scale test, concatenated."""
     height, width = image.shape[:2]
+    # Brings the image to TEST_AREA.
     largest = math.sqrt(TEST_AREA / (height * width))
 
-    def detect(scale: float) -> Faces:
+    def detect(scale: float, image: Image = image) -> Faces:
         return detector.detect(image, replace(MULTISCALE_PASS, scales=(scale,)))
 
-    fit = replace(MULTISCALE_PASS, scales=(min(largest, 1.0),))
-    plain = detector.detect(image, fit)
-    flipped = detector.detect(np.ascontiguousarray(image[:, ::-1]), fit)
+    fit = min(largest, 1.0)
+    plain, flipped = detect(fit), detect(fit, np.ascontiguousarray(image[:, ::-1]))
     mirrored = flipped.boxes.copy()
     mirrored[:, [0, 2]] = width - flipped.boxes[:, [2, 0]]
     unflipped = Faces(mirrored, flipped.scores, width, height)
 
     # The +1 of both filters counts sides in whole pixels, as the authors do.
     shrunk = detect(_shrunk_scale(largest))
-    shrunk = _select(shrunk, longer_side(shrunk.boxes) + 1 > 30)
+    shrunk = shrunk[longer_side(shrunk.boxes) + 1 > 30]
     enlarged = _concatenate([detect(scale) for scale in enlarged_scales(largest)])
     if largest > 1:
         sides = enlarged.boxes[:, 2:] - enlarged.boxes[:, :2]
-        enlarged = _select(enlarged, sides.min(axis=1) + 1 < 100)
+        enlarged = enlarged[sides.min(axis=1) + 1 < 100]
     else:
-        enlarged = _select(enlarged, longer_side(enlarged.boxes) + 1 > 30)
+        enlarged = enlarged[longer_side(enlarged.boxes) + 1 > 30]
     return _concatenate([plain, unflipped, shrunk, enlarged])
 
 
 def _shrunk_scale(largest: float) -> float:
-    """Scale of the pass for large faces; `largest` brings the image to TEST_AREA."""
+    """Scale of the pass for large faces."""
     return 0.5 if largest >= 0.75 else 0.5 * largest
 
 
 def enlarged_scales(largest: float) -> list[float]:
-    """Scales of the passes for small faces; `largest` brings the image to TEST_AREA."""
+    """Scales of the passes for small faces; `largest` brings the image to `TEST_AREA`."""
     if largest <= 1:
         return [(_shrunk_scale(largest) + largest) / 2]
-    if largest <= 2:
-        return [largest]
-    scales = [2.0]
-    while scales[-1] * 2 < largest:
-        scales.append(scales[-1] * 2)
+    scales = []
+    scale = 2.0
+    while scale < largest:
+        scales.append(scale)
+        scale *= 2
     return [*scales, largest]
-
-
-def _select(faces: Faces, chosen: NDArray[np.bool_]) -> Faces:
-    """The faces where `chosen` [N] is true."""
-    return Faces(faces.boxes[chosen], faces.scores[chosen], faces.width, faces.height)
 
 
 def _concatenate(results: list[Faces]) -> Faces:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from extd.data.wider import read_mat_list
 from extd.evaluation.predictions import Prediction, read_predictions, write_predictions
 from extd.images import Image, read_image
 
@@ -25,22 +25,15 @@ class GroundTruth:
     """The annotated faces of one image.
 
     Attributes:
-        event: its folder, as in `0--Parade`.
-        name: its file name without `.jpg`.
+        key: `event/name`, as `0--Parade/0_Parade_Parade_0_12`; the key of its prediction, too.
         boxes: float64 [G, 4]; x, y, width, height in pixels of every annotated face.
         keep: bool [D, G], whether a face counts at each of D difficulties (WIDER's are easy,
             medium, hard). A face that does not count is ignored: neither hit nor miss.
     """
 
-    event: str
-    name: str
+    key: str
     boxes: NDArray[np.float64]
     keep: NDArray[np.bool_]
-
-    @property
-    def key(self) -> str:
-        """`event/name`, the key of its prediction too."""
-        return f"{self.event}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,16 +58,23 @@ class Curve:
 
 
 @dataclass(frozen=True, slots=True)
-class WiderResult:
-    """Curves by difficulty over `images` images."""
+class Evaluation:
+    """How well a detector does on `images` images.
+
+    Attributes:
+        images: how many there are.
+        faces: how many faces count, by difficulty (or by size, in `extd.evaluation.labeled`).
+        curves: precision over recall, likewise.
+    """
 
     images: int
+    faces: dict[str, int]
     curves: dict[str, Curve]
 
     @property
     def ap(self) -> dict[str, float]:
-        """Average precision by difficulty, 0 to 1; nan where no face counts."""
-        return {difficulty: curve.ap for difficulty, curve in self.curves.items()}
+        """Average precision at IoU 0.5, 0 to 1; nan where no face counts."""
+        return {name: curve.ap for name, curve in self.curves.items()}
 
 
 def rounded(ap: Mapping[str, float]) -> dict[str, float | None]:
@@ -90,44 +90,16 @@ def load_ground_truth(folder: Path) -> tuple[GroundTruth, ...]:
         FileNotFoundError: one of the four files is missing.
         ValueError: one of them is not WIDER's; the message gives its path.
     """
-    faces = read_mat(folder / "wider_face_val.mat", "event_list", "file_list", "face_bbx_list")
-    kept = [read_mat(folder / f"wider_{name}_val.mat", "gt_list") for name in DIFFICULTIES]
+    faces = read_mat_list(folder / "wider_face_val.mat", "face_bbx_list")
+    kept = [read_mat_list(folder / f"wider_{name}_val.mat", "gt_list") for name in DIFFICULTIES]
     images = []
-    for e, event in enumerate(faces["event_list"][:, 0]):
-        for i, name in enumerate(faces["file_list"][e, 0][:, 0]):
-            boxes = faces["face_bbx_list"][e, 0][i, 0].astype(np.float64)
-            keep = np.zeros((len(DIFFICULTIES), len(boxes)), np.bool_)
-            for row, mat in zip(keep, kept, strict=True):
-                # MATLAB counts from 1.
-                row[mat["gt_list"][e, 0][i, 0].ravel().astype(np.intp) - 1] = True
-            images.append(GroundTruth(str(event[0]), str(name[0]), boxes, keep))
+    for (key, (boxes,)), *lists in zip(faces, *kept, strict=True):
+        keep = np.zeros((len(DIFFICULTIES), len(boxes)), np.bool_)
+        for row, (_, (numbers,)) in zip(keep, lists, strict=True):
+            # MATLAB counts from 1.
+            row[numbers.ravel().astype(np.intp) - 1] = True
+        images.append(GroundTruth(key, boxes, keep))
     return tuple(images)
-
-
-def read_mat(path: Path, *needed: str) -> dict[str, Any]:
-    """The variables of a MATLAB file of WIDER's, which must include those `needed`.
-
-    Raises:
-        ImportError, FileNotFoundError, ValueError: as `load_ground_truth`.
-    """
-    try:
-        from scipy.io import loadmat
-    except ImportError as error:
-        raise ImportError(
-            'reading the ground truth needs SciPy; run: pip install "extd[eval]"'
-        ) from error
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"there is no {path}; the ground truth is four .mat files of WIDER FACE's eval_tools"
-        )
-    try:
-        variables: dict[str, Any] = loadmat(path)
-    except Exception as error:  # SciPy's own errors have no common class
-        raise ValueError(f"{path} is not a MATLAB file: {error}") from error
-    for name in needed:
-        if name not in variables:
-            raise ValueError(f"{path} is not WIDER's: it has no variable {name!r}")
-    return variables
 
 
 def find_images(folder: Path, ground_truth: Sequence[GroundTruth]) -> dict[str, Path]:
@@ -158,45 +130,36 @@ def evaluate_detector(
     ground_truth: Sequence[GroundTruth],
     progress: Callable[[Sequence[GroundTruth]], Iterable[GroundTruth]] = iter,
     save_in: Path | None = None,
-) -> WiderResult:
-    """Run a detector on every image of `folder` and score it.
+) -> Evaluation:
+    """Run a detector on the images that `find_images` finds in `folder`, and score it on them.
 
     Args:
         detect: a protocol with its detector, as in `partial(single, Detector())`.
-        folder: EVENT/IMAGE.jpg, or a folder that holds them in `images`; any part of the
-            validation set will do.
-        ground_truth: of the whole validation set; it is restricted to the images in `folder`.
+        folder: any part of the validation set.
+        ground_truth: of the whole validation set.
         progress: wraps the images to show a progress bar.
         save_in: folder for prediction files, each written as soon as it is found.
 
     Raises:
-        FileNotFoundError: `folder` has no image of the ground truth.
-        ValueError: an image is broken or not in the ground truth; the message gives its path.
+        FileNotFoundError, ValueError: as `find_images`, or an image is broken.
     """
     paths = find_images(folder, ground_truth)
-    chosen = [truth for truth in ground_truth if truth.key in paths]
     predictions = {}
-    for truth in progress(chosen):
+    for truth in progress([truth for truth in ground_truth if truth.key in paths]):
         predictions[truth.key] = detect(read_image(paths[truth.key]))
         if save_in is not None:
             write_predictions(save_in, {truth.key: predictions[truth.key]})
-    return evaluate(predictions, chosen)
+    return evaluate(predictions, ground_truth)
 
 
 def load_predictions(
     predictions: Path, folder: Path, ground_truth: Sequence[GroundTruth]
 ) -> dict[str, Prediction]:
-    """The predictions saved for the images of `folder`, keyed `event/name`.
-
-    Args:
-        predictions: folder of EVENT/IMAGE.txt; files of other images are left out.
-        folder: as for `evaluate_detector`.
-        ground_truth: likewise.
+    """The predictions saved as `predictions`/EVENT/IMAGE.txt for the images in `folder`.
 
     Raises:
-        FileNotFoundError: either folder has no such files.
-        ValueError: an image has no predictions or is not in the ground truth, or a file has
-            another format; the message gives the path.
+        FileNotFoundError, ValueError: as `find_images` and `read_predictions`, or an image has no
+            predictions.
     """
     paths = find_images(folder, ground_truth)
     saved = read_predictions(predictions)
@@ -211,7 +174,7 @@ def load_predictions(
 
 def evaluate(
     predictions: Mapping[str, Prediction], ground_truth: Sequence[GroundTruth]
-) -> WiderResult:
+) -> Evaluation:
     """Score `predictions`, keyed `event/name`, on the images that they name.
 
     An image without an entry is left out, its faces are not misses; an image where nothing was
@@ -229,20 +192,26 @@ def evaluate(
     chosen = [truth for truth in ground_truth if truth.key in predictions]
     if not chosen:
         raise ValueError("there are no predictions to evaluate")
-    curves = precision_recall(predictions, chosen)
-    return WiderResult(len(chosen), dict(zip(DIFFICULTIES, curves, strict=True)))
+    return precision_recall(predictions, chosen, DIFFICULTIES)
 
 
 def precision_recall(
-    predictions: Mapping[str, Prediction], ground_truth: Sequence[GroundTruth]
-) -> list[Curve]:
-    """A curve for each of the D difficulties; every image needs a prediction."""
+    predictions: Mapping[str, Prediction],
+    ground_truth: Sequence[GroundTruth],
+    names: Collection[str],
+) -> Evaluation:
+    """Curves for each of the D difficulties, which `names` names; every image has a prediction."""
     counts = count_matches(predictions, ground_truth)
-    faces = np.sum([truth.keep.sum(axis=1) for truth in ground_truth], axis=0)
-    return [
-        curve_from_counts(hits, detections, int(total))
+    faces = np.sum([truth.keep.sum(axis=1) for truth in ground_truth], axis=0).tolist()
+    curves = [
+        curve_from_counts(hits, detections, total)
         for (hits, detections), total in zip(counts, faces, strict=True)
     ]
+    return Evaluation(
+        len(ground_truth),
+        dict(zip(names, faces, strict=True)),
+        dict(zip(names, curves, strict=True)),
+    )
 
 
 def count_matches(
@@ -269,16 +238,7 @@ def count_matches(
 def _count_matches(
     boxes: NDArray[np.float64], scores: NDArray[np.float64], truth: GroundTruth
 ) -> NDArray[np.int64]:
-    """Count faces and detections of one image at each threshold.
-
-    Args:
-        boxes: [N, 4]; x, y, width, height in pixels.
-        scores: [N], normalized.
-        truth: with at least one face.
-
-    Returns:
-        [D, 2, 1000]: by difficulty, the faces found, and the detections that count.
-    """
+    """As `count_matches`, of one image with faces: boxes [N, 4] xywh, normalized scores [N]."""
     order = np.argsort(-scores, kind="stable")
     overlaps = pixel_iou(corners(boxes[order]), corners(truth.boxes))
     face = overlaps.argmax(axis=1)
