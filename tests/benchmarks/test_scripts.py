@@ -11,6 +11,7 @@ import batch
 import cv2
 import eager_vs_onnx
 import latency
+import memory
 import numpy as np
 import pandas as pd
 import pytest
@@ -62,7 +63,7 @@ def test_detectors_are_timed_and_set_against_their_ap(
 @pytest.mark.parametrize("size", ["640", "640x0", "axb"])
 def test_a_wrong_size_is_named(size: str) -> None:
     with pytest.raises(ValueError, match=f"'{size}' is no size"):
-        latency.portrait(size)
+        memory.portrait(size)
 
 
 def test_reading_and_detecting_are_compared(examples: Path, capsys: Captured) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -29,6 +30,10 @@ def found(*boxes: tuple[float, ...]) -> Prediction:
     return Prediction(rows, np.linspace(0.9, 0.1, len(rows)))
 
 
+def plant(boxes: tuple[tuple[float, ...], ...], _: Image) -> Prediction:
+    return found(*boxes)
+
+
 def test_faces_count_by_their_size(sample: Sample) -> None:
     result = evaluate_labeled(lambda _: found(LARGE), [sample])
     assert (result.images, result.faces) == (1, {"all": 2, "small": 1, "medium": 0, "large": 1})
@@ -41,7 +46,7 @@ def test_faces_count_by_their_size(sample: Sample) -> None:
 def test_ignored_regions_neither_help_nor_harm(sample: Sample) -> None:
     wrong = (120.0, 100, 140, 120)
     for extra, ap in ((IGNORED, 1.0), (wrong, 5 / 6)):
-        result = evaluate_labeled(lambda _, e=extra: found(SMALL, e, LARGE), [sample])
+        result = evaluate_labeled(partial(plant, (SMALL, extra, LARGE)), [sample])
         assert result.ap["all"] == pytest.approx(ap, abs=2e-3), extra
 
 
@@ -52,7 +57,7 @@ def test_boxes_in_an_ignored_region_say_nothing_unless_they_find_a_face(tmp_path
     within, beside = (200.0, 200, 230, 230), (75.0, 200, 105, 230)
     sample = Sample(path, 300, 300, np.array([face], np.float32), np.array([crowd], np.float32))
     for boxes, ap in (((within, within, face), 1.0), ((beside, face), 0.5), ((within,), 0.0)):
-        result = evaluate_labeled(lambda _, b=boxes: found(*b), [sample])
+        result = evaluate_labeled(partial(plant, boxes), [sample])
         assert result.ap["all"] == pytest.approx(ap, abs=2e-3), boxes
 
 
