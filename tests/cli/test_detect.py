@@ -9,18 +9,17 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from extd.cli.app import main
-from extd.cli.detect import detect
-from extd.cli.results import image_row
+from extd.cli.detect import detect, file_row
 from extd.data.coco import read_coco
 from extd.data.yolo import read_yolo
 from extd.detector import Detector, Options
 from extd.evaluation.predictions import read_predictions
-from extd.faces import Faces
 from extd.images import read_image
 
 Draw = Callable[..., Path]
@@ -271,13 +270,13 @@ def test_ctrl_c_ends_at_once_and_keeps_the_lines_so_far(
         draw(name, 255)
     rows = []
 
-    def stop_at_third(path: Path, faces: Faces) -> str:
-        rows.append(image_row(path, faces))
+    def stop_at_third(*arguments: Any) -> str:
+        rows.append(file_row(*arguments))
         if len(rows) == 3:
             raise KeyboardInterrupt
         return rows[-1]
 
-    monkeypatch.setattr("extd.cli.detect.image_row", stop_at_third)
+    monkeypatch.setattr("extd.cli.detect.file_row", stop_at_third)
     targets = ["--json", "faces.jsonl", "--coco", "faces.json"]
     assert main(["detect", ".", "--model", toy, *targets]) == 130
     assert "interrupted" in capsys.readouterr().err

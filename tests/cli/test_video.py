@@ -279,7 +279,7 @@ def test_results_that_cannot_be_written_are_no_fault_of_a_video(
 
     film("a.mp4", [255, 0])
     film("b.mp4", [255, 0])
-    monkeypatch.setattr("extd.cli.results.open_results", lambda _: nullcontext(Full()))
+    monkeypatch.setattr("extd.cli.outputs.open_results", lambda _: nullcontext(Full()))
     arguments = ["detect", "a.mp4", "b.mp4", "--model", toy, "--csv", "rows", "--out", "boxed"]
     assert main(arguments) == 1
     assert capsys.readouterr().err == "error: [Errno 28] No space left on device\n"

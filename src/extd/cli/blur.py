@@ -7,33 +7,23 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from cyclopts import Group, Parameter, Token
+from cyclopts.validators import Number
 
-from extd.cli.files import Outcome, Task, check_pyav, print_summary, run_files
-from extd.cli.inference import INFERENCE, Inference, Threshold, load_detector
-from extd.cli.terminal import (
-    WHOLE_NUMBER,
-    Folder,
-    UsageError,
-    check_folder,
-    clock,
-    count,
-    usage_errors,
-)
+from extd.batch import check_targets, result_name
+from extd.cli.files import Outcome, Task, print_summary, run_files
+from extd.cli.inference import INFERENCE, RESULTS, VIDEO, Inference, Threshold, load_detector
+from extd.cli.terminal import WHOLE_NUMBER, Folder, UsageError, clock, count, usage_errors
+from extd.detector import Detector
 from extd.files import real_path
+from extd.images import Image, read_image
+from extd.media.anonymize import AnonymizeOptions, Region
+from extd.media.sources import Source, find_images, find_media, is_folder, is_video, read_list
+from extd.pipeline import OnFrame, Report, blur_image, blur_video
 
-if TYPE_CHECKING:
-    from extd.detector import Detector
-    from extd.images import Image
-    from extd.media.anonymize import AnonymizeOptions, Region
-    from extd.media.sources import Source
-    from extd.pipeline import OnFrame, Report
-
-RESULTS = Group("Results", sort_key=1)
 COVER = Group("How to cover", sort_key=1)
-VIDEO = Group("Videos", sort_key=3)
 
 CHECK_THRESHOLD = 0.2
 """Least probability of a face that `--check` reports."""
@@ -60,6 +50,7 @@ KEEP = Parameter(
     n_tokens=1,
     show_default=False,
 )
+HOLD = Parameter(group=VIDEO, metavar="FRAMES", validator=Number(gte=0))
 
 
 @Parameter(name="*")
@@ -86,7 +77,14 @@ class Cover:
     margin: Annotated[float, Parameter(group=COVER)] = 0.25
     strength: Annotated[float, Parameter(group=COVER)] = 1.0
     keep: Annotated[tuple[tuple[float, float, float, float], ...], KEEP] = ()
-    hold: Annotated[int, WHOLE_NUMBER, Parameter(group=VIDEO, metavar="FRAMES")] = 5
+    hold: Annotated[int, WHOLE_NUMBER, HOLD] = 5
+
+    def options(self) -> AnonymizeOptions:
+        """The library's options, with the image read."""
+        image = None if self.image is None else read_image(self.image)
+        return AnonymizeOptions(
+            self.method, self.shape, self.margin, self.strength, image, self.keep
+        )
 
 
 DEFAULT = Cover()
@@ -133,40 +131,20 @@ def blur(
             things that are not faces.
         inference: How faces are detected.
     """
-    from extd.media.sources import read_list
-
     if (out is None) != in_place:
         raise UsageError("give either --out DIR or --in-place")
     inputs = read_list(files, sys.stdin)
-    sources = find_originals(inputs) if out is None else find_sources(inputs, out)
-    options = read_cover(cover)
+    with usage_errors():
+        sources = find_originals(inputs) if out is None else find_sources(inputs, out)
+        options = cover.options()
     detector = load_detector(inference, threshold)
-    check_pyav(sources)
     check_threshold = min(CHECK_THRESHOLD, threshold) if check else None
     task = covering(out, detector, options, cover.hold, keep_metadata, check_threshold)
     totals = run_files(task, sources, detector, inference.max_pixels)
     others = count_others(inputs, sources, out)
     note = f"; {count(others, 'other file')} left alone" if others else ""
-    written = [out] if totals.failed < len(sources) else []
-    return print_summary(totals, sources, written, flaw="with a face not covered", note=note)
-
-
-def read_cover(cover: Cover) -> AnonymizeOptions:
-    """The library's options, with the image read.
-
-    Raises:
-        UsageError: a value is out of range, or the image cannot be read.
-    """
-    from extd.images import read_image
-    from extd.media.anonymize import AnonymizeOptions
-
-    if cover.hold < 0:
-        raise UsageError(f"--hold is {cover.hold}; give 0 or more frames")
-    with usage_errors():
-        image = None if cover.image is None else read_image(cover.image)
-        return AnonymizeOptions(
-            cover.method, cover.shape, cover.margin, cover.strength, image, cover.keep
-        )
+    written = [out] if totals.done else []
+    return print_summary(totals, written, flaw="with a face not covered", note=note)
 
 
 def covering(
@@ -178,13 +156,14 @@ def covering(
     check_threshold: float | None,
 ) -> Task[Report]:
     """Cover the faces of each file, in the folder or in place; the detector is for videos."""
-    from extd.batch import result_name
-    from extd.pipeline import blur_image, blur_video
+
+    def target(source: Source) -> Path:
+        return source.path if out is None else out / result_name(source)
 
     def on_image(detector: Detector, source: Source, image: Image) -> Report:
         return blur_image(
             source.path,
-            source.path if out is None else out / result_name(source),
+            target(source),
             detector,
             options,
             image=image,
@@ -195,7 +174,7 @@ def covering(
     def on_video(source: Source, on_frame: OnFrame) -> Report:
         return blur_video(
             source.path,
-            Path() if out is None else out / result_name(source),
+            target(source),
             detector,
             options,
             gap=hold,
@@ -204,86 +183,59 @@ def covering(
             on_frame=on_frame,
         )
 
-    return Task("covering", "faces  file", on_image, on_video, describe)
+    return Task("covering", "faces  file", on_image, describe, on_video)
 
 
 def describe(source: Source, report: Report | Exception) -> Outcome:
     """What to print about a file."""
-    from extd.media.sources import is_video
-
     if isinstance(report, Exception):
         return Outcome(error=report)
-    video = is_video(source.path)
-    frames = f", {count(report.frames, 'frame')}" if video else ""
+    frames = f", {count(report.frames, 'frame')}" if is_video(source.path) else ""
     rows = [f"{report.faces:5}  {source.path}{frames}"] if report.frames else []
-    flaws = []
-    if report.uncovered:
-        flaws = [f"{source.path}: {describe_uncovered(report, video=video)}"]
+    flaws = [describe_uncovered(source.path, report)] if report.uncovered else []
     return Outcome(report.faces, rows, report.error, flaws)
 
 
+def describe_uncovered(path: Path, report: Report) -> str:
+    """The first uncovered faces, as in `a.png: not covered: 0.31 at 10,20,30,40`."""
+    video = is_video(path)
+    shown = []
+    for face, time in report.uncovered:
+        box = ",".join(f"{value:.0f}" for value in face.box)
+        shown.append((f"{clock(time)}: " if video else "") + f"{face.score:.2f} at {box}")
+    frames = f" in {count(report.uncovered_frames, 'frame')}" if video else ""
+    rest = report.uncovered_faces - len(shown)
+    more = f" and {rest:,} more" if rest else ""
+    return f"{path}: not covered{frames}: {'; '.join(shown)}{more}"
+
+
 def find_sources(inputs: Iterable[str], out: Path) -> list[Source]:
-    """The images and videos whose results go to a folder.
-
-    Raises:
-        UsageError: the folder is a file, a result would replace an original, or an input is wrong.
-    """
-    from extd.batch import check_targets
-    from extd.media.sources import find_media
-
-    check_folder(out)
-    with usage_errors():
-        sources = find_media(inputs, out)
-        check_targets(sources, out)
+    """The images and videos whose results go to a folder; none may replace an original."""
+    sources = find_media(inputs, out)
+    check_targets(sources, out)
     return sources
 
 
 def find_originals(inputs: Iterable[str]) -> list[Source]:
-    """The images to replace, each file once.
-
-    Raises:
-        UsageError: there is a video among them.
-    """
-    from extd.media.sources import find_images, is_video
-
-    with usage_errors():
-        found = find_images(inputs)
+    """The images to replace, each file once."""
     # Two links to one file would cover it twice, at the same time.
-    sources = list({real_path(source.path): source for source in found}.values())
+    sources = list({real_path(source.path): source for source in find_images(inputs)}.values())
     for source in sources:
         if is_video(source.path):
-            raise UsageError(f"{source.path}: videos are not replaced; give --out DIR")
+            raise ValueError(f"{source.path}: videos are not replaced; give --out DIR")
     return sources
 
 
-def describe_uncovered(report: Report, *, video: bool) -> str:
-    """The first uncovered faces, as in `not covered: 0.31 at 10,20,30,40`."""
-    told = []
-    for face, time in report.uncovered:
-        box = ",".join(f"{value:.0f}" for value in face.box)
-        told.append((f"{clock(time)}: " if video else "") + f"{face.score:.2f} at {box}")
-    frames = f" in {count(report.uncovered_frames, 'frame')}" if video else ""
-    rest = report.uncovered_faces - len(told)
-    return f"not covered{frames}: " + "; ".join(told) + (f" and {rest:,} more" if rest else "")
-
-
-def count_others(
-    inputs: Iterable[str], sources: Sequence[Source], results: Path | None = None
-) -> int:
+def count_others(inputs: Iterable[str], sources: Sequence[Source], results: Path | None) -> int:
     """How many files in the folders among `inputs` are not sources.
 
     Hidden files, and what an earlier run left in `results`, do not count.
     """
-    from extd.media.sources import is_folder
-
-    files = set()
+    left_out = None if results is None else real_path(results)
+    others = set()
     for folder in filter(is_folder, map(Path, inputs)):
         for parent, folders, names in os.walk(folder):
-            folders[:] = [
-                name
-                for name in folders
-                if not name.startswith(".")
-                and (results is None or real_path(Path(parent, name)) != real_path(results))
-            ]
-            files |= {Path(parent, name).absolute() for name in names if not name.startswith(".")}
-    return len(files - {source.path.absolute() for source in sources})
+            below = [(name, real_path(Path(parent, name))) for name in folders]
+            folders[:] = [name for name, real in below if name[0] != "." and real != left_out]
+            others |= {Path(parent, name).absolute() for name in names if name[0] != "."}
+    return len(others - {source.path.absolute() for source in sources})

@@ -7,17 +7,20 @@ import os
 import platform
 import tempfile
 from collections import Counter
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from rich.console import Console
+import numpy as np
+import onnxruntime as ort
+import PIL
 
 from extd import __version__
+from extd.boxes import iou
 from extd.catalog import DEFAULT_MODEL, load_catalog
-from extd.cli.terminal import Model, print_error, print_line
-
-if TYPE_CHECKING:
-    from extd.detector import Detector
+from extd.cli.inference import Model
+from extd.cli.terminal import print_error, print_line
+from extd.detector import Detector
+from extd.runtime import has_int8
 
 IMAGE = Path(__file__).parents[1] / "assets" / "selfcheck.jpg"
 FACE = (112.0, 57.0, 206.0, 173.0)
@@ -42,13 +45,6 @@ def doctor(*, model: Model = DEFAULT_MODEL) -> int:
     Args:
         model: A model that `extd models` lists, or an .onnx file.
     """
-    import numpy as np
-    import onnxruntime as ort
-    import PIL
-
-    from extd.detector import Detector
-
-    console = Console()
     for what, value in (
         ("extd", __version__),
         ("Python", f"{platform.python_version()} on {platform.platform()}"),
@@ -58,24 +54,22 @@ def doctor(*, model: Model = DEFAULT_MODEL) -> int:
         ("ONNX Runtime", ort.__version__),
         *((extra, installed_version(extra)) for extra in EXTRAS),
     ):
-        print_line(console, f"{what:13} {value}")
+        print_line(f"{what:13} {value}")
     try:
         detector = Detector(model)
         for provider in ort.get_available_providers():
-            print_line(console, f"{provider}: {provider_report(provider, detector.network.path)}")
+            print_line(f"{provider}: {provider_report(provider, detector.network.path)}")
         overlap = find_overlap(detector)
     except (ValueError, OSError) as error:
         print_error(f"the self-check failed: {error}")
         return 1
-    print_line(console, f"{model} runs in {detector.network.precision}: {precision_reason(model)}")
-    print_line(console, f"self-check: {model} finds the face, IoU {overlap:.2f}")
+    print_line(f"{model} runs in {detector.network.precision}: {precision_reason(model)}")
+    print_line(f"self-check: {model} finds the face, IoU {overlap:.2f}")
     return 0
 
 
 def precision_reason(model: str) -> str:
     """Why a model runs in int8 or float on this machine."""
-    from extd.runtime import has_int8
-
     if Path(model).suffix:
         return "so is the file"
     weights = {one.name: one.weights for one in load_catalog()}[model.lower()]
@@ -90,10 +84,6 @@ def find_overlap(detector: Detector) -> float:
     Raises:
         ValueError: it is below 0.5.
     """
-    import numpy as np
-
-    from extd.boxes import iou
-
     faces = detector.detect(IMAGE)
     overlap = float(iou(faces.boxes[:1], np.array([FACE], np.float32)).max(initial=0))
     if overlap < MIN_IOU:
@@ -121,9 +111,6 @@ def count_nodes(provider: str, path: Path) -> Counter[str]:
     Raises:
         ValueError: loading or running fails.
     """
-    import numpy as np
-    import onnxruntime as ort
-
     with tempfile.TemporaryDirectory() as folder:
         options = ort.SessionOptions()
         options.log_severity_level = 4
@@ -144,8 +131,6 @@ def count_nodes(provider: str, path: Path) -> Counter[str]:
 
 def installed_version(package: str) -> str:
     """The version of a package, without importing it."""
-    from importlib.metadata import PackageNotFoundError, version
-
     try:
         return version(package)
     except PackageNotFoundError:

@@ -8,10 +8,9 @@ from contextlib import contextmanager
 from functools import partial
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
-from cyclopts import Parameter
-from rich.console import Console
+from cyclopts import App, Parameter
 
 from extd.cli.inference import THIS_MACHINE, Machine, load_model
 from extd.cli.terminal import (
@@ -23,14 +22,19 @@ from extd.cli.terminal import (
     print_line,
     progress_bar,
 )
-
-if TYPE_CHECKING:
-    from extd.evaluation.predictions import Prediction
-    from extd.images import Image
+from extd.data.datasets import read_dataset
+from extd.evaluation import wider as benchmark
+from extd.evaluation.labeled import evaluate_labeled
+from extd.evaluation.predictions import Prediction, write_predictions
+from extd.evaluation.protocols import PROTOCOLS
+from extd.images import Image
 
 Protocol = Literal["single", "paper", "multiscale"]
 
+app = App(name="eval", help="Evaluate a detector.")
 
+
+@app.command
 def wider(
     *,
     images: Folder,
@@ -60,12 +64,9 @@ def wider(
         json: Write the result as JSON to a file; with - or nothing to standard output.
         machine: The model, and what runs it.
     """
-    from extd.evaluation import wider as benchmark
-    from extd.evaluation.predictions import write_predictions
-
-    if predictions is not None and (machine != THIS_MACHINE or protocol is not None):
-        raise UsageError("--predictions measures files: leave out --model and --protocol")
     if predictions is not None:
+        if machine != THIS_MACHINE or protocol is not None:
+            raise UsageError("--predictions measures files: leave out --model and --protocol")
         measured, how = str(predictions), "predictions"
         truth = benchmark.load_ground_truth(ground_truth)
         found = benchmark.load_predictions(predictions, images, truth)
@@ -78,13 +79,14 @@ def wider(
         truth = benchmark.load_ground_truth(ground_truth)
         with measuring(json) as track:
             result = benchmark.evaluate_detector(detect, images, truth, track, save_predictions)
-    lines = [f"AP on {result.images:,} of the {len(truth):,} images:"]
+    lines = [f"{measured}, {how}", f"AP on {result.images:,} of the {len(truth):,} images:"]
     lines += [f"  {difficulty:7} {ap:.4f}" for difficulty, ap in result.ap.items()]
     summary = {"images": result.images, "model": measured, "protocol": how}
-    print_result(json, [f"{measured}, {how}", *lines], summary, result.ap)
+    print_result(json, lines, summary, result.ap)
     return 0
 
 
+@app.command
 def labels(
     samples: Annotated[Path, Parameter(metavar="PATH")],
     /,
@@ -107,9 +109,6 @@ def labels(
         json: Write the result as JSON to a file; with - or nothing to standard output.
         machine: The model, and what runs it.
     """
-    from extd.data.datasets import read_dataset
-    from extd.evaluation.labeled import evaluate_labeled
-
     detect = load_protocol(protocol, machine)
     with measuring(json) as track:
         result = evaluate_labeled(detect, read_dataset(samples), track)
@@ -119,6 +118,11 @@ def labels(
     summary = {"images": result.images, "model": machine.model, "protocol": protocol}
     print_result(json, lines, summary | {"faces": result.faces}, result.ap)
     return 0
+
+
+def load_protocol(protocol: str, machine: Machine) -> Callable[[Image], Prediction]:
+    """A protocol with its detector."""
+    return partial(PROTOCOLS[protocol], load_model(machine))
 
 
 @contextmanager
@@ -132,17 +136,8 @@ def print_result(
     target: str | None, lines: list[str], summary: dict[str, object], ap: dict[str, float]
 ) -> None:
     """Print lines, and write JSON to where `--json` says; its AP is null where no face counts."""
-    from extd.evaluation.wider import rounded
-
-    for line in lines:
-        print_line(Console(quiet=target == STDOUT), line)
+    if target != STDOUT:
+        print_line("\n".join(lines))
     if target is not None:
         with open_results(target) as stream:
-            stream.write(dumps(summary | {"ap": rounded(ap)}) + "\n")
-
-
-def load_protocol(protocol: str, machine: Machine) -> Callable[[Image], Prediction]:
-    """A protocol with its detector."""
-    from extd.evaluation.protocols import PROTOCOLS
-
-    return partial(PROTOCOLS[protocol], load_model(machine))
+            stream.write(dumps(summary | {"ap": benchmark.rounded(ap)}) + "\n")

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from rich.console import Console
+from rich.progress import Progress
 
+from extd.batch import process_files, refuse_video
 from extd.cli.terminal import count, print_error, print_line, progress_bar
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
-
-    from extd.detector import Detector
-    from extd.images import Image
-    from extd.media.sources import Source
-    from extd.pipeline import OnFrame
+from extd.detector import Detector
+from extd.images import Image
+from extd.media.sources import Source, is_video
+from extd.media.video import pyav
+from extd.pipeline import OnFrame
 
 Result = TypeVar("Result")
 
@@ -49,24 +48,38 @@ class Task(Generic[Result]):
         name: as in `detecting`, for the progress bar.
         header: first line of the table; empty for none.
         on_image: called in any thread, with the detector to use, the image file and its pixels.
-        on_video: called with a video file, and with what to call for each of its frames.
         describe: called with each file and its result, or why it failed, in order.
+        on_video: called with a video file, and with what to call for each of its frames; without
+            it, videos fail.
     """
 
     name: str
     header: str
     on_image: Callable[[Detector, Source, Image], Result]
-    on_video: Callable[[Source, OnFrame], Result]
     describe: Callable[[Source, Result | Exception], Outcome]
+    on_video: Callable[[Source, OnFrame], Result] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Totals:
-    """How many faces were found, files failed, and results have flaws."""
+    """How many files there are, of which kind, and what became of them."""
 
-    faces: int
-    failed: int
-    flawed: int
+    files: int
+    kind: str
+    faces: int = 0
+    failed: int = 0
+    flawed: int = 0
+
+    @property
+    def done(self) -> int:
+        """How many files did not fail."""
+        return self.files - self.failed
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one file."""
+        self.faces += outcome.faces
+        self.failed += outcome.error is not None
+        self.flawed += bool(outcome.flaws)
 
 
 def run_files(
@@ -77,39 +90,45 @@ def run_files(
     *,
     quiet: bool = False,
 ) -> Totals:
-    """Process files and print what becomes of them; with `quiet`, errors only."""
-    from extd.batch import process_files
+    """Process files and print what becomes of them; with `quiet`, errors only.
 
+    Raises:
+        ImportError: all files are videos, and PyAV is missing.
+    """
+    videos = sum(is_video(source.path) for source in sources)
+    kind = "image" if not videos else "video" if videos == len(sources) else "file"
+    if kind == "video" and task.on_video is not None:
+        # Among images, a video that cannot be read is one failure of many.
+        pyav()
     bar = progress_bar(hidden=is_one_image(sources) or (quiet and sys.stdout.isatty()))
     # If table and bar share the terminal, lines must go through the bar.
     shared = sys.stdout.isatty() and not bar.disable
     table = Console(quiet=True) if quiet else bar.console if shared else Console()
 
     def on_video(source: Source) -> Result:
+        if task.on_video is None:
+            refuse_video(source)
         with frame_progress(bar, source.path.name) as advance:
             return task.on_video(source, advance)
 
     if task.header:
-        print_line(table, task.header)
-    faces = failed = flawed = 0
+        print_line(task.header, table)
+    totals = Totals(len(sources), kind)
     processed = process_files(sources, detector, task.on_image, on_video, max_pixels)
     with bar, closing(processed):
         for source, result in bar.track(processed, len(sources), description=task.name):
             outcome = task.describe(source, result)
             for row in outcome.rows:
-                print_line(table, row)
-            for line in [outcome.error] * (outcome.error is not None) + [*outcome.flaws]:
+                print_line(row, table)
+            for line in filter(None, [outcome.error, *outcome.flaws]):
                 print_error(str(line), bar.console)
-            faces += outcome.faces
-            failed += outcome.error is not None
-            flawed += bool(outcome.flaws)
-    return Totals(faces, failed, flawed)
+            totals.add(outcome)
+    return totals
 
 
 def print_summary(
     totals: Totals,
-    sources: Sequence[Source],
-    written: Iterable[str | Path | None],
+    written: Sequence[str | Path | None],
     *,
     flaw: str = "with flaws",
     note: str = "",
@@ -119,24 +138,18 @@ def print_summary(
 
     Args:
         totals: of `run_files`.
-        sources: the files.
         written: files and folders of results; None among them are left out.
         flaw: what the results with flaws are called.
         note: follows the totals.
         quiet: print nothing.
     """
-    from extd.media.sources import is_video
-
-    videos = sum(is_video(source.path) for source in sources)
-    kind = "image" if not videos else "video" if videos == len(sources) else "file"
-    done = f"{count(totals.faces, 'face')} in {count(len(sources) - totals.failed, kind)}"
+    done = f"{count(totals.faces, 'face')} in {count(totals.done, totals.kind)}"
     for number, what in ((totals.failed, "failed"), (totals.flawed, flaw)):
         done += f", {number:,} {what}" if number else ""
     console = Console(quiet=quiet)
-    print_line(console, done + note)
-    for target in written:
-        if target is not None:
-            print_line(console, f"written: {target}")
+    print_line(done + note, console)
+    for target in filter(None, written):
+        print_line(f"written: {target}", console)
     return 1 if totals.failed or totals.flawed else 0
 
 
@@ -144,33 +157,12 @@ def print_summary(
 def frame_progress(bar: Progress, name: str) -> Iterator[OnFrame]:
     """A task of the bar for the frames of a video; yields a function that advances it."""
     task = bar.add_task(name, total=None)
-
-    def advance(_frame: object, _faces: object, frame_count: int | None) -> None:
-        bar.update(task, advance=1, total=frame_count)
-
     try:
-        yield advance
+        yield lambda _frame, _faces, total: bar.update(task, advance=1, total=total)
     finally:
         bar.remove_task(task)
 
 
 def is_one_image(sources: Sequence[Source]) -> bool:
     """Whether there is a single file, and it is no video."""
-    from extd.media.sources import is_video
-
     return len(sources) == 1 and not is_video(sources[0].path)
-
-
-def check_pyav(sources: Sequence[Source]) -> None:
-    """Stop at once if all files are videos and none can be read.
-
-    Among images, a video that cannot be read is one failure of many.
-
-    Raises:
-        ImportError: PyAV is missing.
-    """
-    from extd.media.sources import is_video
-    from extd.media.video import pyav
-
-    if sources and all(is_video(source.path) for source in sources):
-        pyav()

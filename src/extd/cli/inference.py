@@ -1,36 +1,32 @@
-"""Options that commands share: how to detect faces, and with which model."""
+"""The options of all commands that detect faces, and the detector that they ask for."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import Annotated, TypeVar
 
 from cyclopts import Group, Parameter, Token
+from cyclopts.validators import Number
 
 from extd.catalog import DEFAULT_MODEL, Precision
-from extd.cli.terminal import (
-    MACHINE,
-    WHOLE_NUMBER,
-    Model,
-    UsageError,
-    usage_errors,
-)
+from extd.cli.terminal import WHOLE_NUMBER, UsageError, usage_errors
+from extd.detector import Detector, Options
 
-if TYPE_CHECKING:
-    from extd.detector import Detector, Options
-
+RESULTS = Group("Results", sort_key=1)
 SEARCH = Group("What to look for", sort_key=2)
+VIDEO = Group("Videos", sort_key=3)
+MACHINE = Group("Model and machine", sort_key=9)
 
-Number = TypeVar("Number", int, float)
+Value = TypeVar("Value", int, float)
 
 
 def read_numbers(
-    kind: Callable[[str], Number], example: str
-) -> Callable[[object, Sequence[Token]], tuple[Number, ...]]:
+    kind: Callable[[str], Value], example: str
+) -> Callable[[object, Sequence[Token]], tuple[Value, ...]]:
     """A converter for options that take numbers like `0.5,1,2`, several times or once."""
 
-    def convert(_: object, tokens: Sequence[Token]) -> tuple[Number, ...]:
+    def convert(_: object, tokens: Sequence[Token]) -> tuple[Value, ...]:
         words = ",".join(token.value for token in tokens)
         try:
             return tuple(map(kind, words.split(",")))
@@ -40,20 +36,9 @@ def read_numbers(
     return convert
 
 
-SCALES = Parameter(
-    group=SEARCH,
-    metavar="FACTORS",
-    converter=read_numbers(float, "factors like 0.5,1,2"),
-    n_tokens=1,
-    show_default="1",
-)
-ROTATIONS = Parameter(
-    group=SEARCH,
-    metavar="DEGREES",
-    converter=read_numbers(int, "degrees like 0,90,180,270"),
-    n_tokens=1,
-    show_default="0",
-)
+SCALES = read_numbers(float, "factors like 0.5,1,2")
+ROTATIONS = read_numbers(int, "degrees like 0,90,180,270")
+Model = Annotated[str, Parameter(group=MACHINE, metavar="NAME|FILE")]
 Threshold = Annotated[float, Parameter(group=SEARCH)]
 Pixels = Annotated[int | None, WHOLE_NUMBER, Parameter(group=SEARCH, metavar="PX")]
 
@@ -102,12 +87,22 @@ class Inference:
     """
 
     longest: Pixels = None
-    scales: Annotated[tuple[float, ...], SCALES] = (1.0,)
+    scales: Annotated[
+        tuple[float, ...],
+        Parameter(group=SEARCH, metavar="FACTORS", converter=SCALES, n_tokens=1, show_default="1"),
+    ] = (1.0,)
     flip: Annotated[bool, Parameter(group=SEARCH, show_default=False)] = False
-    rotations: Annotated[tuple[int, ...], ROTATIONS] = (0,)
+    rotations: Annotated[
+        tuple[int, ...],
+        Parameter(
+            group=SEARCH, metavar="DEGREES", converter=ROTATIONS, n_tokens=1, show_default="0"
+        ),
+    ] = (0,)
     tile: Pixels = None
     overlap: Annotated[float, Parameter(group=SEARCH)] = 0.25
-    max_pixels: Annotated[int, WHOLE_NUMBER, Parameter(group=SEARCH, metavar="N")] = 500_000_000
+    max_pixels: Annotated[
+        int, WHOLE_NUMBER, Parameter(group=SEARCH, metavar="N", validator=Number(gte=1))
+    ] = 500_000_000
     machine: Machine = THIS_MACHINE
 
 
@@ -122,8 +117,6 @@ def load_detector(
     Raises:
         UsageError: a value is out of range, or there is no such model or provider.
     """
-    from extd.detector import Options
-
     with usage_errors():
         options = Options(
             threshold=threshold,
@@ -136,24 +129,20 @@ def load_detector(
             tile=inference.tile,
             overlap=inference.overlap,
         )
-    if inference.max_pixels < 1:
-        raise UsageError(f"--max-pixels is {inference.max_pixels}; give 1 or more")
     return load_model(inference.machine, options)
 
 
+@usage_errors()
 def load_model(machine: Machine, options: Options | None = None) -> Detector:
     """The detector with that model.
 
     Raises:
         UsageError: there is no such model or provider.
     """
-    from extd.detector import Detector
-
-    with usage_errors():
-        return Detector(
-            machine.model,
-            options=options,
-            threads=machine.threads,
-            providers=None if machine.provider is None else [machine.provider],
-            precision=machine.precision,
-        )
+    return Detector(
+        machine.model,
+        options=options,
+        threads=machine.threads,
+        providers=None if machine.provider is None else [machine.provider],
+        precision=machine.precision,
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.console import Console
+from cyclopts.validators import Number
 
 from extd.cli.terminal import (
     WHOLE_NUMBER,
@@ -37,13 +37,16 @@ class Run:
     device: Annotated[str | None, Parameter(show_default="cuda if there is one, else cpu")] = None
     threads: Annotated[int | None, WHOLE_NUMBER, Parameter(show_default="one a core")] = None
     cache: Annotated[Folder | None, Parameter(show_default="in the user's cache folder")] = None
-    profile: Annotated[int, WHOLE_NUMBER, Parameter(metavar="STEPS", show_default=False)] = 0
+    profile: Annotated[
+        int, WHOLE_NUMBER, Parameter(metavar="STEPS", show_default=False, validator=Number(gte=0))
+    ] = 0
 
 
 RUN = Run()
 OF_RECIPE = Parameter(show_default="as the recipe says")
 
 
+@train_extra("extd train")
 def train(
     recipe: Annotated[Path, Parameter(metavar="RECIPE.yaml")],
     /,
@@ -75,48 +78,34 @@ def train(
     """
     if out is None and not print_config:
         raise UsageError("give --out DIR, the folder for checkpoint and weights")
-    if run.profile < 0:
-        raise UsageError(f"--profile is {run.profile}; give how many steps")
-    console = Console()
-    with train_extra("extd train"):
-        from extd.training.recipe import dump_recipe, load_recipe
+    from extd.training.recipe import dump_recipe, load_recipe
 
-        with usage_errors():
-            chosen = load_recipe(recipe, data or (), model)
-        if out is None or print_config:
-            print_line(console, dump_recipe(chosen).rstrip())
-            return 0
-        from extd.training.trainer import train as fit
+    with usage_errors():
+        chosen = load_recipe(recipe, data or (), model)
+    if out is None or print_config:
+        print_line(dump_recipe(chosen).rstrip())
+        return 0
 
-        check_run(recipe, out, run, console)
-        weights = fit(
-            chosen,
-            out,
-            resume=run.resume,
-            device=run.device,
-            threads=run.threads,
-            cache=run.cache,
-            profile=run.profile,
-        )
+    from extd.training.checkpoint import CHECKPOINT
+    from extd.training.trainer import train as fit
+
+    if not (out / CHECKPOINT).exists():
+        if recipe.resolve() == (out / "recipe.yaml").resolve():
+            raise UsageError(f"the run would write its recipe over {recipe}; choose another --out")
+        if run.resume and not (out / "stage1").exists():
+            print_line(f"{out} holds no run to go on with: this one begins")
+    weights = fit(
+        chosen,
+        out,
+        resume=run.resume,
+        device=run.device,
+        threads=run.threads,
+        cache=run.cache,
+        profile=run.profile,
+    )
     # Of the processes of torchrun one prints.
     if os.environ.get("RANK", "0") == "0":
-        print_line(console, f"written: {weights}")
+        print_line(f"written: {weights}")
         onnx = weights.with_suffix(".onnx")
-        print_line(console, f"to detect with it: extd export {weights} {onnx}")
+        print_line(f"to detect with it: extd export {weights} {onnx}")
     return 0
-
-
-def check_run(recipe: Path, out: Path, run: Run, console: Console) -> None:
-    """Say so if there is no run to resume.
-
-    Raises:
-        UsageError: a new run would write its own recipe over the given one.
-    """
-    from extd.training.checkpoint import CHECKPOINT
-
-    if (out / CHECKPOINT).exists():
-        return
-    if recipe.resolve() == (out / "recipe.yaml").resolve():
-        raise UsageError(f"the run would write its recipe over {recipe}; choose another --out")
-    if run.resume and not (out / "stage1").exists():
-        print_line(console, f"{out} holds no run to go on with: this one begins")

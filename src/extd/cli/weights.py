@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
-from rich.console import Console
 
 from extd.cli.terminal import UsageError, print_line, train_extra
+from extd.data.datasets import FORMATS, read_dataset
+from extd.images import Image, read_image
+from extd.media.sources import find_images
 from extd.models.config import Upsampling
 
-if TYPE_CHECKING:
-    from extd.images import Image
 
-
+@train_extra("extd convert")
 def convert(source: Path, target: Path, /, *, upsampling: Upsampling = "fit") -> int:
     """Convert a checkpoint of the paper's authors.
 
@@ -32,14 +32,14 @@ def convert(source: Path, target: Path, /, *, upsampling: Upsampling = "fit") ->
             whose sides are not multiples of 128 (docs/paper.md), and the same in others.
     """
     check_suffix(target, ".safetensors")
-    with train_extra("extd convert"):
-        from extd.models import network
+    from extd.models import network
 
-        network.convert(source, target, upsampling)
+    network.convert(source, target, upsampling)
     report_file(target)
     return 0
 
 
+@train_extra("extd export")
 def export(
     source: Path,
     target: Path,
@@ -79,16 +79,15 @@ def export(
         )
     if calibrate is not None and not int8:
         raise UsageError("--calibrate is for --int8")
-    with train_extra("extd export"):
-        from extd.models.export import export_onnx
-        from extd.models.network import load_network
-        from extd.models.quantize import export_int8
+    from extd.models.export import export_onnx
+    from extd.models.network import load_network
+    from extd.models.quantize import export_int8
 
-        network, notes = load_network(source)
-        if calibrate is None:
-            export_onnx(network, target, notes, votes=votes, decoded=decoded)
-        else:
-            export_int8(network, target, calibration_images(calibrate), notes, votes=votes)
+    network, notes = load_network(source)
+    if calibrate is None:
+        export_onnx(network, target, notes, votes=votes, decoded=decoded)
+    else:
+        export_int8(network, target, calibration_images(calibrate), notes, votes=votes)
     report_file(target)
     return 0
 
@@ -100,10 +99,6 @@ def calibration_images(path: Path, count: int = 100) -> Iterator[Image]:
         FileNotFoundError: there is no such set or folder.
         ValueError: it has no images, or one is broken.
     """
-    from extd.data.datasets import FORMATS, read_dataset
-    from extd.images import read_image
-    from extd.media.sources import find_images
-
     if path.is_dir() and not any(one.find(path) for one in FORMATS.values()):
         paths = [source.path for source in find_images([str(path)])]
     else:
@@ -113,11 +108,7 @@ def calibration_images(path: Path, count: int = 100) -> Iterator[Image]:
 
 
 def check_suffix(target: Path, suffix: str) -> None:
-    """Refuse a file name with another suffix.
-
-    Raises:
-        UsageError: `target` does not end in `suffix`.
-    """
+    """Refuse a file name with another suffix."""
     if target.suffix.lower() != suffix:
         raise UsageError(
             f"the result is a {suffix} file; call it {target.with_suffix(suffix)}, not {target}"
@@ -126,4 +117,4 @@ def check_suffix(target: Path, suffix: str) -> None:
 
 def report_file(path: Path) -> None:
     """Name a file that was written, and its size."""
-    print_line(Console(), f"written: {path}, {path.stat().st_size / 1e3:,.0f} kB")
+    print_line(f"written: {path}, {path.stat().st_size / 1e3:,.0f} kB")

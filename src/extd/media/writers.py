@@ -58,12 +58,19 @@ class Metadata:
 NO_METADATA = Metadata()
 
 
-def json_line(path: str, result: Faces | Exception) -> str:
-    """One line of JSON: `path`, `width`, `height`, `faces`, or `path` and `error`."""
+def json_line(path: str, result: Faces | Exception, frame: tuple[int, float] | None = None) -> str:
+    """One line of JSON: `path`, `width`, `height`, `faces`, or `path` and `error`.
+
+    With the number and time in seconds of a `frame`, these follow the path.
+    """
+    record: dict[str, object] = {"path": path}
+    if frame is not None:
+        record |= {"frame": frame[0], "time": round(frame[1], 6)}
     if isinstance(result, Faces):
-        size = {"width": result.width, "height": result.height}
-        return json.dumps({"path": path, **size, "faces": result.to_dict()}) + "\n"
-    return json.dumps({"path": path, "error": str(result)}) + "\n"
+        record |= {"width": result.width, "height": result.height, "faces": result.to_dict()}
+    else:
+        record["error"] = str(result)
+    return json.dumps(record) + "\n"
 
 
 def csv_header(*, landmarks: bool, frames: bool = False) -> str:
