@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import extd
+from extd.cli.app import COMMANDS as SUMMARIES
 from extd.cli.app import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,6 +42,14 @@ def test_the_help_names_every_command(capsys: Captured) -> None:
     assert capsys.readouterr().out == shown
 
 
+@pytest.mark.parametrize("command", [name for group in SUMMARIES.values() for name in group])
+def test_the_help_has_the_summary_of_each_command(command: str, capsys: Captured) -> None:
+    assert main([command, "--help"]) == 0
+    paragraph = capsys.readouterr().out.split("\n\n")[1]
+    (summary,) = (group[command][1] for group in SUMMARIES.values() if command in group)
+    assert " ".join(paragraph.split()) == summary
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_help_of_a_command_describes_every_option(command: str, capsys: Captured) -> None:
     assert main([*command.split(), "--help"]) == 0
@@ -63,7 +72,7 @@ def test_streams_may_be_closed_as_some_services_do(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "faces.jsonl").read_text())["faces"]
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["detect", "--help"], ["--version"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["models"]])
 def test_help_is_shown_without_loading_what_detection_needs(arguments: list[str]) -> None:
     heavy = {"cv2", "numpy", "onnxruntime", "torch", "scipy"}
     program = (

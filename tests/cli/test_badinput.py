@@ -254,7 +254,9 @@ def test_a_result_folder_that_is_a_loop_is_refused(
     Path("new").symlink_to("again")
     Path("again").symlink_to("new")
     assert main([*OUT[command], "--model", toy]) == 2
-    assert "--out new is a link that leads nowhere" in capsys.readouterr().err
+    assert (
+        '"new" for --out. It is a link that leads nowhere; give a folder' in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("option", ["--json", "--csv", "--coco"])

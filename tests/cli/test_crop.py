@@ -88,7 +88,7 @@ def test_a_video_is_reported_and_the_rest_goes_on(draw: Draw, toy: str, capsys: 
         (["album", "one/b.png", "--out", "one"], "images to read in one"),
         (["album/a.png", "--out", "album"], "images to read in album"),
         (["album", "--out", "album/a.png"], "is a file"),
-        (["album", "--out", "new", "--margin", "-1"], "margin is -1"),
+        (["album", "--out", "new", "--margin", "-1"], '"-1.0" for --margin'),
         (["album", "--out", "new", "--min-face", "-1"], "min_face is -1"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -140,11 +140,10 @@ def blur(
     detector = load_detector(inference, threshold)
     check_threshold = min(CHECK_THRESHOLD, threshold) if check else None
     task = covering(out, detector, options, cover.hold, keep_metadata, check_threshold)
-    totals = run_files(task, sources, detector, inference.max_pixels)
     others = count_others(inputs, sources, out)
     note = f"; {count(others, 'other file')} left alone" if others else ""
-    written = [out] if totals.done else []
-    return print_summary(totals, written, flaw="with a face not covered", note=note)
+    task = replace(task, written=[out], flaw="with a face not covered", note=note)
+    return print_summary(task, run_files(task, sources, detector, inference.max_pixels))
 
 
 def covering(

@@ -71,10 +71,15 @@ def crop(
             source.path, target, detector, image=image, margin=margin, square=square, align=align
         )
 
-    totals = run_files(
-        Task("cropping", "faces  file", on_image, describe), sources, detector, inference.max_pixels
+    task = Task(
+        "cropping",
+        "faces  file",
+        on_image,
+        describe,
+        written=[out],
+        flaw="with a face not aligned",
     )
-    return print_summary(totals, [out] if totals.faces else [], flaw="with a face not aligned")
+    return print_summary(task, run_files(task, sources, detector, inference.max_pixels))
 
 
 def describe(source: Source, result: list[Path | None] | Exception) -> Outcome:

@@ -148,20 +148,25 @@ def detect_files(
         return outcome
 
     alone = is_one_image(sources)
-    header = "" if alone else "faces   best  file"
-    task: Task[Faces | Report] = Task("detecting", header, on_image, describe, on_video)
+    task: Task[Faces | Report] = Task(
+        "detecting",
+        "" if alone else "faces   best  file",
+        on_image,
+        describe,
+        on_video,
+        [outputs.json, outputs.csv, outputs.coco, outputs.out, outputs.yolo, outputs.wider],
+        quiet=outputs.quiet,
+    )
     videos = any(is_video(source.path) for source in sources)
     with open_outputs(outputs, frames=videos, landmarks=detector.network.landmarks) as results:
-        totals = run_files(task, sources, detector, max_pixels, quiet=outputs.quiet)
-    folders = [outputs.out, outputs.yolo, outputs.wider] if totals.done else []
-    written = [outputs.json, outputs.csv, outputs.coco, *folders]
-    return print_summary(totals, written, quiet=outputs.quiet)
+        totals = run_files(task, sources, detector, max_pixels)
+    return print_summary(task, totals)
 
 
 def watch(detector: Detector, address: str, span: Span, outputs: Outputs) -> int:
     """Detect faces in the newest frames of a camera until it ends or Ctrl-C; the exit code."""
     name, report = without_password(address), Report()
-    bar = progress_bar(hidden=outputs.quiet and sys.stdout.isatty())
+    bar = progress_bar(quiet=outputs.quiet)
     with (
         open_outputs(outputs, frames=True, landmarks=detector.network.landmarks) as results,
         bar,

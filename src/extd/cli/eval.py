@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import partial
-from json import dumps
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
@@ -18,16 +14,15 @@ from extd.cli.terminal import (
     Folder,
     Target,
     UsageError,
-    open_results,
     print_line,
     progress_bar,
+    write_json,
 )
 from extd.data.datasets import read_dataset
 from extd.evaluation import wider as benchmark
 from extd.evaluation.labeled import evaluate_labeled
-from extd.evaluation.predictions import Prediction, write_predictions
+from extd.evaluation.predictions import write_predictions
 from extd.evaluation.protocols import PROTOCOLS
-from extd.images import Image
 
 Protocol = Literal["single", "paper", "multiscale"]
 
@@ -75,9 +70,10 @@ def wider(
             write_predictions(save_predictions, found)
     else:
         measured, how = machine.model, protocol or "single"
-        detect = load_protocol(how, machine)
+        detect = partial(PROTOCOLS[how], load_model(machine))
         truth = benchmark.load_ground_truth(ground_truth)
-        with measuring(json) as track:
+        with progress_bar(quiet=json == STDOUT) as bar:
+            track = partial(bar.track, description="measuring")
             result = benchmark.evaluate_detector(detect, images, truth, track, save_predictions)
     lines = [f"{measured}, {how}", f"AP on {result.images:,} of the {len(truth):,} images:"]
     lines += [f"  {difficulty:7} {ap:.4f}" for difficulty, ap in result.ap.items()]
@@ -109,8 +105,9 @@ def labels(
         json: Write the result as JSON to a file; with - or nothing to standard output.
         machine: The model, and what runs it.
     """
-    detect = load_protocol(protocol, machine)
-    with measuring(json) as track:
+    detect = partial(PROTOCOLS[protocol], load_model(machine))
+    with progress_bar(quiet=json == STDOUT) as bar:
+        track = partial(bar.track, description="measuring")
         result = evaluate_labeled(detect, read_dataset(samples), track)
     lines = [f"{machine.model}, {protocol}, {result.images:,} images"]
     for size, ap in result.ap.items():
@@ -120,18 +117,6 @@ def labels(
     return 0
 
 
-def load_protocol(protocol: str, machine: Machine) -> Callable[[Image], Prediction]:
-    """A protocol with its detector."""
-    return partial(PROTOCOLS[protocol], load_model(machine))
-
-
-@contextmanager
-def measuring(json: str | None) -> Iterator[Callable[[Sequence[Any]], Iterable[Any]]]:
-    """A bar, which stays away from JSON in the terminal; yields what tracks an iteration."""
-    with progress_bar(hidden=json == STDOUT and sys.stdout.isatty()) as bar:
-        yield partial(bar.track, description="measuring")
-
-
 def print_result(
     target: str | None, lines: list[str], summary: dict[str, object], ap: dict[str, float]
 ) -> None:
@@ -139,5 +124,4 @@ def print_result(
     if target != STDOUT:
         print_line("\n".join(lines))
     if target is not None:
-        with open_results(target) as stream:
-            stream.write(dumps(summary | {"ap": benchmark.rounded(ap)}) + "\n")
+        write_json(target, summary | {"ap": benchmark.rounded(ap)})

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from rich.console import Console
 from rich.progress import Progress
@@ -42,7 +42,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Task(Generic[Result]):
-    """What a command does with each file.
+    """What a command does with each file, and what it prints.
 
     Attributes:
         name: as in `detecting`, for the progress bar.
@@ -51,6 +51,10 @@ class Task(Generic[Result]):
         describe: called with each file and its result, or why it failed, in order.
         on_video: called with a video file, and with what to call for each of its frames; without
             it, videos fail.
+        written: files and folders of results, named at the end if they exist.
+        flaw: what results with flaws are called.
+        note: follows the totals.
+        quiet: print errors only.
     """
 
     name: str
@@ -58,39 +62,26 @@ class Task(Generic[Result]):
     on_image: Callable[[Detector, Source, Image], Result]
     describe: Callable[[Source, Result | Exception], Outcome]
     on_video: Callable[[Source, OnFrame], Result] | None = None
+    written: Sequence[str | Path | None] = ()
+    flaw: str = "with flaws"
+    note: str = ""
+    quiet: bool = False
 
 
-@dataclass(slots=True)
-class Totals:
-    """How many files there are, of which kind, and what became of them."""
+class Totals(NamedTuple):
+    """How many files there are and of which kind, and what became of them."""
 
     files: int
     kind: str
-    faces: int = 0
-    failed: int = 0
-    flawed: int = 0
-
-    @property
-    def done(self) -> int:
-        """How many files did not fail."""
-        return self.files - self.failed
-
-    def add(self, outcome: Outcome) -> None:
-        """Count one file."""
-        self.faces += outcome.faces
-        self.failed += outcome.error is not None
-        self.flawed += bool(outcome.flaws)
+    faces: int
+    failed: int
+    flawed: int
 
 
 def run_files(
-    task: Task[Result],
-    sources: Sequence[Source],
-    detector: Detector,
-    max_pixels: int,
-    *,
-    quiet: bool = False,
+    task: Task[Result], sources: Sequence[Source], detector: Detector, max_pixels: int
 ) -> Totals:
-    """Process files and print what becomes of them; with `quiet`, errors only.
+    """Process files and print what becomes of them.
 
     Raises:
         ImportError: all files are videos, and PyAV is missing.
@@ -100,10 +91,10 @@ def run_files(
     if kind == "video" and task.on_video is not None:
         # Among images, a video that cannot be read is one failure of many.
         pyav()
-    bar = progress_bar(hidden=is_one_image(sources) or (quiet and sys.stdout.isatty()))
+    bar = progress_bar(hidden=is_one_image(sources), quiet=task.quiet)
     # If table and bar share the terminal, lines must go through the bar.
     shared = sys.stdout.isatty() and not bar.disable
-    table = Console(quiet=True) if quiet else bar.console if shared else Console()
+    console = Console(quiet=True) if task.quiet else bar.console if shared else Console()
 
     def on_video(source: Source) -> Result:
         if task.on_video is None:
@@ -112,44 +103,35 @@ def run_files(
             return task.on_video(source, advance)
 
     if task.header:
-        print_line(task.header, table)
-    totals = Totals(len(sources), kind)
+        print_line(task.header, console)
+    faces = failed = flawed = 0
     processed = process_files(sources, detector, task.on_image, on_video, max_pixels)
     with bar, closing(processed):
         for source, result in bar.track(processed, len(sources), description=task.name):
             outcome = task.describe(source, result)
             for row in outcome.rows:
-                print_line(row, table)
-            for line in filter(None, [outcome.error, *outcome.flaws]):
-                print_error(str(line), bar.console)
-            totals.add(outcome)
-    return totals
+                print_line(row, console)
+            for error in filter(None, [outcome.error, *outcome.flaws]):
+                print_error(str(error), bar.console)
+            faces += outcome.faces
+            failed += outcome.error is not None
+            flawed += bool(outcome.flaws)
+    return Totals(len(sources), kind, faces, failed, flawed)
 
 
-def print_summary(
-    totals: Totals,
-    written: Sequence[str | Path | None],
-    *,
-    flaw: str = "with flaws",
-    note: str = "",
-    quiet: bool = False,
-) -> int:
-    """Print the totals and what was written; the exit code.
-
-    Args:
-        totals: of `run_files`.
-        written: files and folders of results; None among them are left out.
-        flaw: what the results with flaws are called.
-        note: follows the totals.
-        quiet: print nothing.
-    """
-    done = f"{count(totals.faces, 'face')} in {count(totals.done, totals.kind)}"
-    for number, what in ((totals.failed, "failed"), (totals.flawed, flaw)):
-        done += f", {number:,} {what}" if number else ""
-    console = Console(quiet=quiet)
-    print_line(done + note, console)
-    for target in filter(None, written):
-        print_line(f"written: {target}", console)
+def print_summary(task: Task[Result], totals: Totals) -> int:
+    """Print the totals and what was written; the exit code."""
+    if not task.quiet:
+        done = (
+            f"{count(totals.faces, 'face')} in {count(totals.files - totals.failed, totals.kind)}"
+        )
+        for number, what in ((totals.failed, "failed"), (totals.flawed, task.flaw)):
+            done += f", {number:,} {what}" if number else ""
+        print_line(done + task.note)
+        for target in filter(None, task.written):
+            # A folder appears with the first result.
+            if Path(target).exists():
+                print_line(f"written: {target}")
     return 1 if totals.failed or totals.flawed else 0
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from json import dumps
 
 from rich.console import Console
 from rich.table import Table
 
 from extd.catalog import ModelInfo, load_catalog
-from extd.cli.terminal import Target, open_results, print_line
+from extd.cli.terminal import Target, print_line, write_json
 
 
 def models(*, json: Target = None) -> int:
@@ -25,8 +24,7 @@ def models(*, json: Target = None) -> int:
     """
     catalog = load_catalog()
     if json is not None:
-        with open_results(json) as stream:
-            stream.write(dumps([asdict(model) for model in catalog], indent=1) + "\n")
+        write_json(json, [asdict(model) for model in catalog], indent=1)
         return 0
     Console().print(model_table(catalog))
     covered = {model.weights.images for model in catalog if model.weights}

@@ -160,8 +160,6 @@ def open_outputs(outputs: Outputs, *, frames: bool, landmarks: bool) -> Iterator
     Raises:
         OSError: one cannot be written.
     """
-    if outputs.out is not None:
-        outputs.out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         json, csv = (
             stack.enter_context(open_results(target)) if target else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import sys
@@ -83,6 +84,12 @@ def open_results(target: str) -> Iterator[TextIO]:
         yield stream
 
 
+def write_json(target: str, value: object, indent: int | None = None) -> None:
+    """Write one JSON value to a file or standard output."""
+    with open_results(target) as stream:
+        stream.write(json.dumps(value, indent=indent) + "\n")
+
+
 def print_error(message: str, console: Console | None = None) -> None:
     """One red line on stderr."""
     line = Text("error: " + " ".join(message.split()), style="red")
@@ -99,12 +106,13 @@ class _Speed(ProgressColumn):
         return Text(f"{task.speed:.1f}/s" if task.speed else "")
 
 
-def progress_bar(*, hidden: bool = False) -> Progress:
+def progress_bar(*, hidden: bool = False, quiet: bool = False) -> Progress:
     """A progress bar on stderr, with speed and time left, that disappears at the end.
 
-    It is shown only in a terminal, and with `hidden` not even there.
+    It is shown only in a terminal, and with `quiet` only if results on stdout go elsewhere.
     """
     console = Console(stderr=True)
+    hidden |= not console.is_terminal or (quiet and sys.stdout.isatty())
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -115,7 +123,7 @@ def progress_bar(*, hidden: bool = False) -> Progress:
         transient=True,
         redirect_stdout=False,
         redirect_stderr=False,
-        disable=hidden or not console.is_terminal,
+        disable=hidden,
     )
 
 
