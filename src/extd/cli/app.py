@@ -49,7 +49,7 @@ def build_app(tokens: Sequence[str]) -> App:
         help="Detect faces in images, tiny ones too.\n\n    extd detect photo.jpg --out boxed",
         version=f"extd {__version__}",
         help_format="markdown",
-        default_parameter=Parameter(negative=()),
+        default_parameter=Parameter(negative=(), show_default=_shown),
         suppress_keyboard_interrupt=False,
     )
     for place, (title, commands) in enumerate(COMMANDS.items()):
@@ -59,10 +59,15 @@ def build_app(tokens: Sequence[str]) -> App:
                 # Now, for cyclopts would hide why an import fails.
                 resolve_name(path)
             # The summary would replace the docstring of a command that is used.
-            summary = None if name in tokens else summary
-            app.command(path, name=name, help=summary, group=group, sort_key=key)
+            line = None if name in tokens else summary
+            app.command(path, name=name, help=line, group=group, sort_key=key)
     app["--help"].group = app["--version"].group = (Group("This program", sort_key=2),)
     return app
+
+
+def _shown(default: object) -> str | None:
+    """A default as the help shows it; that of a flag goes without saying."""
+    return None if default is None or default is False else str(default)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

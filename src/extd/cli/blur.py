@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
@@ -19,11 +19,9 @@ from extd.cli.terminal import WHOLE_NUMBER, Folder, UsageError, clock, count, us
 from extd.detector import Detector
 from extd.files import real_path
 from extd.images import Image, read_image
-from extd.media.anonymize import AnonymizeOptions, Region
+from extd.media.anonymize import AnonymizeOptions, Method, Region, Shape
 from extd.media.sources import Source, find_images, find_media, is_folder, is_video, read_list
 from extd.pipeline import OnFrame, Report, blur_image, blur_video
-
-COVER = Group("How to cover", sort_key=1)
 
 CHECK_THRESHOLD = 0.2
 """Least probability of a face that `--check` reports."""
@@ -43,17 +41,11 @@ def read_regions(_: object, tokens: Sequence[Token]) -> tuple[Region, ...]:
     return tuple(regions)
 
 
-KEEP = Parameter(
-    group=COVER,
-    metavar="X1,Y1,X2,Y2",
-    converter=read_regions,
-    n_tokens=1,
-    show_default=False,
-)
+KEEP = Parameter(metavar="X1,Y1,X2,Y2", converter=read_regions, n_tokens=1, show_default=False)
 HOLD = Parameter(group=VIDEO, metavar="FRAMES", validator=Number(gte=0))
 
 
-@Parameter(name="*")
+@Parameter(name="*", group=Group("How to cover", sort_key=1))
 @dataclass(frozen=True, slots=True)
 class Cover:
     """How faces are covered.
@@ -69,14 +61,12 @@ class Cover:
             is seen. As many frames are held in memory.
     """
 
-    method: Annotated[Literal["blur", "pixelate", "solid", "image"], Parameter(group=COVER)] = (
-        "blur"
-    )
-    image: Annotated[Path | None, Parameter(group=COVER, metavar="FILE")] = None
-    shape: Annotated[Literal["ellipse", "box"], Parameter(group=COVER)] = "ellipse"
-    margin: Annotated[float, Parameter(group=COVER)] = 0.25
-    strength: Annotated[float, Parameter(group=COVER)] = 1.0
-    keep: Annotated[tuple[tuple[float, float, float, float], ...], KEEP] = ()
+    method: Method = "blur"
+    image: Annotated[Path | None, Parameter(metavar="FILE")] = None
+    shape: Shape = "ellipse"
+    margin: float = 0.25
+    strength: float = 1.0
+    keep: Annotated[tuple[Region, ...], KEEP] = ()
     hold: Annotated[int, WHOLE_NUMBER, HOLD] = 5
 
     def options(self) -> AnonymizeOptions:
@@ -93,9 +83,9 @@ DEFAULT = Cover()
 def blur(
     *files: Annotated[str, Parameter(required=True)],
     out: Annotated[Folder | None, Parameter(group=RESULTS)] = None,
-    in_place: Annotated[bool, Parameter(group=RESULTS, show_default=False)] = False,
-    keep_metadata: Annotated[bool, Parameter(group=RESULTS, show_default=False)] = False,
-    check: Annotated[bool, Parameter(group=RESULTS, show_default=False)] = False,
+    in_place: Annotated[bool, Parameter(group=RESULTS)] = False,
+    keep_metadata: Annotated[bool, Parameter(group=RESULTS)] = False,
+    check: Annotated[bool, Parameter(group=RESULTS)] = False,
     cover: Cover = DEFAULT,
     threshold: Threshold = 0.3,
     inference: Inference = INFERENCE,

@@ -12,8 +12,8 @@ from cyclopts.validators import Number
 
 from extd.batch import result_name
 from extd.cli.files import Outcome, Task, print_summary, run_files
-from extd.cli.inference import INFERENCE, SEARCH, Inference, Threshold, load_detector
-from extd.cli.terminal import WHOLE_NUMBER, Folder, UsageError, usage_errors
+from extd.cli.inference import INFERENCE, SEARCH, Inference, Pixels, Threshold, load_detector
+from extd.cli.terminal import Folder, UsageError, usage_errors
 from extd.detector import Detector
 from extd.files import real_path
 from extd.images import Image
@@ -27,10 +27,8 @@ def crop(
     *files: Annotated[str, Parameter(required=True)],
     out: Folder,
     margin: Annotated[float, Parameter(group=CROP, validator=Number(gte=0, lte=10))] = 0.2,
-    square: Annotated[bool, Parameter(group=CROP, show_default=False)] = False,
-    align: Annotated[
-        int | None, WHOLE_NUMBER, Parameter(group=CROP, metavar="PX", validator=Number(gte=1))
-    ] = None,
+    square: Annotated[bool, Parameter(group=CROP)] = False,
+    align: Annotated[Pixels | None, Parameter(group=CROP, validator=Number(gte=1))] = None,
     min_face: Annotated[float, Parameter(group=SEARCH, metavar="PX")] = 0,
     threshold: Threshold = 0.5,
     inference: Inference = INFERENCE,

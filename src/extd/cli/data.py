@@ -11,14 +11,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from extd.cli.terminal import (
-    WHOLE_NUMBER,
-    Folder,
-    count,
-    print_line,
-    progress_bar,
-    usage_errors,
-)
+from extd.cli.terminal import WHOLE_NUMBER, Folder, count, print_line, progress_bar, usage_errors
 from extd.data import check as checks
 from extd.data.check import FINDINGS, SIZE_BINS, Finding, Kind, Summary
 from extd.data.contact_sheet import MOST_SAMPLES, draw_contact_sheet
@@ -40,6 +33,8 @@ def _check_format(_: object, name: str | None) -> None:
 
 DataSet = Annotated[Path, Parameter(metavar="PATH")]
 FORMAT = Parameter(metavar="NAME", show_default="recognized", validator=_check_format)
+SAMPLES = Parameter(validator=Number(gte=1, lte=MOST_SAMPLES))
+THREADS = Parameter(show_default="one a core", validator=Number(gte=0, lte=MAX_THREADS))
 Images = Annotated[Folder | None, Parameter(show_default="as the labels say")]
 
 app = App(name="data", help="Check and convert datasets.")
@@ -53,16 +48,10 @@ def check(
     layout: Annotated[str | None, FORMAT, Parameter(name="--format")] = None,
     images: Images = None,
     out: Folder | None = None,
-    labels_only: Annotated[bool, Parameter(show_default=False)] = False,
-    samples: Annotated[
-        int, WHOLE_NUMBER, Parameter(validator=Number(gte=1, lte=MOST_SAMPLES))
-    ] = 24,
+    labels_only: bool = False,
+    samples: Annotated[int, WHOLE_NUMBER, SAMPLES] = 24,
     seed: Annotated[int, WHOLE_NUMBER, Parameter(validator=Number(gte=0))] = 0,
-    threads: Annotated[
-        int,
-        WHOLE_NUMBER,
-        Parameter(show_default="one a core", validator=Number(gte=0, lte=MAX_THREADS)),
-    ] = 0,
+    threads: Annotated[int, WHOLE_NUMBER, THREADS] = 0,
 ) -> int:
     """Describe a dataset, and name what is probably wrong with it.
 
@@ -161,7 +150,7 @@ def convert_data(
     out: Annotated[Path, Parameter(metavar="PATH")],
     layout: Annotated[str | None, FORMAT, Parameter(name="--from")] = None,
     images: Images = None,
-    copy: Annotated[bool, Parameter(show_default=False)] = False,
+    copy: bool = False,
 ) -> None:
     """Write a dataset in another format.
 

@@ -37,7 +37,7 @@ from extd.pipeline import OnFrame, Report, detect_frames, detect_image, detect_v
 from extd.signals import defer_interrupt
 
 
-@Parameter(name="*")
+@Parameter(name="*", group=VIDEO)
 @dataclass(frozen=True, slots=True)
 class Frames:
     """Which frames of a video or camera are searched.
@@ -48,9 +48,9 @@ class Frames:
         every: Take every n-th frame.
     """
 
-    start: Annotated[float, Parameter(group=VIDEO, metavar="SECONDS")] = 0.0
-    end: Annotated[float | None, Parameter(group=VIDEO, metavar="SECONDS")] = None
-    every: Annotated[int, WHOLE_NUMBER, Parameter(group=VIDEO, metavar="FRAMES")] = 1
+    start: Annotated[float, Parameter(metavar="SECONDS")] = 0.0
+    end: Annotated[float | None, Parameter(metavar="SECONDS")] = None
+    every: Annotated[int, WHOLE_NUMBER, Parameter(metavar="FRAMES")] = 1
 
 
 ALL = Frames()
@@ -125,7 +125,7 @@ def detect_files(
 
     def on_video(source: Source, advance: OnFrame) -> Report:
         def on_frame(frame: Frame, faces: Faces, frame_count: int | None) -> None:
-            results.add(frame.name, faces, frame)
+            add(frame.name, faces, frame)
             advance(frame, faces, frame_count)
 
         return detect_video(source.path, detector, span, target=target(source), on_frame=on_frame)
@@ -140,11 +140,11 @@ def detect_files(
             best = float(result.scores.max(initial=0))
             rows = [file_row(len(result), best, str(path))]
             outcome = Outcome(len(result), face_rows(path, result) if alone else rows)
-            results.add(str(path), result)
+            add(str(path), result, None)
         else:
             outcome = Outcome(error=result)
         if outcome.error is not None:
-            results.add(str(path), outcome.error)
+            add(str(path), outcome.error, None)
         return outcome
 
     alone = is_one_image(sources)
@@ -158,7 +158,7 @@ def detect_files(
         quiet=outputs.quiet,
     )
     videos = any(is_video(source.path) for source in sources)
-    with open_outputs(outputs, frames=videos, landmarks=detector.network.landmarks) as results:
+    with open_outputs(outputs, frames=videos, landmarks=detector.network.landmarks) as add:
         totals = run_files(task, sources, detector, max_pixels)
     return print_summary(task, totals)
 
@@ -168,7 +168,7 @@ def watch(detector: Detector, address: str, span: Span, outputs: Outputs) -> int
     name, report = without_password(address), Report()
     bar = progress_bar(quiet=outputs.quiet)
     with (
-        open_outputs(outputs, frames=True, landmarks=detector.network.landmarks) as results,
+        open_outputs(outputs, frames=True, landmarks=detector.network.landmarks) as add,
         bar,
         frame_progress(bar, name) as advance,
         closing(open_source(address, span)) as frames,
@@ -176,16 +176,15 @@ def watch(detector: Detector, address: str, span: Span, outputs: Outputs) -> int
         try:
             with defer_interrupt() as interrupted:
                 for frame, faces in detect_frames(frames, detector, report, interrupted, advance):
-                    results.add(frame.name, faces, frame)
+                    add(frame.name, faces, frame)
         except KeyboardInterrupt:
             # Ctrl-C is how watching ends.
             pass
         except (ValueError, OSError) as error:
             report.error = error
         if report.error is not None:
-            results.add(name, report.error)
-    if report.error is not None:
-        print_error(str(report.error))
+            add(name, report.error, None)
+            print_error(str(report.error), bar.console)
     if not outputs.quiet:
         print_line(f"{count(report.faces, 'face')} in {count(report.frames, 'frame')} of {name}")
     return 1 if report.error else 0

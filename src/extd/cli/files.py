@@ -128,9 +128,9 @@ def print_summary(task: Task[Result], totals: Totals) -> int:
         for number, what in ((totals.failed, "failed"), (totals.flawed, task.flaw)):
             done += f", {number:,} {what}" if number else ""
         print_line(done + task.note)
-        for target in filter(None, task.written):
+        for target in task.written:
             # A folder appears with the first result.
-            if Path(target).exists():
+            if target is not None and Path(target).exists():
                 print_line(f"written: {target}")
     return 1 if totals.failed or totals.flawed else 0
 

@@ -12,11 +12,12 @@ from cyclopts.validators import Number
 from extd.catalog import DEFAULT_MODEL, Precision
 from extd.cli.terminal import WHOLE_NUMBER, UsageError, usage_errors
 from extd.detector import Detector, Options
+from extd.images import MAX_PIXELS
+from extd.runtime import CPU
 
 RESULTS = Group("Results", sort_key=1)
 SEARCH = Group("What to look for", sort_key=2)
 VIDEO = Group("Videos", sort_key=3)
-MACHINE = Group("Model and machine", sort_key=9)
 
 Value = TypeVar("Value", int, float)
 
@@ -36,14 +37,18 @@ def read_numbers(
     return convert
 
 
-SCALES = read_numbers(float, "factors like 0.5,1,2")
-ROTATIONS = read_numbers(int, "degrees like 0,90,180,270")
-Model = Annotated[str, Parameter(group=MACHINE, metavar="NAME|FILE")]
+SCALES = Parameter(
+    metavar="FACTORS", converter=read_numbers(float, "factors like 0.5,1,2"), n_tokens=1
+)
+ROTATIONS = Parameter(
+    metavar="DEGREES", converter=read_numbers(int, "degrees like 0,90,180,270"), n_tokens=1
+)
+Model = Annotated[str, Parameter(metavar="NAME|FILE")]
 Threshold = Annotated[float, Parameter(group=SEARCH)]
-Pixels = Annotated[int | None, WHOLE_NUMBER, Parameter(group=SEARCH, metavar="PX")]
+Pixels = Annotated[int, WHOLE_NUMBER, Parameter(metavar="PX")]
 
 
-@Parameter(name="*")
+@Parameter(name="*", group=Group("Model and machine", sort_key=9))
 @dataclass(frozen=True, slots=True)
 class Machine:
     """The model, and what runs it.
@@ -57,17 +62,15 @@ class Machine:
     """
 
     model: Model = DEFAULT_MODEL
-    threads: Annotated[int, WHOLE_NUMBER, Parameter(group=MACHINE, show_default="one a core")] = 0
-    provider: Annotated[
-        str | None, Parameter(group=MACHINE, metavar="NAME", show_default="CPUExecutionProvider")
-    ] = None
-    precision: Annotated[Precision, Parameter(group=MACHINE)] = "auto"
+    threads: Annotated[int, WHOLE_NUMBER, Parameter(show_default="one a core")] = 0
+    provider: Annotated[str, Parameter(metavar="NAME")] = CPU
+    precision: Precision = "auto"
 
 
 THIS_MACHINE = Machine()
 
 
-@Parameter(name="*")
+@Parameter(name="*", group=SEARCH)
 @dataclass(frozen=True, slots=True)
 class Inference:
     """How faces are detected.
@@ -86,29 +89,22 @@ class Inference:
         machine: The model, and what runs it.
     """
 
-    longest: Pixels = None
-    scales: Annotated[
-        tuple[float, ...],
-        Parameter(group=SEARCH, metavar="FACTORS", converter=SCALES, n_tokens=1, show_default="1"),
-    ] = (1.0,)
-    flip: Annotated[bool, Parameter(group=SEARCH, show_default=False)] = False
-    rotations: Annotated[
-        tuple[int, ...],
-        Parameter(
-            group=SEARCH, metavar="DEGREES", converter=ROTATIONS, n_tokens=1, show_default="0"
-        ),
-    ] = (0,)
-    tile: Pixels = None
-    overlap: Annotated[float, Parameter(group=SEARCH)] = 0.25
-    max_pixels: Annotated[
-        int, WHOLE_NUMBER, Parameter(group=SEARCH, metavar="N", validator=Number(gte=1))
-    ] = 500_000_000
+    longest: Pixels | None = None
+    scales: Annotated[tuple[float, ...], SCALES, Parameter(show_default="1")] = (1.0,)
+    flip: bool = False
+    rotations: Annotated[tuple[int, ...], ROTATIONS, Parameter(show_default="0")] = (0,)
+    tile: Pixels | None = None
+    overlap: float = 0.25
+    max_pixels: Annotated[int, WHOLE_NUMBER, Parameter(metavar="N", validator=Number(gte=1))] = (
+        MAX_PIXELS
+    )
     machine: Machine = THIS_MACHINE
 
 
 INFERENCE = Inference()
 
 
+@usage_errors()
 def load_detector(
     inference: Inference, threshold: float, *, min_face: float = 0, max_faces: int | None = None
 ) -> Detector:
@@ -117,32 +113,27 @@ def load_detector(
     Raises:
         UsageError: a value is out of range, or there is no such model or provider.
     """
-    with usage_errors():
-        options = Options(
-            threshold=threshold,
-            min_face=min_face,
-            max_faces=max_faces,
-            longest=inference.longest,
-            scales=inference.scales,
-            flip=inference.flip,
-            rotations=inference.rotations,
-            tile=inference.tile,
-            overlap=inference.overlap,
-        )
+    options = Options(
+        threshold=threshold,
+        min_face=min_face,
+        max_faces=max_faces,
+        longest=inference.longest,
+        scales=inference.scales,
+        flip=inference.flip,
+        rotations=inference.rotations,
+        tile=inference.tile,
+        overlap=inference.overlap,
+    )
     return load_model(inference.machine, options)
 
 
 @usage_errors()
 def load_model(machine: Machine, options: Options | None = None) -> Detector:
-    """The detector with that model.
-
-    Raises:
-        UsageError: there is no such model or provider.
-    """
+    """The detector with that model; errors are those of `load_detector`."""
     return Detector(
         machine.model,
         options=options,
         threads=machine.threads,
-        providers=None if machine.provider is None else [machine.provider],
+        providers=[machine.provider],
         precision=machine.precision,
     )

@@ -25,7 +25,7 @@ UNREAD = frozenset({".jfif", ".jxl", ".jp2", ".psd", ".dng", ".cr2", ".nef", ".a
 """More image formats; results must not overwrite them either."""
 
 
-@Parameter(name="*")
+@Parameter(name="*", group=RESULTS)
 @dataclass(frozen=True, slots=True)
 class Outputs:
     """Where results go.
@@ -40,12 +40,12 @@ class Outputs:
         wider: Write detections for WIDER FACE's evaluation into this folder, likewise.
     """
 
-    out: Annotated[Folder | None, Parameter(group=RESULTS)] = None
-    json: Annotated[Target, Parameter(group=RESULTS)] = None
-    csv: Annotated[Target, Parameter(group=RESULTS)] = None
-    coco: Annotated[str | None, Parameter(group=RESULTS, metavar="FILE")] = None
-    yolo: Annotated[Folder | None, Parameter(group=RESULTS)] = None
-    wider: Annotated[Folder | None, Parameter(group=RESULTS)] = None
+    out: Folder | None = None
+    json: Target = None
+    csv: Target = None
+    coco: Annotated[str | None, Parameter(metavar="FILE")] = None
+    yolo: Folder | None = None
+    wider: Folder | None = None
 
     @property
     def quiet(self) -> bool:
@@ -102,74 +102,49 @@ def is_media(path: Path) -> bool:
     return False
 
 
+Add = Callable[[str, Faces | Exception, Frame | None], None]
+"""Adds the faces of an image or frame, or why a file failed, to the results."""
+
+
 class ResultsError(Exception):
-    """Results cannot be written, which is not the fault of the file that is processed.
-
-    Its cause is the OSError.
-    """
-
-
-@dataclass(frozen=True, slots=True)
-class Results:
-    """Open files of results; each may be None.
-
-    Attributes:
-        json: gets an object a line for each image, frame and error.
-        csv: gets a line for each face.
-        add_coco: gets the path and faces of each image.
-        folder: of the COCO file, which names images relative to it.
-        frames: whether CSV has columns for frame and time, which are 0 for images.
-    """
-
-    json: TextIO | None
-    csv: TextIO | None
-    add_coco: Callable[[str, Faces], None] | None
-    folder: Path
-    frames: bool
-
-    def add(self, name: str, result: Faces | Exception, frame: Frame | None = None) -> None:
-        """Write the faces of an image or frame, or why a file failed.
-
-        Lines are written at once, so that a reader of a pipe sees them.
-
-        Raises:
-            ResultsError: a file cannot be written.
-        """
-        place = None if frame is None else (frame.index, frame.time)
-        try:
-            if self.json is not None:
-                self.json.write(json_line(name, result, place))
-                self.json.flush()
-            if isinstance(result, Exception):
-                return
-            if self.csv is not None:
-                self.csv.write(csv_lines(name, result, place or (0, 0.0) if self.frames else None))
-                self.csv.flush()
-            if self.add_coco is not None and frame is None:
-                self.add_coco(relative_name(Path(name), self.folder), result)
-        except OSError as error:
-            raise ResultsError from error
+    """Its cause, an OSError of writing results, is no fault of the file that is processed."""
 
 
 @contextmanager
-def open_outputs(outputs: Outputs, *, frames: bool, landmarks: bool) -> Iterator[Results]:
-    """Open the files that are asked for; `-` is standard output.
+def open_outputs(outputs: Outputs, *, frames: bool, landmarks: bool) -> Iterator[Add]:
+    """Open the files of results, and yield the function that adds to them, line by line.
 
-    `frames` and `landmarks` tell whether CSV has columns for them.
+    `frames` and `landmarks` tell whether CSV has columns for them; those for frame and time are 0
+    for images.
 
     Raises:
         OSError: one cannot be written.
     """
     with ExitStack() as stack:
-        json, csv = (
-            stack.enter_context(open_results(target)) if target else None
-            for target in (outputs.json, outputs.csv)
-        )
-        coco = Path(outputs.coco or "")
-        add_coco = stack.enter_context(open_coco(coco)) if outputs.coco else None
-        if csv is not None:
-            csv.write(csv_header(landmarks=landmarks, frames=frames))
+        json = stack.enter_context(open_results(outputs.json)) if outputs.json else None
+        csv = stack.enter_context(open_results(outputs.csv)) if outputs.csv else None
+        coco = Path(outputs.coco) if outputs.coco else None
+        add_coco = stack.enter_context(open_coco(coco)) if coco else None
+
+        def write(stream: TextIO | None, lines: str) -> None:
+            if stream is not None:
+                stream.write(lines)
+                # A reader of a pipe sees them at once.
+                stream.flush()
+
+        def add(name: str, result: Faces | Exception, frame: Frame | None) -> None:
+            place = (0, 0.0) if frame is None else (frame.index, frame.time)
+            try:
+                write(json, json_line(name, result, place if frame else None))
+                if isinstance(result, Faces):
+                    write(csv, csv_lines(name, result, place if frames else None))
+                    if coco and add_coco:
+                        add_coco(relative_name(Path(name), coco.parent), result)
+            except OSError as error:
+                raise ResultsError from error
+
         try:
-            yield Results(json, csv, add_coco, coco.parent, frames)
+            write(csv, csv_header(landmarks=landmarks, frames=frames))
+            yield add
         except ResultsError as error:
             raise error.__cause__ or error from None

@@ -19,6 +19,8 @@ from extd.cli.terminal import (
     usage_errors,
 )
 
+PROFILE = Parameter(metavar="STEPS", validator=Number(gte=0), show_default="no steps")
+
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
@@ -33,13 +35,11 @@ class Run:
         profile: Record STEPS steps in profile.json, for https://ui.perfetto.dev.
     """
 
-    resume: Annotated[bool, Parameter(show_default=False)] = False
+    resume: bool = False
     device: Annotated[str | None, Parameter(show_default="cuda if there is one, else cpu")] = None
     threads: Annotated[int | None, WHOLE_NUMBER, Parameter(show_default="one a core")] = None
     cache: Annotated[Folder | None, Parameter(show_default="in the user's cache folder")] = None
-    profile: Annotated[
-        int, WHOLE_NUMBER, Parameter(metavar="STEPS", show_default=False, validator=Number(gte=0))
-    ] = 0
+    profile: Annotated[int, WHOLE_NUMBER, PROFILE] = 0
 
 
 RUN = Run()
@@ -54,7 +54,7 @@ def train(
     out: Folder | None = None,
     data: Annotated[list[Path] | None, OF_RECIPE, Parameter(metavar="PATH")] = None,
     model: Annotated[str | None, OF_RECIPE, Parameter(metavar="NAME")] = None,
-    print_config: Annotated[bool, Parameter(show_default=False)] = False,
+    print_config: bool = False,
     run: Run = RUN,
 ) -> int:
     """Train a detector.

@@ -46,8 +46,8 @@ def export(
     /,
     *,
     votes: Annotated[bool | None, Parameter(negative="--no-votes")] = None,
-    decoded: Annotated[bool, Parameter(show_default=False)] = False,
-    int8: Annotated[bool, Parameter(show_default=False)] = False,
+    decoded: bool = False,
+    int8: bool = False,
     calibrate: Path | None = None,
 ) -> int:
     """Export weights to ONNX.
