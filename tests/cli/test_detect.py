@@ -9,13 +9,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from extd.cli.app import main
-from extd.cli.detect import detect, file_row
+from extd.cli.detect import detect
 from extd.data.coco import read_coco
 from extd.data.yolo import read_yolo
 from extd.detector import Detector, Options
@@ -271,15 +270,14 @@ def test_ctrl_c_ends_at_once_and_keeps_the_lines_so_far(
 ) -> None:
     for name in ("a.png", "b.png", "c.png", "d.png"):
         draw(name, 255)
-    rows = []
+    printed = []
 
-    def stop_at_third(*arguments: Any) -> str:
-        rows.append(file_row(*arguments))
-        if len(rows) == 3:
+    def stop_at_third(line: str, _: object) -> None:
+        printed.append(line)
+        if len(printed) == 4:
             raise KeyboardInterrupt
-        return rows[-1]
 
-    monkeypatch.setattr("extd.cli.detect.file_row", stop_at_third)
+    monkeypatch.setattr("extd.cli.files.print_line", stop_at_third)
     targets = ["--json", "faces.jsonl", "--coco", "faces.json"]
     assert main(["detect", ".", "--model", toy, *targets]) == 130
     assert "interrupted" in capsys.readouterr().err

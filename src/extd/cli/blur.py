@@ -48,9 +48,18 @@ HOLD = Parameter(group=VIDEO, metavar="FRAMES", validator=Number(gte=0))
 @Parameter(name="*", group=Group("How to cover", sort_key=1))
 @dataclass(frozen=True, slots=True)
 class Cover:
-    """How faces are covered.
+    """How faces are covered, and where results go.
 
     Attributes:
+        out: Save the results in this folder, in the same tree. JPEG, PNG and WebP keep their
+            format, other images become PNG; MP4, MOV, MKV and WebM keep theirs, other videos
+            become MKV.
+        in_place: Replace the images instead; only JPEG, PNG and WebP.
+        keep_metadata: Keep EXIF, with place and time, and the color profile of JPEG, PNG, WebP
+            and AVIF (EXIF only), and what a video tells of place, time and camera. Thumbnails and
+            maker notes are never kept.
+        check: Look for uncovered faces in the results, with a probability above 0.2, and report
+            images and frames that have one; the exit code is 1. Many of these are not faces.
         method: blur, pixelate (4 cells per face), solid (black), or image.
         image: The image for the method image.
         shape: The shape of a cover.
@@ -61,6 +70,10 @@ class Cover:
             is seen. As many frames are held in memory.
     """
 
+    out: Annotated[Folder | None, Parameter(group=RESULTS)] = None
+    in_place: Annotated[bool, Parameter(group=RESULTS)] = False
+    keep_metadata: Annotated[bool, Parameter(group=RESULTS)] = False
+    check: Annotated[bool, Parameter(group=RESULTS)] = False
     method: Method = "blur"
     image: Annotated[Path | None, Parameter(metavar="FILE")] = None
     shape: Shape = "ellipse"
@@ -82,10 +95,6 @@ DEFAULT = Cover()
 
 def blur(
     *files: Annotated[str, Parameter(required=True)],
-    out: Annotated[Folder | None, Parameter(group=RESULTS)] = None,
-    in_place: Annotated[bool, Parameter(group=RESULTS)] = False,
-    keep_metadata: Annotated[bool, Parameter(group=RESULTS)] = False,
-    check: Annotated[bool, Parameter(group=RESULTS)] = False,
     cover: Cover = DEFAULT,
     threshold: Threshold = 0.3,
     inference: Inference = INFERENCE,
@@ -107,78 +116,62 @@ def blur(
 
     Args:
         files: What to anonymize.
-        out: Save the results in this folder, in the same tree. JPEG, PNG and WebP keep their
-            format, other images become PNG; MP4, MOV, MKV and WebM keep theirs, other videos
-            become MKV.
-        in_place: Replace the images instead; only JPEG, PNG and WebP.
-        keep_metadata: Keep EXIF, with place and time, and the color profile of JPEG, PNG, WebP
-            and AVIF (EXIF only), and what a video tells of place, time and camera. Thumbnails and
-            maker notes are never kept.
-        check: Look for uncovered faces in the results, with a probability above 0.2, and report
-            images and frames that have one; the exit code is 1. Many of these are not faces.
-        cover: How faces are covered.
+        cover: How faces are covered, and where results go.
         threshold: Least probability of a face, 0 to below 1. Lower values cover more, including
             things that are not faces.
         inference: How faces are detected.
     """
-    if (out is None) != in_place:
+    if (cover.out is None) != cover.in_place:
         raise UsageError("give either --out DIR or --in-place")
     inputs = read_list(files, sys.stdin)
     with usage_errors():
-        sources = find_originals(inputs) if out is None else find_sources(inputs, out)
+        sources = find_sources(inputs, cover.out)
         options = cover.options()
     detector = load_detector(inference, threshold)
-    check_threshold = min(CHECK_THRESHOLD, threshold) if check else None
-    task = covering(out, detector, options, cover.hold, keep_metadata, check_threshold)
-    others = count_others(inputs, sources, out)
+    others = count_others(inputs, sources, cover.out)
     note = f"; {count(others, 'other file')} left alone" if others else ""
-    task = replace(task, written=[out], flaw="with a face not covered", note=note)
+    task = replace(covering(cover, options, detector), note=note)
     return print_summary(task, run_files(task, sources, detector, inference.max_pixels))
 
 
-def covering(
-    out: Path | None,
-    detector: Detector,
-    options: AnonymizeOptions,
-    hold: int,
-    keep_metadata: bool,
-    check_threshold: float | None,
-) -> Task[Report]:
+def covering(cover: Cover, options: AnonymizeOptions, detector: Detector) -> Task:
     """Cover the faces of each file, in the folder or in place; the detector is for videos."""
+    threshold = min(CHECK_THRESHOLD, detector.options.threshold) if cover.check else None
 
     def target(source: Source) -> Path:
-        return source.path if out is None else out / result_name(source)
+        return source.path if cover.out is None else cover.out / result_name(source)
 
-    def on_image(detector: Detector, source: Source, image: Image) -> Report:
-        return blur_image(
+    def on_image(detector: Detector, source: Source, image: Image) -> Outcome:
+        report = blur_image(
             source.path,
             target(source),
             detector,
             options,
             image=image,
-            keep_metadata=keep_metadata,
-            check_threshold=check_threshold,
+            keep_metadata=cover.keep_metadata,
+            check_threshold=threshold,
         )
+        return describe(source, report)
 
-    def on_video(source: Source, on_frame: OnFrame) -> Report:
-        return blur_video(
+    def on_video(source: Source, on_frame: OnFrame) -> Outcome:
+        report = blur_video(
             source.path,
             target(source),
             detector,
             options,
-            gap=hold,
-            keep_metadata=keep_metadata,
-            check_threshold=check_threshold,
+            gap=cover.hold,
+            keep_metadata=cover.keep_metadata,
+            check_threshold=threshold,
             on_frame=on_frame,
         )
+        return describe(source, report)
 
-    return Task("covering", "faces  file", on_image, describe, on_video)
+    flaw = "with a face not covered"
+    return Task("covering", "faces  file", on_image, on_video, [cover.out], flaw)
 
 
-def describe(source: Source, report: Report | Exception) -> Outcome:
+def describe(source: Source, report: Report) -> Outcome:
     """What to print about a file."""
-    if isinstance(report, Exception):
-        return Outcome(error=report)
     frames = f", {count(report.frames, 'frame')}" if is_video(source.path) else ""
     rows = [f"{report.faces:5}  {source.path}{frames}"] if report.frames else []
     flaws = [describe_uncovered(source.path, report)] if report.uncovered else []
@@ -198,21 +191,18 @@ def describe_uncovered(path: Path, report: Report) -> str:
     return f"{path}: not covered{frames}: {'; '.join(shown)}{more}"
 
 
-def find_sources(inputs: Iterable[str], out: Path) -> list[Source]:
-    """The images and videos whose results go to a folder; none may replace an original."""
-    sources = find_media(inputs, out)
-    check_targets(sources, out)
-    return sources
-
-
-def find_originals(inputs: Iterable[str]) -> list[Source]:
-    """The images to replace, each file once."""
+def find_sources(inputs: Iterable[str], out: Path | None) -> list[Source]:
+    """The images and videos to cover; without a folder for results, only images, each once."""
+    if out is not None:
+        sources = find_media(inputs, out)
+        check_targets(sources, out)
+        return sources
     # Two links to one file would cover it twice, at the same time.
-    sources = list({real_path(source.path): source for source in find_images(inputs)}.values())
-    for source in sources:
+    originals = {real_path(source.path): source for source in find_images(inputs)}
+    for source in originals.values():
         if is_video(source.path):
             raise ValueError(f"{source.path}: videos are not replaced; give --out DIR")
-    return sources
+    return list(originals.values())
 
 
 def count_others(inputs: Iterable[str], sources: Sequence[Source], results: Path | None) -> int:

@@ -63,34 +63,22 @@ def crop(
     if align is not None and not detector.network.landmarks:
         raise UsageError(f"--align needs landmarks, and {inference.machine.model} finds none")
 
-    def on_image(detector: Detector, source: Source, image: Image) -> list[Path | None]:
+    def on_image(detector: Detector, source: Source, image: Image) -> Outcome:
         target = out / result_name(source)
-        return crop_image(
+        paths = crop_image(
             source.path, target, detector, image=image, margin=margin, square=square, align=align
         )
+        flaws = [
+            f"{source.path}: face {number} cannot be aligned, its landmarks coincide"
+            for number, path in enumerate(paths, 1)
+            if path is None
+        ]
+        faces = len(paths) - len(flaws)
+        return Outcome(faces, [f"{faces:5}  {source.path}"], flaws=flaws)
 
-    task = Task(
-        "cropping",
-        "faces  file",
-        on_image,
-        describe,
-        written=[out],
-        flaw="with a face not aligned",
-    )
+    flaw = "with a face not aligned"
+    task = Task("cropping", "faces  file", on_image, written=[out], flaw=flaw)
     return print_summary(task, run_files(task, sources, detector, inference.max_pixels))
-
-
-def describe(source: Source, result: list[Path | None] | Exception) -> Outcome:
-    """What to print about an image; None in place of a face that could not be aligned."""
-    if isinstance(result, Exception):
-        return Outcome(error=result)
-    flaws = [
-        f"{source.path}: face {number} cannot be aligned, its landmarks coincide"
-        for number, path in enumerate(result, 1)
-        if path is None
-    ]
-    faces = len(result) - len(flaws)
-    return Outcome(faces, [f"{faces:5}  {source.path}"], flaws=flaws)
 
 
 def protect_originals(sources: Sequence[Source], out: Path) -> None:

@@ -113,53 +113,36 @@ def detect_files(
     def target(source: Source) -> Path | None:
         return None if outputs.out is None else outputs.out / result_name(source)
 
-    def on_image(detector: Detector, source: Source, image: Image) -> Faces:
-        faces = detect_image(source.path, detector, image=image, target=target(source))
-        name = source.name.with_suffix(".txt")
+    def on_image(detector: Detector, source: Source, image: Image) -> Outcome:
+        path, name = source.path, source.name.with_suffix(".txt")
+        faces = detect_image(path, detector, image=image, target=target(source))
         if outputs.yolo is not None:
             lines = yolo_lines(faces.boxes, faces.width, faces.height)
             write_text(outputs.yolo / name, lines)
         if outputs.wider is not None:
             write_text(outputs.wider / name, wider_detections(source.name, faces))
-        return faces
+        best = float(faces.scores.max(initial=0))
+        rows = face_rows(path, faces) if alone else [file_row(len(faces), best, str(path))]
+        return Outcome(len(faces), rows, found=faces)
 
-    def on_video(source: Source, advance: OnFrame) -> Report:
+    def on_video(source: Source, advance: OnFrame) -> Outcome:
         def on_frame(frame: Frame, faces: Faces, frame_count: int | None) -> None:
             add(frame.name, faces, frame)
             advance(frame, faces, frame_count)
 
-        return detect_video(source.path, detector, span, target=target(source), on_frame=on_frame)
-
-    def describe(source: Source, result: Faces | Report | Exception) -> Outcome:
         path = source.path
-        if isinstance(result, Report):
-            file = f"{path}, {count(result.frames, 'frame')}"
-            rows = [file_row(result.faces, result.best_score, file)]
-            outcome = Outcome(result.faces, rows, result.error)
-        elif isinstance(result, Faces):
-            best = float(result.scores.max(initial=0))
-            rows = [file_row(len(result), best, str(path))]
-            outcome = Outcome(len(result), face_rows(path, result) if alone else rows)
-            add(str(path), result, None)
-        else:
-            outcome = Outcome(error=result)
-        if outcome.error is not None:
-            add(str(path), outcome.error, None)
-        return outcome
+        report = detect_video(path, detector, span, target=target(source), on_frame=on_frame)
+        file = f"{path}, {count(report.frames, 'frame')}"
+        row = file_row(report.faces, report.best_score, file)
+        return Outcome(report.faces, [row], report.error)
 
     alone = is_one_image(sources)
-    task: Task[Faces | Report] = Task(
-        "detecting",
-        "" if alone else "faces   best  file",
-        on_image,
-        describe,
-        on_video,
-        [outputs.json, outputs.csv, outputs.coco, outputs.out, outputs.yolo, outputs.wider],
-        quiet=outputs.quiet,
-    )
+    header = "" if alone else "faces   best  file"
+    written = [outputs.json, outputs.csv, outputs.coco, outputs.out, outputs.yolo, outputs.wider]
+    task = Task("detecting", header, on_image, on_video, written, quiet=outputs.quiet)
     videos = any(is_video(source.path) for source in sources)
     with open_outputs(outputs, frames=videos, landmarks=detector.network.landmarks) as add:
-        totals = run_files(task, sources, detector, max_pixels)
+        totals = run_files(task, sources, detector, max_pixels, add)
     return print_summary(task, totals)
 
 

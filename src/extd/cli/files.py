@@ -7,48 +7,49 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import Progress
 
 from extd.batch import process_files, refuse_video
+from extd.cli.outputs import Add
 from extd.cli.terminal import count, print_error, print_line, progress_bar
 from extd.detector import Detector
+from extd.faces import Faces
 from extd.images import Image
 from extd.media.sources import Source, is_video
 from extd.media.video import pyav
 from extd.pipeline import OnFrame
 
-Result = TypeVar("Result")
-
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What to print about a file, and to count.
+    """What became of a file.
 
     Attributes:
         faces: how many were found.
         rows: lines of the table.
         error: why the file failed or its result is incomplete.
         flaws: error lines about a result that was written all the same.
+        found: the faces of an image, for files of results.
     """
 
     faces: int = 0
     rows: Sequence[str] = ()
     error: Exception | None = None
     flaws: Sequence[str] = ()
+    found: Faces | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Task(Generic[Result]):
+class Task:
     """What a command does with each file, and what it prints.
 
     Attributes:
         name: as in `detecting`, for the progress bar.
         header: first line of the table; empty for none.
         on_image: called in any thread, with the detector to use, the image file and its pixels.
-        describe: called with each file and its result, or why it failed, in order.
         on_video: called with a video file, and with what to call for each of its frames; without
             it, videos fail.
         written: files and folders of results, named at the end if they exist.
@@ -59,9 +60,8 @@ class Task(Generic[Result]):
 
     name: str
     header: str
-    on_image: Callable[[Detector, Source, Image], Result]
-    describe: Callable[[Source, Result | Exception], Outcome]
-    on_video: Callable[[Source, OnFrame], Result] | None = None
+    on_image: Callable[[Detector, Source, Image], Outcome]
+    on_video: Callable[[Source, OnFrame], Outcome] | None = None
     written: Sequence[str | Path | None] = ()
     flaw: str = "with flaws"
     note: str = ""
@@ -79,9 +79,13 @@ class Totals(NamedTuple):
 
 
 def run_files(
-    task: Task[Result], sources: Sequence[Source], detector: Detector, max_pixels: int
+    task: Task,
+    sources: Sequence[Source],
+    detector: Detector,
+    max_pixels: int,
+    add: Add = lambda *_: None,
 ) -> Totals:
-    """Process files and print what becomes of them.
+    """Process files, print what becomes of them, and add it to the results of `open_outputs`.
 
     Raises:
         ImportError: all files are videos, and PyAV is missing.
@@ -96,7 +100,7 @@ def run_files(
     shared = sys.stdout.isatty() and not bar.disable
     console = Console(quiet=True) if task.quiet else bar.console if shared else Console()
 
-    def on_video(source: Source) -> Result:
+    def on_video(source: Source) -> Outcome:
         if task.on_video is None:
             refuse_video(source)
         with frame_progress(bar, source.path.name) as advance:
@@ -108,9 +112,13 @@ def run_files(
     processed = process_files(sources, detector, task.on_image, on_video, max_pixels)
     with bar, closing(processed):
         for source, result in bar.track(processed, len(sources), description=task.name):
-            outcome = task.describe(source, result)
+            outcome = Outcome(error=result) if isinstance(result, Exception) else result
             for row in outcome.rows:
                 print_line(row, console)
+            if outcome.found is not None:
+                add(str(source.path), outcome.found, None)
+            if outcome.error is not None:
+                add(str(source.path), outcome.error, None)
             for error in filter(None, [outcome.error, *outcome.flaws]):
                 print_error(str(error), bar.console)
             faces += outcome.faces
@@ -119,7 +127,7 @@ def run_files(
     return Totals(len(sources), kind, faces, failed, flawed)
 
 
-def print_summary(task: Task[Result], totals: Totals) -> int:
+def print_summary(task: Task, totals: Totals) -> int:
     """Print the totals and what was written; the exit code."""
     if not task.quiet:
         done = (
