@@ -97,6 +97,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print_line("interrupted", Console(stderr=True))
         return 130
+    except ModuleNotFoundError as error:
+        # The other extras have messages of their own.
+        package = f"extd {tokens[0]} needs the package {error.name}"
+        print_error(f'{package}; run: pip install "extd[train]"')
+        return 1
     except (ValueError, OSError, ImportError, MemoryError) as error:
         print_error(str(error) or "this machine has too little memory")
         return 1

@@ -13,8 +13,8 @@ from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
 
 from extd.batch import check_targets, result_name
-from extd.cli.files import Outcome, Task, print_summary, run_files
-from extd.cli.inference import INFERENCE, RESULTS, VIDEO, Inference, Threshold, load_detector
+from extd.cli.files import Outcome, Task, run_files
+from extd.cli.inference import INFERENCE, RESULTS, VIDEO, Files, Inference, Threshold, load_detector
 from extd.cli.terminal import WHOLE_NUMBER, Folder, UsageError, clock, count, usage_errors
 from extd.detector import Detector
 from extd.files import real_path
@@ -94,17 +94,15 @@ DEFAULT = Cover()
 
 
 def blur(
-    *files: Annotated[str, Parameter(required=True)],
+    *files: Files,
     cover: Cover = DEFAULT,
     threshold: Threshold = 0.3,
     inference: Inference = INFERENCE,
 ) -> int:
     """Cover the faces in images and videos, so that nobody is recognized.
 
-    FILES are files, folders (with their subfolders), quoted globs and -, for a list on standard
-    input. Other files in the folders are left alone and counted. A file that cannot be read is
-    reported, the rest goes on, and the exit code is 1. Of animations only the first frame is
-    written.
+    Other files in the folders are left alone and counted. A file that cannot be read is reported,
+    the rest goes on, and the exit code is 1. Of animations only the first frame is written.
 
     Videos need the extra `video`. Their audio stays as it is: voices are not disguised. Subtitles
     and other tracks are left out. Of a broken video, or after Ctrl-C, what could be read is
@@ -113,13 +111,6 @@ def blur(
         extd blur album --out album-anonymous --check
         extd blur party.mp4 --out blurred --hold 10
         extd blur photo.jpg --out blurred --method solid --shape box
-
-    Args:
-        files: What to anonymize.
-        cover: How faces are covered, and where results go.
-        threshold: Least probability of a face, 0 to below 1. Lower values cover more, including
-            things that are not faces.
-        inference: How faces are detected.
     """
     if (cover.out is None) != cover.in_place:
         raise UsageError("give either --out DIR or --in-place")
@@ -131,7 +122,7 @@ def blur(
     others = count_others(inputs, sources, cover.out)
     note = f"; {count(others, 'other file')} left alone" if others else ""
     task = replace(covering(cover, options, detector), note=note)
-    return print_summary(task, run_files(task, sources, detector, inference.max_pixels))
+    return run_files(task, sources, detector, inference.max_pixels)
 
 
 def covering(cover: Cover, options: AnonymizeOptions, detector: Detector) -> Task:

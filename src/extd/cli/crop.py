@@ -11,8 +11,8 @@ from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
 from extd.batch import result_name
-from extd.cli.files import Outcome, Task, print_summary, run_files
-from extd.cli.inference import INFERENCE, SEARCH, Inference, Pixels, Threshold, load_detector
+from extd.cli.files import Outcome, Task, run_files
+from extd.cli.inference import INFERENCE, SEARCH, Files, Inference, Pixels, Threshold, load_detector
 from extd.cli.terminal import Folder, UsageError, usage_errors
 from extd.detector import Detector
 from extd.files import real_path
@@ -24,7 +24,7 @@ CROP = Group("How to crop", sort_key=1)
 
 
 def crop(
-    *files: Annotated[str, Parameter(required=True)],
+    *files: Files,
     out: Folder,
     margin: Annotated[float, Parameter(group=CROP, validator=Number(gte=0, lte=10))] = 0.2,
     square: Annotated[bool, Parameter(group=CROP)] = False,
@@ -35,15 +35,13 @@ def crop(
 ) -> int:
     """Crop the faces of images, one file for each.
 
-    FILES are files, folders (with their subfolders), quoted globs and -, for a list on standard
-    input. The faces of trip/photo.jpg become trip/photo-001.jpg, trip/photo-002.jpg and so on, the
-    surest first, as `extd detect` lists them. An image that cannot be read is reported, the rest
-    goes on, and the exit code is 1.
+    The faces of trip/photo.jpg become trip/photo-001.jpg, trip/photo-002.jpg and so on, the surest
+    first, as `extd detect` lists them. An image that cannot be read is reported, the rest goes on,
+    and the exit code is 1.
 
         extd crop album --out faces --square --min-face 40
 
     Args:
-        files: The images.
         out: Save the faces in this folder, without metadata: from JPEG, PNG and WebP in the same
             format, from others as PNG.
         margin: What to add on each side, as a share of the box's own sides, up to 10. Beyond the
@@ -52,9 +50,6 @@ def crop(
         align: Turn faces upright by their landmarks and scale them to this side, usually 112, as
             face recognition expects them; --margin and --square have no effect then.
         min_face: Leave out faces smaller than this, by their longer side.
-        threshold: Least probability of a face, 0 to below 1. Lower values find more faces, and
-            more false ones.
-        inference: How faces are detected.
     """
     with usage_errors():
         sources = find_images(read_list(files, sys.stdin), out)
@@ -78,7 +73,7 @@ def crop(
 
     flaw = "with a face not aligned"
     task = Task("cropping", "faces  file", on_image, written=[out], flaw=flaw)
-    return print_summary(task, run_files(task, sources, detector, inference.max_pixels))
+    return run_files(task, sources, detector, inference.max_pixels)
 
 
 def protect_originals(sources: Sequence[Source], out: Path) -> None:

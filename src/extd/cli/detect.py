@@ -12,8 +12,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from extd.batch import result_name
-from extd.cli.files import Outcome, Task, frame_progress, is_one_image, print_summary, run_files
-from extd.cli.inference import INFERENCE, SEARCH, VIDEO, Inference, Threshold, load_detector
+from extd.cli.files import Outcome, Task, frame_progress, is_one_image, run_files
+from extd.cli.inference import INFERENCE, SEARCH, VIDEO, Files, Inference, Threshold, load_detector
 from extd.cli.outputs import OUTPUTS, Outputs, open_outputs, protect_originals
 from extd.cli.terminal import (
     WHOLE_NUMBER,
@@ -32,7 +32,7 @@ from extd.faces import Faces
 from extd.images import Image
 from extd.media.frames import check_camera, is_camera, open_source, without_password
 from extd.media.sources import Source, find_media, is_video, read_list
-from extd.media.video import Frame, Span
+from extd.media.video import Span
 from extd.pipeline import OnFrame, Report, detect_frames, detect_image, detect_video
 from extd.signals import defer_interrupt
 
@@ -57,7 +57,7 @@ ALL = Frames()
 
 
 def detect(
-    *files: Annotated[str, Parameter(required=True)],
+    *files: Files,
     outputs: Outputs = OUTPUTS,
     threshold: Threshold = 0.5,
     min_face: Annotated[float, Parameter(group=SEARCH, metavar="PX")] = 0,
@@ -67,11 +67,10 @@ def detect(
 ) -> int:
     """Detect the faces in images and videos.
 
-    FILES are files, folders (with their subfolders), quoted globs and -, for a list on standard
-    input. A table shows the results. A file that cannot be read is reported, the rest goes on,
-    and the exit code is 1. Videos need the extra `video`; Ctrl-C stops after the current frame and
-    keeps what was written so far. camera:0, the first camera of this machine, or an address that
-    begins with rtsp:// is watched instead: its newest frame each time, until Ctrl-C or --end.
+    A table shows the results. A file that cannot be read is reported, the rest goes on, and the
+    exit code is 1. Videos need the extra `video`; Ctrl-C stops after the current frame and keeps
+    what was written so far. camera:0, the first camera of this machine, or an address that begins
+    with rtsp:// is watched instead: its newest frame each time, until Ctrl-C or --end.
 
         extd detect photo.jpg
         extd detect album --out boxed
@@ -80,15 +79,9 @@ def detect(
         extd detect camera:0 --json -
 
     Args:
-        files: Images, videos, folders or globs to search for faces.
-        outputs: Where results go.
-        threshold: Least probability of a face, 0 to below 1. Lower values find more faces, and
-            more false ones.
         min_face: Leave out faces smaller than this, by their longer side.
         max_faces: Keep at most this many faces per image, those with the highest scores; by
             default all.
-        inference: How faces are detected.
-        frames: Which frames of a video or camera are searched.
     """
     with usage_errors():
         span = Span(frames.start, frames.end, frames.every)
@@ -125,11 +118,7 @@ def detect_files(
         rows = face_rows(path, faces) if alone else [file_row(len(faces), best, str(path))]
         return Outcome(len(faces), rows, found=faces)
 
-    def on_video(source: Source, advance: OnFrame) -> Outcome:
-        def on_frame(frame: Frame, faces: Faces, frame_count: int | None) -> None:
-            add(frame.name, faces, frame)
-            advance(frame, faces, frame_count)
-
+    def on_video(source: Source, on_frame: OnFrame) -> Outcome:
         path = source.path
         report = detect_video(path, detector, span, target=target(source), on_frame=on_frame)
         file = f"{path}, {count(report.frames, 'frame')}"
@@ -137,29 +126,32 @@ def detect_files(
         return Outcome(report.faces, [row], report.error)
 
     alone = is_one_image(sources)
-    header = "" if alone else "faces   best  file"
-    written = [outputs.json, outputs.csv, outputs.coco, outputs.out, outputs.yolo, outputs.wider]
-    task = Task("detecting", header, on_image, on_video, written, quiet=outputs.quiet)
     videos = any(is_video(source.path) for source in sources)
-    with open_outputs(outputs, frames=videos, landmarks=detector.network.landmarks) as add:
-        totals = run_files(task, sources, detector, max_pixels, add)
-    return print_summary(task, totals)
+    task = Task(
+        "detecting",
+        "" if alone else "faces   best  file",
+        on_image,
+        on_video,
+        [outputs.json, outputs.csv, outputs.coco, outputs.out, outputs.yolo, outputs.wider],
+        results=open_outputs(outputs, frames=videos, landmarks=detector.network.landmarks),
+        quiet=outputs.quiet,
+    )
+    return run_files(task, sources, detector, max_pixels)
 
 
 def watch(detector: Detector, address: str, span: Span, outputs: Outputs) -> int:
     """Detect faces in the newest frames of a camera until it ends or Ctrl-C; the exit code."""
     name, report = without_password(address), Report()
-    bar = progress_bar(quiet=outputs.quiet)
     with (
         open_outputs(outputs, frames=True, landmarks=detector.network.landmarks) as add,
-        bar,
-        frame_progress(bar, name) as advance,
+        progress_bar(quiet=outputs.quiet) as bar,
+        frame_progress(bar, name, add) as on_frame,
         closing(open_source(address, span)) as frames,
     ):
         try:
             with defer_interrupt() as interrupted:
-                for frame, faces in detect_frames(frames, detector, report, interrupted, advance):
-                    add(frame.name, faces, frame)
+                for _ in detect_frames(frames, detector, report, interrupted, on_frame):
+                    pass
         except KeyboardInterrupt:
             # Ctrl-C is how watching ends.
             pass

@@ -57,7 +57,6 @@ def wider(
             at several scales with box voting; multiscale is that with a corrected vote.
         save_predictions: Save the detections in this folder, in WIDER's format.
         json: Write the result as JSON to a file; with - or nothing to standard output.
-        machine: The model, and what runs it.
     """
     if predictions is not None:
         if machine != THIS_MACHINE or protocol is not None:
@@ -103,7 +102,6 @@ def labels(
         samples: Labeled images in any format that `extd data check` reads.
         protocol: As for `extd eval wider`.
         json: Write the result as JSON to a file; with - or nothing to standard output.
-        machine: The model, and what runs it.
     """
     detect = partial(PROTOCOLS[protocol], load_model(machine))
     with progress_bar(quiet=json == STDOUT) as bar:

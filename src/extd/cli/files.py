@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import Progress
 
 from extd.batch import process_files, refuse_video
-from extd.cli.outputs import Add
+from extd.cli.outputs import NO_RESULTS, Add
 from extd.cli.terminal import count, print_error, print_line, progress_bar
 from extd.detector import Detector
 from extd.faces import Faces
 from extd.images import Image
 from extd.media.sources import Source, is_video
-from extd.media.video import pyav
+from extd.media.video import Frame, pyav
 from extd.pipeline import OnFrame
 
 
@@ -55,6 +55,7 @@ class Task:
         written: files and folders of results, named at the end if they exist.
         flaw: what results with flaws are called.
         note: follows the totals.
+        results: opened for the files; yields what adds the faces of images and frames, and errors.
         quiet: print errors only.
     """
 
@@ -65,34 +66,17 @@ class Task:
     written: Sequence[str | Path | None] = ()
     flaw: str = "with flaws"
     note: str = ""
+    results: AbstractContextManager[Add] = NO_RESULTS
     quiet: bool = False
 
 
-class Totals(NamedTuple):
-    """How many files there are and of which kind, and what became of them."""
-
-    files: int
-    kind: str
-    faces: int
-    failed: int
-    flawed: int
-
-
-def run_files(
-    task: Task,
-    sources: Sequence[Source],
-    detector: Detector,
-    max_pixels: int,
-    add: Add = lambda *_: None,
-) -> Totals:
-    """Process files, print what becomes of them, and add it to the results of `open_outputs`.
+def run_files(task: Task, sources: Sequence[Source], detector: Detector, max_pixels: int) -> int:
+    """Process files and print what becomes of them; the exit code.
 
     Raises:
         ImportError: all files are videos, and PyAV is missing.
     """
-    videos = sum(is_video(source.path) for source in sources)
-    kind = "image" if not videos else "video" if videos == len(sources) else "file"
-    if kind == "video" and task.on_video is not None:
+    if task.on_video and sources and all(is_video(source.path) for source in sources):
         # Among images, a video that cannot be read is one failure of many.
         pyav()
     bar = progress_bar(hidden=is_one_image(sources), quiet=task.quiet)
@@ -103,52 +87,55 @@ def run_files(
     def on_video(source: Source) -> Outcome:
         if task.on_video is None:
             refuse_video(source)
-        with frame_progress(bar, source.path.name) as advance:
-            return task.on_video(source, advance)
+        with frame_progress(bar, source.path.name, add) as on_frame:
+            return task.on_video(source, on_frame)
 
     if task.header:
         print_line(task.header, console)
-    faces = failed = flawed = 0
+    totals: Counter[str] = Counter()
     processed = process_files(sources, detector, task.on_image, on_video, max_pixels)
-    with bar, closing(processed):
+    with task.results as add, bar, closing(processed):
         for source, result in bar.track(processed, len(sources), description=task.name):
             outcome = Outcome(error=result) if isinstance(result, Exception) else result
             for row in outcome.rows:
                 print_line(row, console)
-            if outcome.found is not None:
-                add(str(source.path), outcome.found, None)
-            if outcome.error is not None:
-                add(str(source.path), outcome.error, None)
-            for error in filter(None, [outcome.error, *outcome.flaws]):
+            for found in (outcome.found, outcome.error):
+                if found is not None:
+                    add(str(source.path), found, None)
+            for error in filter(None, (outcome.error, *outcome.flaws)):
                 print_error(str(error), bar.console)
-            faces += outcome.faces
-            failed += outcome.error is not None
-            flawed += bool(outcome.flaws)
-    return Totals(len(sources), kind, faces, failed, flawed)
-
-
-def print_summary(task: Task, totals: Totals) -> int:
-    """Print the totals and what was written; the exit code."""
+            failed, flawed = outcome.error is not None, bool(outcome.flaws)
+            totals.update(faces=outcome.faces, failed=failed, flawed=flawed)
     if not task.quiet:
-        done = (
-            f"{count(totals.faces, 'face')} in {count(totals.files - totals.failed, totals.kind)}"
-        )
-        for number, what in ((totals.failed, "failed"), (totals.flawed, task.flaw)):
-            done += f", {number:,} {what}" if number else ""
-        print_line(done + task.note)
-        for target in task.written:
-            # A folder appears with the first result.
-            if target is not None and Path(target).exists():
-                print_line(f"written: {target}")
-    return 1 if totals.failed or totals.flawed else 0
+        print_totals(task, sources, totals)
+    return 1 if totals["failed"] or totals["flawed"] else 0
+
+
+def print_totals(task: Task, sources: Sequence[Source], totals: Counter[str]) -> None:
+    """Print how many faces were found, files failed and results are flawed, and where they are."""
+    videos = sum(is_video(source.path) for source in sources)
+    kind = "image" if not videos else "video" if videos == len(sources) else "file"
+    line = f"{count(totals['faces'], 'face')} in {count(len(sources) - totals['failed'], kind)}"
+    for key, what in (("failed", "failed"), ("flawed", task.flaw)):
+        line += f", {totals[key]:,} {what}" if totals[key] else ""
+    print_line(line + task.note)
+    for target in task.written:
+        # A folder appears with the first result.
+        if target is not None and Path(target).exists():
+            print_line(f"written: {target}")
 
 
 @contextmanager
-def frame_progress(bar: Progress, name: str) -> Iterator[OnFrame]:
-    """A task of the bar for the frames of a video; yields a function that advances it."""
+def frame_progress(bar: Progress, name: str, add: Add) -> Iterator[OnFrame]:
+    """A task of the bar for a video; yields what to call with each frame and its faces."""
     task = bar.add_task(name, total=None)
+
+    def on_frame(frame: Frame, faces: Faces, frame_count: int | None) -> None:
+        add(frame.name, faces, frame)
+        bar.update(task, advance=1, total=frame_count)
+
     try:
-        yield lambda _frame, _faces, total: bar.update(task, advance=1, total=total)
+        yield on_frame
     finally:
         bar.remove_task(task)
 

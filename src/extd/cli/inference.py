@@ -44,7 +44,20 @@ ROTATIONS = Parameter(
     metavar="DEGREES", converter=read_numbers(int, "degrees like 0,90,180,270"), n_tokens=1
 )
 Model = Annotated[str, Parameter(metavar="NAME|FILE")]
-Threshold = Annotated[float, Parameter(group=SEARCH)]
+Files = Annotated[
+    str,
+    Parameter(
+        required=True,
+        help="Files, folders (with their subfolders), quoted globs, - for a list on stdin.",
+    ),
+]
+Threshold = Annotated[
+    float,
+    Parameter(
+        group=SEARCH,
+        help="Least probability of a face, 0 to below 1. Lower values find more, true and false.",
+    ),
+]
 Pixels = Annotated[int, WHOLE_NUMBER, Parameter(metavar="PX")]
 
 
@@ -86,7 +99,6 @@ class Inference:
             above 16.8 million pixels; 0 turns them off.
         overlap: How far tiles overlap, as a share of their side.
         max_pixels: Refuse images with more pixels: a small file can hold more than the memory.
-        machine: The model, and what runs it.
     """
 
     longest: Pixels | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TextIO
@@ -104,6 +104,7 @@ def is_media(path: Path) -> bool:
 
 Add = Callable[[str, Faces | Exception, Frame | None], None]
 """Adds the faces of an image or frame, or why a file failed, to the results."""
+NO_RESULTS: AbstractContextManager[Add] = nullcontext(lambda *_: None)
 
 
 class ResultsError(Exception):

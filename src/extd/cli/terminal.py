@@ -28,30 +28,11 @@ class UsageError(ValueError):
 
 @contextmanager
 def usage_errors() -> Iterator[None]:
-    """Within it, a refused value means that the command line is wrong.
-
-    Raises:
-        UsageError: in place of a ValueError or FileNotFoundError.
-    """
+    """Within it, a ValueError or FileNotFoundError means that the command line is wrong."""
     try:
         yield
     except (ValueError, FileNotFoundError) as error:
         raise UsageError(str(error)) from error
-
-
-@contextmanager
-def train_extra(command: str) -> Iterator[None]:
-    """Within it, packages of the extra `train` are imported for that command.
-
-    Raises:
-        ImportError: one is missing; the message says what to install.
-    """
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise ImportError(
-            f'{command} needs the package {error.name}; run: pip install "extd[train]"'
-        ) from error
 
 
 def _whole_number(_: object, tokens: Sequence[Token]) -> int:

@@ -10,14 +10,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from extd.cli.terminal import (
-    WHOLE_NUMBER,
-    Folder,
-    UsageError,
-    print_line,
-    train_extra,
-    usage_errors,
-)
+from extd.cli.terminal import WHOLE_NUMBER, Folder, UsageError, print_line, usage_errors
 
 PROFILE = Parameter(metavar="STEPS", validator=Number(gte=0), show_default="no steps")
 
@@ -46,7 +39,6 @@ RUN = Run()
 OF_RECIPE = Parameter(show_default="as the recipe says")
 
 
-@train_extra("extd train")
 def train(
     recipe: Annotated[Path, Parameter(metavar="RECIPE.yaml")],
     /,
@@ -74,7 +66,6 @@ def train(
             of the recipe.
         model: The detector to train, any that `extd models` lists.
         print_config: Print the recipe with every default, and train nothing.
-        run: How the training runs.
     """
     if out is None and not print_config:
         raise UsageError("give --out DIR, the folder for checkpoint and weights")

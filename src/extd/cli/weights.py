@@ -8,14 +8,13 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from extd.cli.terminal import UsageError, print_line, train_extra
+from extd.cli.terminal import UsageError, print_line
 from extd.data.datasets import FORMATS, read_dataset
 from extd.images import Image, read_image
 from extd.media.sources import find_images
 from extd.models.config import Upsampling
 
 
-@train_extra("extd convert")
 def convert(source: Path, target: Path, /, *, upsampling: Upsampling = "fit") -> int:
     """Convert a checkpoint of the paper's authors.
 
@@ -39,7 +38,6 @@ def convert(source: Path, target: Path, /, *, upsampling: Upsampling = "fit") ->
     return 0
 
 
-@train_extra("extd export")
 def export(
     source: Path,
     target: Path,
@@ -93,12 +91,7 @@ def export(
 
 
 def calibration_images(path: Path, count: int = 100) -> Iterator[Image]:
-    """Some images of a labeled set or folder, chosen evenly.
-
-    Raises:
-        FileNotFoundError: there is no such set or folder.
-        ValueError: it has no images, or one is broken.
-    """
+    """Some images of a labeled set or folder, chosen evenly; an error if there are none."""
     if path.is_dir() and not any(one.find(path) for one in FORMATS.values()):
         paths = [source.path for source in find_images([str(path)])]
     else:
