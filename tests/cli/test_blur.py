@@ -175,7 +175,7 @@ def test_metadata_goes_unless_it_is_kept(draw: Draw, toy: str) -> None:
         (["album", "--out", "new", "--in-place"], "either --out DIR or --in-place"),
         (["album", "--out", "album/a.png"], "is a file"),
         (["album/a.png", "--out", "album"], "would replace the image album/a.png"),
-        (["album", "--out", "new", "--keep", "1,2,3"], "--keep is 1,2,3"),
+        (["album", "--out", "new", "--keep", "1,2,3"], "--keep: '1,2,3'"),
         (["album", "--out", "new", "--keep", "3,2,1,5"], "3,2,1,5"),
         (["album", "--out", "new", "--margin", "-1"], "margin is -1"),
         (["album", "--out", "new", "--strength", "0"], "strength is 0"),

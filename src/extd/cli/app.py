@@ -1,7 +1,5 @@
 """The command `extd`: its subcommands, error messages and exit codes."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

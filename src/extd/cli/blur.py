@@ -1,7 +1,5 @@
 """`extd blur`: images and videos in; the same with their faces covered out."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -34,9 +32,7 @@ def read_regions(_: object, tokens: Sequence[Token]) -> tuple[Region, ...]:
         try:
             x1, y1, x2, y2 = map(float, token.value.split(","))
         except ValueError:
-            raise UsageError(
-                f"--keep is {token.value}; give x1,y1,x2,y2 in pixels, as 10,20,110,160"
-            ) from None
+            raise ValueError(f"{token.value!r}; give x1,y1,x2,y2 in pixels") from None
         regions.append((x1, y1, x2, y2))
     return tuple(regions)
 

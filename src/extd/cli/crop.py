@@ -1,7 +1,5 @@
 """`extd crop`: images in; a file for each of their faces out."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`extd data`: datasets checked and converted."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain

@@ -1,7 +1,5 @@
 """`extd detect`: images and videos in; annotated ones, JSON Lines, CSV and a table out."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from contextlib import closing

@@ -1,7 +1,5 @@
 """`extd doctor`: whether detection works on this machine."""
 
-from __future__ import annotations
-
 import json
 import os
 import platform

@@ -1,7 +1,5 @@
 """`extd eval`: a detector measured on WIDER FACE or on your own labeled images."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal

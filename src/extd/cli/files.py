@@ -1,7 +1,5 @@
 """Many files, processed with a progress bar, a table, error lines and a summary."""
 
-from __future__ import annotations
-
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence

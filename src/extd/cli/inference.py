@@ -1,16 +1,14 @@
 """The options of all commands that detect faces, and the detector that they ask for."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated, get_args
 
 from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
 
 from extd.catalog import DEFAULT_MODEL, Precision
-from extd.cli.terminal import WHOLE_NUMBER, UsageError, usage_errors
+from extd.cli.terminal import WHOLE_NUMBER, usage_errors
 from extd.detector import Detector, Options
 from extd.images import MAX_PIXELS
 from extd.runtime import CPU
@@ -19,30 +17,19 @@ RESULTS = Group("Results", sort_key=1)
 SEARCH = Group("What to look for", sort_key=2)
 VIDEO = Group("Videos", sort_key=3)
 
-Value = TypeVar("Value", int, float)
+
+def read_numbers(hint: object, tokens: Sequence[Token]) -> tuple[float, ...]:
+    """The numbers of an option like `0.5,1,2`, which is given once or several times."""
+    words = ",".join(token.value for token in tokens)
+    try:
+        return tuple(map(get_args(hint)[0], words.split(",")))
+    except ValueError:
+        raise ValueError(f"{words!r} is not a list of numbers like 0,1,2") from None
 
 
-def read_numbers(
-    kind: Callable[[str], Value], example: str
-) -> Callable[[object, Sequence[Token]], tuple[Value, ...]]:
-    """A converter for options that take numbers like `0.5,1,2`, several times or once."""
-
-    def convert(_: object, tokens: Sequence[Token]) -> tuple[Value, ...]:
-        words = ",".join(token.value for token in tokens)
-        try:
-            return tuple(map(kind, words.split(",")))
-        except ValueError:
-            raise UsageError(f"{tokens[0].keyword} are {words}; give {example}") from None
-
-    return convert
-
-
-SCALES = Parameter(
-    metavar="FACTORS", converter=read_numbers(float, "factors like 0.5,1,2"), n_tokens=1
-)
-ROTATIONS = Parameter(
-    metavar="DEGREES", converter=read_numbers(int, "degrees like 0,90,180,270"), n_tokens=1
-)
+NUMBERS = Parameter(converter=read_numbers, n_tokens=1)
+SCALES = Parameter(metavar="FACTORS", show_default="1")
+ROTATIONS = Parameter(metavar="DEGREES", show_default="0")
 Model = Annotated[str, Parameter(metavar="NAME|FILE")]
 Files = Annotated[
     str,
@@ -102,9 +89,9 @@ class Inference:
     """
 
     longest: Pixels | None = None
-    scales: Annotated[tuple[float, ...], SCALES, Parameter(show_default="1")] = (1.0,)
+    scales: Annotated[tuple[float, ...], NUMBERS, SCALES] = (1.0,)
     flip: bool = False
-    rotations: Annotated[tuple[int, ...], ROTATIONS, Parameter(show_default="0")] = (0,)
+    rotations: Annotated[tuple[int, ...], NUMBERS, ROTATIONS] = (0,)
     tile: Pixels | None = None
     overlap: float = 0.25
     max_pixels: Annotated[int, WHOLE_NUMBER, Parameter(metavar="N", validator=Number(gte=1))] = (

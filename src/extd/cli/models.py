@@ -1,7 +1,5 @@
 """`extd models`: the models that `--model` takes."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 
 from rich.console import Console

@@ -1,7 +1,5 @@
 """Where the results of `extd detect` go: files and folders that are checked, then opened."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What all commands share: kinds of options, usage errors, printed lines, bars, result files."""
 
-from __future__ import annotations
-
 import json
 import math
 import os

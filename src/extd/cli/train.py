@@ -1,7 +1,5 @@
 """`extd train`: from a recipe to weights."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +67,7 @@ def train(
     """
     if out is None and not print_config:
         raise UsageError("give --out DIR, the folder for checkpoint and weights")
+
     from extd.training.recipe import dump_recipe, load_recipe
 
     with usage_errors():
@@ -81,10 +80,7 @@ def train(
     from extd.training.trainer import train as fit
 
     if not (out / CHECKPOINT).exists():
-        if recipe.resolve() == (out / "recipe.yaml").resolve():
-            raise UsageError(f"the run would write its recipe over {recipe}; choose another --out")
-        if run.resume and not (out / "stage1").exists():
-            print_line(f"{out} holds no run to go on with: this one begins")
+        check_new(recipe, out, run)
     weights = fit(
         chosen,
         out,
@@ -100,3 +96,11 @@ def train(
         onnx = weights.with_suffix(".onnx")
         print_line(f"to detect with it: extd export {weights} {onnx}")
     return 0
+
+
+def check_new(recipe: Path, out: Path, run: Run) -> None:
+    """Say so if there is nothing to resume; refuse to write over the given recipe."""
+    if recipe.resolve() == (out / "recipe.yaml").resolve():
+        raise UsageError(f"the run would write its recipe over {recipe}; choose another --out")
+    if run.resume and not (out / "stage1").exists():
+        print_line(f"{out} holds no run to go on with: this one begins")

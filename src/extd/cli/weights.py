@@ -1,7 +1,5 @@
 """`extd convert` and `extd export`: from the authors' checkpoints to safetensors, and to ONNX."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -91,13 +89,15 @@ def export(
 
 
 def calibration_images(path: Path, count: int = 100) -> Iterator[Image]:
-    """Some images of a labeled set or folder, chosen evenly; an error if there are none."""
+    """Some images of a labeled set or folder, chosen evenly."""
     if path.is_dir() and not any(one.find(path) for one in FORMATS.values()):
         paths = [source.path for source in find_images([str(path)])]
     else:
         paths = [sample.path for sample in read_dataset(path)]
-    for place in sorted({len(paths) * number // count for number in range(count)} if paths else ()):
-        yield read_image(paths[place])
+    chosen = {len(paths) * number // count for number in range(count)}
+    for number, image in enumerate(paths):
+        if number in chosen:
+            yield read_image(image)
 
 
 def check_suffix(target: Path, suffix: str) -> None:
