@@ -126,15 +126,16 @@ def with_stdout(tokens: Sequence[str]) -> list[str]:
     `-`, the list on standard input, moves to the end, as it looks like an option.
     """
     explicit: list[str] = []
-    listed, previous = False, ""
+    listed = False
     for token, following in pairwise([*tokens, "--"]):
         option = following.startswith("-") and following != STDOUT
         bare = option or Path(following).suffix.lower() in SUFFIXES | VIDEO_SUFFIXES
-        if token == LIST and previous not in {"--json", "--csv"}:
+        if token in {"--json", "--csv"} and bare:
+            explicit.append(f"{token}={STDOUT}")
+        elif token == LIST and explicit[-1:] not in (["--json"], ["--csv"]):
             listed = True
         else:
-            explicit.append(f"{token}={STDOUT}" if token in {"--json", "--csv"} and bare else token)
-        previous = token
+            explicit.append(token)
     if listed:
         explicit += [LIST] if "--" in explicit else ["--", LIST]
     return explicit

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -117,11 +117,11 @@ def blur(
     detector = load_detector(inference, threshold)
     others = count_others(inputs, sources, cover.out)
     note = f"; {count(others, 'other file')} left alone" if others else ""
-    task = replace(covering(cover, options, detector), note=note)
+    task = covering(cover, options, detector, note)
     return run_files(task, sources, detector, inference.max_pixels)
 
 
-def covering(cover: Cover, options: AnonymizeOptions, detector: Detector) -> Task:
+def covering(cover: Cover, options: AnonymizeOptions, detector: Detector, note: str) -> Task:
     """Cover the faces of each file, in the folder or in place; the detector is for videos."""
     threshold = min(CHECK_THRESHOLD, detector.options.threshold) if cover.check else None
 
@@ -154,7 +154,7 @@ def covering(cover: Cover, options: AnonymizeOptions, detector: Detector) -> Tas
         return describe(source, report)
 
     flaw = "with a face not covered"
-    return Task("covering", "faces  file", on_image, on_video, [cover.out], flaw)
+    return Task("covering", "faces  file", on_image, on_video, [cover.out], flaw, note)
 
 
 def describe(source: Source, report: Report) -> Outcome:

@@ -76,8 +76,7 @@ def check(
             checks.check_output(out, path, labeled)
     findings = find(labeled, threads, labels_only=labels_only)
     lines = describe(str(path), checks.summarize(labeled), checks.summarize_sources(labeled))
-    for line in [*lines, *list_findings(findings, out)]:
-        print_line(line)
+    print_line("\n".join([*lines, *list_findings(findings, out)]))
     if sum(finding.kind == Kind.MISSING for finding in findings) == len(labeled):
         print_line("no image was found: give --images, their folder\n")
     if out is not None:

@@ -69,11 +69,7 @@ class Task:
 
 
 def run_files(task: Task, sources: Sequence[Source], detector: Detector, max_pixels: int) -> int:
-    """Process files and print what becomes of them; the exit code.
-
-    Raises:
-        ImportError: all files are videos, and PyAV is missing.
-    """
+    """Process files and print what becomes of them; the exit code."""
     if task.on_video and sources and all(is_video(source.path) for source in sources):
         # Among images, a video that cannot be read is one failure of many.
         pyav()

@@ -107,11 +107,7 @@ INFERENCE = Inference()
 def load_detector(
     inference: Inference, threshold: float, *, min_face: float = 0, max_faces: int | None = None
 ) -> Detector:
-    """The detector that the command line asks for.
-
-    Raises:
-        UsageError: a value is out of range, or there is no such model or provider.
-    """
+    """The detector that the command line asks for; UsageError if there is none."""
     options = Options(
         threshold=threshold,
         min_face=min_face,
@@ -128,7 +124,7 @@ def load_detector(
 
 @usage_errors()
 def load_model(machine: Machine, options: Options | None = None) -> Detector:
-    """The detector with that model; errors are those of `load_detector`."""
+    """The detector with that model; UsageError if there is none."""
     return Detector(
         machine.model,
         options=options,

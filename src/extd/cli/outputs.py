@@ -60,11 +60,7 @@ OUTPUTS = Outputs()
 
 
 def protect_originals(sources: Sequence[Source], outputs: Outputs) -> None:
-    """Refuse to replace an image or video, or to write two results into one file.
-
-    Raises:
-        ValueError: the message names the file, or there are labels to write for a video.
-    """
+    """Refuse to replace an image or video, to mix up two results, or to label videos."""
     if outputs.for_images and any(is_video(source.path) for source in sources):
         raise ValueError("--coco, --yolo and --wider are for images only; leave videos out")
     owners: dict[str | Path, str] = {}
@@ -94,9 +90,7 @@ def is_media(path: Path) -> bool:
     if path.suffix.lower() in SUFFIXES | VIDEO_SUFFIXES | UNREAD:
         return True
     with suppress(ValueError):
-        if path.is_file():
-            image_size(path)
-            return True
+        return path.is_file() and bool(image_size(path))
     return False
 
 
@@ -115,9 +109,6 @@ def open_outputs(outputs: Outputs, *, frames: bool, landmarks: bool) -> Iterator
 
     `frames` and `landmarks` tell whether CSV has columns for them; those for frame and time are 0
     for images.
-
-    Raises:
-        OSError: one cannot be written.
     """
     with ExitStack() as stack:
         json = stack.enter_context(open_results(outputs.json)) if outputs.json else None
@@ -134,7 +125,7 @@ def open_outputs(outputs: Outputs, *, frames: bool, landmarks: bool) -> Iterator
         def add(name: str, result: Faces | Exception, frame: Frame | None) -> None:
             place = (0, 0.0) if frame is None else (frame.index, frame.time)
             try:
-                write(json, json_line(name, result, place if frame else None))
+                write(json, json_line(name, result, None if frame is None else place))
                 if isinstance(result, Faces):
                     write(csv, csv_lines(name, result, place if frames else None))
                     if coco and add_coco:
