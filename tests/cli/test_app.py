@@ -26,8 +26,8 @@ COMMANDS = {
     "eval wider": "--images --ground-truth --predictions --protocol --save-predictions --json "
     "--model",
     "eval labels": "--protocol --json --model --threads --provider",
-    "data check": "--format --images --out --labels-only",
-    "data convert": "--to --out --from --images",
+    "data check": "PATH --format --images --out --labels-only --samples --seed --threads",
+    "data convert": "PATH --to --out --from --images --copy",
     "train": "--out --data --model --resume --device --threads --profile --print-config",
     "convert": "SOURCE TARGET",
     "export": "SOURCE TARGET",

@@ -58,7 +58,7 @@ def test_an_empty_name_is_not_this_folder(
 
 
 @pytest.mark.parametrize("command", ["detect", "blur"])
-def test_without_pyav_a_video_among_pictures_is_reported_and_the_others_go_on(
+def test_without_pyav_a_video_among_images_is_reported_and_the_others_go_on(
     draw: Draw, toy: str, capsys: Captured, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
@@ -77,8 +77,8 @@ def test_without_pyav_a_video_among_pictures_is_reported_and_the_others_go_on(
 
 
 @pytest.mark.parametrize("size", [(1, 1), (30_000, 1), (1, 30_000)])
-@pytest.mark.parametrize("command", ["crop", "blur"])
-def test_tiny_pictures_and_long_strips_are_cut_and_covered(
+@pytest.mark.parametrize("command", OUT)
+def test_tiny_images_and_long_strips_pass(
     draw: Draw, toy: str, size: tuple[int, int], command: str
 ) -> None:
     draw("whole.png")
@@ -87,12 +87,12 @@ def test_tiny_pictures_and_long_strips_are_cut_and_covered(
     assert main(arguments) == 0
     made = sorted(Path("new").iterdir())
     assert made[0].name == ("strip-001.png" if command == "crop" else "strip.png")
-    if command == "blur":
+    if command != "crop":
         assert read_image(made[0]).shape == (size[1], size[0], 3)
 
 
 @pytest.mark.parametrize("command", OUT)
-def test_a_picture_above_the_limit_is_refused_and_the_others_go_on(
+def test_a_image_above_the_limit_is_refused_and_the_others_go_on(
     draw: Draw, toy: str, capsys: Captured, command: str
 ) -> None:
     draw("album/a.png", 255)
@@ -106,7 +106,7 @@ def test_a_picture_above_the_limit_is_refused_and_the_others_go_on(
     assert main([*OUT[command], "--model", toy, "--max-pixels", "60000"]) == 0
 
 
-def test_a_pipe_is_a_picture_and_a_device_is_none(draw: Draw, toy: str, capsys: Captured) -> None:
+def test_a_pipe_is_a_image_and_a_device_is_none(draw: Draw, toy: str, capsys: Captured) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (200, 300, 3), np.uint8)
     Image.fromarray(noise).save(draw("a.png"))
     command = [sys.executable, "-m", "extd", "detect", "/dev/stdin", "--model", toy, "--json"]

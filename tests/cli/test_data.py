@@ -17,11 +17,6 @@ from extd.images import read_image
 
 Captured = pytest.CaptureFixture[str]
 
-COMMANDS = {
-    "check": "PATH --format --images --out --labels-only --samples --seed --threads",
-    "convert": "PATH --to --out --from --images --copy",
-}
-
 
 def entry(name: str, *boxes: Sequence[float], **more: object) -> dict[str, object]:
     return {"image": name, "width": 320, "height": 240, "boxes": boxes, "ignore": [], **more}
@@ -49,17 +44,6 @@ def label(*entries: dict[str, object]) -> Path:
     path = Path("faces", "labels.jsonl")
     path.write_text("".join(json.dumps(one) + "\n" for one in entries))
     return path
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_the_help_of_a_command_describes_every_option(command: str, capsys: Captured) -> None:
-    assert main(["data", command, "--help"]) == 0
-    shown = capsys.readouterr().out
-    assert shown.startswith(f"Usage: extd data {command} ")
-    for option in COMMANDS[command].split():
-        rows = [line for line in shown.splitlines() if f" {option} " in line and "│" in line]
-        assert rows, option
-        assert " " in rows[0].strip("│* ").removeprefix(option).strip(), option
 
 
 def test_a_sound_set_is_described(faces: Path, capsys: Captured) -> None:

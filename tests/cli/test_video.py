@@ -64,7 +64,7 @@ def blur(*arguments: str, model: str) -> int:
     return main(["blur", "--model", model, "--method", "solid", *arguments])
 
 
-def test_pictures_and_videos_of_a_tree_are_covered(film: Film, toy: str, capsys: Captured) -> None:
+def test_images_and_videos_of_a_tree_are_covered(film: Film, toy: str, capsys: Captured) -> None:
     film("album/a.mp4", [255] * 4)
     film("album/trip/b.avi", [255] * 3)
     (Path("album") / "notes.txt").write_text("left alone")
