@@ -32,7 +32,7 @@ def convert(source: Path, target: Path, /, *, upsampling: Upsampling = "fit") ->
     from extd.models import network
 
     network.convert(source, target, upsampling)
-    report_file(target)
+    print_line(f"written: {target}, {target.stat().st_size / 1e3:,.0f} kB")
     return 0
 
 
@@ -84,7 +84,7 @@ def export(
         export_onnx(network, target, notes, votes=votes, decoded=decoded)
     else:
         export_int8(network, target, calibration_images(calibrate), notes, votes=votes)
-    report_file(target)
+    print_line(f"written: {target}, {target.stat().st_size / 1e3:,.0f} kB")
     return 0
 
 
@@ -106,8 +106,3 @@ def check_suffix(target: Path, suffix: str) -> None:
         raise UsageError(
             f"the result is a {suffix} file; call it {target.with_suffix(suffix)}, not {target}"
         )
-
-
-def report_file(path: Path) -> None:
-    """Name a file that was written, and its size."""
-    print_line(f"written: {path}, {path.stat().st_size / 1e3:,.0f} kB")
