@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import inspect
 import json
 import os
@@ -15,6 +16,7 @@ import pytest
 
 from extd.cli.app import main
 from extd.cli.detect import detect
+from extd.cli.inference import INFERENCE
 from extd.data.coco import read_coco
 from extd.data.yolo import read_yolo
 from extd.detector import Detector, Options
@@ -213,8 +215,12 @@ def test_options_say_what_to_look_for(draw: Draw, toy: str, capsys: Captured) ->
 
 def test_defaults_are_those_of_the_library() -> None:
     parameters = inspect.signature(detect).parameters
-    for name in ("threshold", "min_face", "max_faces"):
-        assert parameters[name].default == getattr(Options(), name)
+    for field in dataclasses.fields(Options):
+        if hasattr(INFERENCE, field.name):
+            assert getattr(INFERENCE, field.name) == getattr(Options(), field.name)
+        if field.name in parameters:
+            assert parameters[field.name].default == getattr(Options(), field.name)
+    assert INFERENCE.machine.threads == inspect.signature(Detector).parameters["threads"].default
 
 
 @pytest.mark.parametrize("kind", ["--coco", "--yolo", "--wider"])
