@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import extd
+from extd.cli.app import COMMANDS as SUMMARIES
 from extd.cli.app import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,8 +26,8 @@ COMMANDS = {
     "eval wider": "--images --ground-truth --predictions --protocol --save-predictions --json "
     "--model",
     "eval labels": "--protocol --json --model --threads --provider",
-    "data check": "--format --images --out --labels-only",
-    "data convert": "--to --out --from --images",
+    "data check": "PATH --format --images --out --labels-only --samples --seed --threads",
+    "data convert": "PATH --to --out --from --images --copy",
     "train": "--out --data --model --resume --device --threads --profile --print-config",
     "convert": "SOURCE TARGET",
     "export": "SOURCE TARGET",
@@ -39,6 +40,14 @@ def test_the_help_names_every_command(capsys: Captured) -> None:
     assert all(f"│ {command.split()[0]} " in shown for command in COMMANDS)
     assert main([]) == 0
     assert capsys.readouterr().out == shown
+
+
+@pytest.mark.parametrize("command", [name for group in SUMMARIES.values() for name in group])
+def test_the_help_has_the_summary_of_each_command(command: str, capsys: Captured) -> None:
+    assert main([command, "--help"]) == 0
+    paragraph = capsys.readouterr().out.split("\n\n")[1]
+    (summary,) = (group[command][1] for group in SUMMARIES.values() if command in group)
+    assert " ".join(paragraph.split()) == summary
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -63,7 +72,7 @@ def test_streams_may_be_closed_as_some_services_do(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "faces.jsonl").read_text())["faces"]
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["detect", "--help"], ["--version"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["models"]])
 def test_help_is_shown_without_loading_what_detection_needs(arguments: list[str]) -> None:
     heavy = {"cv2", "numpy", "onnxruntime", "torch", "scipy"}
     program = (

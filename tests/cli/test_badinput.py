@@ -1,4 +1,4 @@
-"""What is wrong with files, folders and disks, where `test_inference` does not have it."""
+"""What is wrong with files, folders and disks."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import os
 import resource
 import shutil
 import socket
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
@@ -44,6 +46,47 @@ def full_disk(limit: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that promises so many grey pixels and holds none."""
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    header = b"\x89PNG\r\n\x1a\n\0\0\0\r" + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return header + b"\0\0\0\x09IDAT"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("cut.jpg", "half", "cut.jpg is broken: "),
+        ("cut.png", "half", "cut.png is broken: "),
+        ("empty.jpg", b"", "empty.jpg is empty"),
+        ("text.jpg", b"Dear Sir or Madam", "text.jpg is broken or not an image"),
+        (
+            "bomb.png",
+            png_header(30_000, 30_000),
+            "bomb.png has 30,000 x 30,000 pixels, more than 500,000,000 together; "
+            "raise max_pixels (--max-pixels)",
+        ),
+        ("Gr\u00fc\u00dfe \u5bb6\u65cf.jpg", b"", "Gr\u00fc\u00dfe \u5bb6\u65cf.jpg is empty"),
+    ],
+)
+@pytest.mark.parametrize("command", OUT)
+def test_a_bad_image_is_named_and_the_others_go_on(
+    draw: Draw, toy: str, capsys: Captured, name: str, content: bytes | str, told: str, command: str
+) -> None:
+    draw("album/z.png", 255)
+    if isinstance(content, str):
+        data = draw(f"whole{Path(name).suffix}", 255).read_bytes()
+        content = data[: len(data) // 2]
+    Path("album", name).write_bytes(content)
+    assert main([*OUT[command], "--model", toy]) == 1
+    out, err = capsys.readouterr()
+    assert err.count("error: ") == err.count("\n") == 1
+    assert told in err
+    assert "1 face" in out
+    assert "1 failed" in out
+    assert [path.name[:1] for path in Path("new").iterdir()] == ["z"]
+
+
 @pytest.mark.parametrize("command", OUT)
 def test_an_empty_name_is_not_this_folder(
     draw: Draw, toy: str, capsys: Captured, command: str
@@ -58,7 +101,7 @@ def test_an_empty_name_is_not_this_folder(
 
 
 @pytest.mark.parametrize("command", ["detect", "blur"])
-def test_without_pyav_a_video_among_pictures_is_reported_and_the_others_go_on(
+def test_without_pyav_a_video_among_images_is_reported_and_the_others_go_on(
     draw: Draw, toy: str, capsys: Captured, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
@@ -77,8 +120,8 @@ def test_without_pyav_a_video_among_pictures_is_reported_and_the_others_go_on(
 
 
 @pytest.mark.parametrize("size", [(1, 1), (30_000, 1), (1, 30_000)])
-@pytest.mark.parametrize("command", ["crop", "blur"])
-def test_tiny_pictures_and_long_strips_are_cut_and_covered(
+@pytest.mark.parametrize("command", OUT)
+def test_tiny_images_and_long_strips_pass(
     draw: Draw, toy: str, size: tuple[int, int], command: str
 ) -> None:
     draw("whole.png")
@@ -87,12 +130,12 @@ def test_tiny_pictures_and_long_strips_are_cut_and_covered(
     assert main(arguments) == 0
     made = sorted(Path("new").iterdir())
     assert made[0].name == ("strip-001.png" if command == "crop" else "strip.png")
-    if command == "blur":
+    if command != "crop":
         assert read_image(made[0]).shape == (size[1], size[0], 3)
 
 
 @pytest.mark.parametrize("command", OUT)
-def test_a_picture_above_the_limit_is_refused_and_the_others_go_on(
+def test_a_image_above_the_limit_is_refused_and_the_others_go_on(
     draw: Draw, toy: str, capsys: Captured, command: str
 ) -> None:
     draw("album/a.png", 255)
@@ -106,7 +149,7 @@ def test_a_picture_above_the_limit_is_refused_and_the_others_go_on(
     assert main([*OUT[command], "--model", toy, "--max-pixels", "60000"]) == 0
 
 
-def test_a_pipe_is_a_picture_and_a_device_is_none(draw: Draw, toy: str, capsys: Captured) -> None:
+def test_a_pipe_is_a_image_and_a_device_is_none(draw: Draw, toy: str, capsys: Captured) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (200, 300, 3), np.uint8)
     Image.fromarray(noise).save(draw("a.png"))
     command = [sys.executable, "-m", "extd", "detect", "/dev/stdin", "--model", toy, "--json"]
@@ -135,7 +178,8 @@ def test_what_cannot_be_opened_is_told(
 
 
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="root may read everything")
-def test_closed_files_and_folders_are_told(draw: Draw, toy: str) -> None:
+@pytest.mark.parametrize("inputs", [["album"], ["album/**/*.png", "album/b.png"]])
+def test_closed_files_and_folders_are_told(draw: Draw, toy: str, inputs: list[str]) -> None:
     draw("album/a.png", 255)
     closed = draw("album/b.png", 255), draw("album/c/d.png").parent
     for path in closed:
@@ -143,7 +187,7 @@ def test_closed_files_and_folders_are_told(draw: Draw, toy: str) -> None:
     # Of these, root alone has any to lose.
     as_anyone = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
     prefix = as_anyone if os.geteuid() == 0 else []
-    command = [*prefix, sys.executable, "-m", "extd", *OUT["detect"], "--model", toy]
+    command = [*prefix, sys.executable, "-m", "extd", "detect", *inputs, "--model", toy]
     try:
         result = subprocess.run(command, capture_output=True, text=True, check=False)
     finally:
@@ -152,27 +196,6 @@ def test_closed_files_and_folders_are_told(draw: Draw, toy: str) -> None:
     assert result.returncode == 1
     assert [line.split("'")[1] for line in result.stderr.splitlines()] == ["album/b.png", "album/c"]
     assert result.stderr.count("Permission denied") == 2
-    assert "1 face in 1 image, 2 failed" in result.stdout
-    assert list(Path("new").iterdir()) == [Path("new/a.png")]
-
-
-@pytest.mark.skipif(shutil.which("setpriv") is None, reason="root may read everything")
-def test_what_a_glob_cannot_look_into_is_told(draw: Draw, toy: str) -> None:
-    draw("album/a.png", 255)
-    closed = draw("album/c/d.png").parent
-    closed.chmod(0)
-    as_anyone = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
-    command = [*(as_anyone if os.geteuid() == 0 else []), sys.executable, "-m", "extd", "detect"]
-    command += ["album/**/*.png", "album/c/d.png", "--model", toy]
-    try:
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-    finally:
-        closed.chmod(0o700)
-    assert result.returncode == 1
-    assert [line.split("'")[1] for line in result.stderr.splitlines()] == [
-        "album/c",
-        "album/c/d.png",
-    ]
     assert "1 face in 1 image, 2 failed" in result.stdout
 
 
@@ -254,7 +277,9 @@ def test_a_result_folder_that_is_a_loop_is_refused(
     Path("new").symlink_to("again")
     Path("again").symlink_to("new")
     assert main([*OUT[command], "--model", toy]) == 2
-    assert "--out new is a link that leads nowhere" in capsys.readouterr().err
+    assert (
+        '"new" for --out. It is a link that leads nowhere; give a folder' in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("option", ["--json", "--csv", "--coco"])
@@ -305,3 +330,25 @@ def test_of_a_video_that_breaks_off_what_was_seen_is_written(
         "new/film.mkv",
         "new/z.png",
     ]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is full")
+def test_a_full_disk_is_told_for_each_kind_of_result(
+    draw: Draw, toy: str, capsys: Captured
+) -> None:
+    draw("a.png", 255)
+    for option in ("--json", "--csv", "--coco"):
+        assert main(["detect", "a.png", option, "/dev/full", "--model", toy]) == 1
+        err = capsys.readouterr().err
+        assert "No space left on device" in err
+        assert "/dev/full" in err
+
+
+def test_links_that_lead_to_themselves_are_no_trap(draw: Draw, toy: str, capsys: Captured) -> None:
+    draw("album/a.png", 255)
+    Path("album/loop").symlink_to("../album")
+    Path("album/b.png").symlink_to("b.png")
+    assert main(["detect", "album", "--model", toy]) == 1
+    out, err = capsys.readouterr()
+    assert "1 face in 1 image, 1 failed" in out
+    assert "there is no file album/b.png" in err

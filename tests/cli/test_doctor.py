@@ -6,7 +6,7 @@ import pytest
 
 import extd
 from extd.cli.app import main
-from extd.cli.doctor import count_nodes, installed_version, provider_report
+from extd.cli.doctor import installed_version, provider_report
 
 Captured = pytest.CaptureFixture[str]
 
@@ -32,8 +32,6 @@ def test_a_missing_model_fails_the_check(capsys: Captured) -> None:
 
 
 def test_the_processor_runs_all_of_a_network(toy: str) -> None:
-    nodes = count_nodes("CPUExecutionProvider", Path(toy))
-    assert set(nodes) == {"CPUExecutionProvider"}
     report = provider_report("CPUExecutionProvider", Path(toy))
     assert report == "works, runs 100% of the network"
 

@@ -1,39 +1,32 @@
 """`extd blur`: images and videos in; the same with their faces covered out."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Group, Parameter, Token
+from cyclopts.validators import Number
 
-from extd.cli.files import Outcome, Task, check_pyav, print_summary, run_files
-from extd.cli.inference import INFERENCE, Inference, Threshold, load_detector
-from extd.cli.terminal import (
-    WHOLE_NUMBER,
-    Folder,
-    UsageError,
-    check_folder,
-    clock,
-    count,
-    usage_errors,
-)
+from extd.cli.files import Outcome, Task, run_files
+from extd.cli.inference import INFERENCE, RESULTS, VIDEO, Files, Inference, Threshold, load_detector
+from extd.cli.terminal import WHOLE_NUMBER, Folder, UsageError, clock, count, usage_errors
+from extd.detector import Detector
 from extd.files import real_path
-
-if TYPE_CHECKING:
-    from extd.detector import Detector
-    from extd.images import Image
-    from extd.media.anonymize import AnonymizeOptions, Region
-    from extd.media.sources import Source
-    from extd.pipeline import OnFrame, Report
-
-RESULTS = Group("Results", sort_key=1)
-COVER = Group("How to cover", sort_key=1)
-VIDEO = Group("Videos", sort_key=3)
+from extd.images import Image, read_image
+from extd.media.anonymize import AnonymizeOptions, Method, Region, Shape
+from extd.media.sources import (
+    Source,
+    check_results,
+    find_images,
+    find_media,
+    is_folder,
+    is_video,
+    read_list,
+)
+from extd.pipeline import OnFrame, Report, blur_image, blur_video
 
 CHECK_THRESHOLD = 0.2
 """Least probability of a face that `--check` reports."""
@@ -46,28 +39,30 @@ def read_regions(_: object, tokens: Sequence[Token]) -> tuple[Region, ...]:
         try:
             x1, y1, x2, y2 = map(float, token.value.split(","))
         except ValueError:
-            raise UsageError(
-                f"--keep is {token.value}; give x1,y1,x2,y2 in pixels, as 10,20,110,160"
-            ) from None
+            raise ValueError(f"{token.value!r}; give x1,y1,x2,y2 in pixels") from None
         regions.append((x1, y1, x2, y2))
     return tuple(regions)
 
 
-KEEP = Parameter(
-    group=COVER,
-    metavar="X1,Y1,X2,Y2",
-    converter=read_regions,
-    n_tokens=1,
-    show_default=False,
-)
+KEEP = Parameter(metavar="X1,Y1,X2,Y2", converter=read_regions, n_tokens=1, show_default=False)
+HOLD = Parameter(group=VIDEO, metavar="FRAMES", validator=Number(gte=0))
 
 
-@Parameter(name="*")
+@Parameter(name="*", group=Group("How to cover", sort_key=1))
 @dataclass(frozen=True, slots=True)
 class Cover:
-    """How faces are covered.
+    """How faces are covered, and where results go.
 
     Attributes:
+        out: Save the results in this folder, in the same tree. JPEG, PNG and WebP keep their
+            format, other images become PNG; MP4, MOV, MKV and WebM keep theirs, other videos
+            become MKV.
+        in_place: Replace the images instead; only JPEG, PNG and WebP.
+        keep_metadata: Keep EXIF, with place and time, and the color profile of JPEG, PNG, WebP
+            and AVIF (EXIF only), and what a video tells of place, time and camera. Thumbnails and
+            maker notes are never kept.
+        check: Look for uncovered faces in the results, with a probability above 0.2, and report
+            images and frames that have one; the exit code is 1. Many of these are not faces.
         method: blur, pixelate (4 cells per face), solid (black), or image.
         image: The image for the method image.
         shape: The shape of a cover.
@@ -78,36 +73,39 @@ class Cover:
             is seen. As many frames are held in memory.
     """
 
-    method: Annotated[Literal["blur", "pixelate", "solid", "image"], Parameter(group=COVER)] = (
-        "blur"
-    )
-    image: Annotated[Path | None, Parameter(group=COVER, metavar="FILE")] = None
-    shape: Annotated[Literal["ellipse", "box"], Parameter(group=COVER)] = "ellipse"
-    margin: Annotated[float, Parameter(group=COVER)] = 0.25
-    strength: Annotated[float, Parameter(group=COVER)] = 1.0
-    keep: Annotated[tuple[tuple[float, float, float, float], ...], KEEP] = ()
-    hold: Annotated[int, WHOLE_NUMBER, Parameter(group=VIDEO, metavar="FRAMES")] = 5
+    out: Annotated[Folder | None, Parameter(group=RESULTS)] = None
+    in_place: Annotated[bool, Parameter(group=RESULTS)] = False
+    keep_metadata: Annotated[bool, Parameter(group=RESULTS)] = False
+    check: Annotated[bool, Parameter(group=RESULTS)] = False
+    method: Method = "blur"
+    image: Annotated[Path | None, Parameter(metavar="FILE")] = None
+    shape: Shape = "ellipse"
+    margin: float = 0.25
+    strength: float = 1.0
+    keep: Annotated[tuple[Region, ...], KEEP] = ()
+    hold: Annotated[int, WHOLE_NUMBER, HOLD] = 5
+
+    def options(self) -> AnonymizeOptions:
+        """The library's options, with the image read."""
+        image = None if self.image is None else read_image(self.image)
+        return AnonymizeOptions(
+            self.method, self.shape, self.margin, self.strength, image, self.keep
+        )
 
 
 DEFAULT = Cover()
 
 
 def blur(
-    *files: Annotated[str, Parameter(required=True)],
-    out: Annotated[Folder | None, Parameter(group=RESULTS)] = None,
-    in_place: Annotated[bool, Parameter(group=RESULTS, show_default=False)] = False,
-    keep_metadata: Annotated[bool, Parameter(group=RESULTS, show_default=False)] = False,
-    check: Annotated[bool, Parameter(group=RESULTS, show_default=False)] = False,
+    *files: Files,
     cover: Cover = DEFAULT,
     threshold: Threshold = 0.3,
     inference: Inference = INFERENCE,
 ) -> int:
     """Cover the faces in images and videos, so that nobody is recognized.
 
-    FILES are files, folders (with their subfolders), quoted globs and -, for a list on standard
-    input. Other files in the folders are left alone and counted. A file that cannot be read is
-    reported, the rest goes on, and the exit code is 1. Of animations only the first frame is
-    written.
+    Other files in the folders are left alone and counted. A file that cannot be read is reported,
+    the rest goes on, and the exit code is 1. Of animations only the first frame is written.
 
     Videos need the extra `video`. Their audio stays as it is: voices are not disguised. Subtitles
     and other tracks are left out. Of a broken video, or after Ctrl-C, what could be read is
@@ -116,172 +114,101 @@ def blur(
         extd blur album --out album-anonymous --check
         extd blur party.mp4 --out blurred --hold 10
         extd blur photo.jpg --out blurred --method solid --shape box
-
-    Args:
-        files: What to anonymize.
-        out: Save the results in this folder, in the same tree. JPEG, PNG and WebP keep their
-            format, other images become PNG; MP4, MOV, MKV and WebM keep theirs, other videos
-            become MKV.
-        in_place: Replace the images instead; only JPEG, PNG and WebP.
-        keep_metadata: Keep EXIF, with place and time, and the color profile of JPEG, PNG, WebP
-            and AVIF (EXIF only), and what a video tells of place, time and camera. Thumbnails and
-            maker notes are never kept.
-        check: Look for uncovered faces in the results, with a probability above 0.2, and report
-            images and frames that have one; the exit code is 1. Many of these are not faces.
-        cover: How faces are covered.
-        threshold: Least probability of a face, 0 to below 1. Lower values cover more, including
-            things that are not faces.
-        inference: How faces are detected.
     """
-    from extd.media.sources import read_list
-
-    if (out is None) != in_place:
+    if (cover.out is None) != cover.in_place:
         raise UsageError("give either --out DIR or --in-place")
     inputs = read_list(files, sys.stdin)
-    sources = find_originals(inputs) if out is None else find_sources(inputs, out)
-    options = read_cover(cover)
-    detector = load_detector(inference, threshold)
-    check_pyav(sources)
-    check_threshold = min(CHECK_THRESHOLD, threshold) if check else None
-    task = covering(out, detector, options, cover.hold, keep_metadata, check_threshold)
-    totals = run_files(task, sources, detector, inference.max_pixels)
-    others = count_others(inputs, sources, out)
-    note = f"; {count(others, 'other file')} left alone" if others else ""
-    written = [out] if totals.failed < len(sources) else []
-    return print_summary(totals, sources, written, flaw="with a face not covered", note=note)
-
-
-def read_cover(cover: Cover) -> AnonymizeOptions:
-    """The library's options, with the image read.
-
-    Raises:
-        UsageError: a value is out of range, or the image cannot be read.
-    """
-    from extd.images import read_image
-    from extd.media.anonymize import AnonymizeOptions
-
-    if cover.hold < 0:
-        raise UsageError(f"--hold is {cover.hold}; give 0 or more frames")
     with usage_errors():
-        image = None if cover.image is None else read_image(cover.image)
-        return AnonymizeOptions(
-            cover.method, cover.shape, cover.margin, cover.strength, image, cover.keep
-        )
+        sources = find_sources(inputs, cover.out)
+        options = cover.options()
+    detector = load_detector(inference, threshold)
+    others = count_others(inputs, sources, cover.out)
+    note = f"; {count(others, 'other file')} left alone" if others else ""
+    task = covering(cover, options, detector, note)
+    return run_files(task, sources, detector, inference.max_pixels)
 
 
-def covering(
-    out: Path | None,
-    detector: Detector,
-    options: AnonymizeOptions,
-    hold: int,
-    keep_metadata: bool,
-    check_threshold: float | None,
-) -> Task[Report]:
+def covering(cover: Cover, options: AnonymizeOptions, detector: Detector, note: str) -> Task:
     """Cover the faces of each file, in the folder or in place; the detector is for videos."""
-    from extd.pipeline import blur_image, blur_video
+    threshold = min(CHECK_THRESHOLD, detector.options.threshold) if cover.check else None
 
-    def on_image(detector: Detector, source: Source, image: Image) -> Report:
-        return blur_image(
+    def target(source: Source) -> Path:
+        return source.path if cover.out is None else cover.out / source.result
+
+    def on_image(detector: Detector, source: Source, image: Image) -> Outcome:
+        report = blur_image(
             source.path,
-            source.path if out is None else out / source.result,
+            target(source),
             detector,
             options,
             image=image,
-            keep_metadata=keep_metadata,
-            check_threshold=check_threshold,
+            keep_metadata=cover.keep_metadata,
+            check_threshold=threshold,
         )
+        return describe(source, report)
 
-    def on_video(source: Source, on_frame: OnFrame) -> Report:
-        return blur_video(
+    def on_video(source: Source, on_frame: OnFrame) -> Outcome:
+        report = blur_video(
             source.path,
-            Path() if out is None else out / source.result,
+            target(source),
             detector,
             options,
-            gap=hold,
-            keep_metadata=keep_metadata,
-            check_threshold=check_threshold,
+            gap=cover.hold,
+            keep_metadata=cover.keep_metadata,
+            check_threshold=threshold,
             on_frame=on_frame,
         )
+        return describe(source, report)
 
-    return Task("covering", "faces  file", on_image, on_video, describe)
+    flaw = "with a face not covered"
+    return Task("covering", "faces  file", on_image, on_video, [cover.out], flaw, note)
 
 
-def describe(source: Source, report: Report | Exception) -> Outcome:
+def describe(source: Source, report: Report) -> Outcome:
     """What to print about a file."""
-    from extd.media.sources import is_video
-
-    if isinstance(report, Exception):
-        return Outcome(error=report)
-    video = is_video(source.path)
-    frames = f", {count(report.frames, 'frame')}" if video else ""
+    frames = f", {count(report.frames, 'frame')}" if is_video(source.path) else ""
     rows = [f"{report.faces:5}  {source.path}{frames}"] if report.frames else []
-    flaws = []
-    if report.uncovered:
-        flaws = [f"{source.path}: {describe_uncovered(report, video=video)}"]
+    flaws = [describe_uncovered(source.path, report)] if report.uncovered else []
     return Outcome(report.faces, rows, report.error, flaws)
 
 
-def find_sources(inputs: Iterable[str], out: Path) -> list[Source]:
-    """The images and videos whose results go to a folder.
-
-    Raises:
-        UsageError: the folder is a file, a result would replace an original, or an input is wrong.
-    """
-    from extd.media.sources import check_results, find_media
-
-    check_folder(out)
-    with usage_errors():
-        sources = find_media(inputs, out)
-        check_results(sources, out)
-    return sources
-
-
-def find_originals(inputs: Iterable[str]) -> list[Source]:
-    """The images to replace, each file once.
-
-    Raises:
-        UsageError: there is a video among them.
-    """
-    from extd.media.sources import find_images, is_video
-
-    with usage_errors():
-        found = find_images(inputs)
-    # Two links to one file would cover it twice, at the same time.
-    sources = list({real_path(source.path): source for source in found}.values())
-    for source in sources:
-        if is_video(source.path):
-            raise UsageError(f"{source.path}: videos are not replaced; give --out DIR")
-    return sources
-
-
-def describe_uncovered(report: Report, *, video: bool) -> str:
-    """The first uncovered faces, as in `not covered: 0.31 at 10,20,30,40`."""
-    told = []
+def describe_uncovered(path: Path, report: Report) -> str:
+    """The first uncovered faces, as in `a.png: not covered: 0.31 at 10,20,30,40`."""
+    video = is_video(path)
+    shown = []
     for face, time in report.uncovered:
         box = ",".join(f"{value:.0f}" for value in face.box)
-        told.append((f"{clock(time)}: " if video else "") + f"{face.score:.2f} at {box}")
+        shown.append((f"{clock(time)}: " if video else "") + f"{face.score:.2f} at {box}")
     frames = f" in {count(report.uncovered_frames, 'frame')}" if video else ""
-    rest = report.uncovered_faces - len(told)
-    return f"not covered{frames}: " + "; ".join(told) + (f" and {rest:,} more" if rest else "")
+    rest = report.uncovered_faces - len(shown)
+    more = f" and {rest:,} more" if rest else ""
+    return f"{path}: not covered{frames}: {'; '.join(shown)}{more}"
 
 
-def count_others(
-    inputs: Iterable[str], sources: Sequence[Source], results: Path | None = None
-) -> int:
+def find_sources(inputs: Iterable[str], out: Path | None) -> list[Source]:
+    """The images and videos to cover; without a folder for results, only images, each once."""
+    if out is not None:
+        sources = find_media(inputs, out)
+        check_results(sources, out)
+        return sources
+    # Two links to one file would cover it twice, at the same time.
+    originals = {real_path(source.path): source for source in find_images(inputs)}
+    for source in originals.values():
+        if is_video(source.path):
+            raise ValueError(f"{source.path}: videos are not replaced; give --out DIR")
+    return list(originals.values())
+
+
+def count_others(inputs: Iterable[str], sources: Sequence[Source], results: Path | None) -> int:
     """How many files in the folders among `inputs` are not sources.
 
     Hidden files, and what an earlier run left in `results`, do not count.
     """
-    from extd.media.sources import is_folder
-
-    files = set()
+    left_out = None if results is None else real_path(results)
+    others = set()
     for folder in filter(is_folder, map(Path, inputs)):
         for parent, folders, names in os.walk(folder):
-            folders[:] = [
-                name
-                for name in folders
-                if not name.startswith(".")
-                and (results is None or real_path(Path(parent, name)) != real_path(results))
-            ]
-            files |= {Path(parent, name).absolute() for name in names if not name.startswith(".")}
-    return len(files - {source.path.absolute() for source in sources})
+            below = [(name, real_path(Path(parent, name))) for name in folders]
+            folders[:] = [name for name, real in below if name[0] != "." and real != left_out]
+            others |= {Path(parent, name).absolute() for name in names if name[0] != "."}
+    return len(others - {source.path.absolute() for source in sources})

@@ -1,112 +1,80 @@
 """`extd crop`: images in; a file for each of their faces out."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Group, Parameter
+from cyclopts.validators import Number
 
-from extd.cli.files import Outcome, Task, print_summary, run_files
-from extd.cli.inference import INFERENCE, Inference, Threshold, load_detector
-from extd.cli.terminal import (
-    WHOLE_NUMBER,
-    Folder,
-    UsageError,
-    check_folder,
-    usage_errors,
-)
+from extd.cli.files import Outcome, Task, run_files
+from extd.cli.inference import INFERENCE, SEARCH, Files, Inference, Pixels, Threshold, load_detector
+from extd.cli.terminal import Folder, UsageError, usage_errors
+from extd.detector import Detector
 from extd.files import real_path
-
-if TYPE_CHECKING:
-    from extd.detector import Detector
-    from extd.images import Image
-    from extd.media.sources import Source
+from extd.images import Image
+from extd.media.sources import Source, find_images, read_list
+from extd.pipeline import crop_image
 
 CROP = Group("How to crop", sort_key=1)
 
 
 def crop(
-    *files: Annotated[str, Parameter(required=True)],
+    *files: Files,
     out: Folder,
-    margin: Annotated[float, Parameter(group=CROP)] = 0.2,
-    square: Annotated[bool, Parameter(group=CROP, show_default=False)] = False,
-    align: Annotated[int | None, WHOLE_NUMBER, Parameter(group=CROP, metavar="PX")] = None,
-    min_face: Annotated[float, Parameter(group=CROP, metavar="PX")] = 0,
+    margin: Annotated[float, Parameter(group=CROP, validator=Number(gte=0, lte=10))] = 0.2,
+    square: Annotated[bool, Parameter(group=CROP)] = False,
+    align: Annotated[Pixels | None, Parameter(group=CROP, validator=Number(gte=1))] = None,
+    min_face: Annotated[float, Parameter(group=SEARCH, metavar="PX")] = 0,
     threshold: Threshold = 0.5,
     inference: Inference = INFERENCE,
 ) -> int:
     """Crop the faces of images, one file for each.
 
-    FILES are files, folders (with their subfolders), quoted globs and -, for a list on standard
-    input. The faces of trip/photo.jpg become trip/photo-001.jpg, trip/photo-002.jpg and so on, the
-    surest first, as `extd detect` lists them. An image that cannot be read is reported, the rest
-    goes on, and the exit code is 1.
+    The faces of trip/photo.jpg become trip/photo-001.jpg, trip/photo-002.jpg and so on, the surest
+    first, as `extd detect` lists them. An image that cannot be read is reported, the rest goes on,
+    and the exit code is 1.
 
         extd crop album --out faces --square --min-face 40
 
     Args:
-        files: The images.
         out: Save the faces in this folder, without metadata: from JPEG, PNG and WebP in the same
             format, from others as PNG.
-        margin: What to add on each side, as a share of the box's own sides. Beyond the border of
-            the image its last pixels are repeated.
+        margin: What to add on each side, as a share of the box's own sides, up to 10. Beyond the
+            border of the image its last pixels are repeated.
         square: Lengthen the shorter side.
         align: Turn faces upright by their landmarks and scale them to this side, usually 112, as
             face recognition expects them; --margin and --square have no effect then.
         min_face: Leave out faces smaller than this, by their longer side.
-        threshold: Least probability of a face, 0 to below 1. Lower values find more faces, and
-            more false ones.
-        inference: How faces are detected.
     """
-    from extd.media.sources import find_images, read_list
-    from extd.pipeline import crop_image, refuse_video
-
-    check_folder(out)
     with usage_errors():
         sources = find_images(read_list(files, sys.stdin), out)
-    protect_folders(sources, out)
-    if not 0 <= margin <= 10:
-        raise UsageError(f"--margin is {margin}; give 0 to 10, as a share of the face")
-    if align is not None and align < 1:
-        raise UsageError(f"--align is {align}; give 1 or more pixels")
+    protect_originals(sources, out)
     detector = load_detector(inference, threshold, min_face=min_face)
     if align is not None and not detector.network.landmarks:
         raise UsageError(f"--align needs landmarks, and {inference.machine.model} finds none")
 
-    def on_image(detector: Detector, source: Source, image: Image) -> list[Path | None]:
+    def on_image(detector: Detector, source: Source, image: Image) -> Outcome:
         target = out / source.result
-        return crop_image(
+        paths = crop_image(
             source.path, target, detector, image=image, margin=margin, square=square, align=align
         )
+        flaws = [
+            f"{source.path}: face {number} cannot be aligned, its landmarks coincide"
+            for number, path in enumerate(paths, 1)
+            if path is None
+        ]
+        faces = len(paths) - len(flaws)
+        return Outcome(faces, [f"{faces:5}  {source.path}"], flaws=flaws)
 
-    task = Task("cropping", "faces  file", on_image, lambda one, _: refuse_video(one), describe)
-    totals = run_files(task, sources, detector, inference.max_pixels)
-    written = [out] if totals.faces else []
-    return print_summary(totals, sources, written, flaw="with a face not aligned")
-
-
-def describe(source: Source, result: list[Path | None] | Exception) -> Outcome:
-    """What to print about an image; None in place of a face that could not be aligned."""
-    if isinstance(result, Exception):
-        return Outcome(error=result)
-    flaws = [
-        f"{source.path}: face {number} cannot be aligned, its landmarks coincide"
-        for number, path in enumerate(result, 1)
-        if path is None
-    ]
-    faces = len(result) - len(flaws)
-    return Outcome(faces, [f"{faces:5}  {source.path}"], flaws=flaws)
+    flaw = "with a face not aligned"
+    task = Task("cropping", "faces  file", on_image, written=[out], flaw=flaw)
+    return run_files(task, sources, detector, inference.max_pixels)
 
 
-def protect_folders(sources: Sequence[Source], out: Path) -> None:
-    """Refuse to write faces into a folder with originals, whose names they could have.
-
-    Raises:
-        UsageError: the message names the folder.
-    """
+def protect_originals(sources: Sequence[Source], out: Path) -> None:
+    """Refuse to write faces into a folder with originals, whose names they could have."""
     originals = {real_path(source.path.parent) for source in sources}
     for source in sources:
         folder = (out / source.name).parent

@@ -1,23 +1,24 @@
 """`extd doctor`: whether detection works on this machine."""
 
-from __future__ import annotations
-
 import json
 import os
 import platform
 import tempfile
 from collections import Counter
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from rich.console import Console
+import numpy as np
+import onnxruntime as ort
+import PIL
 
 from extd import __version__
+from extd.boxes import iou
 from extd.catalog import DEFAULT_MODEL, load_catalog
-from extd.cli.terminal import Model, print_error, print_line
-
-if TYPE_CHECKING:
-    from extd.detector import Detector
+from extd.cli.inference import Model
+from extd.cli.terminal import print_error, print_line
+from extd.detector import Detector
+from extd.runtime import has_int8
 
 IMAGE = Path(__file__).parents[1] / "assets" / "selfcheck.jpg"
 FACE = (112.0, 57.0, 206.0, 173.0)
@@ -42,13 +43,6 @@ def doctor(*, model: Model = DEFAULT_MODEL) -> int:
     Args:
         model: A model that `extd models` lists, or an .onnx file.
     """
-    import numpy as np
-    import onnxruntime as ort
-    import PIL
-
-    from extd.detector import Detector
-
-    console = Console()
     for what, value in (
         ("extd", __version__),
         ("Python", f"{platform.python_version()} on {platform.platform()}"),
@@ -58,24 +52,22 @@ def doctor(*, model: Model = DEFAULT_MODEL) -> int:
         ("ONNX Runtime", ort.__version__),
         *((extra, installed_version(extra)) for extra in EXTRAS),
     ):
-        print_line(console, f"{what:13} {value}")
+        print_line(f"{what:13} {value}")
     try:
         detector = Detector(model)
         for provider in ort.get_available_providers():
-            print_line(console, f"{provider}: {provider_report(provider, detector.network.path)}")
+            print_line(f"{provider}: {provider_report(provider, detector.network.path)}")
         overlap = find_overlap(detector)
     except (ValueError, OSError) as error:
         print_error(f"the self-check failed: {error}")
         return 1
-    print_line(console, f"{model} runs in {detector.network.precision}: {precision_reason(model)}")
-    print_line(console, f"self-check: {model} finds the face, IoU {overlap:.2f}")
+    print_line(f"{model} runs in {detector.network.precision}: {precision_reason(model)}")
+    print_line(f"self-check: {model} finds the face, IoU {overlap:.2f}")
     return 0
 
 
 def precision_reason(model: str) -> str:
     """Why a model runs in int8 or float on this machine."""
-    from extd.runtime import has_int8
-
     if Path(model).suffix:
         return "so is the file"
     weights = {one.name: one.weights for one in load_catalog()}[model.lower()]
@@ -85,49 +77,24 @@ def precision_reason(model: str) -> str:
 
 
 def find_overlap(detector: Detector) -> float:
-    """IoU between the best box in the built-in image and the true one.
-
-    Raises:
-        ValueError: it is below 0.5.
-    """
-    import numpy as np
-
-    from extd.boxes import iou
-
+    """IoU between the best box in the built-in image and the true one; an error if it is low."""
     faces = detector.detect(IMAGE)
     overlap = float(iou(faces.boxes[:1], np.array([FACE], np.float32)).max(initial=0))
     if overlap < MIN_IOU:
-        raise ValueError(
-            f"{detector.network.name} finds {len(faces)} faces, none of them at {FACE}"
-        )
+        name = detector.network.name
+        raise ValueError(f"{name} finds {len(faces)} faces, none of them at {FACE}")
     return overlap
 
 
 def provider_report(provider: str, path: Path) -> str:
-    """Whether an ONNX Runtime provider runs a network, and how much of it."""
-    try:
-        nodes = count_nodes(provider, path)
-    except ValueError as error:
-        return f"fails: {error}"
-    share = nodes[provider] / nodes.total()
-    return f"works, runs {share:.0%} of the network" if share else "runs nothing of the network"
-
-
-def count_nodes(provider: str, path: Path) -> Counter[str]:
-    """How many nodes of the network each provider runs when `provider` is preferred.
+    """Whether an ONNX Runtime provider runs a network, and how much of it.
 
     ONNX Runtime silently runs on the CPU what a provider cannot; only its profile shows it.
-
-    Raises:
-        ValueError: loading or running fails.
     """
-    import numpy as np
-    import onnxruntime as ort
-
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.enable_profiling = True
     with tempfile.TemporaryDirectory() as folder:
-        options = ort.SessionOptions()
-        options.log_severity_level = 4
-        options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder, "profile"))
         try:
             session = ort.InferenceSession(str(path), options, providers=[provider])
@@ -136,16 +103,16 @@ def count_nodes(provider: str, path: Path) -> Counter[str]:
             shape, kind = ((1, 32, 32, 48), np.uint8) if raw else ((1, 3, 128, 128), np.float32)
             session.run(None, {images.name: np.zeros(shape, kind)})
             profile = Path(session.end_profiling()).read_text("utf-8")
-        except Exception as error:
-            raise ValueError(str(error)) from error
+        except Exception as error:  # noqa: BLE001 - each provider has errors of its own
+            return f"fails: {error}"
     nodes = (event["args"] for event in json.loads(profile) if event["cat"] == "Node")
-    return Counter(node["provider"] for node in nodes if "provider" in node)
+    runners = Counter(node["provider"] for node in nodes if "provider" in node)
+    share = runners[provider] / runners.total()
+    return f"works, runs {share:.0%} of the network" if share else "runs nothing of the network"
 
 
 def installed_version(package: str) -> str:
     """The version of a package, without importing it."""
-    from importlib.metadata import PackageNotFoundError, version
-
     try:
         return version(package)
     except PackageNotFoundError:

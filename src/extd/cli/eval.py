@@ -1,17 +1,10 @@
 """`extd eval`: a detector measured on WIDER FACE or on your own labeled images."""
 
-from __future__ import annotations
-
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import partial
-from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from cyclopts import Parameter
-from rich.console import Console
+from cyclopts import App, Parameter
 
 from extd.cli.inference import THIS_MACHINE, Machine, load_model
 from extd.cli.terminal import (
@@ -19,18 +12,22 @@ from extd.cli.terminal import (
     Folder,
     Target,
     UsageError,
-    open_results,
     print_line,
     progress_bar,
+    write_json,
 )
-
-if TYPE_CHECKING:
-    from extd.evaluation.predictions import Prediction
-    from extd.images import Image
+from extd.data.datasets import read_dataset
+from extd.evaluation import wider as benchmark
+from extd.evaluation.labeled import evaluate_labeled
+from extd.evaluation.predictions import write_predictions
+from extd.evaluation.protocols import PROTOCOLS
 
 Protocol = Literal["single", "paper", "multiscale"]
 
+app = App(name="eval", help="Evaluate a detector.")
 
+
+@app.command
 def wider(
     *,
     images: Folder,
@@ -58,14 +55,10 @@ def wider(
             at several scales with box voting; multiscale is that with a corrected vote.
         save_predictions: Save the detections in this folder, in WIDER's format.
         json: Write the result as JSON to a file; with - or nothing to standard output.
-        machine: The model, and what runs it.
     """
-    from extd.evaluation import wider as benchmark
-    from extd.evaluation.predictions import write_predictions
-
-    if predictions is not None and (machine != THIS_MACHINE or protocol is not None):
-        raise UsageError("--predictions measures files: leave out --model and --protocol")
     if predictions is not None:
+        if machine != THIS_MACHINE or protocol is not None:
+            raise UsageError("--predictions measures files: leave out --model and --protocol")
         measured, how = str(predictions), "predictions"
         truth = benchmark.load_ground_truth(ground_truth)
         found = benchmark.load_predictions(predictions, images, truth)
@@ -74,17 +67,19 @@ def wider(
             write_predictions(save_predictions, found)
     else:
         measured, how = machine.model, protocol or "single"
-        detect = load_protocol(how, machine)
+        detect = partial(PROTOCOLS[how], load_model(machine))
         truth = benchmark.load_ground_truth(ground_truth)
-        with measuring(json) as track:
+        with progress_bar(quiet=json == STDOUT) as bar:
+            track = partial(bar.track, description="measuring")
             result = benchmark.evaluate_detector(detect, images, truth, track, save_predictions)
-    lines = [f"AP on {result.images:,} of the {len(truth):,} images:"]
+    lines = [f"{measured}, {how}", f"AP on {result.images:,} of the {len(truth):,} images:"]
     lines += [f"  {difficulty:7} {ap:.4f}" for difficulty, ap in result.ap.items()]
     summary = {"images": result.images, "model": measured, "protocol": how}
-    print_result(json, [f"{measured}, {how}", *lines], summary, result.ap)
+    print_result(json, lines, summary, result.ap)
     return 0
 
 
+@app.command
 def labels(
     samples: Annotated[Path, Parameter(metavar="PATH")],
     /,
@@ -105,13 +100,10 @@ def labels(
         samples: Labeled images in any format that `extd data check` reads.
         protocol: As for `extd eval wider`.
         json: Write the result as JSON to a file; with - or nothing to standard output.
-        machine: The model, and what runs it.
     """
-    from extd.data.datasets import read_dataset
-    from extd.evaluation.labeled import evaluate_labeled
-
-    detect = load_protocol(protocol, machine)
-    with measuring(json) as track:
+    detect = partial(PROTOCOLS[protocol], load_model(machine))
+    with progress_bar(quiet=json == STDOUT) as bar:
+        track = partial(bar.track, description="measuring")
         result = evaluate_labeled(detect, read_dataset(samples), track)
     lines = [f"{machine.model}, {protocol}, {result.images:,} images"]
     for size, ap in result.ap.items():
@@ -121,28 +113,11 @@ def labels(
     return 0
 
 
-@contextmanager
-def measuring(json: str | None) -> Iterator[Callable[[Sequence[Any]], Iterable[Any]]]:
-    """A bar, which stays away from JSON in the terminal; yields what tracks an iteration."""
-    with progress_bar(hidden=json == STDOUT and sys.stdout.isatty()) as bar:
-        yield partial(bar.track, description="measuring")
-
-
 def print_result(
     target: str | None, lines: list[str], summary: dict[str, object], ap: dict[str, float]
 ) -> None:
     """Print lines, and write JSON to where `--json` says; its AP is null where no face counts."""
-    from extd.evaluation.wider import rounded
-
-    for line in lines:
-        print_line(Console(quiet=target == STDOUT), line)
+    if target != STDOUT:
+        print_line("\n".join(lines))
     if target is not None:
-        with open_results(target) as stream:
-            stream.write(dumps(summary | {"ap": rounded(ap)}) + "\n")
-
-
-def load_protocol(protocol: str, machine: Machine) -> Callable[[Image], Prediction]:
-    """A protocol with its detector."""
-    from extd.evaluation.protocols import PROTOCOLS
-
-    return partial(PROTOCOLS[protocol], load_model(machine))
+        write_json(target, summary | {"ap": benchmark.rounded(ap)})

@@ -1,176 +1,138 @@
 """Many files, processed with a progress bar, a table, error lines and a summary."""
 
-from __future__ import annotations
-
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
 
 from rich.console import Console
+from rich.progress import Progress
 
+from extd.cli.outputs import NO_RESULTS, Add
 from extd.cli.terminal import count, print_error, print_line, progress_bar
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
-
-    from extd.detector import Detector
-    from extd.images import Image
-    from extd.media.sources import Source
-    from extd.pipeline import OnFrame
-
-Result = TypeVar("Result")
+from extd.detector import Detector
+from extd.faces import Faces
+from extd.images import Image
+from extd.media.sources import Source, is_video
+from extd.media.video import Frame, pyav
+from extd.pipeline import OnFrame, process_files, refuse_video
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What to print about a file, and to count.
+    """What became of a file.
 
     Attributes:
         faces: how many were found.
         rows: lines of the table.
         error: why the file failed or its result is incomplete.
         flaws: error lines about a result that was written all the same.
+        found: the faces of an image, for files of results.
     """
 
     faces: int = 0
     rows: Sequence[str] = ()
     error: Exception | None = None
     flaws: Sequence[str] = ()
+    found: Faces | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Task(Generic[Result]):
-    """What a command does with each file.
+class Task:
+    """What a command does with each file, and what it prints.
 
     Attributes:
         name: as in `detecting`, for the progress bar.
         header: first line of the table; empty for none.
         on_image: called in any thread, with the detector to use, the image file and its pixels.
-        on_video: called with a video file, and with what to call for each of its frames.
-        describe: called with each file and its result, or why it failed, in order.
+        on_video: called with a video file, and with what to call for each of its frames; without
+            it, videos fail.
+        written: files and folders of results, named at the end if they exist.
+        flaw: what results with flaws are called.
+        note: follows the totals.
+        results: opened for the files; yields what adds the faces of images and frames, and errors.
+        quiet: print errors only.
     """
 
     name: str
     header: str
-    on_image: Callable[[Detector, Source, Image], Result]
-    on_video: Callable[[Source, OnFrame], Result]
-    describe: Callable[[Source, Result | Exception], Outcome]
+    on_image: Callable[[Detector, Source, Image], Outcome]
+    on_video: Callable[[Source, OnFrame], Outcome] | None = None
+    written: Sequence[str | Path | None] = ()
+    flaw: str = "with flaws"
+    note: str = ""
+    results: AbstractContextManager[Add] = NO_RESULTS
+    quiet: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """How many faces were found, files failed, and results have flaws."""
-
-    faces: int
-    failed: int
-    flawed: int
-
-
-def run_files(
-    task: Task[Result],
-    sources: Sequence[Source],
-    detector: Detector,
-    max_pixels: int,
-    *,
-    quiet: bool = False,
-) -> Totals:
-    """Process files and print what becomes of them; with `quiet`, errors only."""
-    from extd.pipeline import process_files
-
-    bar = progress_bar(hidden=is_one_image(sources) or (quiet and sys.stdout.isatty()))
+def run_files(task: Task, sources: Sequence[Source], detector: Detector, max_pixels: int) -> int:
+    """Process files and print what becomes of them; the exit code."""
+    if task.on_video and sources and all(is_video(source.path) for source in sources):
+        # Among images, a video that cannot be read is one failure of many.
+        pyav()
+    bar = progress_bar(hidden=is_one_image(sources), quiet=task.quiet)
     # If table and bar share the terminal, lines must go through the bar.
     shared = sys.stdout.isatty() and not bar.disable
-    table = Console(quiet=True) if quiet else bar.console if shared else Console()
+    console = Console(quiet=True) if task.quiet else bar.console if shared else Console()
 
-    def on_video(source: Source) -> Result:
-        with frame_progress(bar, source.path.name) as advance:
-            return task.on_video(source, advance)
+    def on_video(source: Source) -> Outcome:
+        if task.on_video is None:
+            refuse_video(source)
+        with frame_progress(bar, source.path.name, add) as on_frame:
+            return task.on_video(source, on_frame)
 
     if task.header:
-        print_line(table, task.header)
-    faces = failed = flawed = 0
+        print_line(task.header, console)
+    totals: Counter[str] = Counter()
     processed = process_files(sources, detector, task.on_image, on_video, max_pixels)
-    with bar, closing(processed):
+    with task.results as add, bar, closing(processed):
         for source, result in bar.track(processed, len(sources), description=task.name):
-            outcome = task.describe(source, result)
+            outcome = Outcome(error=result) if isinstance(result, Exception) else result
             for row in outcome.rows:
-                print_line(table, row)
-            for line in [outcome.error] * (outcome.error is not None) + [*outcome.flaws]:
-                print_error(str(line), bar.console)
-            faces += outcome.faces
-            failed += outcome.error is not None
-            flawed += bool(outcome.flaws)
-    return Totals(faces, failed, flawed)
+                print_line(row, console)
+            for found in (outcome.found, outcome.error):
+                if found is not None:
+                    add(str(source.path), found, None)
+            for error in filter(None, (outcome.error, *outcome.flaws)):
+                print_error(str(error), bar.console)
+            failed, flawed = outcome.error is not None, bool(outcome.flaws)
+            totals.update(faces=outcome.faces, failed=failed, flawed=flawed)
+    if not task.quiet:
+        print_totals(task, sources, totals)
+    return 1 if totals["failed"] or totals["flawed"] else 0
 
 
-def print_summary(
-    totals: Totals,
-    sources: Sequence[Source],
-    written: Iterable[str | Path | None],
-    *,
-    flaw: str = "with flaws",
-    note: str = "",
-    quiet: bool = False,
-) -> int:
-    """Print the totals and what was written; the exit code.
-
-    Args:
-        totals: of `run_files`.
-        sources: the files.
-        written: files and folders of results; None among them are left out.
-        flaw: what the results with flaws are called.
-        note: follows the totals.
-        quiet: print nothing.
-    """
-    from extd.media.sources import is_video
-
+def print_totals(task: Task, sources: Sequence[Source], totals: Counter[str]) -> None:
+    """Print how many faces were found, files failed and results are flawed, and where they are."""
     videos = sum(is_video(source.path) for source in sources)
     kind = "image" if not videos else "video" if videos == len(sources) else "file"
-    done = f"{count(totals.faces, 'face')} in {count(len(sources) - totals.failed, kind)}"
-    for number, what in ((totals.failed, "failed"), (totals.flawed, flaw)):
-        done += f", {number:,} {what}" if number else ""
-    console = Console(quiet=quiet)
-    print_line(console, done + note)
-    for target in written:
-        if target is not None:
-            print_line(console, f"written: {target}")
-    return 1 if totals.failed or totals.flawed else 0
+    line = f"{count(totals['faces'], 'face')} in {count(len(sources) - totals['failed'], kind)}"
+    for key, what in (("failed", "failed"), ("flawed", task.flaw)):
+        line += f", {totals[key]:,} {what}" if totals[key] else ""
+    print_line(line + task.note)
+    for target in task.written:
+        # A folder appears with the first result.
+        if target is not None and Path(target).exists():
+            print_line(f"written: {target}")
 
 
 @contextmanager
-def frame_progress(bar: Progress, name: str) -> Iterator[OnFrame]:
-    """A task of the bar for the frames of a video; yields a function that advances it."""
+def frame_progress(bar: Progress, name: str, add: Add) -> Iterator[OnFrame]:
+    """A task of the bar for a video; yields what to call with each frame and its faces."""
     task = bar.add_task(name, total=None)
 
-    def advance(_frame: object, _faces: object, frame_count: int | None) -> None:
+    def on_frame(frame: Frame, faces: Faces, frame_count: int | None) -> None:
+        add(frame.name, faces, frame)
         bar.update(task, advance=1, total=frame_count)
 
     try:
-        yield advance
+        yield on_frame
     finally:
         bar.remove_task(task)
 
 
 def is_one_image(sources: Sequence[Source]) -> bool:
     """Whether there is a single file, and it is no video."""
-    from extd.media.sources import is_video
-
     return len(sources) == 1 and not is_video(sources[0].path)
-
-
-def check_pyav(sources: Sequence[Source]) -> None:
-    """Stop at once if all files are videos and none can be read.
-
-    Among images, a video that cannot be read is one failure of many.
-
-    Raises:
-        ImportError: PyAV is missing.
-    """
-    from extd.media.sources import is_video
-    from extd.media.video import pyav
-
-    if sources and all(is_video(source.path) for source in sources):
-        pyav()

@@ -1,64 +1,54 @@
-"""Options that commands share: how to detect faces, and with which model."""
+"""The options of all commands that detect faces, and the detector that they ask for."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import Annotated, get_args
 
 from cyclopts import Group, Parameter, Token
+from cyclopts.validators import Number
 
 from extd.catalog import DEFAULT_MODEL, Precision
-from extd.cli.terminal import (
-    MACHINE,
-    WHOLE_NUMBER,
-    Model,
-    UsageError,
-    usage_errors,
-)
+from extd.cli.terminal import WHOLE_NUMBER, usage_errors
+from extd.detector import Detector, Options
+from extd.images import MAX_PIXELS
+from extd.runtime import CPU
 
-if TYPE_CHECKING:
-    from extd.detector import Detector, Options
-
+RESULTS = Group("Results", sort_key=1)
 SEARCH = Group("What to look for", sort_key=2)
-
-Number = TypeVar("Number", int, float)
-
-
-def read_numbers(
-    kind: Callable[[str], Number], example: str
-) -> Callable[[object, Sequence[Token]], tuple[Number, ...]]:
-    """A converter for options that take numbers like `0.5,1,2`, several times or once."""
-
-    def convert(_: object, tokens: Sequence[Token]) -> tuple[Number, ...]:
-        words = ",".join(token.value for token in tokens)
-        try:
-            return tuple(map(kind, words.split(",")))
-        except ValueError:
-            raise UsageError(f"{tokens[0].keyword} are {words}; give {example}") from None
-
-    return convert
+VIDEO = Group("Videos", sort_key=3)
 
 
-SCALES = Parameter(
-    group=SEARCH,
-    metavar="FACTORS",
-    converter=read_numbers(float, "factors like 0.5,1,2"),
-    n_tokens=1,
-    show_default="1",
-)
-ROTATIONS = Parameter(
-    group=SEARCH,
-    metavar="DEGREES",
-    converter=read_numbers(int, "degrees like 0,90,180,270"),
-    n_tokens=1,
-    show_default="0",
-)
-Threshold = Annotated[float, Parameter(group=SEARCH)]
-Pixels = Annotated[int | None, WHOLE_NUMBER, Parameter(group=SEARCH, metavar="PX")]
+def read_numbers(hint: object, tokens: Sequence[Token]) -> tuple[float, ...]:
+    """The numbers of an option like `0.5,1,2`, which is given once or several times."""
+    words = ",".join(token.value for token in tokens)
+    try:
+        return tuple(map(get_args(hint)[0], words.split(",")))
+    except ValueError:
+        raise ValueError(f"{words!r} is not a list of numbers like 0,1,2") from None
 
 
-@Parameter(name="*")
+NUMBERS = Parameter(converter=read_numbers, n_tokens=1)
+SCALES = Parameter(metavar="FACTORS", show_default="1")
+ROTATIONS = Parameter(metavar="DEGREES", show_default="0")
+Model = Annotated[str, Parameter(metavar="NAME|FILE")]
+Files = Annotated[
+    str,
+    Parameter(
+        required=True,
+        help="Files, folders (with their subfolders), quoted globs, - for a list on stdin.",
+    ),
+]
+Threshold = Annotated[
+    float,
+    Parameter(
+        group=SEARCH,
+        help="Least probability of a face, 0 to below 1. Lower values find more, true and false.",
+    ),
+]
+Pixels = Annotated[int, WHOLE_NUMBER, Parameter(metavar="PX")]
+
+
+@Parameter(name="*", group=Group("Model and machine", sort_key=9))
 @dataclass(frozen=True, slots=True)
 class Machine:
     """The model, and what runs it.
@@ -72,17 +62,15 @@ class Machine:
     """
 
     model: Model = DEFAULT_MODEL
-    threads: Annotated[int, WHOLE_NUMBER, Parameter(group=MACHINE, show_default="one a core")] = 0
-    provider: Annotated[
-        str | None, Parameter(group=MACHINE, metavar="NAME", show_default="CPUExecutionProvider")
-    ] = None
-    precision: Annotated[Precision, Parameter(group=MACHINE)] = "auto"
+    threads: Annotated[int, WHOLE_NUMBER, Parameter(show_default="one a core")] = 0
+    provider: Annotated[str, Parameter(metavar="NAME")] = CPU
+    precision: Precision = "auto"
 
 
 THIS_MACHINE = Machine()
 
 
-@Parameter(name="*")
+@Parameter(name="*", group=SEARCH)
 @dataclass(frozen=True, slots=True)
 class Inference:
     """How faces are detected.
@@ -98,62 +86,49 @@ class Inference:
             above 16.8 million pixels; 0 turns them off.
         overlap: How far tiles overlap, as a share of their side.
         max_pixels: Refuse images with more pixels: a small file can hold more than the memory.
-        machine: The model, and what runs it.
     """
 
-    longest: Pixels = None
-    scales: Annotated[tuple[float, ...], SCALES] = (1.0,)
-    flip: Annotated[bool, Parameter(group=SEARCH, show_default=False)] = False
-    rotations: Annotated[tuple[int, ...], ROTATIONS] = (0,)
-    tile: Pixels = None
-    overlap: Annotated[float, Parameter(group=SEARCH)] = 0.25
-    max_pixels: Annotated[int, WHOLE_NUMBER, Parameter(group=SEARCH, metavar="N")] = 500_000_000
+    longest: Pixels | None = None
+    scales: Annotated[tuple[float, ...], NUMBERS, SCALES] = (1.0,)
+    flip: bool = False
+    rotations: Annotated[tuple[int, ...], NUMBERS, ROTATIONS] = (0,)
+    tile: Pixels | None = None
+    overlap: float = 0.25
+    max_pixels: Annotated[int, WHOLE_NUMBER, Parameter(metavar="N", validator=Number(gte=1))] = (
+        MAX_PIXELS
+    )
     machine: Machine = THIS_MACHINE
 
 
 INFERENCE = Inference()
 
 
+@usage_errors()
 def load_detector(
     inference: Inference, threshold: float, *, min_face: float = 0, max_faces: int | None = None
 ) -> Detector:
-    """The detector that the command line asks for.
-
-    Raises:
-        UsageError: a value is out of range, or there is no such model or provider.
-    """
-    from extd.detector import Options
-
-    with usage_errors():
-        options = Options(
-            threshold=threshold,
-            min_face=min_face,
-            max_faces=max_faces,
-            longest=inference.longest,
-            scales=inference.scales,
-            flip=inference.flip,
-            rotations=inference.rotations,
-            tile=inference.tile,
-            overlap=inference.overlap,
-        )
-    if inference.max_pixels < 1:
-        raise UsageError(f"--max-pixels is {inference.max_pixels}; give 1 or more")
+    """The detector that the command line asks for; UsageError if there is none."""
+    options = Options(
+        threshold=threshold,
+        min_face=min_face,
+        max_faces=max_faces,
+        longest=inference.longest,
+        scales=inference.scales,
+        flip=inference.flip,
+        rotations=inference.rotations,
+        tile=inference.tile,
+        overlap=inference.overlap,
+    )
     return load_model(inference.machine, options)
 
 
+@usage_errors()
 def load_model(machine: Machine, options: Options | None = None) -> Detector:
-    """The detector with that model.
-
-    Raises:
-        UsageError: there is no such model or provider.
-    """
-    from extd.detector import Detector
-
-    with usage_errors():
-        return Detector(
-            machine.model,
-            options=options,
-            threads=machine.threads,
-            providers=None if machine.provider is None else [machine.provider],
-            precision=machine.precision,
-        )
+    """The detector with that model; UsageError if there is none."""
+    return Detector(
+        machine.model,
+        options=options,
+        threads=machine.threads,
+        providers=[machine.provider],
+        precision=machine.precision,
+    )

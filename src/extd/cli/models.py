@@ -1,18 +1,12 @@
 """`extd models`: the models that `--model` takes."""
 
-from __future__ import annotations
-
-import dataclasses
-from json import dumps
-from typing import TYPE_CHECKING
+from dataclasses import asdict
 
 from rich.console import Console
 from rich.table import Table
 
-from extd.cli.terminal import Target, open_results, print_line
-
-if TYPE_CHECKING:
-    from extd.catalog import ModelInfo
+from extd.catalog import ModelInfo, load_catalog
+from extd.cli.terminal import Target, print_line, write_json
 
 
 def models(*, json: Target = None) -> int:
@@ -26,18 +20,14 @@ def models(*, json: Target = None) -> int:
     Args:
         json: Write a JSON list to a file; with - or nothing to standard output.
     """
-    from extd.catalog import load_catalog
-
     catalog = load_catalog()
-    if json is None:
-        console = Console()
-        console.print(model_table(catalog))
-        covered = {model.weights.images for model in catalog if model.weights}
-        for images in sorted(number for number in covered if number):
-            print_line(console, f"AP on {images:,} of WIDER FACE's 3,226 validation images")
+    if json is not None:
+        write_json(json, [asdict(model) for model in catalog], indent=1)
         return 0
-    with open_results(json) as stream:
-        stream.write(dumps([dataclasses.asdict(model) for model in catalog], indent=1) + "\n")
+    Console().print(model_table(catalog))
+    covered = {model.weights.images for model in catalog if model.weights}
+    for images in sorted(filter(None, covered)):
+        print_line(f"AP on {images:,} of WIDER FACE's 3,226 validation images")
     return 0
 
 
@@ -45,9 +35,8 @@ def model_table(catalog: tuple[ModelInfo, ...]) -> Table:
     """The models, a row each."""
     table = Table(box=None, pad_edge=False)
     table.add_column("model", no_wrap=True)
-    for heading in ("parameters", "multiply-adds", "weights"):
+    for heading in ("parameters", "multiply-adds", "weights", "AP easy medium hard"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("AP easy medium hard", justify="right", no_wrap=True)
     for model in catalog:
         weights = model.weights
         ap = weights.float32.ap if weights else None

@@ -1,115 +1,56 @@
-"""What commands share: usage errors, progress bars, tables, results in a file or on stdout."""
+"""What all commands share: kinds of options, usage errors, printed lines, bars, result files."""
 
-from __future__ import annotations
-
+import json
 import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import Annotated, TextIO
 
-from cyclopts import Group, Parameter, Token
+from cyclopts import Parameter, Token
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.progress import TimeRemainingColumn as TimeLeft
 from rich.text import Text
 
 from extd.files import open_text
 
-if TYPE_CHECKING:
-    from rich.progress import Progress, Task
-
 STDOUT = "-"
 
 
-def whole_number(_: object, tokens: Sequence[Token]) -> int:
-    """The whole number of an option; cyclopts would round it.
-
-    Raises:
-        ValueError: it is not a whole number.
-    """
-    try:
-        return int(tokens[0].value)
-    except ValueError:
-        raise ValueError(f"{tokens[0].value!r} is no whole number") from None
-
-
-WHOLE_NUMBER = Parameter(converter=whole_number)
-MACHINE = Group("Model and machine", sort_key=9)
-Model = Annotated[str, Parameter(group=MACHINE, metavar="NAME|FILE")]
-Target = Annotated[str | None, Parameter(metavar="[FILE|-]", allow_leading_hyphen=True)]
-"""Where results go: a file, or `-`."""
-Folder = Annotated[Path, Parameter(metavar="DIR")]
-
-
-class UsageError(Exception):
+class UsageError(ValueError):
     """The command line is wrong; exit code 2."""
 
 
 @contextmanager
 def usage_errors() -> Iterator[None]:
-    """Within it, a refused value means that the command line is wrong.
-
-    Raises:
-        UsageError: in place of a ValueError or FileNotFoundError.
-    """
+    """Within it, a ValueError or FileNotFoundError means that the command line is wrong."""
     try:
         yield
     except (ValueError, FileNotFoundError) as error:
         raise UsageError(str(error)) from error
 
 
-@contextmanager
-def train_extra(command: str) -> Iterator[None]:
-    """Within it, packages of the extra `train` are imported for that command.
-
-    Raises:
-        ImportError: one is missing; the message says what to install.
-    """
+def _whole_number(_: object, tokens: Sequence[Token]) -> int:
     try:
-        yield
-    except ModuleNotFoundError as error:
-        raise ImportError(
-            f'{command} needs the package {error.name}; run: pip install "extd[train]"'
-        ) from error
+        return int(tokens[0].value)
+    except ValueError:
+        raise ValueError(f"{tokens[0].value!r} is no whole number") from None
 
 
-def print_error(message: str, console: Console | None = None) -> None:
-    """One red line on stderr."""
-    line = Text("error: " + " ".join(message.split()), style="red")
-    (console or Console(stderr=True)).print(line, soft_wrap=True)
+def _check_folder(_: object, path: Path | None) -> None:
+    if path is not None and os.path.lexists(path) and not path.is_dir():
+        kind = "file" if path.exists() else "link that leads nowhere"
+        raise ValueError(f"It is a {kind}; give a folder.")
 
 
-def print_line(console: Console, line: str) -> None:
-    """A line as it is, however long."""
-    console.print(line, soft_wrap=True, markup=False, highlight=False, emoji=False)
-
-
-def progress_bar(*, hidden: bool = False) -> Progress:
-    """A progress bar on stderr, with speed and time left, that disappears at the end.
-
-    It is shown only in a terminal, and with `hidden` not even there.
-    """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
-    from rich.progress import TimeRemainingColumn as TimeLeft
-
-    class Speed(ProgressColumn):
-        def render(self, task: Task) -> Text:
-            return Text(f"{task.speed:.1f}/s" if task.speed else "")
-
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        Speed(),
-        TimeLeft(),
-        console=console,
-        transient=True,
-        redirect_stdout=False,
-        redirect_stderr=False,
-        disable=hidden or not console.is_terminal,
-    )
+WHOLE_NUMBER = Parameter(converter=_whole_number)
+"""cyclopts alone would round."""
+Folder = Annotated[Path, Parameter(metavar="DIR", validator=_check_folder)]
+Target = Annotated[str | None, Parameter(metavar="[FILE|-]", allow_leading_hyphen=True)]
+"""Where results go: a file, or `-`."""
 
 
 @contextmanager
@@ -122,15 +63,47 @@ def open_results(target: str) -> Iterator[TextIO]:
         yield stream
 
 
-def check_folder(folder: Path, option: str = "--out") -> None:
-    """Refuse a file where a folder is needed.
+def write_json(target: str, value: object, indent: int | None = None) -> None:
+    """Write one JSON value to a file or standard output."""
+    with open_results(target) as stream:
+        stream.write(json.dumps(value, indent=indent) + "\n")
 
-    Raises:
-        UsageError: `folder` is not a folder; the message names the option.
+
+def print_error(message: str, console: Console | None = None) -> None:
+    """One red line on stderr."""
+    line = Text("error: " + " ".join(message.split()), style="red")
+    (console or Console(stderr=True)).print(line, soft_wrap=True)
+
+
+def print_line(line: str, console: Console | None = None) -> None:
+    """A line as it is, however long."""
+    (console or Console()).print(line, soft_wrap=True, markup=False, highlight=False, emoji=False)
+
+
+class _Speed(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.1f}/s" if task.speed else "")
+
+
+def progress_bar(*, hidden: bool = False, quiet: bool = False) -> Progress:
+    """A progress bar on stderr, with speed and time left, that disappears at the end.
+
+    It is shown only in a terminal, and with `quiet` only if results on stdout go elsewhere.
     """
-    if os.path.lexists(folder) and not folder.is_dir():
-        kind = "file" if folder.exists() else "link that leads nowhere"
-        raise UsageError(f"{option} {folder} is a {kind}; give a folder")
+    console = Console(stderr=True)
+    hidden |= not console.is_terminal or (quiet and sys.stdout.isatty())
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Speed(),
+        TimeLeft(),
+        console=console,
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+        disable=hidden,
+    )
 
 
 def count(number: int, noun: str) -> str:

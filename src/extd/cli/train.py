@@ -1,23 +1,16 @@
 """`extd train`: from a recipe to weights."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.console import Console
+from cyclopts.validators import Number
 
-from extd.cli.terminal import (
-    WHOLE_NUMBER,
-    Folder,
-    UsageError,
-    print_line,
-    train_extra,
-    usage_errors,
-)
+from extd.cli.terminal import WHOLE_NUMBER, Folder, UsageError, print_line, usage_errors
+
+PROFILE = Parameter(metavar="STEPS", validator=Number(gte=0), show_default="no steps")
 
 
 @Parameter(name="*")
@@ -33,11 +26,11 @@ class Run:
         profile: Record STEPS steps in profile.json, for https://ui.perfetto.dev.
     """
 
-    resume: Annotated[bool, Parameter(show_default=False)] = False
+    resume: bool = False
     device: Annotated[str | None, Parameter(show_default="cuda if there is one, else cpu")] = None
     threads: Annotated[int | None, WHOLE_NUMBER, Parameter(show_default="one a core")] = None
     cache: Annotated[Folder | None, Parameter(show_default="in the user's cache folder")] = None
-    profile: Annotated[int, WHOLE_NUMBER, Parameter(metavar="STEPS", show_default=False)] = 0
+    profile: Annotated[int, WHOLE_NUMBER, PROFILE] = 0
 
 
 RUN = Run()
@@ -51,7 +44,7 @@ def train(
     out: Folder | None = None,
     data: Annotated[list[Path] | None, OF_RECIPE, Parameter(metavar="PATH")] = None,
     model: Annotated[str | None, OF_RECIPE, Parameter(metavar="NAME")] = None,
-    print_config: Annotated[bool, Parameter(show_default=False)] = False,
+    print_config: bool = False,
     run: Run = RUN,
 ) -> int:
     """Train a detector.
@@ -71,52 +64,43 @@ def train(
             of the recipe.
         model: The detector to train, any that `extd models` lists.
         print_config: Print the recipe with every default, and train nothing.
-        run: How the training runs.
     """
     if out is None and not print_config:
         raise UsageError("give --out DIR, the folder for checkpoint and weights")
-    if run.profile < 0:
-        raise UsageError(f"--profile is {run.profile}; give how many steps")
-    console = Console()
-    with train_extra("extd train"):
-        from extd.training.recipe import dump_recipe, load_recipe
 
-        with usage_errors():
-            chosen = load_recipe(recipe, data or (), model)
-        if out is None or print_config:
-            print_line(console, dump_recipe(chosen).rstrip())
-            return 0
-        from extd.training.trainer import train as fit
+    from extd.training.recipe import dump_recipe, load_recipe
 
-        check_run(recipe, out, run, console)
-        weights = fit(
-            chosen,
-            out,
-            resume=run.resume,
-            device=run.device,
-            threads=run.threads,
-            cache=run.cache,
-            profile=run.profile,
-        )
+    with usage_errors():
+        chosen = load_recipe(recipe, data or (), model)
+    if out is None or print_config:
+        print_line(dump_recipe(chosen).rstrip())
+        return 0
+
+    from extd.training.checkpoint import CHECKPOINT
+    from extd.training.trainer import train as fit
+
+    if not (out / CHECKPOINT).exists():
+        check_new(recipe, out, run)
+    weights = fit(
+        chosen,
+        out,
+        resume=run.resume,
+        device=run.device,
+        threads=run.threads,
+        cache=run.cache,
+        profile=run.profile,
+    )
     # Of the processes of torchrun one prints.
     if os.environ.get("RANK", "0") == "0":
-        print_line(console, f"written: {weights}")
+        print_line(f"written: {weights}")
         onnx = weights.with_suffix(".onnx")
-        print_line(console, f"to detect with it: extd export {weights} {onnx}")
+        print_line(f"to detect with it: extd export {weights} {onnx}")
     return 0
 
 
-def check_run(recipe: Path, out: Path, run: Run, console: Console) -> None:
-    """Say so if there is no run to resume.
-
-    Raises:
-        UsageError: a new run would write its own recipe over the given one.
-    """
-    from extd.training.checkpoint import CHECKPOINT
-
-    if (out / CHECKPOINT).exists():
-        return
+def check_new(recipe: Path, out: Path, run: Run) -> None:
+    """Say so if there is nothing to resume; refuse to write over the given recipe."""
     if recipe.resolve() == (out / "recipe.yaml").resolve():
         raise UsageError(f"the run would write its recipe over {recipe}; choose another --out")
     if run.resume and not (out / "stage1").exists():
-        print_line(console, f"{out} holds no run to go on with: this one begins")
+        print_line(f"{out} holds no run to go on with: this one begins")

@@ -1,19 +1,16 @@
 """`extd convert` and `extd export`: from the authors' checkpoints to safetensors, and to ONNX."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
-from rich.console import Console
 
-from extd.cli.terminal import UsageError, print_line, train_extra
+from extd.cli.terminal import UsageError, print_line
+from extd.data.datasets import FORMATS, read_dataset
+from extd.images import Image, read_image
+from extd.media.sources import find_images
 from extd.models.config import Upsampling
-
-if TYPE_CHECKING:
-    from extd.images import Image
 
 
 def convert(source: Path, target: Path, /, *, upsampling: Upsampling = "fit") -> int:
@@ -32,11 +29,10 @@ def convert(source: Path, target: Path, /, *, upsampling: Upsampling = "fit") ->
             whose sides are not multiples of 128 (docs/paper.md), and the same in others.
     """
     check_suffix(target, ".safetensors")
-    with train_extra("extd convert"):
-        from extd.models import network
+    from extd.models import network
 
-        network.convert(source, target, upsampling)
-    report_file(target)
+    network.convert(source, target, upsampling)
+    print_line(f"written: {target}, {target.stat().st_size / 1e3:,.0f} kB")
     return 0
 
 
@@ -46,8 +42,8 @@ def export(
     /,
     *,
     votes: Annotated[bool | None, Parameter(negative="--no-votes")] = None,
-    decoded: Annotated[bool, Parameter(show_default=False)] = False,
-    int8: Annotated[bool, Parameter(show_default=False)] = False,
+    decoded: bool = False,
+    int8: bool = False,
     calibrate: Path | None = None,
 ) -> int:
     """Export weights to ONNX.
@@ -79,51 +75,34 @@ def export(
         )
     if calibrate is not None and not int8:
         raise UsageError("--calibrate is for --int8")
-    with train_extra("extd export"):
-        from extd.models.export import export_onnx
-        from extd.models.network import load_network
-        from extd.models.quantize import export_int8
+    from extd.models.export import export_onnx
+    from extd.models.network import load_network
+    from extd.models.quantize import export_int8
 
-        network, notes = load_network(source)
-        if calibrate is None:
-            export_onnx(network, target, notes, votes=votes, decoded=decoded)
-        else:
-            export_int8(network, target, calibration_images(calibrate), notes, votes=votes)
-    report_file(target)
+    network, notes = load_network(source)
+    if calibrate is None:
+        export_onnx(network, target, notes, votes=votes, decoded=decoded)
+    else:
+        export_int8(network, target, calibration_images(calibrate), notes, votes=votes)
+    print_line(f"written: {target}, {target.stat().st_size / 1e3:,.0f} kB")
     return 0
 
 
 def calibration_images(path: Path, count: int = 100) -> Iterator[Image]:
-    """Some images of a labeled set or folder, chosen evenly.
-
-    Raises:
-        FileNotFoundError: there is no such set or folder.
-        ValueError: it has no images, or one is broken.
-    """
-    from extd.data.datasets import FORMATS, read_dataset
-    from extd.images import read_image
-    from extd.media.sources import find_images
-
+    """Some images of a labeled set or folder, chosen evenly."""
     if path.is_dir() and not any(one.find(path) for one in FORMATS.values()):
         paths = [source.path for source in find_images([str(path)])]
     else:
         paths = [sample.path for sample in read_dataset(path)]
-    for place in sorted({len(paths) * number // count for number in range(count)} if paths else ()):
-        yield read_image(paths[place])
+    chosen = {len(paths) * number // count for number in range(count)}
+    for number, image in enumerate(paths):
+        if number in chosen:
+            yield read_image(image)
 
 
 def check_suffix(target: Path, suffix: str) -> None:
-    """Refuse a file name with another suffix.
-
-    Raises:
-        UsageError: `target` does not end in `suffix`.
-    """
+    """Refuse a file name with another suffix."""
     if target.suffix.lower() != suffix:
         raise UsageError(
             f"the result is a {suffix} file; call it {target.with_suffix(suffix)}, not {target}"
         )
-
-
-def report_file(path: Path) -> None:
-    """Name a file that was written, and its size."""
-    print_line(Console(), f"written: {path}, {path.stat().st_size / 1e3:,.0f} kB")
