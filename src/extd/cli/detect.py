@@ -110,10 +110,9 @@ def detect_files(
             lines = yolo_lines(faces.boxes, faces.width, faces.height)
             write_text(outputs.yolo / name, lines)
         if outputs.wider is not None:
-            write_text(
-                outputs.wider / name,
-                prediction_text(source.name.with_suffix("").as_posix(), to_prediction(faces)),
-            )
+            image_name = source.name.with_suffix(".jpg").as_posix()
+            text = prediction_text(image_name, to_prediction(faces))
+            write_text(outputs.wider / name, text)
         best = float(faces.scores.max(initial=0))
         rows = face_rows(path, faces) if alone else [file_row(len(faces), best, str(path))]
         return Outcome(len(faces), rows, found=faces)
