@@ -192,7 +192,7 @@ def restore(state: TrainState, path: Path, recipe: Recipe) -> None:
     content = load_torch_file(path)
     try:
         # Keys that were unknown when the run began get their defaults, which change nothing.
-        before = Recipe.model_validate_json(content["recipe"], strict=True)
+        before = Recipe.model_validate_json(content["recipe"])
     except (KeyError, ValueError) as error:
         raise ValueError(f"{path} is not a checkpoint of this version of extd train") from error
     wanted = {**_fixed(recipe), "images of fingerprint": state.data, "feed": state.feed}
