@@ -21,15 +21,17 @@ import yaml
 from rich.console import Console
 from torch import Tensor, nn
 
+from extd import signals
 from extd.models.network import load_network
-from extd.training import distributed, trainer
+from extd.training import trainer
 from extd.training.checkpoint import TrainState, new_state
-from extd.training.distributed import Distributed, choose_precision
+from extd.training.distributed import Distributed
 from extd.training.image_cache import open_images
 from extd.training.loader import Batch, open_loader
 from extd.training.metrics import read_columns
 from extd.training.recipe import Recipe, dump_recipe, load_recipe
 from extd.training.trainer import (
+    choose_precision,
     compare_modes,
     mode_check_step,
     train,
@@ -231,7 +233,7 @@ def test_a_signal_ends_the_run_with_a_checkpoint(
 
     recipe = change(recipe, iterations=100, save_every=100)
     # On a busy machine the second signal may come late.
-    monkeypatch.setattr(distributed, "REPEAT_SECONDS", 60.0)
+    monkeypatch.setattr(signals, "REPEAT_SECONDS", 60.0)
     # A job in the background of a script ignores SIGINT, and its tests inherit that.
     before = signal.signal(number, signal.default_int_handler)
     at_step(3, twice_at_once)
@@ -259,7 +261,7 @@ def test_a_second_signal_ends_the_run_at_once(
         signal.raise_signal(signal.SIGINT)
         raise AssertionError("it went on")
 
-    monkeypatch.setattr(distributed, "REPEAT_SECONDS", -1.0)
+    monkeypatch.setattr(signals, "REPEAT_SECONDS", -1.0)
     name = {"step": "update_average", "validation": "average_precision", "loader": "set_modes"}
     monkeypatch.setattr(trainer, name[place], interrupt)
     recipe = change(recipe, validation={"path": str(labels), "every": 1})

@@ -8,9 +8,9 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from extd.models.anchors import anchor_boxes, anchor_levels
 from extd.models.config import ExtdConfig
 from extd.models.extd import Predictions
 from extd.models.network import build_network
+from extd.signals import stop_on_signals
 from extd.training.checkpoint import (
     CHECKPOINT,
     WEIGHTS,
@@ -32,16 +33,8 @@ from extd.training.checkpoint import (
     load_init,
     open_state,
     save,
-    write_run_info,
 )
-from extd.training.distributed import (
-    PRECISIONS,
-    Distributed,
-    choose_precision,
-    init_distributed,
-    parallel_network,
-    stop_on_signals,
-)
+from extd.training.distributed import Distributed, init_distributed, parallel_network
 from extd.training.image_cache import ImageCache, fingerprint, open_images
 from extd.training.loader import Batch, feed_of, open_loader
 from extd.training.losses import count, multitask_loss
@@ -53,10 +46,12 @@ from extd.training.metrics import (
     plot_run,
     profile_steps,
     progress_bar,
+    write_run_info,
 )
 from extd.training.optimizers import lr_at, set_modes, update_average
 from extd.training.recipe import Recipe
 
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 FLUSH_SECONDS = 5.0
 STATISTICS_STEPS = 100
 """Until then, running statistics (momentum 0.1) are near their initial values in any network."""
@@ -99,8 +94,7 @@ def train(
         ValueError: data, recipe or checkpoint do not fit, or the loss is not finite.
         KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint is saved, unless it comes twice.
     """
-    recipes = recipe.stage_recipes
-    folders = [out / f"stage{number}" for number in range(1, len(recipes))] + [out]
+    folders = [out / f"stage{number}" for number in range(1, len(recipe.stages))] + [out]
     for folder in folders:
         _check_folder(folder, resume=resume)
     if threads is not None:
@@ -110,21 +104,16 @@ def train(
     cache = cache or Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "extd"
     with init_distributed(device) as dist:
         console = Console(stderr=True, quiet=not dist.is_main, soft_wrap=True, highlight=False)
-        stages = open_stages(recipes, folders, dist, cache, console)
+        stages = open_stages(recipe, folders, dist, cache, console)
+        stop = threading.Event()
         # One handler for all stages: Ctrl-C between two of them must not be lost.
-        with stop_on_signals() as stop:
-            weights = ""
-            for stage in stages:
-                if weights and dist.sum(torch.tensor(int(stop.is_set()), device=dist.device)):
-                    console.print(f"stopped after {weights}; go on with --resume", markup=False)
+        with stop_on_signals(stop):
+            for number, stage in enumerate(stages):
+                if number and dist.any(stop.is_set()):
+                    done = stages[number - 1].folder
+                    console.print(f"stopped after {done}; go on with --resume", markup=False)
                     raise KeyboardInterrupt
-                begun = stage.recipe
-                if weights:
-                    begun = begun.model_copy(update={"init": weights})
-                # In the last folder, `extd train OUT/recipe.yaml` makes all stages again.
-                written = recipe if stage is stages[-1] else begun
-                train_stage(replace(stage, recipe=begun), written, dist, stop, console, profile)
-                weights = str((stage.folder / WEIGHTS).absolute())
+                train_stage(stage, dist, stop, console, profile)
     return out / WEIGHTS
 
 
@@ -138,12 +127,18 @@ def _check_folder(folder: Path, *, resume: bool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A recipe without stages, its run folder and images, decoded, with their sampling shares.
+    """What one stage trains on, and where.
 
-    Only the main process has images for validation.
+    Attributes:
+        recipe: without stages; its `init` are the weights of the stage before.
+        written: the recipe that the folder keeps.
+        folder: of the run.
+        images: decoded, with their sampling `shares`.
+        validation: images to measure on, in the main process alone.
     """
 
     recipe: Recipe
+    written: Recipe
     folder: Path
     images: ImageCache
     shares: NDArray[np.float64]
@@ -151,45 +146,41 @@ class Stage:
 
 
 def open_stages(
-    recipes: Sequence[Recipe],
-    folders: Sequence[Path],
-    dist: Distributed,
-    cache: Path,
-    console: Console,
+    recipe: Recipe, folders: Sequence[Path], dist: Distributed, cache: Path, console: Console
 ) -> list[Stage]:
     """Check and open all that the stages need, so that none fails after hours of training."""
+    recipes = recipe.stage_recipes
     # What takes no time is checked before images are decoded, which may take minutes.
-    for recipe in recipes:
-        _check_machine(recipe, dist)
-        for path in (*(dataset.path for dataset in recipe.data.sets), recipe.validation.path):
+    for one in recipes:
+        _check_machine(one, dist)
+        for path in (*(dataset.path for dataset in one.data.sets), one.validation.path):
             if path and not Path(path).exists():
                 raise FileNotFoundError(f"there is no file or folder {path}")
     if recipes[0].init and not (folders[0] / CHECKPOINT).exists():
         load_init(build_network(recipes[0].config), recipes[0].init)
-    wanted = {recipe.validation.path for recipe in recipes if dist.is_main} - {""}
+    wanted = {one.validation.path for one in recipes if dist.is_main} - {""}
     validation = {path: open_validation(path) for path in wanted}
     stages: list[Stage] = []
-    for recipe, folder in zip(recipes, folders, strict=True):
-        alike = [stage for stage in stages if stage.recipe.data == recipe.data]
-        if alike:
-            images, shares = alike[0].images, alike[0].shares
+    for one, folder in zip(recipes, folders, strict=True):
+        if stages:
+            weights = (stages[-1].folder / WEIGHTS).absolute()
+            one = one.model_copy(update={"init": str(weights)})
+        if stages and stages[-1].recipe.data == one.data:
+            images, shares = stages[-1].images, stages[-1].shares
         else:
             with dist.local_main_first():
-                images, shares = open_images(recipe.data, cache, console)
-        measured = validation.get(recipe.validation.path, [])
-        stages.append(Stage(recipe, folder, images, shares, measured))
+                images, shares = open_images(one.data, cache, console)
+        # In the last folder, `extd train OUT/recipe.yaml` makes all stages again.
+        written = recipe if folder == folders[-1] else one
+        measured = validation.get(one.validation.path, [])
+        stages.append(Stage(one, written, folder, images, shares, measured))
     return stages
 
 
 def train_stage(
-    stage: Stage,
-    written: Recipe,
-    dist: Distributed,
-    stop: threading.Event,
-    console: Console,
-    profile: int,
+    stage: Stage, dist: Distributed, stop: threading.Event, console: Console, profile: int
 ) -> None:
-    """Train one stage and leave the recipe `written` in its folder; see `train`."""
+    """Train one stage; see `train`."""
     recipe, out, images = stage.recipe, stage.folder, stage.images
     feed = feed_of(recipe, dist.device)
     state = open_state(recipe, out, fingerprint(images.samples), feed, dist)
@@ -204,7 +195,7 @@ def train_stage(
         chosen = names.index(choose_precision(recipe, state.network, dist.device))
         state.precision = names[dist.broadcast(chosen)]
     if dist.is_main:
-        write_run_info(written, out, state, len(images.samples), dist.device)
+        write_run_info(stage.written, out, state, len(images.samples), dist.device)
     console.print(
         f"{recipe.model} on {dist.device}, {state.precision}, {torch.get_num_threads()} threads, "
         f"{len(images.samples)} images, from step {state.step} of {recipe.iterations}"
@@ -219,7 +210,7 @@ def _run_steps(
     stage: Stage,
     state: TrainState,
     dist: Distributed,
-    batches: Generator[Batch],
+    batches: Iterator[Batch],
     stop: threading.Event,
     console: Console,
     profile: int,
@@ -251,15 +242,14 @@ def _run_steps(
             progress.update(task, completed=state.step, loss=metrics.loss, speed=speed)
             end = state.step == recipe.iterations
             if log is not None:
-                log.add(state.step, lr, metrics, seconds, waited)
+                due = end or stopped or state.step % recipe.save_every == 0
+                flush = due or seconds - flushed > FLUSH_SECONDS
+                flushed = seconds if flush else flushed
+                log.add(state.step, lr, metrics, seconds, waited, flush)
                 # Synchronized norms would wait for processes that do not compare.
                 alone = dist.world_size == 1 or not recipe.compute.sync_batchnorm
                 if alone and state.step == mode_check_step(recipe):
                     compare_modes(state, batch, recipe, console)
-                due = end or stopped or state.step % recipe.save_every == 0
-                if due or seconds - flushed > FLUSH_SECONDS:
-                    log.flush()
-                    flushed = seconds
                 if due:
                     save(state, recipe, out)
                 if stage.validation and (end or state.step % recipe.validation.every == 0):
@@ -350,8 +340,36 @@ def batch_losses(
     return torch.stack([part.float() for part in losses])
 
 
+def choose_precision(recipe: Recipe, network: nn.Module, device: torch.device) -> str:
+    """The recipe's precision; for `auto`, the faster one here, timed on a few steps.
+
+    Raises:
+        ValueError: fp16 is wanted without CUDA.
+    """
+    wanted = recipe.compute.precision
+    if wanted == "fp16" and device.type != "cuda":
+        raise ValueError(f"precision fp16 needs CUDA, not {device.type}; take bf16 or auto")
+    if wanted != "auto":
+        return wanted
+    seconds = {}
+    size = recipe.augmentation.crop_sizes[0]
+    images = torch.zeros(4, 3, size, size, device=device)
+    for name in ("fp32", "bf16"):
+        probe = copy.deepcopy(network).train()
+        for _ in range(3):  # the last of three counts: the first ones warm up
+            began = time.perf_counter()
+            with torch.autocast(device.type, PRECISIONS[name], enabled=name != "fp32"):
+                predictions = probe(images)
+            loss = predictions.logits.float().mean() + predictions.regression.float().mean()
+            loss.backward()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            seconds[name] = time.perf_counter() - began
+    return min(seconds, key=lambda name: seconds[name])
+
+
 def mode_check_step(recipe: Recipe) -> int:
-    """The step after which `compare_modes` is called, once; 0 for never, if norms are frozen."""
+    """The step after which `compare_modes` is called; 0 for never, if norms are frozen."""
     step = max(min(recipe.save_every, recipe.iterations), STATISTICS_STEPS)
     frozen = 0 < recipe.freeze_bn_at <= step
     return 0 if frozen or step > recipe.iterations else step
@@ -360,7 +378,7 @@ def mode_check_step(recipe: Recipe) -> int:
 def compare_modes(
     state: TrainState, batch: Batch, recipe: Recipe, console: Console
 ) -> tuple[float, float]:
-    """The loss of the same crops with batch and with running statistics, reported if they differ.
+    """The loss of the same crops with batch and with running statistics; warns if they differ.
 
     Nets that share one set of statistics over six passes can train well and then detect nothing.
     """
@@ -374,8 +392,7 @@ def compare_modes(
     trained, evaluated = losses
     console.print(f"loss with batch statistics {trained:.3f}, as in detection {evaluated:.3f}")
     if not evaluated < MODE_GAP * trained:
-        config = recipe.config
-        shared = isinstance(config, ExtdConfig) and not config.norm_per_pass
+        shared = isinstance(recipe.config, ExtdConfig) and not recipe.config.norm_per_pass
         remedy = "a model with a batch norm for each pass" if shared else "a larger batch"
         advice = f"set freeze_bn_at, or take {remedy}"
         if recipe.freeze_bn_at:
