@@ -145,12 +145,12 @@ def test_boxes_to_learn_nothing_from_are_taken_out_by_name() -> None:
     assert usable[2].source == "source"
     assert usable[3].boxes.tolist() == good
     assert dropped == [
-        "a.jpg: box [5.0, 5.0, 5.0, 9.0] has no area",
-        "a.jpg: box [5.0, 9.0, 8.0, 8.0] has no area",
-        "a.jpg: box [nan, 1.0, 2.0, 3.0] is not finite",
-        "a.jpg: box [1.0, 1.0, inf, 3.0] is not finite",
-        "a.jpg: box [50.0, 1.0, 60.0, 9.0] lies outside the image of 40x30 px",
-        "b.jpg: box [50.0, 1.0, 60.0, 9.0] lies outside the image of 40x30 px",
+        "a.jpg: box [5.0, 5.0, 5.0, 9.0] has no area inside the image",
+        "a.jpg: box [5.0, 9.0, 8.0, 8.0] has no area inside the image",
+        "a.jpg: box [nan, 1.0, 2.0, 3.0] has no area inside the image",
+        "a.jpg: box [1.0, 1.0, inf, 3.0] has no area inside the image",
+        "a.jpg: box [50.0, 1.0, 60.0, 9.0] has no area inside the image",
+        "b.jpg: box [50.0, 1.0, 60.0, 9.0] has no area inside the image",
     ]
 
 

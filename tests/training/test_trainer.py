@@ -23,15 +23,14 @@ from torch import Tensor, nn
 
 from extd import signals
 from extd.models.network import load_network
-from extd.training import trainer
-from extd.training.checkpoint import TrainState, new_state
+from extd.training import checkpoint, trainer
+from extd.training.checkpoint import TrainState, choose_precision, new_state
 from extd.training.distributed import Distributed
 from extd.training.image_cache import open_images
 from extd.training.loader import Batch, open_loader
 from extd.training.metrics import read_columns
 from extd.training.recipe import Recipe, dump_recipe, load_recipe
 from extd.training.trainer import (
-    choose_precision,
     compare_modes,
     mode_check_step,
     train,
@@ -127,7 +126,7 @@ def test_a_resumed_run_keeps_the_precision_that_was_timed(
     def fail(*_: object) -> str:
         raise AssertionError("timed again")
 
-    monkeypatch.setattr(trainer, "choose_precision", fail)
+    monkeypatch.setattr(checkpoint, "choose_precision", fail)
     longer = change(timed, iterations=2)
     train(longer, tmp_path / "run", resume=True, device="cpu", cache=tmp_path)
     origin = json.loads((tmp_path / "run" / "origin.json").read_text(encoding="utf-8"))

@@ -1,16 +1,18 @@
-"""The state of a run between two steps, saved and restored as one."""
+"""The state of a run between two steps: made, saved and restored as one."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
 import json
+import time
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from extd.catalog import find_weights, load_catalog
 from extd.files import atomic_write
@@ -34,6 +36,7 @@ FIXED = (
 )
 """What a resumed run may not change. Iterations may, to make a run longer or shorter."""
 
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 INITIAL_NOTES = ("training", "training_data", "license")
 
 
@@ -114,7 +117,8 @@ def open_state(recipe: Recipe, out: Path, data: str, feed: str, dist: Distribute
     """A fresh run, or the one whose checkpoint is in `out`; `data` and `feed` as in `TrainState`.
 
     Raises:
-        ValueError: the checkpoint does not fit, or processes differ in step or recipe.
+        ValueError: the checkpoint does not fit, processes differ in step or recipe, or the device
+            lacks the precision.
     """
     path = out / CHECKPOINT
     # The checkpoint has all weights: those of `init` need not be there any more.
@@ -132,7 +136,40 @@ def open_state(recipe: Recipe, out: Path, data: str, feed: str, dist: Distribute
     digest = zlib.crc32(json.dumps(_without_paths(recipe)).encode())
     if dist.any(digest != dist.broadcast(digest)):
         raise ValueError("the processes have different recipes; give every machine the same")
+    # What was timed once stays, so that a resumed run computes alike; a recipe may insist.
+    if recipe.compute.precision != "auto" or not state.precision:
+        names = list(PRECISIONS)
+        chosen = names.index(choose_precision(recipe, state.network, dist.device))
+        state.precision = names[dist.broadcast(chosen)]
     return state
+
+
+def choose_precision(recipe: Recipe, network: nn.Module, device: torch.device) -> str:
+    """The recipe's precision; for `auto`, the faster one here, timed on a few steps.
+
+    Raises:
+        ValueError: fp16 is wanted without CUDA.
+    """
+    wanted = recipe.compute.precision
+    if wanted == "fp16" and device.type != "cuda":
+        raise ValueError(f"precision fp16 needs CUDA, not {device.type}; take bf16 or auto")
+    if wanted != "auto":
+        return wanted
+    seconds = {}
+    size = recipe.augmentation.crop_sizes[0]
+    images = torch.zeros(4, 3, size, size, device=device)
+    for name in ("fp32", "bf16"):
+        probe = copy.deepcopy(network).train()
+        for _ in range(3):  # the last of three counts: the first ones warm up
+            began = time.perf_counter()
+            with torch.autocast(device.type, PRECISIONS[name], enabled=name != "fp32"):
+                predictions = probe(images)
+            loss = predictions.logits.float().mean() + predictions.regression.float().mean()
+            loss.backward()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            seconds[name] = time.perf_counter() - began
+    return min(seconds, key=lambda name: seconds[name])
 
 
 def save(state: TrainState, recipe: Recipe, out: Path) -> None:

@@ -169,12 +169,14 @@ def profile_steps(out: Path, steps: int) -> Iterator[Callable[[], None]]:
 
 
 def open_validation(path: str) -> list[Sample]:
-    """The images to measure on, each read once before hours of training depend on it.
+    """The images to measure on, read once before hours of training depend on them; [] without path.
 
     Raises:
         FileNotFoundError: the labels or an image are missing.
         ValueError: an image is broken, or none has a face.
     """
+    if not path:
+        return []
     samples = read_dataset(Path(path))
     if not any(len(sample.boxes) for sample in samples):
         raise ValueError(f"validation.path: no image of {path} has a labeled face")

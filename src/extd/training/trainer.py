@@ -28,6 +28,7 @@ from extd.models.network import build_network
 from extd.signals import stop_on_signals
 from extd.training.checkpoint import (
     CHECKPOINT,
+    PRECISIONS,
     WEIGHTS,
     TrainState,
     load_init,
@@ -51,7 +52,6 @@ from extd.training.metrics import (
 from extd.training.optimizers import lr_at, set_modes, update_average
 from extd.training.recipe import Recipe
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 FLUSH_SECONDS = 5.0
 STATISTICS_STEPS = 100
 """Until then, running statistics (momentum 0.1) are near their initial values in any network."""
@@ -94,7 +94,8 @@ def train(
         ValueError: data, recipe or checkpoint do not fit, or the loss is not finite.
         KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint is saved, unless it comes twice.
     """
-    folders = [out / f"stage{number}" for number in range(1, len(recipe.stages))] + [out]
+    recipes = recipe.stage_recipes
+    folders = [out / f"stage{number}" for number in range(1, len(recipes))] + [out]
     for folder in folders:
         _check_folder(folder, resume=resume)
     if threads is not None:
@@ -104,16 +105,18 @@ def train(
     cache = cache or Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "extd"
     with init_distributed(device) as dist:
         console = Console(stderr=True, quiet=not dist.is_main, soft_wrap=True, highlight=False)
-        stages = open_stages(recipe, folders, dist, cache, console)
+        stages = open_stages(recipes, folders, dist, cache, console)
         stop = threading.Event()
         # One handler for all stages: Ctrl-C between two of them must not be lost.
         with stop_on_signals(stop):
             for number, stage in enumerate(stages):
                 if number and dist.any(stop.is_set()):
-                    done = stages[number - 1].folder
+                    done = folders[number - 1]
                     console.print(f"stopped after {done}; go on with --resume", markup=False)
                     raise KeyboardInterrupt
-                train_stage(stage, dist, stop, console, profile)
+                # In the last folder, `extd train OUT/recipe.yaml` makes all stages again.
+                written = recipe if stage is stages[-1] else stage.recipe
+                train_stage(stage, written, dist, stop, console, profile)
     return out / WEIGHTS
 
 
@@ -127,18 +130,9 @@ def _check_folder(folder: Path, *, resume: bool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What one stage trains on, and where.
-
-    Attributes:
-        recipe: without stages; its `init` are the weights of the stage before.
-        written: the recipe that the folder keeps.
-        folder: of the run.
-        images: decoded, with their sampling `shares`.
-        validation: images to measure on, in the main process alone.
-    """
+    """A recipe without stages, its run folder, decoded images and their sampling shares."""
 
     recipe: Recipe
-    written: Recipe
     folder: Path
     images: ImageCache
     shares: NDArray[np.float64]
@@ -146,61 +140,60 @@ class Stage:
 
 
 def open_stages(
-    recipe: Recipe, folders: Sequence[Path], dist: Distributed, cache: Path, console: Console
+    recipes: Sequence[Recipe],
+    folders: Sequence[Path],
+    dist: Distributed,
+    cache: Path,
+    console: Console,
 ) -> list[Stage]:
     """Check and open all that the stages need, so that none fails after hours of training."""
-    recipes = recipe.stage_recipes
     # What takes no time is checked before images are decoded, which may take minutes.
-    for one in recipes:
-        _check_machine(one, dist)
-        for path in (*(dataset.path for dataset in one.data.sets), one.validation.path):
+    for recipe in recipes:
+        _check_machine(recipe, dist)
+        for path in (*(dataset.path for dataset in recipe.data.sets), recipe.validation.path):
             if path and not Path(path).exists():
                 raise FileNotFoundError(f"there is no file or folder {path}")
     if recipes[0].init and not (folders[0] / CHECKPOINT).exists():
         load_init(build_network(recipes[0].config), recipes[0].init)
-    wanted = {one.validation.path for one in recipes if dist.is_main} - {""}
-    validation = {path: open_validation(path) for path in wanted}
     stages: list[Stage] = []
-    for one, folder in zip(recipes, folders, strict=True):
+    for recipe, folder in zip(recipes, folders, strict=True):
         if stages:
             weights = (stages[-1].folder / WEIGHTS).absolute()
-            one = one.model_copy(update={"init": str(weights)})
-        if stages and stages[-1].recipe.data == one.data:
+            recipe = recipe.model_copy(update={"init": str(weights)})
+        # Only the main process measures.
+        validation = open_validation(recipe.validation.path) if dist.is_main else []
+        if stages and stages[-1].recipe.data == recipe.data:
             images, shares = stages[-1].images, stages[-1].shares
         else:
             with dist.local_main_first():
-                images, shares = open_images(one.data, cache, console)
-        # In the last folder, `extd train OUT/recipe.yaml` makes all stages again.
-        written = recipe if folder == folders[-1] else one
-        measured = validation.get(one.validation.path, [])
-        stages.append(Stage(one, written, folder, images, shares, measured))
+                images, shares = open_images(recipe.data, cache, console)
+        stages.append(Stage(recipe, folder, images, shares, validation))
     return stages
 
 
 def train_stage(
-    stage: Stage, dist: Distributed, stop: threading.Event, console: Console, profile: int
+    stage: Stage,
+    written: Recipe,
+    dist: Distributed,
+    stop: threading.Event,
+    console: Console,
+    profile: int,
 ) -> None:
-    """Train one stage; see `train`."""
-    recipe, out, images = stage.recipe, stage.folder, stage.images
+    """Train one stage and leave the recipe `written` in its folder; see `train`."""
+    recipe, out, samples = stage.recipe, stage.folder, stage.images.samples
     feed = feed_of(recipe, dist.device)
-    state = open_state(recipe, out, fingerprint(images.samples), feed, dist)
+    state = open_state(recipe, out, fingerprint(samples), feed, dist)
     if state.step >= recipe.iterations:
-        console.print(
-            f"{out} has made its {recipe.iterations} steps: nothing is left to do", markup=False
-        )
+        done = f"{out} has made its {recipe.iterations} steps: nothing is left to do"
+        console.print(done, markup=False)
         return
-    # What was timed once stays, so that a resumed run computes alike; a recipe may insist.
-    if recipe.compute.precision != "auto" or not state.precision:
-        names = list(PRECISIONS)
-        chosen = names.index(choose_precision(recipe, state.network, dist.device))
-        state.precision = names[dist.broadcast(chosen)]
     if dist.is_main:
-        write_run_info(stage.written, out, state, len(images.samples), dist.device)
+        write_run_info(written, out, state, len(samples), dist.device)
     console.print(
         f"{recipe.model} on {dist.device}, {state.precision}, {torch.get_num_threads()} threads, "
-        f"{len(images.samples)} images, from step {state.step} of {recipe.iterations}"
+        f"{len(samples)} images, from step {state.step} of {recipe.iterations}"
     )
-    with closing(open_loader(recipe, images, stage.shares, dist, state.step)) as batches:
+    with closing(open_loader(recipe, stage.images, stage.shares, dist, state.step)) as batches:
         _run_steps(stage, state, dist, batches, stop, console, profile)
     if dist.is_main:
         plot_run(out)
@@ -338,34 +331,6 @@ def batch_losses(
         predictions, levels, anchors, batch.labels, batch.targets, recipe.loss, counts
     )
     return torch.stack([part.float() for part in losses])
-
-
-def choose_precision(recipe: Recipe, network: nn.Module, device: torch.device) -> str:
-    """The recipe's precision; for `auto`, the faster one here, timed on a few steps.
-
-    Raises:
-        ValueError: fp16 is wanted without CUDA.
-    """
-    wanted = recipe.compute.precision
-    if wanted == "fp16" and device.type != "cuda":
-        raise ValueError(f"precision fp16 needs CUDA, not {device.type}; take bf16 or auto")
-    if wanted != "auto":
-        return wanted
-    seconds = {}
-    size = recipe.augmentation.crop_sizes[0]
-    images = torch.zeros(4, 3, size, size, device=device)
-    for name in ("fp32", "bf16"):
-        probe = copy.deepcopy(network).train()
-        for _ in range(3):  # the last of three counts: the first ones warm up
-            began = time.perf_counter()
-            with torch.autocast(device.type, PRECISIONS[name], enabled=name != "fp32"):
-                predictions = probe(images)
-            loss = predictions.logits.float().mean() + predictions.regression.float().mean()
-            loss.backward()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            seconds[name] = time.perf_counter() - began
-    return min(seconds, key=lambda name: seconds[name])
 
 
 def mode_check_step(recipe: Recipe) -> int:
