@@ -135,10 +135,8 @@ def _overlaps(low: Tensor, high: Tensor, cells: int, level: Level) -> Tensor:
 def match(anchors: Tensor, faces: Tensor, real: Tensor, settings: Loss) -> Tensor:
     """Assign faces to anchors as S3FD does: B x A int64, index of the face or -1.
 
-    An anchor takes its best face at `match_iou`, and each face keeps its best anchor; of several
-    faces with the same one the last. Then faces with fewer anchors than the mean take their next
-    best ones above `compensate_iou`, up to that mean, or the pooled rule of the authors' code
-    holds. A face without area gets nothing.
+    An anchor takes its best face at `match_iou`, and each face keeps its best anchor. Then faces
+    with few anchors take more above `compensate_iou`. A face without area gets nothing.
     """
     # Padding becomes points, which overlap nothing. Anchors lie coordinate by coordinate in
     # memory: operations along A then read neighbors.
@@ -192,8 +190,7 @@ def simota(
     """SimOTA (YOLOX, arXiv 2107.08430, section 2.1), among the anchors around each face's center.
 
     Each face takes those that predict it at the lowest cost: -log of the face probability plus
-    3 x -log IoU of the predicted box. An anchor that several faces take goes to the lowest. No
-    gradient flows through the choice. What `targets` ignore stays so where no face takes it.
+    3 x -log IoU of the predicted box. What `targets` ignore stays so where no face takes it.
     """
     image, place = labels.real.nonzero(as_tuple=True)
     boxes = labels.faces[image, place]

@@ -30,12 +30,8 @@ from extd.training.recipe import Recipe
 
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "weights.safetensors"
-FIXED = (
-    *("model", "network", "seed", "batch", "augmentation", "loss"),
-    *("optimizer", "ema", "freeze_bn_at"),
-)
+FIXED = ["network", "seed", "batch", "augmentation", "loss", "optimizer", "ema", "freeze_bn_at"]
 """What a resumed run may not change. Iterations may, to make a run longer or shorter."""
-
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 INITIAL_NOTES = ("training", "training_data", "license")
 
@@ -86,12 +82,7 @@ def new_state(
 
 
 def load_init(network: TorchNetwork, weights: str) -> dict[str, str]:
-    """Load `weights`, as in `Recipe.init`, into `network`; return their `INITIAL_NOTES`.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: they are of another network.
-    """
+    """Load `weights`, as in `Recipe.init`, into `network`; return their `INITIAL_NOTES`."""
     path = Path(weights)
     if not path.suffix:
         try:
@@ -100,25 +91,19 @@ def load_init(network: TorchNetwork, weights: str) -> dict[str, str]:
             raise ValueError(f"init: {error}; or remove init, to begin from scratch") from None
     found, notes = load_network(path)
     if found.config != network.config:
-        differing = [
-            f"{name}: {value}"
-            for name, value in dataclasses.asdict(found.config).items()
-            if getattr(network.config, name, None) != value
-        ]
         raise ValueError(
             f"init: {weights} is {found.config.name}, the recipe trains {network.config.name}; "
-            f"give network: {{{', '.join(differing)}}} to train it"
+            f"give network: {dataclasses.asdict(found.config)} to train it"
         )
     network.load_state_dict(found.state_dict())
     return {key: str(notes[key]) for key in INITIAL_NOTES if key in notes}
 
 
 def open_state(recipe: Recipe, out: Path, data: str, feed: str, dist: Distributed) -> TrainState:
-    """A fresh run, or the one whose checkpoint is in `out`; `data` and `feed` as in `TrainState`.
+    """A fresh run, or the one whose checkpoint is in `out`, alike in all processes.
 
     Raises:
-        ValueError: the checkpoint does not fit, processes differ in step or recipe, or the device
-            lacks the precision.
+        ValueError: the checkpoint does not fit, or processes differ in step or recipe.
     """
     path = out / CHECKPOINT
     # The checkpoint has all weights: those of `init` need not be there any more.
@@ -145,11 +130,7 @@ def open_state(recipe: Recipe, out: Path, data: str, feed: str, dist: Distribute
 
 
 def choose_precision(recipe: Recipe, network: nn.Module, device: torch.device) -> str:
-    """The recipe's precision; for `auto`, the faster one here, timed on a few steps.
-
-    Raises:
-        ValueError: fp16 is wanted without CUDA.
-    """
+    """The recipe's precision; for `auto`, the faster one here, timed on a few steps."""
     wanted = recipe.compute.precision
     if wanted == "fp16" and device.type != "cuda":
         raise ValueError(f"precision fp16 needs CUDA, not {device.type}; take bf16 or auto")
@@ -224,12 +205,7 @@ def _without_paths(recipe: Recipe) -> dict[str, Any]:
 
 
 def restore(state: TrainState, path: Path, recipe: Recipe) -> None:
-    """Load the checkpoint `path` into `state`.
-
-    Raises:
-        ValueError: it is not a checkpoint of this program, or was made by another recipe in a way
-            that matters.
-    """
+    """Load `path`; a ValueError names what of the recipe may not have changed since."""
     content = load_torch_file(path)
     try:
         # Keys that were unknown when the run began get their defaults, which change nothing.

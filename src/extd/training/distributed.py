@@ -63,11 +63,7 @@ class Distributed:
 def init_distributed(device: str | None) -> Iterator[Distributed]:
     """Join the processes that torchrun started; without it there is one.
 
-    Args:
-        device: torch device; by default CUDA where there is one, a GPU for each process.
-
-    Raises:
-        ValueError: there is no such device, or it does not work here.
+    By default each computes on a GPU of its own, or on the CPU where there is none.
     """
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     index = int(os.environ.get("LOCAL_RANK", "0"))
@@ -88,11 +84,7 @@ def init_distributed(device: str | None) -> Iterator[Distributed]:
 
 
 def usable_device(name: str) -> torch.device:
-    """The torch device of that name.
-
-    Raises:
-        ValueError: there is none, or it does not work here.
-    """
+    """The torch device of that name; a ValueError if it does not work here."""
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)

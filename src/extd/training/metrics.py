@@ -154,10 +154,7 @@ def progress_bar(console: Console) -> Progress:
 
 @contextmanager
 def profile_steps(out: Path, steps: int) -> Iterator[Callable[[], None]]:
-    """Records the first `steps` steps after one of warmup, in `out/profile.json`.
-
-    Yields what is to be called after every step.
-    """
+    """Record `steps` steps in `out/profile.json`; yields what to call after every step."""
     if not steps:
         yield lambda: None
         return
@@ -169,12 +166,7 @@ def profile_steps(out: Path, steps: int) -> Iterator[Callable[[], None]]:
 
 
 def open_validation(path: str) -> list[Sample]:
-    """The images to measure on, read once before hours of training depend on them; [] without path.
-
-    Raises:
-        FileNotFoundError: the labels or an image are missing.
-        ValueError: an image is broken, or none has a face.
-    """
+    """The images to measure on, read once before hours of training depend on them."""
     if not path:
         return []
     samples = read_dataset(Path(path))
@@ -188,13 +180,7 @@ def open_validation(path: str) -> list[Sample]:
 def average_precision(
     network: TorchNetwork, samples: Sequence[Sample], threads: int
 ) -> dict[str, float]:
-    """AP by the size of faces (`extd.evaluation.labeled.SIZES`), by the detector that people run.
-
-    Args:
-        network: in evaluation mode, on any device; it is left as it is.
-        samples: labeled, with a face among them.
-        threads: of ONNX Runtime.
-    """
+    """AP by the size of faces (`SIZES`) of the network as people run it, exported to ONNX."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
         export_onnx(network, path)
@@ -245,9 +231,7 @@ def smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def write_run_info(
     recipe: Recipe, out: Path, state: TrainState, images: int, device: torch.device
 ) -> None:
-    """Write `recipe.yaml`, with every default, and `origin.json`: data, program, machine, command.
-
-    A resumed run adds its program, machine and command to those from before.
+    """Write `recipe.yaml` and `origin.json`, to which a resumed run adds its machine and command.
 
     Args:
         recipe: what `extd train OUT/recipe.yaml` makes again, with all stages.
