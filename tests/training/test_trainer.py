@@ -445,8 +445,8 @@ def first_batch(tmp_path: Path) -> Callable[[Recipe], Batch]:
     """The first batch of a recipe."""
 
     def make(recipe: Recipe) -> Batch:
-        images, shares = open_images(recipe.data, tmp_path / "cache", Console(quiet=True))
-        with closing(open_loader(recipe, images, shares, ALONE)) as batches:
+        images = open_images(recipe.data, tmp_path / "cache", Console(quiet=True))
+        with closing(open_loader(recipe, images, ALONE)) as batches:
             return next(batches)
 
     return make

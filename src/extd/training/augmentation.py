@@ -92,7 +92,7 @@ def sample_crop(
 ) -> CropParams:
     """Draw a crop of `size` px, before any pixel is read; `rng` is the only source of chance.
 
-    `shares` are those of `extd.training.image_cache.sampling_shares`.
+    `shares` are those of `ImageCache`.
     """
     index = int(shares.searchsorted(rng.random(), "right"))
     sample = samples[index]

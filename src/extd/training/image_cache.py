@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,12 +30,14 @@ class ImageCache:
 
     Attributes:
         samples: the images that could be read.
+        shares: cumulative, by which they are drawn: N float64, ascending to 1.
         bytes: all pixels, one image after the other.
         offsets: where each image begins, and the end.
         unreadable: what is wrong with each image that was left out, with its path.
     """
 
     samples: list[Sample]
+    shares: NDArray[np.float64]
     bytes: NDArray[np.uint8]
     offsets: list[int]
     unreadable: list[str]
@@ -47,10 +49,8 @@ class ImageCache:
         return flat.reshape(sample.height, sample.width, 3)
 
 
-def open_images(
-    data: Data, folder: Path, console: Console
-) -> tuple[ImageCache, NDArray[np.float64]]:
-    """The usable images of a recipe, decoded into `folder`, and their `sampling_shares`.
+def open_images(data: Data, folder: Path, console: Console) -> ImageCache:
+    """The usable images of a recipe, decoded into `folder`.
 
     Raises:
         FileNotFoundError: a dataset is missing.
@@ -60,10 +60,10 @@ def open_images(
     weights = read_mixture(data)
     samples, dropped = drop_invalid(list(weights))
     weights = dict(zip(samples, weights.values(), strict=True))
-    cache = open_cache(samples, folder, data.max_unreadable)
+    cache = open_cache(weights, folder, data.max_unreadable)
     for line in (*dropped, *cache.unreadable):
         console.print(f"left out: {line}", markup=False, highlight=False, soft_wrap=True)
-    return cache, sampling_shares(cache.samples, [weights[sample] for sample in cache.samples])
+    return cache
 
 
 def read_mixture(data: Data) -> dict[Sample, float]:
@@ -92,11 +92,7 @@ def fingerprint(samples: Iterable[Sample]) -> str:
 
 
 def sampling_shares(samples: Sequence[Sample], weights: Sequence[float]) -> NDArray[np.float64]:
-    """Cumulative shares by which images with faces are drawn: N float64, ascending to 1.
-
-    Raises:
-        ValueError: no image can be drawn.
-    """
+    """Those of `ImageCache`; an image without faces is never drawn."""
     cumulative = np.cumsum(np.array(weights, np.float64) * [len(s.boxes) > 0 for s in samples])
     if not 0 < cumulative[-1] < np.inf:
         raise ValueError("no image has both a face and a positive weight")
@@ -128,15 +124,19 @@ def _valid(boxes: Boxes, sample: Sample) -> NDArray[np.bool_]:
     return np.asarray(valid.all(1), np.bool_)
 
 
-def open_cache(samples: Sequence[Sample], folder: Path, max_unreadable: float = 0.0) -> ImageCache:
+def open_cache(
+    weights: Mapping[Sample, float], folder: Path, max_unreadable: float = 0.0
+) -> ImageCache:
     """Open the decoded images in `folder`, 3 bytes a pixel; decode them first if need be.
 
-    Images that are unreadable, or of another size than their label says, are left out.
+    Images are drawn by their weights. Those that are unreadable, or of another size than their
+    label says, are left out.
 
     Raises:
         ValueError: the share of these is above `max_unreadable`.
         OSError: `folder` has too little room.
     """
+    samples = list(weights)
     path = folder / f"{_cache_key(samples)}.rgb"
     # Written after the pixels, so that it vouches for them: errors by the index of the image.
     note = path.with_suffix(".json")
@@ -153,8 +153,9 @@ def open_cache(samples: Sequence[Sample], folder: Path, max_unreadable: float = 
     kept = [sample for i, sample in enumerate(samples) if str(i) not in unreadable]
     if not kept:
         raise ValueError("there is no image to learn from")
-    offsets = _offsets(samples, unreadable)
-    return ImageCache(kept, np.memmap(path, np.uint8, "r"), offsets, [*unreadable.values()])
+    shares = sampling_shares(kept, [weights[sample] for sample in kept])
+    pixels, offsets = np.memmap(path, np.uint8, "r"), _offsets(samples, unreadable)
+    return ImageCache(kept, shares, pixels, offsets, [*unreadable.values()])
 
 
 def _cache_key(samples: Sequence[Sample]) -> str:

@@ -13,10 +13,8 @@ from functools import partial
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from extd.data.sample import Sample
 from extd.models.anchors import anchor_boxes, anchor_levels
 from extd.prefetch import prefetch
 from extd.training.assigners import Labels, Targets, assign
@@ -67,11 +65,7 @@ class Batch:
 
 
 def open_loader(
-    recipe: Recipe,
-    cache: ImageCache,
-    shares: NDArray[np.float64],
-    dist: Distributed,
-    first: int = 0,
+    recipe: Recipe, cache: ImageCache, dist: Distributed, first: int = 0
 ) -> Generator[Batch]:
     """This process's share of batches `first` to the last, a few made ahead in threads.
 
@@ -87,7 +81,7 @@ def open_loader(
     else:
         device, cut_images = dist.device, partial(cut_batch, upload(cache, dist.device))
     places = range(dist.rank, recipe.batch, dist.world_size)
-    make = partial(make_batch, recipe, cache.samples, shares, places, cut_images, device)
+    make = partial(make_batch, recipe, cache, places, cut_images, device)
     return _prefetched(make, range(first, recipe.iterations), device)
 
 
@@ -100,18 +94,17 @@ def feed_of(recipe: Recipe, device: torch.device) -> str:
 
 def make_batch(
     recipe: Recipe,
-    samples: Sequence[Sample],
-    shares: NDArray[np.float64],
+    cache: ImageCache,
     places: Sequence[int],
     cut_images: Callable[[Sequence[CropParams]], Tensor],
     device: torch.device,
     step: int,
 ) -> Batch:
     """The crops of batch number `step` at some of its places."""
-    size, settings = crop_size(recipe, step), recipe.augmentation
+    size, settings, samples = crop_size(recipe, step), recipe.augmentation, cache.samples
     # Seeded by place, not drawn in sequence: a resumed run sees the very same crops.
     chances = [np.random.default_rng((recipe.seed, step, place)) for place in places]
-    crops = [sample_crop(samples, shares, size, settings, rng) for rng in chances]
+    crops = [sample_crop(samples, cache.shares, size, settings, rng) for rng in chances]
     images = cut_images(crops)
     labels = crop_labels(crops, samples, settings.min_face)
     groups = group(labels)

@@ -13,9 +13,7 @@ from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -130,12 +128,11 @@ def _check_folder(folder: Path, *, resume: bool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A recipe without stages, its run folder, decoded images and their sampling shares."""
+    """A recipe without stages, its run folder, and decoded images."""
 
     recipe: Recipe
     folder: Path
     images: ImageCache
-    shares: NDArray[np.float64]
     validation: Sequence[Sample]
 
 
@@ -163,11 +160,11 @@ def open_stages(
         # Only the main process measures.
         validation = open_validation(recipe.validation.path) if dist.is_main else []
         if stages and stages[-1].recipe.data == recipe.data:
-            images, shares = stages[-1].images, stages[-1].shares
+            images = stages[-1].images
         else:
             with dist.local_main_first():
-                images, shares = open_images(recipe.data, cache, console)
-        stages.append(Stage(recipe, folder, images, shares, validation))
+                images = open_images(recipe.data, cache, console)
+        stages.append(Stage(recipe, folder, images, validation))
     return stages
 
 
@@ -193,7 +190,7 @@ def train_stage(
         f"{recipe.model} on {dist.device}, {state.precision}, {torch.get_num_threads()} threads, "
         f"{len(samples)} images, from step {state.step} of {recipe.iterations}"
     )
-    with closing(open_loader(recipe, stage.images, stage.shares, dist, state.step)) as batches:
+    with closing(open_loader(recipe, stage.images, dist, state.step)) as batches:
         _run_steps(stage, state, dist, batches, stop, console, profile)
     if dist.is_main:
         plot_run(out)
