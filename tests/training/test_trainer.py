@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 from rich.console import Console
 from torch import Tensor, nn
 
@@ -432,12 +431,6 @@ def test_a_machine_that_is_not_there_is_named(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         train(recipe, tmp_path / "run", cache=tmp_path, **options)
-
-
-def test_the_recipe_in_the_folder_is_yaml(recipe: Recipe, change: Change, tmp_path: Path) -> None:
-    train(change(recipe, iterations=1), tmp_path, device="cpu", cache=tmp_path)
-    content = yaml.safe_load((tmp_path / "recipe.yaml").read_text(encoding="utf-8"))
-    assert content["data"]["sets"][0]["path"] == "labels.jsonl"
 
 
 @pytest.fixture
