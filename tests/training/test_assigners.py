@@ -17,15 +17,15 @@ from extd.training.assigners import (
     CROWD,
     Labels,
     Targets,
-    award,
     candidates,
     ignored_anchors,
     iou,
+    lowest_cost_face,
     match,
-    ranked,
     safe_decode,
     simota,
-    top,
+    stable_topk,
+    topk_mask,
 )
 from extd.training.recipe import Loss
 
@@ -233,21 +233,21 @@ def test_a_region_that_barely_reaches_an_anchor_hides_none(begin: float, side: f
 def test_ranks_put_the_first_of_equals_first(rows: list[list[float]]) -> None:
     values = torch.tensor(rows).reshape(-1, 7)
     for largest in (True, False):
-        found, index = ranked(values, 4, largest=largest)
+        found, index = stable_topk(values, 4, largest=largest)
         assert torch.equal(found, values.gather(1, index))
         wanted = values.argsort(dim=1, descending=largest, stable=True)[:, :4]
         nonzero = found > 0  # zeros are nobody's overlap, and their order is free
         assert torch.equal(index[nonzero], wanted[nonzero])
 
 
-def test_an_anchor_goes_to_the_lowest_price_and_among_equals_to_the_first_face() -> None:
+def test_an_anchor_goes_to_the_lowest_cost_and_among_equals_to_the_first_face() -> None:
     no = math.inf
     anchors = torch.tensor([[0, 1, 2], [0, 1, 3], [2, 1, 4]])
-    prices = torch.tensor([[5.0, 2.0, 3.0], [6.0, 2.0, 1.0], [0.9, 1.0, no]])
+    costs = torch.tensor([[5.0, 2.0, 3.0], [6.0, 2.0, 1.0], [0.9, 1.0, no]])
     faces = torch.tensor([0, 1, 5])
-    assert award(anchors, prices, faces, 5).tolist() == [0, 5, 5, 1, -1]
-    prices[2, 1] = 2.0
-    assert award(anchors, prices, faces, 5).tolist() == [0, 0, 5, 1, -1]
+    assert lowest_cost_face(anchors, costs, faces, 5).tolist() == [0, 5, 5, 1, -1]
+    costs[2, 1] = 2.0
+    assert lowest_cost_face(anchors, costs, faces, 5).tolist() == [0, 0, 5, 1, -1]
 
 
 @given(
@@ -261,7 +261,7 @@ def test_the_leading_values_are_as_many_as_wanted_whatever_ties(
     values = torch.tensor(rows, dtype=torch.float32)
     allowed = torch.tensor([[bool(mask >> i & 1) for i in range(8)]] * len(rows))
     counts = torch.full((len(rows),), count)
-    kept = top(values, allowed, counts)
+    kept = topk_mask(values, allowed, counts)
     for row, ours, mine in zip(rows, allowed.tolist(), kept.tolist(), strict=True):
         order = sorted((i for i in range(8) if ours[i]), key=lambda i: -row[i])
         assert [i for i in range(8) if mine[i]] == sorted(order[:count])

@@ -410,6 +410,15 @@ def test_a_machine_without_the_checkpoint_is_told(
     assert saved_step(tmp_path / "one") == 1
 
 
+def test_processes_with_different_recipes_are_told(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One would end earlier than the other, which would wait for it."""
+    monkeypatch.setattr(Distributed, "broadcast", lambda _, value: min(value, 99))
+    with pytest.raises(ValueError, match="different recipes; give every machine the same"):
+        train(recipe, tmp_path / "run", device="cpu", threads=1, cache=tmp_path)
+
+
 def test_a_compiler_that_is_missing_is_named(
     recipe: Recipe, change: Change, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

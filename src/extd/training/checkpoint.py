@@ -38,31 +38,18 @@ INITIAL_NOTES = ("training", "training_data", "license")
 
 @dataclass(slots=True)
 class TrainState:
-    """A run between two steps.
-
-    Attributes:
-        network: in training.
-        average: the moving average of its weights, which is exported.
-        optimizers: with their momenta; each updates its share of the weights.
-        scaler: of the loss, for fp16.
-        data: fingerprint of the images.
-        feed: `cpu` or `device`, which cuts the crops.
-        step: how many steps were made.
-        precision: `fp32`, `bf16` or `fp16`, once it is decided.
-        initial: notes of the weights of `Recipe.init`: their training, data and license.
-        crop_sizes: of the crops so far, px.
-    """
+    """A run between two steps."""
 
     network: TorchNetwork
-    average: TorchNetwork
-    optimizers: list[torch.optim.Optimizer]
-    scaler: torch.amp.GradScaler
-    data: str
-    feed: str
-    step: int = 0
-    precision: str = ""
-    initial: dict[str, str] = field(default_factory=dict)
-    crop_sizes: set[int] = field(default_factory=set)
+    average: TorchNetwork  # moving average of the weights, which is exported
+    optimizers: list[torch.optim.Optimizer]  # each for its share of the weights
+    scaler: torch.amp.GradScaler  # of the loss, for fp16
+    data: str  # fingerprint of the images
+    feed: str  # `cpu` or `device`, which cuts the crops
+    step: int = 0  # steps made so far
+    precision: str = ""  # `fp32`, `bf16` or `fp16`, once it is decided
+    initial: dict[str, str] = field(default_factory=dict)  # notes on the weights of `Recipe.init`
+    crop_sizes: set[int] = field(default_factory=set)  # so far, px
 
 
 def new_state(

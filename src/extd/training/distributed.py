@@ -16,13 +16,7 @@ from extd.training.recipe import Compute
 
 @dataclass(frozen=True, slots=True)
 class Distributed:
-    """This process among those of a run.
-
-    Attributes:
-        rank: its number; 0 is the main one, which writes files and prints.
-        world_size: how many there are.
-        device: where it computes.
-    """
+    """This process among those of a run."""
 
     rank: int
     world_size: int

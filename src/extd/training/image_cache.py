@@ -26,21 +26,13 @@ from extd.training.recipe import Data
 
 @dataclass(frozen=True, slots=True)
 class ImageCache:
-    """Decoded images behind one memory map.
+    """Decoded images behind one memory map."""
 
-    Attributes:
-        samples: the images that could be read.
-        shares: cumulative, by which they are drawn: N float64, ascending to 1.
-        bytes: all pixels, one image after the other.
-        offsets: where each image begins, and the end.
-        unreadable: what is wrong with each image that was left out, with its path.
-    """
-
-    samples: list[Sample]
-    shares: NDArray[np.float64]
-    bytes: NDArray[np.uint8]
-    offsets: list[int]
-    unreadable: list[str]
+    samples: list[Sample]  # the images that could be read
+    shares: NDArray[np.float64]  # cumulative, by which they are drawn, ascending to 1
+    bytes: NDArray[np.uint8]  # all pixels, one image after the other
+    offsets: list[int]  # where each image begins, and the end
+    unreadable: list[str]  # the error of each image that was left out
 
     def pixels(self, index: int) -> Image:
         """Image number `index` as H x W x 3 RGB, a view of the map."""

@@ -33,19 +33,12 @@ keep a GPU waiting, and few pad most crops to many times their boxes."""
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One process's crops of an optimizer step, on the device that cut them.
+    """One process's crops of an optimizer step, on the device that cut them."""
 
-    Attributes:
-        images: B x 3 x S x S uint8 RGB.
-        labels: boxes of the crops, in crop px.
-        targets: what each anchor should say.
-        paths: B image files, for error messages.
-    """
-
-    images: Tensor
-    labels: Labels
+    images: Tensor  # B x 3 x S x S uint8 RGB
+    labels: Labels  # in crop px
     targets: Targets
-    paths: list[str]
+    paths: list[str]  # of the B images, for error messages
 
     def tensors(self) -> list[Tensor]:
         """All of them."""

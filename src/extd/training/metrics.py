@@ -7,7 +7,7 @@ import json
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -39,22 +39,14 @@ from extd.training.recipe import Recipe, dump_recipe
 
 
 class StepMetrics(NamedTuple):
-    """What a step did, over all processes.
+    """What a step did, over all processes."""
 
-    Attributes:
-        loss: what was minimized, the sum of the next three.
-        classes, boxes: the two parts of equation 3.
-        landmarks: the landmark loss.
-        positives: how many anchors were positive.
-        gradient: norm of the gradient before clipping.
-    """
-
-    loss: float
+    loss: float  # the sum of the next three
     classes: float
     boxes: float
     landmarks: float
-    positives: float
-    gradient: float
+    positives: float  # how many anchors were positive
+    gradient: float  # norm before clipping
 
 
 LOG = "log.csv"
@@ -152,17 +144,12 @@ def progress_bar(console: Console) -> Progress:
     )
 
 
-@contextmanager
-def profile_steps(out: Path, steps: int) -> Iterator[Callable[[], None]]:
-    """Record `steps` steps in `out/profile.json`; yields what to call after every step."""
-    if not steps:
-        yield lambda: None
-        return
-    with profile(
+def profile_steps(out: Path, steps: int) -> profile:
+    """A profiler that records `steps` steps, after one of warmup, in `out/profile.json`."""
+    return profile(
         schedule=schedule(wait=0, warmup=1, active=steps, repeat=1),
         on_trace_ready=lambda trace: trace.export_chrome_trace(str(out / "profile.json")),
-    ) as trace:
-        yield trace.step
+    )
 
 
 def open_validation(path: str) -> list[Sample]:
@@ -221,25 +208,16 @@ def plot_run(out: Path) -> Path | None:
 def smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """The mean of each value and those just before it."""
     width = max(1, round(SMOOTHING * len(values)))
-    total = np.cumsum(np.concatenate([[0.0], values]))
-    last = np.arange(1, len(values) + 1)
-    first = np.maximum(last - width, 0)
-    averaged: NDArray[np.float64] = (total[last] - total[first]) / (last - first)
+    total = np.concatenate([np.zeros(width), np.cumsum(values)])
+    counts = np.minimum(np.arange(1, len(values) + 1), width)
+    averaged: NDArray[np.float64] = (total[width:] - total[:-width]) / counts
     return averaged
 
 
 def write_run_info(
     recipe: Recipe, out: Path, state: TrainState, images: int, device: torch.device
 ) -> None:
-    """Write `recipe.yaml` and `origin.json`, to which a resumed run adds its machine and command.
-
-    Args:
-        recipe: what `extd train OUT/recipe.yaml` makes again, with all stages.
-        out: run folder.
-        state: of the run, before its next step.
-        images: how many there are.
-        device: where the run computes.
-    """
+    """Write `recipe.yaml` and `origin.json`, to which a resumed run adds machine and command."""
     with atomic_write(out / "recipe.yaml") as partial:
         partial.write_text(dump_recipe(recipe, out.absolute()), encoding="utf-8")
     path = out / "origin.json"

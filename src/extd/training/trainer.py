@@ -213,7 +213,8 @@ def _run_steps(
         log = stack.enter_context(open_log(out, first)) if dist.is_main else None
         progress = stack.enter_context(progress_bar(console))
         task = progress.add_task("", total=recipe.iterations, loss=math.nan, speed="")
-        record = stack.enter_context(profile_steps(out, profile if dist.is_main else 0))
+        profiler = profile_steps(out, profile) if profile and dist.is_main else None
+        stack.enter_context(profiler or nullcontext())
         for step in range(first, recipe.iterations):
             asked = time.perf_counter()
             batch = next(batches)
@@ -224,7 +225,8 @@ def _run_steps(
             update_average(state.average, state.network, step, recipe.ema)
             state.step = step + 1
             state.crop_sizes.add(batch.images.shape[-1])
-            record()
+            if profiler is not None:
+                profiler.step()
 
             seconds = time.perf_counter() - began
             crops_per_second = (state.step - first) * recipe.batch / seconds
