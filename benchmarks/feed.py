@@ -17,13 +17,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from extd.data.datasets import read_dataset
 from extd.data.sample import Sample
 from extd.training.augmentation import crop_size, sample_crop
 from extd.training.distributed import Distributed
-from extd.training.image_cache import ImageCache, drop_invalid, open_cache, sampling_shares
+from extd.training.image_cache import ImageCache, drop_invalid, open_cache
 from extd.training.loader import open_loader
 from extd.training.recipe import Augmentation, Compute, Data, DataSet, Recipe
 
@@ -44,22 +43,20 @@ def synthetic(folder: Path, count: int = 64) -> list[Sample]:
     return images
 
 
-def sampling_rate(recipe: Recipe, cache: ImageCache, shares: NDArray[np.float64]) -> float:
+def sampling_rate(recipe: Recipe, cache: ImageCache) -> float:
     """Crops a second that one thread samples."""
     began = time.perf_counter()
     for step in range(recipe.iterations):
         size = crop_size(recipe, step)
         for place in range(recipe.batch):
             rng = np.random.default_rng((recipe.seed, step, place))
-            sample_crop(cache.samples, shares, size, recipe.augmentation, rng)
+            sample_crop(cache.samples, cache.shares, size, recipe.augmentation, rng)
     return recipe.iterations * recipe.batch / (time.perf_counter() - began)
 
 
-def feed_rate(
-    recipe: Recipe, cache: ImageCache, shares: NDArray[np.float64], device: torch.device
-) -> float:
+def feed_rate(recipe: Recipe, cache: ImageCache, device: torch.device) -> float:
     """Crops a second that arrive, with targets, where nothing else is done."""
-    with closing(open_loader(recipe, cache, shares, Distributed(0, 1, device))) as feed:
+    with closing(open_loader(recipe, cache, Distributed(0, 1, device))) as feed:
         next(feed)
         began = time.perf_counter()
         for _ in feed:
@@ -91,18 +88,17 @@ def main() -> None:
             images = images[:: -(-len(images) // arguments.images)]
         else:
             images = synthetic(Path(folder))
-        cache = open_cache(drop_invalid(images)[0], Path(folder), 0.01)
-        shares = sampling_shares(cache.samples, [1.0] * len(cache.samples))
+        cache = open_cache(dict.fromkeys(drop_invalid(images)[0], 1.0), Path(folder), 0.01)
         faces = sum(len(sample.boxes) for sample in cache.samples)
         print(f"{len(cache.samples)} images, {faces:,} faces, crops of {arguments.crop} px")
         print("| what | crops a second |\n|---|---|")
-        print(f"| sampling alone | {sampling_rate(recipe, cache, shares):,.0f} |", flush=True)
+        print(f"| sampling alone | {sampling_rate(recipe, cache):,.0f} |", flush=True)
         for compute, name in (
             (Compute(feed="cpu"), "cut by OpenCV"),
             (Compute(feed="device"), f"cut on {device}"),
         ):
             chosen = recipe.model_copy(update={"compute": compute})
-            speed = feed_rate(chosen, cache, shares, device)
+            speed = feed_rate(chosen, cache, device)
             print(f"| {name}, with targets | {speed:,.0f} |", flush=True)
 
 

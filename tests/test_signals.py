@@ -76,12 +76,22 @@ def send_once(steps: list[str]) -> None:
 @pytest.mark.usefixtures("_ctrl_c_is_heard")
 @pytest.mark.parametrize(("send", "done"), [(send_once, ["end"]), (send_twice, ["first"])])
 def test_the_first_interrupt_is_deferred_and_the_second_is_not(
-    send: Callable[[list[str]], None], done: list[str]
+    send: Callable[[list[str]], None], done: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(signals, "REPEAT_SECONDS", -1.0)
     steps: list[str] = []
     with pytest.raises(KeyboardInterrupt):
         send(steps)
     assert steps == done
+
+
+@pytest.mark.usefixtures("_ctrl_c_is_heard")
+def test_a_signal_that_is_sent_twice_at_once_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "REPEAT_SECONDS", 60.0)
+    steps: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        send_twice(steps)
+    assert steps == ["first", "second"]
 
 
 @pytest.mark.usefixtures("_ctrl_c_is_heard")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
@@ -11,6 +13,9 @@ from types import FrameType
 STOPPING = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
+REPEAT_SECONDS = 0.5
+"""A signal so soon after the first is the same request: `timeout` sends it to the process and to
+its group."""
 
 
 @contextmanager
@@ -31,27 +36,37 @@ def handle_signals(handler: Callable[[int, FrameType | None], object]) -> Iterat
 
 
 @contextmanager
-def defer_interrupt() -> Iterator[threading.Event]:
-    """Turn Ctrl-C, or SIGTERM, into an event, so that work can stop in order.
-
-    A second one interrupts at once.
+def stop_on_signals(stop: threading.Event) -> Iterator[None]:
+    """Set the event `stop` at Ctrl-C or another signal, so that work can stop in order.
 
     Raises:
-        KeyboardInterrupt: at the end of the block, if the event was set.
+        KeyboardInterrupt: at a second signal, wherever the program is.
+    """
+    first = math.nan
+
+    def handle(*_: object) -> None:
+        nonlocal first
+        # The event cannot tell a second signal: setting it takes a lock, which it would wait for.
+        if math.isnan(first):
+            first = time.monotonic()
+            stop.set()
+        elif time.monotonic() - first > REPEAT_SECONDS:
+            raise KeyboardInterrupt
+
+    with handle_signals(handle):
+        yield
+
+
+@contextmanager
+def defer_interrupt() -> Iterator[threading.Event]:
+    """As `stop_on_signals`, with an event of its own.
+
+    Raises:
+        KeyboardInterrupt: also at the end of the block, if the event was set.
     """
     interrupted = threading.Event()
-    received = False
-
-    def stop(*_: object) -> None:
-        nonlocal received
-        if received:
-            raise KeyboardInterrupt
-        # Not the event itself: setting it takes a lock, which a second signal would wait for.
-        received = True
-        interrupted.set()
-
     try:
-        with handle_signals(stop):
+        with stop_on_signals(interrupted):
             yield interrupted
     finally:
         # Even in place of an error, after which a loop over files goes on with the next one.

@@ -244,14 +244,6 @@ def test_every_choice_is_made_as_often_as_the_settings_say() -> None:
     assert np.allclose(colors.max(0)[:4], [31.9, 1.5, 1.5, 18], atol=0.1)
 
 
-def test_without_color_none_is_changed() -> None:
-    settings = Augmentation(color=False)
-    rng = np.random.default_rng(0)
-    assert all(
-        sample_crop(SAMPLES, SHARES, 320, settings, rng).color == UNCHANGED for _ in range(20)
-    )
-
-
 @given(boxes, st.integers(0, 2**32))
 def test_anchor_sampling_keeps_the_face_and_aims_at_an_anchor(box: list[int], seed: int) -> None:
     square = anchor_sampled_square(np.float32([box]), 640, np.random.default_rng(seed))

@@ -128,7 +128,7 @@ def test_a_run_begins_with_the_weights_that_the_recipe_names(
     resumed = new_state(change(recipe, init=""), CPU)
     restore(resumed, tmp_path / "next" / "checkpoint.pt", recipe)
     assert resumed.initial == state.initial
-    told = r"is extd-lite-nano, the recipe trains extd-lite; give network: {width: 32"
+    told = r"is extd-lite-nano, the recipe trains extd-lite; give network: {'width': 32"
     with pytest.raises(ValueError, match=told):
         new_state(change(recipe, model="extd-lite"), CPU)
 

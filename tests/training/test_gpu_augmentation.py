@@ -26,7 +26,7 @@ from extd.training.augmentation import (
     sample_crop,
 )
 from extd.training.gpu_augmentation import LEVELS, Pyramids, cut_batch, upload
-from extd.training.image_cache import ImageCache, sampling_shares
+from extd.training.image_cache import ImageCache
 from extd.training.recipe import Augmentation
 
 CPU = torch.device("cpu")
@@ -45,7 +45,8 @@ def stored(images: Sequence[Image], faces: Sequence[Sequence[Sequence[float]]] =
         boxes = np.array(faces[i], np.float32) if faces else NONE
         samples.append(Sample(Path(f"{i}.png"), image.shape[1], image.shape[0], boxes, NONE))
     offsets = [0, *np.cumsum([image.size for image in images]).tolist()]
-    return ImageCache(samples, np.concatenate([i.ravel() for i in images]), offsets, [])
+    shares = np.linspace(0, 1, len(images) + 1)[1:]
+    return ImageCache(samples, shares, np.concatenate([i.ravel() for i in images]), offsets, [])
 
 
 @pytest.fixture(scope="module")
@@ -175,10 +176,9 @@ def test_crops_of_photographs_equal_opencv(natural: ImageCache, name: int) -> No
 
 def test_a_batch_is_its_crops_one_by_one(natural: ImageCache) -> None:
     pyramids = upload(natural, CPU)
-    shares = sampling_shares(natural.samples, [1, 1, 1])
     chance = Augmentation(vertical_flip_prob=0.5)
     crops = [
-        sample_crop(natural.samples, shares, 96, chance, np.random.default_rng(seed))
+        sample_crop(natural.samples, natural.shares, 96, chance, np.random.default_rng(seed))
         for seed in range(12)
     ]
     batch = cut_batch(pyramids, crops)
@@ -192,11 +192,12 @@ def test_a_batch_is_its_crops_one_by_one(natural: ImageCache) -> None:
 def test_drawn_crops_are_close_to_those_of_opencv(natural: ImageCache) -> None:
     """Colors, flips, squares beyond the image: all that a recipe can ask for."""
     pyramids = upload(natural, CPU)
-    shares = sampling_shares(natural.samples, [1, 1, 1])
     chance = Augmentation(vertical_flip_prob=0.5, anchor_sampling_prob=0.7)
     differences = []
     for seed in range(20):
-        params = sample_crop(natural.samples, shares, 128, chance, np.random.default_rng(seed))
+        params = sample_crop(
+            natural.samples, natural.shares, 128, chance, np.random.default_rng(seed)
+        )
         interpolation = cv2.INTER_LINEAR if params.square.side <= 128 else cv2.INTER_AREA
         params = dataclasses.replace(params, interpolation=interpolation)
         pair = by_opencv(natural, params), by_device(pyramids, [params])[0]

@@ -63,7 +63,7 @@ def test_events_are_what_the_log_says(tmp_path: Path) -> None:
     for begins, steps in ((0, (1, 2, 3)), (2, (3, 4))):
         with open_log(tmp_path, begins) as log:
             for step in steps:
-                log.add(step, 0.25, metrics(7), 1, 0.0)
+                log.add(step, 0.25, metrics(7), 1, 0.0, flush=True)
                 log.add_validation(step, dict.fromkeys(SIZES, 0.4))
     events = EventAccumulator(str(tmp_path / "events")).Reload()
     assert events.Scalars("training/loss")[0].value == 7

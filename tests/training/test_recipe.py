@@ -147,10 +147,10 @@ def test_stages_change_what_they_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("data: {set: a}", r"r.yaml: there is no key data.set; did you mean data.sets\?"),
-        ("data: {sets: [{paht: a}]}", r"no key data.sets.0.paht; did you mean data.sets.0.path\?"),
+        ("data: {set: a}", r"r.yaml: data: there is no key set; did you mean sets\?"),
+        ("data: {sets: [{paht: a}]}", r"data.sets.0: there is no key paht; did you mean path\?"),
         (f"{DATA}bach: 3", r"no key bach; did you mean batch\?"),
-        ("data: {xyz: 1}", r"no key data.xyz; there are sets, max_unreadable"),
+        ("data: {xyz: 1}", r"data: there is no key xyz; there are sets, max_unreadable"),
         ("data: {}", r"the key data.sets is missing"),
         ("data: {sets: []}", r"data.sets is \[\]"),
         ("data: 3", r"data is 3; "),
@@ -174,7 +174,7 @@ def test_stages_change_what_they_name(tmp_path: Path) -> None:
         (f"{DATA}loss: {{match_iou: 1}}", r"loss.match_iou is 1"),
         (f"{DATA}optimizer: {{lr: .inf}}", r"optimizer.lr is inf"),
         (f"{DATA}optimizer: {{name: muon}}\ncompute: {{precision: fp16}}", r"take bf16 or fp32"),
-        (f"{DATA}network: {{widht: 3}}", r"no key network.widht; did you mean network.width\?"),
+        (f"{DATA}network: {{widht: 3}}", r"network: there is no key widht; did you mean width\?"),
         (f"{DATA}network: {{width: 3}}", r"width is 3; choose one of"),
         (f"{DATA}network: {{width: wide}}", r"width is 'wide'; input should be"),
         (f"{DATA}network: 3", r"network is 3; "),

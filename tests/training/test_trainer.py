@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 from rich.console import Console
 from torch import Tensor, nn
 
+from extd import signals
 from extd.models.network import load_network
-from extd.training import distributed, trainer
-from extd.training.checkpoint import TrainState, new_state
-from extd.training.distributed import Distributed, choose_precision
+from extd.training import checkpoint, trainer
+from extd.training.checkpoint import TrainState, choose_precision, new_state
+from extd.training.distributed import Distributed
 from extd.training.image_cache import open_images
 from extd.training.loader import Batch, open_loader
 from extd.training.metrics import read_columns
@@ -125,7 +125,7 @@ def test_a_resumed_run_keeps_the_precision_that_was_timed(
     def fail(*_: object) -> str:
         raise AssertionError("timed again")
 
-    monkeypatch.setattr(trainer, "choose_precision", fail)
+    monkeypatch.setattr(checkpoint, "choose_precision", fail)
     longer = change(timed, iterations=2)
     train(longer, tmp_path / "run", resume=True, device="cpu", cache=tmp_path)
     origin = json.loads((tmp_path / "run" / "origin.json").read_text(encoding="utf-8"))
@@ -231,7 +231,7 @@ def test_a_signal_ends_the_run_with_a_checkpoint(
 
     recipe = change(recipe, iterations=100, save_every=100)
     # On a busy machine the second signal may come late.
-    monkeypatch.setattr(distributed, "REPEAT_SECONDS", 60.0)
+    monkeypatch.setattr(signals, "REPEAT_SECONDS", 60.0)
     # A job in the background of a script ignores SIGINT, and its tests inherit that.
     before = signal.signal(number, signal.default_int_handler)
     at_step(3, twice_at_once)
@@ -259,7 +259,7 @@ def test_a_second_signal_ends_the_run_at_once(
         signal.raise_signal(signal.SIGINT)
         raise AssertionError("it went on")
 
-    monkeypatch.setattr(distributed, "REPEAT_SECONDS", -1.0)
+    monkeypatch.setattr(signals, "REPEAT_SECONDS", -1.0)
     name = {"step": "update_average", "validation": "average_precision", "loader": "set_modes"}
     monkeypatch.setattr(trainer, name[place], interrupt)
     recipe = change(recipe, validation={"path": str(labels), "every": 1})
@@ -410,6 +410,15 @@ def test_a_machine_without_the_checkpoint_is_told(
     assert saved_step(tmp_path / "one") == 1
 
 
+def test_processes_with_different_recipes_are_told(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One would end earlier than the other, which would wait for it."""
+    monkeypatch.setattr(Distributed, "broadcast", lambda _, value: min(value, 99))
+    with pytest.raises(ValueError, match="different recipes; give every machine the same"):
+        train(recipe, tmp_path / "run", device="cpu", threads=1, cache=tmp_path)
+
+
 def test_a_compiler_that_is_missing_is_named(
     recipe: Recipe, change: Change, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -433,19 +442,13 @@ def test_a_machine_that_is_not_there_is_named(
         train(recipe, tmp_path / "run", cache=tmp_path, **options)
 
 
-def test_the_recipe_in_the_folder_is_yaml(recipe: Recipe, change: Change, tmp_path: Path) -> None:
-    train(change(recipe, iterations=1), tmp_path, device="cpu", cache=tmp_path)
-    content = yaml.safe_load((tmp_path / "recipe.yaml").read_text(encoding="utf-8"))
-    assert content["data"]["sets"][0]["path"] == "labels.jsonl"
-
-
 @pytest.fixture
 def first_batch(tmp_path: Path) -> Callable[[Recipe], Batch]:
     """The first batch of a recipe."""
 
     def make(recipe: Recipe) -> Batch:
-        images, shares = open_images(recipe.data, tmp_path / "cache", Console(quiet=True))
-        with closing(open_loader(recipe, images, shares, ALONE)) as batches:
+        images = open_images(recipe.data, tmp_path / "cache", Console(quiet=True))
+        with closing(open_loader(recipe, images, ALONE)) as batches:
             return next(batches)
 
     return make

@@ -35,33 +35,20 @@ TINY = 1e-8
 
 
 class Labels(NamedTuple):
-    """The boxes of B images or crops, padded to the same number; not clipped.
+    """The boxes of B images or crops, padded to the same number; not clipped."""
 
-    Attributes:
-        faces: B x N x 4 float32, xyxy px; N is at least 1.
-        real: B x N bool, which faces are not padding.
-        ignore: B x M x 4 float32, xyxy px: regions that are neither face nor background.
-        ignore_real: B x M bool, which regions are not padding.
-        landmarks: B x N x 10 float32, x and y of five points of each face, px; NaN where unknown.
-    """
-
-    faces: Tensor
-    real: Tensor
-    ignore: Tensor
-    ignore_real: Tensor
-    landmarks: Tensor
+    faces: Tensor  # B x N x 4 float32, xyxy px; N is at least 1
+    real: Tensor  # B x N bool, which faces are not padding
+    ignore: Tensor  # B x M x 4 float32, xyxy px: regions that are neither face nor background
+    ignore_real: Tensor  # B x M bool, which regions are not padding
+    landmarks: Tensor  # B x N x 10 float32, x and y of five points, px; NaN where unknown
 
 
 class Targets(NamedTuple):
-    """What each of A anchors should say about each of B images.
+    """What each of A anchors should say about each of B images: face, nothing, or background."""
 
-    Attributes:
-        face: B x A int64, index of the matched face in its image's row, or -1.
-        ignored: B x A bool, neither face nor background. The rest is background.
-    """
-
-    face: Tensor
-    ignored: Tensor
+    face: Tensor  # B x A int64, index of the matched face in its image's row, or -1
+    ignored: Tensor  # B x A bool, neither face nor background
 
 
 def area(boxes: Tensor) -> Tensor:
@@ -135,10 +122,8 @@ def _overlaps(low: Tensor, high: Tensor, cells: int, level: Level) -> Tensor:
 def match(anchors: Tensor, faces: Tensor, real: Tensor, settings: Loss) -> Tensor:
     """Assign faces to anchors as S3FD does: B x A int64, index of the face or -1.
 
-    An anchor takes its best face at `match_iou`, and each face keeps its best anchor; of several
-    faces with the same one the last. Then faces with fewer anchors than the mean take their next
-    best ones above `compensate_iou`, up to that mean, or the pooled rule of the authors' code
-    holds. A face without area gets nothing.
+    An anchor takes its best face at `match_iou`, and each face keeps its best anchor. Then faces
+    with few anchors take more above `compensate_iou`. A face without area gets nothing.
     """
     # Padding becomes points, which overlap nothing. Anchors lie coordinate by coordinate in
     # memory: operations along A then read neighbors.
@@ -157,7 +142,7 @@ def match(anchors: Tensor, faces: Tensor, real: Tensor, settings: Loss) -> Tenso
     # reach `match_iou` and IoU 0.5.
     allowed = (face < 0) & (best > settings.compensate_iou) & (best < settings.match_iou)
     count = ((reached >= settings.match_iou).sum(1) + (reached >= 0.5).sum(1)) // 2
-    return torch.where(top(best, allowed, count), best_face, face)
+    return torch.where(topk_mask(best, allowed, count), best_face, face)
 
 
 def _compensate(face: Tensor, overlap: Tensor, real: Tensor, settings: Loss) -> Tensor:
@@ -169,14 +154,14 @@ def _compensate(face: Tensor, overlap: Tensor, real: Tensor, settings: Loss) -> 
     free = overlap.masked_fill_((face >= 0)[:, None], 0)
     # No mean is higher than this, so that a device need not be asked for it.
     most = min(math.ceil(CROWD / settings.match_iou**2), anchors)
-    value, index = ranked(free, most, largest=True)
+    value, index = stable_topk(free, most, largest=True)
     rank = torch.arange(most, device=face.device)
     wanted = (value > settings.compensate_iou) & (rank < (mean - counts)[..., None])
     # An anchor that two poor faces want goes to the one that it overlaps more.
-    price = (-value).masked_fill(~wanted, torch.inf).flatten(0, 1)
+    cost = (-value).masked_fill(~wanted, torch.inf).flatten(0, 1)
     flat = index + torch.arange(batch, device=face.device)[:, None, None] * anchors
-    place = torch.arange(faces, device=face.device).repeat(batch)
-    gained = award(flat.flatten(0, 1), price, place, batch * anchors)
+    number = torch.arange(faces, device=face.device).repeat(batch)
+    gained = lowest_cost_face(flat.flatten(0, 1), cost, number, batch * anchors)
     return torch.maximum(face, gained.view_as(face))
 
 
@@ -192,29 +177,28 @@ def simota(
     """SimOTA (YOLOX, arXiv 2107.08430, section 2.1), among the anchors around each face's center.
 
     Each face takes those that predict it at the lowest cost: -log of the face probability plus
-    3 x -log IoU of the predicted box. An anchor that several faces take goes to the lowest. No
-    gradient flows through the choice. What `targets` ignore stays so where no face takes it.
+    3 x -log IoU of the predicted box. What `targets` ignore stays so where no face takes it.
     """
-    image, place = labels.real.nonzero(as_tuple=True)
-    boxes = labels.faces[image, place]
+    image, number = labels.real.nonzero(as_tuple=True)
+    boxes = labels.faces[image, number]
     index, valid = candidates(levels, boxes, settings.center_radius, settings.size_ratio)
     flat = index + image[:, None] * len(anchors)
     # NaN is to be met in the loss, not to keep faces from anchors.
-    surprise = F.softplus(-predictions.log_odds.flatten()[flat].float().nan_to_num())
+    class_cost = F.softplus(-predictions.log_odds.flatten()[flat].float().nan_to_num())
     regression = predictions.regression.flatten(0, 1)[flat].float().nan_to_num()
     nearby = anchors[index]
     overlap = iou(boxes[:, None], safe_decode(regression, nearby)).masked_fill(~valid, 0)
-    cost = surprise - BOX_COST * overlap.clamp(min=TINY).log()
+    cost = class_cost - BOX_COST * overlap.clamp(min=TINY).log()
     center, box = nearby[..., :2], boxes[:, None]
     inside = ((center > box[..., :2]) & (center < box[..., 2:])).all(-1)
     cost = torch.where(inside, cost, cost + OUTSIDE_COST).masked_fill(~valid, torch.inf)
 
-    most = min(MAX_ANCHORS, cost.shape[1])
-    room = overlap.topk(most).values.sum(-1, keepdim=True).int().clamp(1, most)
-    price, rank = ranked(cost, most, largest=False)
-    wanted = (torch.arange(most, device=cost.device) < room) & price.isfinite()
-    price = price.masked_fill(~wanted, torch.inf)
-    face = award(flat.gather(1, rank), price, place, targets.face.numel())
+    max_k = min(MAX_ANCHORS, cost.shape[1])
+    dynamic_k = overlap.topk(max_k).values.sum(-1, keepdim=True).int().clamp(1, max_k)
+    cost, index = stable_topk(cost, max_k, largest=False)
+    wanted = (torch.arange(max_k, device=cost.device) < dynamic_k) & cost.isfinite()
+    cost = cost.masked_fill(~wanted, torch.inf)
+    face = lowest_cost_face(flat.gather(1, index), cost, number, targets.face.numel())
     face = face.view_as(targets.face)
     return Targets(face, targets.ignored & (face < 0))
 
@@ -256,25 +240,22 @@ def _cells(center: Tensor, level: Level, count: int, radius: float) -> tuple[Ten
     return cell.clamp(0, count - 1), near & (cell >= 0) & (cell < count)
 
 
-def award(anchors: Tensor, prices: Tensor, faces: Tensor, count: int) -> Tensor:
-    """Which face gets each of `count` anchors, or -1: the lowest price, of equal ones the first.
+def lowest_cost_face(anchors: Tensor, costs: Tensor, faces: Tensor, count: int) -> Tensor:
+    """The face with the lowest cost for each of `count` anchors, of equal ones the first; or -1.
 
-    Args:
-        anchors: F x K indices that the faces bid for.
-        prices: F x K, infinite where a face does not want an anchor.
-        faces: F int64, ascending for the bidders of the same anchors.
-        count: of all anchors.
+    `anchors` are the F x K indices of K candidates for each of F `faces` (int64 numbers), and
+    `costs` F x K, infinite where a face does not take an anchor.
     """
-    flat, offers = anchors.flatten(), prices.flatten()
-    least = offers.new_full((count,), torch.inf).scatter_reduce_(0, flat, offers, "amin")
-    lost = offers.isinf() | (offers != least[flat])
+    flat, cost = anchors.flatten(), costs.flatten()
+    least = cost.new_full((count,), torch.inf).scatter_reduce_(0, flat, cost, "amin")
+    lost = cost.isinf() | (cost != least[flat])
     none = torch.iinfo(faces.dtype).max
-    bidder = faces.repeat_interleave(anchors.shape[1]).masked_fill_(lost, none)
-    winner = flat.new_full((count,), none).scatter_reduce_(0, flat, bidder, "amin")
-    return winner.masked_fill_(winner == none, -1)
+    face = faces.repeat_interleave(anchors.shape[1]).masked_fill_(lost, none)
+    face = flat.new_full((count,), none).scatter_reduce_(0, flat, face, "amin")
+    return face.masked_fill_(face == none, -1)
 
 
-def ranked(values: Tensor, count: int, *, largest: bool) -> tuple[Tensor, Tensor]:
+def stable_topk(values: Tensor, count: int, *, largest: bool) -> tuple[Tensor, Tensor]:
     """The `count` largest or smallest of `values` (... x A, not negative) in order; their indices.
 
     Of equal ones the first comes first on every device: a small face has the same IoU with all
@@ -287,7 +268,7 @@ def ranked(values: Tensor, count: int, *, largest: bool) -> tuple[Tensor, Tensor
     return values.gather(-1, index), index
 
 
-def top(values: Tensor, allowed: Tensor, count: Tensor) -> Tensor:
+def topk_mask(values: Tensor, allowed: Tensor, count: Tensor) -> Tensor:
     """The `count` (B) highest allowed ones of `values` (B x A), of equal ones the first: B x A."""
     order = values.masked_fill(~allowed, -torch.inf).argsort(dim=1, descending=True, stable=True)
     early = torch.arange(values.shape[1], device=values.device) < count[:, None]

@@ -92,7 +92,7 @@ def sample_crop(
 ) -> CropParams:
     """Draw a crop of `size` px, before any pixel is read; `rng` is the only source of chance.
 
-    `shares` are those of `extd.training.image_cache.sampling_shares`.
+    `shares` are those of `ImageCache`.
     """
     index = int(shares.searchsorted(rng.random(), "right"))
     sample = samples[index]
@@ -252,63 +252,51 @@ def crop_labels(crops: Sequence[CropParams], samples: Sequence[Sample], min_face
     A face stays if its center lies inside the crop. One whose shorter side is below `min_face`
     crop px becomes a region to ignore; such regions stay if any part lies inside.
     """
-    chosen = [samples[crop.image] for crop in crops]
-    sizes = np.array([[crop.size] for crop in crops], np.float64)
-    mirrored = np.array([[crop.horizontal_flip] for crop in crops])
-    owner = np.repeat(np.arange(len(crops)), [len(sample.boxes) for sample in chosen])
-    ignore_owner = np.repeat(np.arange(len(crops)), [len(sample.ignore) for sample in chosen])
-    faces = _move_boxes([sample.boxes for sample in chosen], crops, owner)
-    ignore = _move_boxes([sample.ignore for sample in chosen], crops, ignore_owner)
-    points = [
-        np.full((len(sample.boxes), 10), np.nan) if sample.landmarks is None else sample.landmarks
-        for sample in chosen
-    ]
-    landmarks = _move(np.concatenate(points), crops, owner)
-    # In a mirrored face the other eye is on the left of the image.
-    landmarks = np.where(mirrored[owner], landmarks[:, MIRRORED], landmarks)
+    labels = [_crop_labels(crop, samples[crop.image], min_face) for crop in crops]
+    faces, ignore, landmarks = zip(*labels, strict=True)
+    return Labels(*_pad(faces), *_pad(ignore), _pad(landmarks)[0])
 
+
+def _crop_labels(
+    crop: CropParams, sample: Sample, min_face: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Faces, ignored regions and landmarks of one crop."""
+    faces, ignore = _move_boxes(sample.boxes, crop), _move_boxes(sample.ignore, crop)
+    landmarks = np.full((len(faces), 10), np.nan)
+    if sample.landmarks is not None:
+        landmarks = _move(sample.landmarks, crop)
+        if crop.horizontal_flip:
+            landmarks = landmarks[:, MIRRORED]
     center = (faces[:, :2] + faces[:, 2:]) / 2
-    inside = ((center > 0) & (center < sizes[owner])).all(1)
+    inside = ((center > 0) & (center < crop.size)).all(1)
     tiny = inside & ((faces[:, 2:] - faces[:, :2]).min(1) < min_face)
     kept = inside & ~tiny
     ignore = np.concatenate([ignore, faces[tiny]])
-    ignore_owner = np.concatenate([ignore_owner, owner[tiny]])
-    inside = ((ignore[:, 2:] > 0) & (ignore[:, :2] < sizes[ignore_owner])).all(1)
-    return Labels(
-        *_pad(faces[kept], owner[kept], len(crops)),
-        *_pad(ignore[inside], ignore_owner[inside], len(crops)),
-        _pad(landmarks[kept], owner[kept], len(crops))[0],
-    )
+    visible = ((ignore[:, 2:] > 0) & (ignore[:, :2] < crop.size)).all(1)
+    return faces[kept], ignore[visible], landmarks[kept]
 
 
-def _move_boxes(
-    boxes: Sequence[NDArray[np.float32]], crops: Sequence[CropParams], owner: NDArray[np.intp]
-) -> NDArray[np.float64]:
-    moved = _move(np.concatenate(boxes), crops, owner)
+def _move_boxes(boxes: NDArray[np.float32], crop: CropParams) -> NDArray[np.float64]:
+    moved = _move(boxes, crop)
     # A flip exchanges the corners.
     a, b = moved[:, :2], moved[:, 2:]
     return np.hstack([np.minimum(a, b), np.maximum(a, b)])
 
 
-def _move(
-    points: NDArray[np.floating], crops: Sequence[CropParams], owner: NDArray[np.intp]
-) -> NDArray[np.float64]:
-    """Rows of points x, y, x, y ... from image px to the px of the crops that own them."""
-    rows = [(*c.square, c.size, c.horizontal_flip, c.vertical_flip) for c in crops]
-    table, count = np.array(rows, np.float64)[owner], points.shape[1] // 2
-    side, size, flips = table[:, 2:3], table[:, 3:4], np.tile(table[:, 4:], count)
-    moved = (points - np.tile(table[:, :2], count)) * (size / side)
-    return np.where(flips > 0, size - moved, moved)
+def _move(points: NDArray[np.float32], crop: CropParams) -> NDArray[np.float64]:
+    """Rows of x, y, x, y ... from image px to crop px."""
+    left, top, side = crop.square
+    pairs = points.astype(np.float64).reshape(-1, 2)
+    moved = (pairs - (left, top)) * (crop.size / side)
+    flips = (crop.horizontal_flip, crop.vertical_flip)
+    return np.where(flips, crop.size - moved, moved).reshape(points.shape)
 
 
-def _pad(
-    rows: NDArray[np.float64], owner: NDArray[np.intp], count: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """K boxes or landmarks of `count` crops, padded to equal numbers; which are not padding."""
-    order = owner.argsort(kind="stable")
-    lengths = np.bincount(owner, minlength=count)
+def _pad(rows: Sequence[NDArray[np.float64]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The boxes or landmarks of each crop, padded to equal numbers; which are not padding."""
+    lengths = np.array([len(each) for each in rows])
     width = max(-(-lengths.max() // PADDING), 1) * PADDING
     real = np.arange(width) < lengths[:, None]
-    padded = np.zeros((count, width, rows.shape[1]), np.float32)
-    padded[real] = rows[order]
+    padded = np.zeros((*real.shape, rows[0].shape[1]), np.float32)
+    padded[real] = np.concatenate(rows)
     return torch.from_numpy(padded), torch.from_numpy(real)

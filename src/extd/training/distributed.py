@@ -1,12 +1,8 @@
-"""This process among those that train one network: device, precision, signals."""
+"""This process among those that train one network, and its device."""
 
 from __future__ import annotations
 
-import copy
-import math
 import os
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,24 +11,12 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from extd.signals import handle_signals
-from extd.training.recipe import Compute, Recipe
-
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-REPEAT_SECONDS = 0.5
-"""A signal so soon after the first is the same request: `timeout` sends it to the process and to
-its group."""
+from extd.training.recipe import Compute
 
 
 @dataclass(frozen=True, slots=True)
 class Distributed:
-    """This process among those of a run.
-
-    Attributes:
-        rank: its number; 0 is the main one, which writes files and prints.
-        world_size: how many there are.
-        device: where it computes.
-    """
+    """This process among those of a run."""
 
     rank: int
     world_size: int
@@ -60,20 +44,20 @@ class Distributed:
             distributed.all_reduce(values)
         return values
 
+    def any(self, value: bool) -> bool:
+        """Whether `value` is true in one of the processes."""
+        return bool(self.sum(torch.tensor(int(value), device=self.device)))
+
     def broadcast(self, value: int) -> int:
         """What `value` is in the main process."""
-        return int(self.sum(torch.tensor(value * self.is_main, device=self.device)).item())
+        return int(self.sum(torch.tensor(value * self.is_main, device=self.device)))
 
 
 @contextmanager
 def init_distributed(device: str | None) -> Iterator[Distributed]:
     """Join the processes that torchrun started; without it there is one.
 
-    Args:
-        device: torch device; by default CUDA where there is one, a GPU for each process.
-
-    Raises:
-        ValueError: there is no such device, or it does not work here.
+    By default each computes on a GPU of its own, or on the CPU where there is none.
     """
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     index = int(os.environ.get("LOCAL_RANK", "0"))
@@ -94,11 +78,7 @@ def init_distributed(device: str | None) -> Iterator[Distributed]:
 
 
 def usable_device(name: str) -> torch.device:
-    """The torch device of that name.
-
-    Raises:
-        ValueError: there is none, or it does not work here.
-    """
+    """The torch device of that name; a ValueError if it does not work here."""
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
@@ -115,53 +95,3 @@ def parallel_network(network: nn.Module, settings: Compute, dist: Distributed) -
     if settings.compile:
         network.compile(dynamic=False)
     return DistributedDataParallel(network) if dist.world_size > 1 else network
-
-
-def choose_precision(recipe: Recipe, network: nn.Module, device: torch.device) -> str:
-    """The recipe's precision; for `auto`, the faster on this machine, timed on a few steps.
-
-    Raises:
-        ValueError: fp16 is wanted without CUDA.
-    """
-    wanted = recipe.compute.precision
-    if wanted == "fp16" and device.type != "cuda":
-        raise ValueError(f"precision fp16 needs CUDA, not {device.type}; take bf16 or auto")
-    if wanted != "auto":
-        return wanted
-    seconds = {}
-    size = recipe.augmentation.crop_sizes[0]
-    images = torch.zeros(4, 3, size, size, device=device)
-    for name in ("fp32", "bf16"):
-        probe = copy.deepcopy(network).train()
-        for _ in range(3):  # the last of three counts: the first ones warm up
-            began = time.perf_counter()
-            with torch.autocast(device.type, PRECISIONS[name], enabled=name != "fp32"):
-                predictions = probe(images)
-            loss = predictions.logits.float().mean() + predictions.regression.float().mean()
-            loss.backward()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            seconds[name] = time.perf_counter() - began
-    return min(seconds, key=lambda name: seconds[name])
-
-
-@contextmanager
-def stop_on_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set, so that the loop ends between two steps.
-
-    Raises:
-        KeyboardInterrupt: at a second signal, wherever the loop is.
-    """
-    event, first = threading.Event(), math.nan
-
-    def handle(*_: object) -> None:
-        nonlocal first
-        # Not the event tells a second signal: setting it takes a lock that this one would wait for.
-        if math.isnan(first):
-            first = time.monotonic()
-            event.set()
-        elif time.monotonic() - first > REPEAT_SECONDS:
-            raise KeyboardInterrupt
-
-    with handle_signals(handle):
-        yield event

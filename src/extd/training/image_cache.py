@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,19 +26,13 @@ from extd.training.recipe import Data
 
 @dataclass(frozen=True, slots=True)
 class ImageCache:
-    """Decoded images behind one memory map.
+    """Decoded images behind one memory map."""
 
-    Attributes:
-        samples: the images that could be read.
-        bytes: all pixels, one image after the other.
-        offsets: where each image begins, and the end.
-        unreadable: what is wrong with each image that was left out, with its path.
-    """
-
-    samples: list[Sample]
-    bytes: NDArray[np.uint8]
-    offsets: list[int]
-    unreadable: list[str]
+    samples: list[Sample]  # the images that could be read
+    shares: NDArray[np.float64]  # cumulative, by which they are drawn, ascending to 1
+    bytes: NDArray[np.uint8]  # all pixels, one image after the other
+    offsets: list[int]  # where each image begins, and the end
+    unreadable: list[str]  # the error of each image that was left out
 
     def pixels(self, index: int) -> Image:
         """Image number `index` as H x W x 3 RGB, a view of the map."""
@@ -47,23 +41,21 @@ class ImageCache:
         return flat.reshape(sample.height, sample.width, 3)
 
 
-def open_images(
-    data: Data, folder: Path, console: Console
-) -> tuple[ImageCache, NDArray[np.float64]]:
-    """The usable images of a recipe, decoded, and their `sampling_shares`.
+def open_images(data: Data, folder: Path, console: Console) -> ImageCache:
+    """The usable images of a recipe, decoded into `folder`.
 
     Raises:
         FileNotFoundError: a dataset is missing.
         ValueError: a dataset cannot be used, or too many images cannot be read.
         OSError: `folder` has too little room.
     """
-    mixture = read_mixture(data)
-    samples, dropped = drop_invalid(list(mixture))
-    weights = dict(zip(samples, mixture.values(), strict=True))
-    cache = open_cache(samples, folder, data.max_unreadable)
+    weights = read_mixture(data)
+    samples, dropped = drop_invalid(list(weights))
+    weights = dict(zip(samples, weights.values(), strict=True))
+    cache = open_cache(weights, folder, data.max_unreadable)
     for line in (*dropped, *cache.unreadable):
         console.print(f"left out: {line}", markup=False, highlight=False, soft_wrap=True)
-    return cache, sampling_shares(cache.samples, [weights[sample] for sample in cache.samples])
+    return cache
 
 
 def read_mixture(data: Data) -> dict[Sample, float]:
@@ -87,20 +79,12 @@ def fingerprint(samples: Iterable[Sample]) -> str:
     for sample in samples:
         head = f"{sample.path.name} {sample.width} {sample.height} {sample.source}"
         digest.update(head.encode(errors="surrogateescape"))
-        digest.update(sample.boxes.tobytes())
-        digest.update(b"|" + sample.ignore.tobytes())
+        digest.update(sample.boxes.tobytes() + b"|" + sample.ignore.tobytes())
     return digest.hexdigest()[:16]
 
 
 def sampling_shares(samples: Sequence[Sample], weights: Sequence[float]) -> NDArray[np.float64]:
-    """Cumulative shares for drawing an image with faces: N float64, ascending to 1.
-
-    Draw one with `shares.searchsorted(u, "right")`. Images without faces are never drawn, the
-    others in proportion to their `weights`.
-
-    Raises:
-        ValueError: no image can be drawn.
-    """
+    """Those of `ImageCache`; an image without faces is never drawn."""
     cumulative = np.cumsum(np.array(weights, np.float64) * [len(s.boxes) > 0 for s in samples])
     if not 0 < cumulative[-1] < np.inf:
         raise ValueError("no image has both a face and a positive weight")
@@ -109,55 +93,51 @@ def sampling_shares(samples: Sequence[Sample], weights: Sequence[float]) -> NDAr
 
 
 def drop_invalid(samples: Sequence[Sample]) -> tuple[list[Sample], list[str]]:
-    """The same images with the boxes to learn from, and a line about each of the other boxes.
-
-    A box must be finite, have an area and overlap the image.
-    """
-    usable, dropped = [], []
+    """The images without boxes that nothing can be learned from, and a line about each of these."""
+    kept, dropped = [], []
     for sample in samples:
-        faults, ignore_faults = _faults(sample.boxes, sample), _faults(sample.ignore, sample)
-        boxes = np.concatenate([sample.boxes, sample.ignore]).astype(np.float64).round(2).tolist()
-        found = zip(boxes, [*faults, *ignore_faults], strict=True)
-        dropped += [f"{sample.path}: box {box} {fault}" for box, fault in found if fault]
-        valid, points = faults == "", sample.landmarks
-        points = None if points is None else points[valid]
-        boxes, ignore = sample.boxes[valid], sample.ignore[ignore_faults == ""]
-        usable.append(dataclasses.replace(sample, boxes=boxes, ignore=ignore, landmarks=points))
-    return usable, dropped
+        faces, ignore = _valid(sample.boxes, sample), _valid(sample.ignore, sample)
+        for box in np.concatenate([sample.boxes[~faces], sample.ignore[~ignore]]):
+            numbers = box.astype(np.float64).round(2).tolist()
+            dropped.append(f"{sample.path}: box {numbers} has no area inside the image")
+        boxes, points = sample.boxes[faces], sample.landmarks
+        points = None if points is None else points[faces]
+        ignored = sample.ignore[ignore]
+        kept.append(dataclasses.replace(sample, boxes=boxes, ignore=ignored, landmarks=points))
+    return kept, dropped
 
 
-def _faults(boxes: Boxes, sample: Sample) -> NDArray[np.str_]:
-    """Why nothing can be learned from each box; empty for a good one."""
-    width, height = sample.width, sample.height
-    x1, y1, x2, y2 = boxes.T
-    outside = (x2 <= 0) | (y2 <= 0) | (x1 >= width) | (y1 >= height)
-    reasons = {
-        "is not finite": ~np.isfinite(boxes).all(1),
-        "has no area": (x2 <= x1) | (y2 <= y1),
-        # A label file may not tell the size of an image that cannot be read.
-        f"lies outside the image of {width}x{height} px": outside & (width > 0),
-    }
-    return np.select(list(reasons.values()), list(reasons), "")
+def _valid(boxes: Boxes, sample: Sample) -> NDArray[np.bool_]:
+    """Which boxes are finite, have an area, and overlap the image."""
+    # A label file may not tell the size of an image that cannot be read.
+    size = (sample.width or np.inf, sample.height or np.inf)
+    near, far = boxes[:, :2], boxes[:, 2:]
+    valid = np.isfinite(near) & np.isfinite(far) & (far > near) & (far > 0) & (near < size)
+    return np.asarray(valid.all(1), np.bool_)
 
 
-def open_cache(samples: Sequence[Sample], folder: Path, max_unreadable: float = 0.0) -> ImageCache:
-    """Open the decoded images kept in `folder`, 3 bytes a pixel; decode them if they are not there.
+def open_cache(
+    weights: Mapping[Sample, float], folder: Path, max_unreadable: float = 0.0
+) -> ImageCache:
+    """Open the decoded images in `folder`, 3 bytes a pixel; decode them first if need be.
 
-    An image may be unreadable, or have another size than its label says, and is then left out.
+    Images are drawn by their weights. Those that are unreadable, or of another size than their
+    label says, are left out.
 
     Raises:
         ValueError: the share of these is above `max_unreadable`.
         OSError: `folder` has too little room.
     """
+    samples = list(weights)
     path = folder / f"{_cache_key(samples)}.rgb"
-    # Written after the pixels, so that it vouches for them: unreadable images by their index.
+    # Written after the pixels, so that it vouches for them: errors by the index of the image.
     note = path.with_suffix(".json")
     try:
         unreadable: dict[str, str] = json.loads(note.read_text(encoding="utf-8"))
-        whole = path.stat().st_size == _offsets(samples, unreadable)[-1]
+        complete = path.stat().st_size == _offsets(samples, unreadable)[-1]
     except (OSError, ValueError):
-        whole = False
-    if not whole:
+        complete = False
+    if not complete:
         unreadable = _decode(samples, path, max_unreadable)
         with atomic_write(note) as partial:
             partial.write_text(json.dumps(unreadable), encoding="utf-8")
@@ -165,8 +145,9 @@ def open_cache(samples: Sequence[Sample], folder: Path, max_unreadable: float = 
     kept = [sample for i, sample in enumerate(samples) if str(i) not in unreadable]
     if not kept:
         raise ValueError("there is no image to learn from")
-    offsets = _offsets(samples, unreadable)
-    return ImageCache(kept, np.memmap(path, np.uint8, "r"), offsets, [*unreadable.values()])
+    shares = sampling_shares(kept, [weights[sample] for sample in kept])
+    pixels, offsets = np.memmap(path, np.uint8, "r"), _offsets(samples, unreadable)
+    return ImageCache(kept, shares, pixels, offsets, [*unreadable.values()])
 
 
 def _cache_key(samples: Sequence[Sample]) -> str:
@@ -181,43 +162,41 @@ def _cache_key(samples: Sequence[Sample]) -> str:
 
 
 def _offsets(samples: Sequence[Sample], unreadable: dict[str, str]) -> list[int]:
-    """Where each readable image begins in the file, and the end."""
     sizes = [s.width * s.height * 3 for i, s in enumerate(samples) if str(i) not in unreadable]
     return [0, *np.cumsum(sizes, dtype=np.int64).tolist()]
 
 
 def _check_share(unreadable: dict[str, str], count: int, allowed: float) -> None:
     if len(unreadable) > allowed * count:
-        first = "; ".join([*unreadable.values()][:5])
         raise ValueError(
             f"{len(unreadable)} of {count} images cannot be read, more than the share of "
-            f"{allowed:g} that data.max_unreadable allows, beginning with: {first}"
+            f"{allowed:g} that data.max_unreadable allows, beginning with: "
+            f"{'; '.join([*unreadable.values()][:5])}"
         )
 
 
 def _decode(samples: Sequence[Sample], path: Path, max_unreadable: float) -> dict[str, str]:
-    """Write the pixels of all readable images to `path`; which are not readable, and why."""
-    needed = _offsets(samples, {})[-1]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    console = Console(stderr=True, soft_wrap=True)
-    if kept := sum(other.stat().st_size for other in path.parent.glob("*.rgb")):
+    """Write the pixels of all readable images to `path`; return the errors of the others."""
+    folder, needed, console = path.parent, _offsets(samples, {})[-1], Console(stderr=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    if kept := sum(other.stat().st_size for other in folder.glob("*.rgb")):
         advice = f"keeps {kept / 1e9:.1f} GB of images decoded before; delete what no run needs"
-        console.print(f"{path.parent} {advice}", markup=False)
-    free = shutil.disk_usage(path.parent).free
+        console.print(f"{folder} {advice}", markup=False, soft_wrap=True)
+    free = shutil.disk_usage(folder).free
     if free < needed:
         raise OSError(
-            f"{path.parent} has {free:,} bytes free and the images take {needed:,}; "
+            f"{folder} has {free:,} bytes free and the images take {needed:,}; "
             "choose another folder with --cache"
         )
     unreadable: dict[str, str] = {}
+    decoded = prefetch(samples, _read)
     try:
         # Plain writes, not a memory map: on a full disk they fail with an error, not a signal.
         with atomic_write(path) as partial, partial.open("wb") as file:
-            decoded = track(
-                prefetch(samples, _read), "Decoding images", len(samples), console=console
-            )
-            for index, (_, image) in enumerate(decoded):
-                if isinstance(image, str | Exception):
+            for index, (_, image) in enumerate(
+                track(decoded, "Decoding images", len(samples), console=console)
+            ):
+                if isinstance(image, Exception):
                     unreadable[str(index)] = str(image)
                 else:
                     file.write(image.data)
@@ -227,11 +206,10 @@ def _decode(samples: Sequence[Sample], path: Path, max_unreadable: float) -> dic
     return unreadable
 
 
-def _read(sample: Sample) -> Image | str:
-    """The pixels of an image, or why they cannot be used."""
+def _read(sample: Sample) -> Image:
     image = read_image(sample.path)
     height, width = image.shape[:2]
     if (width, height) != (sample.width, sample.height):
         said = f"its label says {sample.width}x{sample.height}"
-        return f"{sample.path} is {width}x{height} px; {said}"
+        raise ValueError(f"{sample.path} is {width}x{height} px; {said}")
     return np.ascontiguousarray(image)

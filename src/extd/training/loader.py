@@ -1,24 +1,22 @@
 """Batches of crops with their targets; a batch depends on the recipe and its number alone.
 
-A plain generator rather than torch's DataLoader: crops are seeded by their place, so that a resumed
-run sees the very same ones, and one thread is fast enough to keep the network busy.
+A generator rather than torch's DataLoader: crops are seeded by their place, so that a resumed run
+sees the very same ones, and two threads are fast enough to keep the network busy.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from extd.data.sample import Sample
 from extd.models.anchors import anchor_boxes, anchor_levels
+from extd.prefetch import prefetch
 from extd.training.assigners import Labels, Targets, assign
 from extd.training.augmentation import CropParams, crop_labels, crop_size, cut, sample_crop
 from extd.training.distributed import Distributed
@@ -26,8 +24,8 @@ from extd.training.gpu_augmentation import cut_batch, to_device, upload
 from extd.training.image_cache import ImageCache
 from extd.training.recipe import Recipe
 
-PREFETCH = 3
-"""Batches prepared while the network trains."""
+THREADS = 2
+"""Make batches; each works on one while the network trains."""
 GROWTH = 4
 """Crops with one box are matched together, then those with up to 4, 16 and so on: many groups
 keep a GPU waiting, and few pad most crops to many times their boxes."""
@@ -35,19 +33,12 @@ keep a GPU waiting, and few pad most crops to many times their boxes."""
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One process's crops of an optimizer step, on the device that cut them.
+    """One process's crops of an optimizer step, on the device that cut them."""
 
-    Attributes:
-        images: B x 3 x S x S uint8 RGB.
-        labels: boxes of the crops, in crop px.
-        targets: what each anchor should say.
-        paths: B image files, for error messages.
-    """
-
-    images: Tensor
-    labels: Labels
+    images: Tensor  # B x 3 x S x S uint8 RGB
+    labels: Labels  # in crop px
     targets: Targets
-    paths: list[str]
+    paths: list[str]  # of the B images, for error messages
 
     def tensors(self) -> list[Tensor]:
         """All of them."""
@@ -67,16 +58,12 @@ class Batch:
 
 
 def open_loader(
-    recipe: Recipe,
-    cache: ImageCache,
-    shares: NDArray[np.float64],
-    dist: Distributed,
-    first: int = 0,
+    recipe: Recipe, cache: ImageCache, dist: Distributed, first: int = 0
 ) -> Generator[Batch]:
-    """This process's share of batches `first` to the last, a few prepared ahead in a thread.
+    """This process's share of batches `first` to the last, a few made ahead in threads.
 
     Every process gets the crops from its rank on, one in `world_size`. Close the generator to end
-    the thread. What goes wrong there is raised by `next`.
+    the threads. What goes wrong there is raised by `next`.
 
     Raises:
         ValueError: the images do not fit into the memory of the device.
@@ -87,36 +74,30 @@ def open_loader(
     else:
         device, cut_images = dist.device, partial(cut_batch, upload(cache, dist.device))
     places = range(dist.rank, recipe.batch, dist.world_size)
-    make = partial(make_batch, recipe, cache.samples, shares, places, cut_images, device)
-    return _prefetch(make, range(first, recipe.iterations), device)
+    make = partial(make_batch, recipe, cache, places, cut_images, device)
+    return _prefetched(make, range(first, recipe.iterations), device)
 
 
 def feed_of(recipe: Recipe, device: torch.device) -> str:
     """`cpu` or `device`: where crops are cut."""
-    feed = recipe.compute.feed
-    if feed == "auto":
+    if recipe.compute.feed == "auto":
         return "device" if device.type == "cuda" else "cpu"
-    return feed
+    return recipe.compute.feed
 
 
 def make_batch(
     recipe: Recipe,
-    samples: Sequence[Sample],
-    shares: NDArray[np.float64],
+    cache: ImageCache,
     places: Sequence[int],
     cut_images: Callable[[Sequence[CropParams]], Tensor],
     device: torch.device,
     step: int,
 ) -> Batch:
     """The crops of batch number `step` at some of its places."""
-    size, settings = crop_size(recipe, step), recipe.augmentation
+    size, settings, samples = crop_size(recipe, step), recipe.augmentation, cache.samples
     # Seeded by place, not drawn in sequence: a resumed run sees the very same crops.
-    crops = [
-        sample_crop(
-            samples, shares, size, settings, np.random.default_rng((recipe.seed, step, place))
-        )
-        for place in places
-    ]
+    chances = [np.random.default_rng((recipe.seed, step, place)) for place in places]
+    crops = [sample_crop(samples, cache.shares, size, settings, rng) for rng in chances]
     images = cut_images(crops)
     labels = crop_labels(crops, samples, settings.min_face)
     groups = group(labels)
@@ -149,8 +130,10 @@ def group(labels: Labels) -> list[tuple[Tensor, int]]:
     return [(torch.from_numpy(np.flatnonzero(widths == w)), int(w)) for w in np.unique(widths)]
 
 
-def _prefetch(make: Callable[[int], Batch], steps: range, device: torch.device) -> Generator[Batch]:
-    """The batches of `steps`, made in a thread; on CUDA, in a stream of its own."""
+def _prefetched(
+    make: Callable[[int], Batch], steps: range, device: torch.device
+) -> Generator[Batch]:
+    """The batches of `steps`, made in threads; on CUDA, in a stream of their own."""
     stream: torch.cuda.Stream | None = None
     if device.type == "cuda":
         stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
@@ -161,28 +144,25 @@ def _prefetch(make: Callable[[int], Batch], steps: range, device: torch.device) 
         with torch.cuda.stream(stream):  # without one, it does nothing
             return make(step), stream.record_event() if stream else None
 
-    worker = ThreadPoolExecutor(1, "crops")
-    pending: deque[Future[tuple[Batch, torch.cuda.Event | None]]] = deque()
     try:
-        for step in steps:
-            pending.append(worker.submit(work, step))
-            if len(pending) > PREFETCH:
-                yield _received(*pending.popleft().result())
-        while pending:
-            yield _received(*pending.popleft().result())
+        with closing(prefetch(steps, work, THREADS)) as results:
+            for _, result in results:
+                if isinstance(result, Exception):
+                    raise result
+                batch, ready = result
+                if ready is not None:
+                    _hand_over(batch, ready)
+                yield batch
     finally:
-        worker.shutdown(cancel_futures=True)
         if stream is not None:
             # Nothing may read the images any more when their memory is given back.
             stream.synchronize()
 
 
-def _received(batch: Batch, ready: torch.cuda.Event | None) -> Batch:
-    """`batch`, for use in the current stream."""
-    if ready is not None:
-        stream = torch.cuda.current_stream(batch.images.device)
-        stream.wait_event(ready)
-        # Their memory belongs to the loader's stream, which must not use it again too early.
-        for tensor in batch.tensors():
-            tensor.record_stream(stream)
-    return batch
+def _hand_over(batch: Batch, ready: torch.cuda.Event) -> None:
+    """Let the current stream use the batch, once it is `ready`."""
+    stream = torch.cuda.current_stream(batch.images.device)
+    stream.wait_event(ready)
+    # Their memory belongs to the loader's stream, which must not use it again too early.
+    for tensor in batch.tensors():
+        tensor.record_stream(stream)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from extd.models.anchors import Level, decode_landmarks, encode
 from extd.models.extd import Predictions
-from extd.training.assigners import Labels, Targets, area, iou, safe_decode, simota, top
+from extd.training.assigners import Labels, Targets, area, iou, safe_decode, simota, topk_mask
 from extd.training.recipe import Loss
 
 
@@ -107,7 +107,7 @@ def cross_entropy(score: Tensor, positive: Tensor, negative: Tensor, negatives: 
     `negatives` are mined for each positive. All are B x A; 0 for anchors that do not count.
     """
     entropy = -F.logsigmoid(torch.where(positive, score, -score))
-    mined = top(entropy.detach(), negative, positive.sum(1) * negatives)
+    mined = topk_mask(entropy.detach(), negative, positive.sum(1) * negatives)
     return entropy.masked_fill(~(positive | mined), 0)
 
 

@@ -1,17 +1,22 @@
-"""The numbers of a run: CSV files, TensorBoard events, curves, and AP on validation images."""
+"""What a run reports: its origin, CSV logs, TensorBoard events, curves, AP while training."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich.console import Console
@@ -19,6 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch.profiler import profile, schedule
 from torch.utils.tensorboard.writer import SummaryWriter
 
+import extd
 from extd.data.datasets import read_dataset
 from extd.data.sample import Sample
 from extd.detector import Detector
@@ -28,25 +34,19 @@ from extd.files import atomic_write
 from extd.images import read_image
 from extd.models.export import export_onnx
 from extd.models.network import TorchNetwork
+from extd.training.checkpoint import TrainState
+from extd.training.recipe import Recipe, dump_recipe
 
 
 class StepMetrics(NamedTuple):
-    """What a step did, over all processes.
+    """What a step did, over all processes."""
 
-    Attributes:
-        loss: what was minimized, the sum of the next three.
-        classes, boxes: the two parts of equation 3.
-        landmarks: the landmark loss.
-        positives: how many anchors were positive.
-        gradient: norm of the gradient before clipping.
-    """
-
-    loss: float
+    loss: float  # the sum of the next three
     classes: float
     boxes: float
     landmarks: float
-    positives: float
-    gradient: float
+    positives: float  # how many anchors were positive
+    gradient: float  # norm before clipping
 
 
 LOG = "log.csv"
@@ -60,31 +60,35 @@ SMOOTHING = 0.02
 
 @dataclass(frozen=True, slots=True)
 class RunLog:
-    """The log of the run in `folder`; rows of `LOG_COLUMNS` are kept until `flush`."""
+    """Open CSV files of a run, and its TensorBoard events."""
 
-    folder: Path
+    steps: TextIO
+    validation: TextIO
     events: SummaryWriter
-    rows: list[tuple[float, ...]] = field(default_factory=list)
 
     def add(
-        self, step: int, lr: float, metrics: StepMetrics, seconds: float, waited: float
+        self,
+        step: int,
+        lr: float,
+        metrics: StepMetrics,
+        seconds: float,
+        waited: float,
+        flush: bool = False,
     ) -> None:
-        """Note one step."""
-        self.rows.append((step, lr, *metrics, seconds, waited))
+        """Log one step; `flush` writes to disk, and to TensorBoard."""
+        values = (lr, *metrics, seconds, waited)
+        _write_row(self.steps, step, values)
+        if flush:
+            self.steps.flush()
+            for name, value in zip(LOG_COLUMNS[1:], values, strict=True):
+                self.events.add_scalar(f"training/{name}", value, step)
 
     def add_validation(self, step: int, ap: dict[str, float]) -> None:
-        """Note AP by the size of faces."""
-        _append(self.folder / VALIDATION, [(step, *ap.values())])
+        """Log AP by the size of faces."""
+        _write_row(self.validation, step, ap.values())
+        self.validation.flush()
         for size, value in ap.items():
             self.events.add_scalar(f"AP/{size}", value, step)
-
-    def flush(self) -> None:
-        """Write what was noted."""
-        _append(self.folder / LOG, self.rows)
-        for step, *values in self.rows[-1:]:
-            for name, value in zip(LOG_COLUMNS[1:], values, strict=True):
-                self.events.add_scalar(f"training/{name}", value, int(step))
-        self.rows.clear()
 
 
 @contextmanager
@@ -94,17 +98,15 @@ def open_log(folder: Path, step: int) -> Iterator[RunLog]:
     Raises:
         ValueError: a file has other columns.
     """
-    _begin(folder / LOG, LOG_COLUMNS, step)
-    _begin(folder / VALIDATION, VALIDATION_COLUMNS, step)
-    with SummaryWriter(str(folder / "events"), purge_step=step + 1) as events:
-        log = RunLog(folder, events)
-        try:
-            yield log
-        finally:
-            log.flush()
+    with (
+        _open_csv(folder / LOG, LOG_COLUMNS, step) as steps,
+        _open_csv(folder / VALIDATION, VALIDATION_COLUMNS, step) as validation,
+        SummaryWriter(str(folder / "events"), purge_step=step + 1) as events,
+    ):
+        yield RunLog(steps, validation, events)
 
 
-def _begin(path: Path, columns: Sequence[str], step: int) -> None:
+def _open_csv(path: Path, columns: Sequence[str], step: int) -> TextIO:
     rows: list[list[str]] = []
     if step and path.exists():
         with path.open(newline="", encoding="utf-8") as file:
@@ -113,17 +115,13 @@ def _begin(path: Path, columns: Sequence[str], step: int) -> None:
             raise ValueError(f"{path} has the columns {header}, not {list(columns)}; move it away")
         # A killed run can leave half a row.
         rows = [row for row in found if len(row) == len(columns) and int(row[0]) <= step]
-    with (
-        atomic_write(path) as partial,
-        partial.open("w", newline="", encoding="utf-8") as file,
-    ):
+    with atomic_write(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([columns, *rows])
+    return path.open("a", newline="", encoding="utf-8")
 
 
-def _append(path: Path, rows: Sequence[Sequence[float]]) -> None:
-    with path.open("a", newline="", encoding="utf-8") as file:
-        for step, *values in rows:
-            csv.writer(file).writerow([int(step), *(f"{value:.6g}" for value in values)])
+def _write_row(file: TextIO, step: int, values: Iterable[float]) -> None:
+    csv.writer(file).writerow([step, *(f"{value:.6g}" for value in values)])
 
 
 def read_columns(path: Path) -> dict[str, list[float]]:
@@ -146,29 +144,18 @@ def progress_bar(console: Console) -> Progress:
     )
 
 
-@contextmanager
-def profile_steps(out: Path, steps: int) -> Iterator[Callable[[], None]]:
-    """Records the first `steps` steps after one of warmup, in `out/profile.json`.
-
-    Yields what is to be called after every step.
-    """
-    if not steps:
-        yield lambda: None
-        return
-    with profile(
+def profile_steps(out: Path, steps: int) -> profile:
+    """A profiler that records `steps` steps, after one of warmup, in `out/profile.json`."""
+    return profile(
         schedule=schedule(wait=0, warmup=1, active=steps, repeat=1),
         on_trace_ready=lambda trace: trace.export_chrome_trace(str(out / "profile.json")),
-    ) as trace:
-        yield trace.step
+    )
 
 
 def open_validation(path: str) -> list[Sample]:
-    """The images to measure on, each read once before hours of training depend on it.
-
-    Raises:
-        FileNotFoundError: the labels or an image are missing.
-        ValueError: an image is broken, or none has a face.
-    """
+    """The images to measure on, read once before hours of training depend on them."""
+    if not path:
+        return []
     samples = read_dataset(Path(path))
     if not any(len(sample.boxes) for sample in samples):
         raise ValueError(f"validation.path: no image of {path} has a labeled face")
@@ -180,13 +167,7 @@ def open_validation(path: str) -> list[Sample]:
 def average_precision(
     network: TorchNetwork, samples: Sequence[Sample], threads: int
 ) -> dict[str, float]:
-    """AP by the size of faces (`extd.evaluation.labeled.SIZES`), by the detector that people run.
-
-    Args:
-        network: in evaluation mode, on any device; it is left as it is.
-        samples: labeled, with a face among them.
-        threads: of ONNX Runtime.
-    """
+    """AP by the size of faces (`SIZES`) of the network as people run it, exported to ONNX."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
         export_onnx(network, path)
@@ -227,8 +208,46 @@ def plot_run(out: Path) -> Path | None:
 def smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """The mean of each value and those just before it."""
     width = max(1, round(SMOOTHING * len(values)))
-    total = np.cumsum(np.concatenate([[0.0], values]))
-    last = np.arange(1, len(values) + 1)
-    first = np.maximum(last - width, 0)
-    averaged: NDArray[np.float64] = (total[last] - total[first]) / (last - first)
+    total = np.concatenate([np.zeros(width), np.cumsum(values)])
+    counts = np.minimum(np.arange(1, len(values) + 1), width)
+    averaged: NDArray[np.float64] = (total[width:] - total[:-width]) / counts
     return averaged
+
+
+def write_run_info(
+    recipe: Recipe, out: Path, state: TrainState, images: int, device: torch.device
+) -> None:
+    """Write `recipe.yaml` and `origin.json`, to which a resumed run adds machine and command."""
+    with atomic_write(out / "recipe.yaml") as partial:
+        partial.write_text(dump_recipe(recipe, out.absolute()), encoding="utf-8")
+    path = out / "origin.json"
+    earlier = json.loads(path.read_text("utf-8")) if state.step and path.exists() else {}
+    process = {
+        "from_step": state.step,
+        "extd": extd.__version__,
+        "git": git_revision(),
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+        "precision": state.precision,
+        "threads": torch.get_num_threads(),
+        "command": shlex.join(sys.argv),
+    }
+    processes = [*earlier.get("processes", []), process]
+    content = {"images": images, "data": state.data, "processes": processes}
+    with atomic_write(path) as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def git_revision() -> str | None:
+    """The commit of this program's checkout, with `+` if files differ; None outside of one."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(extd.__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        # An installed copy may lie inside the checkout of another project.
+        git("ls-files", "--error-unmatch", "__init__.py")
+        return git("describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+")
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -40,14 +40,8 @@ def build_optimizers(
     """The optimizers of a run, each with its share of the weights."""
     fused = device.type in FUSED
     if settings.name == "sgd":
-        sgd = torch.optim.SGD(
-            network.parameters(),
-            lr=settings.lr,
-            momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
-            fused=fused,
-        )
-        return [sgd]
+        parameters, momentum, decay = network.parameters(), settings.momentum, settings.weight_decay
+        return [torch.optim.SGD(parameters, settings.lr, momentum, weight_decay=decay, fused=fused)]
     kernels = _kernels(network) if settings.name == "muon" else []
     taken = {id(kernel) for kernel in kernels}
     others = [p for p in network.parameters() if id(p) not in taken]

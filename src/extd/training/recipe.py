@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import json
 import os
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast, get_args
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
@@ -21,16 +19,33 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Above0 = Annotated[float, Field(gt=0)]
 AtLeast0 = Annotated[float, Field(ge=0)]
 Below1 = Annotated[float, Field(ge=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
-Number = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=1, strict=True)]
+Number = Annotated[int, Field(ge=0, strict=True)]
+
+
+def check_keys(content: Iterable[str], known: Iterable[str]) -> None:
+    """Raise a ValueError that names the first unknown key and the nearest known one."""
+    names = list(known)
+    for key in content:
+        if key not in names:
+            near = difflib.get_close_matches(str(key), names, n=1)
+            advice = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
+            raise ValueError(f"there is no key {key}; {advice}")
 
 
 class _Section(BaseModel):
-    """Values that never change; an unknown key is an error. The texts below go into the schema."""
+    """Frozen values; unknown keys are errors. The docstrings of fields go into the JSON schema."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_keys(cls, content: Any) -> Any:
+        if isinstance(content, dict):
+            check_keys(content, cls.model_fields)
+        return content
 
 
 class DataSet(_Section):
@@ -218,15 +233,13 @@ class Recipe(_Section):
         if not self.network:
             return base
         fields = asdict(base)
-        for key in self.network:
-            if key not in fields:
-                advice = _advice(key, fields, "network.")
-                raise ValueError(f"there is no key network.{key}; {advice}")
-        adapter: TypeAdapter[NetworkConfig] = TypeAdapter(type(base))
         try:
-            return adapter.validate_json(json.dumps(fields | self.network), strict=True)
+            check_keys(self.network, fields)
+            return TypeAdapter(type(base)).validate_python(fields | self.network)
         except ValidationError as error:
-            raise ValueError(f"network: {_first_fault(error)}") from None
+            raise ValueError(f"network: {_first_error(error)}") from None
+        except ValueError as error:
+            raise ValueError(f"network: {error}") from None
 
     @property
     def stage_recipes(self) -> tuple[Recipe, ...]:
@@ -235,7 +248,7 @@ class Recipe(_Section):
         recipes = [self] if not self.stages else []
         for number, changes in enumerate(self.stages, 1):
             try:
-                recipes.append(_validate(_merged(whole, changes)))
+                recipes.append(_validated(_merged(whole, changes)))
             except ValueError as error:
                 raise ValueError(f"stage {number}: {error}") from None
         return tuple(recipes)
@@ -256,7 +269,7 @@ class Recipe(_Section):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's numbers (1e-3 without a point), and no key twice."""
+    """Refuses a key that is given twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         named = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
@@ -265,11 +278,6 @@ class _Loader(yaml.SafeLoader):
             if keys.count(key) > 1:
                 raise yaml.YAMLError(f"the key {key} is there twice{node.start_mark}")
         return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
 
 
 def load_recipe(
@@ -298,15 +306,18 @@ def load_recipe(
     try:
         if not isinstance(content, dict):
             raise ValueError(f"the recipe must be a mapping, not {content!r}")
-        for key, change in (changes or {}).items():
+        for key, value in (changes or {}).items():
+            change: Any = value
             for part in reversed(key.split(".")):
                 change = {part: change}
-            content = _merged(content, cast(dict[str, object], change))
-        content = _with_data(content, data)
-        recipe = _validate(_with_model(content, model) if model else content)
+            content = _merged(content, change)
+        if data:  # for a recipe that names no data
+            content = _merged({"data": {"sets": [{"path": str(one)} for one in data]}}, content)
+        recipe = _validated(_with_model(content, model) if model else content)
+        folder = path.parent.absolute()
+        return _with_paths(recipe, lambda value: os.path.normpath(folder / value), data)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    return _with_paths(recipe, lambda value: os.path.normpath(path.parent.absolute() / value))
 
 
 def dump_recipe(recipe: Recipe, folder: Path | None = None) -> str:
@@ -323,31 +334,8 @@ def _with_model(content: dict[str, Any], model: str) -> dict[str, Any]:
     return content | {"model": model, "init": init if Path(init).suffix else init and model}
 
 
-def _with_data(content: dict[str, Any], data: Sequence[Path]) -> dict[str, Any]:
-    """The content with other paths of its datasets, in all stages; plain ones if it has none."""
-    if not data:
-        return content
-    section = content.get("data")
-    sets = section.get("sets") if isinstance(section, dict) else None
-    old = sets if isinstance(sets, list) and sets else [{}] * len(data)
-    if len(old) != len(data):
-        raise ValueError(f"it mixes {len(old)} datasets; give as many, not {len(data)}")
-    new = [{**one, "path": str(path.absolute())} for one, path in zip(old, data, strict=True)]
-    stages = [_with_data(s, data) if "data" in s else s for s in content.get("stages") or ()]
-    return _merged(content, {"data": {"sets": new}} | ({"stages": stages} if stages else {}))
-
-
-def _merged(content: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`content` with changes, section by section: what a section does not name stays."""
-    whole = dict(content) if isinstance(content, dict) else {}
-    for key, value in changes.items():
-        inner = isinstance(value, dict) and key != "sources"
-        whole[key] = _merged(whole.get(key), value) if inner else value
-    return whole
-
-
-def _with_paths(recipe: Recipe, convert: Callable[[str], str]) -> Recipe:
-    """The recipe with every path in it converted, those of its stages too."""
+def _with_paths(recipe: Recipe, convert: Callable[[str], str], data: Sequence[Path] = ()) -> Recipe:
+    """Replace the paths of the datasets by `data`, then convert every path; stages included."""
     content = recipe.model_dump(mode="json", exclude_unset=True)
     for part in (content, *content.get("stages", ())):
         # A name without a suffix is that of a model whose weights ship.
@@ -355,42 +343,38 @@ def _with_paths(recipe: Recipe, convert: Callable[[str], str]) -> Recipe:
             part["init"] = convert(part["init"])
         if part.get("validation", {}).get("path"):
             part["validation"]["path"] = convert(part["validation"]["path"])
-        for dataset in part.get("data", {}).get("sets", ()):
-            dataset["path"] = convert(dataset["path"])
-    return _validate(content)
+        sets = part.get("data", {}).get("sets", [])
+        if data and sets and len(sets) != len(data):
+            raise ValueError(f"it mixes {len(sets)} datasets; give as many, not {len(data)}")
+        for number, dataset in enumerate(sets):
+            dataset["path"] = str(data[number].absolute()) if data else convert(dataset["path"])
+    return _validated(content)
 
 
-def _validate(content: dict[str, Any]) -> Recipe:
-    """A recipe from what its YAML says; a ValueError tells the first fault in one line."""
+def _merged(content: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`content` with changes, section by section: what a section does not name stays."""
+    merged = dict(content) if isinstance(content, dict) else {}
+    for key, value in changes.items():
+        is_section = isinstance(value, dict) and key != "sources"
+        merged[key] = _merged(merged.get(key), value) if is_section else value
+    return merged
+
+
+def _validated(content: dict[str, Any]) -> Recipe:
+    """The recipe of a mapping; a ValueError gives the first error in one line."""
     try:
-        # Strict JSON: lists are tuples, and nothing else is converted.
-        return Recipe.model_validate_json(json.dumps(content, default=str), strict=True)
+        return Recipe.model_validate(content)
     except ValidationError as error:
-        raise ValueError(_first_fault(error)) from None
+        raise ValueError(_first_error(error)) from None
 
 
-def _first_fault(error: ValidationError) -> str:
+def _first_error(error: ValidationError) -> str:
     """Key, value and fix, in one line."""
-    # A key that is misspelled explains one that is missing.
-    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-    *parents, key = first["loc"] or ("",)
-    place = ".".join(map(str, first["loc"]))
-    if first["type"] == "extra_forbidden":
-        section: Any = Recipe
-        for part in parents:
-            if isinstance(part, str):
-                kind = section.model_fields[part].annotation
-                section = get_args(kind)[0] if get_args(kind) else kind
-        prefix = "".join(f"{part}." for part in parents)
-        return f"there is no key {place}; {_advice(str(key), section.model_fields, prefix)}"
-    if first["type"] == "missing":
-        return f"the key {place} is missing"
+    first = error.errors()[0]
+    key = ".".join(map(str, first["loc"]))
     reason = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "missing":
+        return f"the key {key} is missing"
     if first["type"] == "value_error":
-        return f"{place}: {reason}" if place else reason
-    return f"{place} is {first['input']!r}; {reason[0].lower()}{reason[1:]}"
-
-
-def _advice(key: str, known: Sequence[str] | Mapping[str, object], parent: str = "") -> str:
-    near = difflib.get_close_matches(key, known, n=1)
-    return f"did you mean {parent}{near[0]}?" if near else f"there are {', '.join(known)}"
+        return f"{key}: {reason}" if key else reason
+    return f"{key} is {first['input']!r}; {reason[0].lower()}{reason[1:]}"

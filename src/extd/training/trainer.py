@@ -8,14 +8,12 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -25,23 +23,17 @@ from extd.models.anchors import anchor_boxes, anchor_levels
 from extd.models.config import ExtdConfig
 from extd.models.extd import Predictions
 from extd.models.network import build_network
+from extd.signals import stop_on_signals
 from extd.training.checkpoint import (
     CHECKPOINT,
+    PRECISIONS,
     WEIGHTS,
     TrainState,
     load_init,
     open_state,
     save,
-    write_run_info,
 )
-from extd.training.distributed import (
-    PRECISIONS,
-    Distributed,
-    choose_precision,
-    init_distributed,
-    parallel_network,
-    stop_on_signals,
-)
+from extd.training.distributed import Distributed, init_distributed, parallel_network
 from extd.training.image_cache import ImageCache, fingerprint, open_images
 from extd.training.loader import Batch, feed_of, open_loader
 from extd.training.losses import count, multitask_loss
@@ -53,6 +45,7 @@ from extd.training.metrics import (
     plot_run,
     profile_steps,
     progress_bar,
+    write_run_info,
 )
 from extd.training.optimizers import lr_at, set_modes, update_average
 from extd.training.recipe import Recipe
@@ -111,20 +104,17 @@ def train(
     with init_distributed(device) as dist:
         console = Console(stderr=True, quiet=not dist.is_main, soft_wrap=True, highlight=False)
         stages = open_stages(recipes, folders, dist, cache, console)
+        stop = threading.Event()
         # One handler for all stages: Ctrl-C between two of them must not be lost.
-        with stop_on_signals() as stop:
-            weights = ""
-            for stage in stages:
-                if weights and dist.sum(torch.tensor(int(stop.is_set()), device=dist.device)):
-                    console.print(f"stopped after {weights}; go on with --resume", markup=False)
+        with stop_on_signals(stop):
+            for number, stage in enumerate(stages):
+                if number and dist.any(stop.is_set()):
+                    done = folders[number - 1]
+                    console.print(f"stopped after {done}; go on with --resume", markup=False)
                     raise KeyboardInterrupt
-                begun = stage.recipe
-                if weights:
-                    begun = begun.model_copy(update={"init": weights})
                 # In the last folder, `extd train OUT/recipe.yaml` makes all stages again.
-                written = recipe if stage is stages[-1] else begun
-                train_stage(replace(stage, recipe=begun), written, dist, stop, console, profile)
-                weights = str((stage.folder / WEIGHTS).absolute())
+                written = recipe if stage is stages[-1] else stage.recipe
+                train_stage(stage, written, dist, stop, console, profile)
     return out / WEIGHTS
 
 
@@ -138,15 +128,11 @@ def _check_folder(folder: Path, *, resume: bool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A recipe without stages, its run folder and images, decoded, with their sampling shares.
-
-    Only the main process has images for validation.
-    """
+    """A recipe without stages, its run folder, and decoded images."""
 
     recipe: Recipe
     folder: Path
     images: ImageCache
-    shares: NDArray[np.float64]
     validation: Sequence[Sample]
 
 
@@ -166,18 +152,19 @@ def open_stages(
                 raise FileNotFoundError(f"there is no file or folder {path}")
     if recipes[0].init and not (folders[0] / CHECKPOINT).exists():
         load_init(build_network(recipes[0].config), recipes[0].init)
-    wanted = {recipe.validation.path for recipe in recipes if dist.is_main} - {""}
-    validation = {path: open_validation(path) for path in wanted}
     stages: list[Stage] = []
     for recipe, folder in zip(recipes, folders, strict=True):
-        alike = [stage for stage in stages if stage.recipe.data == recipe.data]
-        if alike:
-            images, shares = alike[0].images, alike[0].shares
+        if stages:
+            weights = (stages[-1].folder / WEIGHTS).absolute()
+            recipe = recipe.model_copy(update={"init": str(weights)})
+        # Only the main process measures.
+        validation = open_validation(recipe.validation.path) if dist.is_main else []
+        if stages and stages[-1].recipe.data == recipe.data:
+            images = stages[-1].images
         else:
             with dist.local_main_first():
-                images, shares = open_images(recipe.data, cache, console)
-        measured = validation.get(recipe.validation.path, [])
-        stages.append(Stage(recipe, folder, images, shares, measured))
+                images = open_images(recipe.data, cache, console)
+        stages.append(Stage(recipe, folder, images, validation))
     return stages
 
 
@@ -190,26 +177,20 @@ def train_stage(
     profile: int,
 ) -> None:
     """Train one stage and leave the recipe `written` in its folder; see `train`."""
-    recipe, out, images = stage.recipe, stage.folder, stage.images
+    recipe, out, samples = stage.recipe, stage.folder, stage.images.samples
     feed = feed_of(recipe, dist.device)
-    state = open_state(recipe, out, fingerprint(images.samples), feed, dist)
+    state = open_state(recipe, out, fingerprint(samples), feed, dist)
     if state.step >= recipe.iterations:
-        console.print(
-            f"{out} has made its {recipe.iterations} steps: nothing is left to do", markup=False
-        )
+        done = f"{out} has made its {recipe.iterations} steps: nothing is left to do"
+        console.print(done, markup=False)
         return
-    # What was timed once stays, so that a resumed run computes alike; a recipe may insist.
-    if recipe.compute.precision != "auto" or not state.precision:
-        names = list(PRECISIONS)
-        chosen = names.index(choose_precision(recipe, state.network, dist.device))
-        state.precision = names[dist.broadcast(chosen)]
     if dist.is_main:
-        write_run_info(written, out, state, len(images.samples), dist.device)
+        write_run_info(written, out, state, len(samples), dist.device)
     console.print(
         f"{recipe.model} on {dist.device}, {state.precision}, {torch.get_num_threads()} threads, "
-        f"{len(images.samples)} images, from step {state.step} of {recipe.iterations}"
+        f"{len(samples)} images, from step {state.step} of {recipe.iterations}"
     )
-    with closing(open_loader(recipe, images, stage.shares, dist, state.step)) as batches:
+    with closing(open_loader(recipe, stage.images, dist, state.step)) as batches:
         _run_steps(stage, state, dist, batches, stop, console, profile)
     if dist.is_main:
         plot_run(out)
@@ -219,7 +200,7 @@ def _run_steps(
     stage: Stage,
     state: TrainState,
     dist: Distributed,
-    batches: Generator[Batch],
+    batches: Iterator[Batch],
     stop: threading.Event,
     console: Console,
     profile: int,
@@ -232,7 +213,8 @@ def _run_steps(
         log = stack.enter_context(open_log(out, first)) if dist.is_main else None
         progress = stack.enter_context(progress_bar(console))
         task = progress.add_task("", total=recipe.iterations, loss=math.nan, speed="")
-        record = stack.enter_context(profile_steps(out, profile if dist.is_main else 0))
+        profiler = profile_steps(out, profile) if profile and dist.is_main else None
+        stack.enter_context(profiler or nullcontext())
         for step in range(first, recipe.iterations):
             asked = time.perf_counter()
             batch = next(batches)
@@ -243,7 +225,8 @@ def _run_steps(
             update_average(state.average, state.network, step, recipe.ema)
             state.step = step + 1
             state.crop_sizes.add(batch.images.shape[-1])
-            record()
+            if profiler is not None:
+                profiler.step()
 
             seconds = time.perf_counter() - began
             crops_per_second = (state.step - first) * recipe.batch / seconds
@@ -251,15 +234,14 @@ def _run_steps(
             progress.update(task, completed=state.step, loss=metrics.loss, speed=speed)
             end = state.step == recipe.iterations
             if log is not None:
-                log.add(state.step, lr, metrics, seconds, waited)
+                due = end or stopped or state.step % recipe.save_every == 0
+                flush = due or seconds - flushed > FLUSH_SECONDS
+                flushed = seconds if flush else flushed
+                log.add(state.step, lr, metrics, seconds, waited, flush)
                 # Synchronized norms would wait for processes that do not compare.
                 alone = dist.world_size == 1 or not recipe.compute.sync_batchnorm
                 if alone and state.step == mode_check_step(recipe):
                     compare_modes(state, batch, recipe, console)
-                due = end or stopped or state.step % recipe.save_every == 0
-                if due or seconds - flushed > FLUSH_SECONDS:
-                    log.flush()
-                    flushed = seconds
                 if due:
                     save(state, recipe, out)
                 if stage.validation and (end or state.step % recipe.validation.every == 0):
@@ -351,7 +333,7 @@ def batch_losses(
 
 
 def mode_check_step(recipe: Recipe) -> int:
-    """The step after which `compare_modes` is called, once; 0 for never, if norms are frozen."""
+    """The step after which `compare_modes` is called; 0 for never, if norms are frozen."""
     step = max(min(recipe.save_every, recipe.iterations), STATISTICS_STEPS)
     frozen = 0 < recipe.freeze_bn_at <= step
     return 0 if frozen or step > recipe.iterations else step
@@ -360,7 +342,7 @@ def mode_check_step(recipe: Recipe) -> int:
 def compare_modes(
     state: TrainState, batch: Batch, recipe: Recipe, console: Console
 ) -> tuple[float, float]:
-    """The loss of the same crops with batch and with running statistics, reported if they differ.
+    """The loss of the same crops with batch and with running statistics; warns if they differ.
 
     Nets that share one set of statistics over six passes can train well and then detect nothing.
     """
@@ -374,8 +356,7 @@ def compare_modes(
     trained, evaluated = losses
     console.print(f"loss with batch statistics {trained:.3f}, as in detection {evaluated:.3f}")
     if not evaluated < MODE_GAP * trained:
-        config = recipe.config
-        shared = isinstance(config, ExtdConfig) and not config.norm_per_pass
+        shared = isinstance(recipe.config, ExtdConfig) and not recipe.config.norm_per_pass
         remedy = "a model with a batch norm for each pass" if shared else "a larger batch"
         advice = f"set freeze_bn_at, or take {remedy}"
         if recipe.freeze_bn_at:
