@@ -35,7 +35,7 @@ lint: $(TEST_READY)
 	$(VENV)/bin/python -m ruff format --check .
 
 types: $(TEST_READY)
-	$(VENV)/bin/python -m mypy src benchmarks paper tools
+	$(VENV)/bin/python -m mypy src tests benchmarks paper tools
 
 layers: $(TEST_READY)
 	$(VENV)/bin/lint-imports

@@ -225,9 +225,9 @@ def test_a_call_may_replace_the_options_of_the_detector(detector: Detector) -> N
 
 def test_options_of_another_type_are_refused(detector: Detector) -> None:
     with pytest.raises(ValueError, match=r"options are 0.7; give extd.Options"):
-        detector.detect(draw((1, 1, 153, 4)), 0.7)  # type: ignore[arg-type]
+        detector.detect(draw((1, 1, 153, 4)), 0.7)
     with pytest.raises(ValueError, match=r"options are \{'threshold': 0.5\}; give extd.Options"):
-        Detector(detector.network.path, options={"threshold": 0.5})  # type: ignore[arg-type]
+        Detector(detector.network.path, options={"threshold": 0.5})
 
 
 def test_a_file_that_cannot_be_read_is_named(detector: Detector, tmp_path: Path) -> None:
@@ -340,8 +340,8 @@ def test_a_wrong_option_is_named(wrong: dict[str, Any], message: str) -> None:
 
 
 def test_scales_may_be_given_as_a_list() -> None:
-    assert Options(scales=2).scales == (2,)  # type: ignore[arg-type]
-    options = Options(scales=[1, 2])  # type: ignore[arg-type]
+    assert Options(scales=2).scales == (2,)
+    options = Options(scales=[1, 2])
     assert options == Options(scales=(1, 2))
     assert hash(options) == hash(Options(scales=(1, 2)))
 
@@ -381,5 +381,5 @@ def test_an_error_of_reading_keeps_its_message(detector: Detector) -> None:
 
 def test_angles_may_be_any_numbers(detector: Detector) -> None:
     image = draw((1, 1, 102, 4))
-    turned = detector.detect(image, Options(rotations=np.array([0.0, 90.0])))  # type: ignore[arg-type]
+    turned = detector.detect(image, Options(rotations=np.array([0.0, 90.0])))
     assert turned == detector.detect(image, Options(rotations=(0, 90)))

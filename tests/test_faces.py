@@ -123,10 +123,10 @@ def test_a_missing_supervision_is_explained(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_sizes_are_whole_numbers_of_any_kind() -> None:
-    faces = Faces([[0, 0, 1, 1]], [0.5], np.int64(640), np.uint16(480))  # type: ignore[arg-type]
+    faces = Faces([[0, 0, 1, 1]], [0.5], np.int64(640), np.uint16(480))
     assert (type(faces.width), type(faces.height)) == (int, int)
     with pytest.raises(ValueError, match=r"the image is 640\.5 x 480 px; give whole numbers"):
-        Faces([], [], 640.5, 480)  # type: ignore[arg-type]
+        Faces([], [], 640.5, 480)
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda faces: pickle.loads(pickle.dumps(faces))])

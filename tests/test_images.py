@@ -197,7 +197,7 @@ def test_empty_foreign_and_missing_files_are_named(tmp_path: Path) -> None:
     with path.open("rb") as file, pytest.raises(ValueError, match=r"nothing\.jpg is broken"):
         read_image(file)
     with path.open() as text, pytest.raises(ValueError, match='open it with "rb"'):
-        read_image(text)  # type: ignore[arg-type]
+        read_image(text)
     with pytest.raises(ValueError, match="is a folder"):
         read_image(tmp_path)
 

@@ -75,7 +75,7 @@ def test_ctrl_c_is_how_watching_ends(
         calls.append(arguments)
         if len(calls) == 3:
             signal.raise_signal(signal.SIGINT)
-        return detect(self, *arguments)  # type: ignore[arg-type]
+        return detect(self, *arguments)
 
     monkeypatch.setattr(Detector, "detect", press_ctrl_c)
     assert main(["detect", "camera:1", "--model", toy, "--json", "-"]) == 0

@@ -166,7 +166,7 @@ def test_ctrl_c_and_sigterm_finish_the_video(
         calls.append(arguments)
         if len(calls) == 10:
             signal.raise_signal(number)
-        return detect(self, *arguments)  # type: ignore[arg-type]
+        return detect(self, *arguments)
 
     monkeypatch.setattr(Detector, "detect", press_ctrl_c)
     assert blur("a.mp4", "--out", "new", model=toy) == 130
@@ -193,9 +193,9 @@ def test_detected_faces_are_drawn_and_told_frame_by_frame(film: Film, toy: str) 
         told[0]["faces"][0]["box"]
     )
     frames = list(open_source(Path("boxed/a.mp4")))
-    assert [frame.time for frame in frames] == [0, 0.08, 0.16]  # type: ignore[union-attr]
+    assert [frame.time for frame in frames] == [0, 0.08, 0.16]
     # Faces are marked in green.
-    greens = [frame.image[:, :24, 1].max() for frame in frames]  # type: ignore[union-attr]
+    greens = [frame.image[:, :24, 1].max() for frame in frames]
     assert [green > 150 for green in greens] == [True, True, False]
 
 

@@ -209,7 +209,7 @@ boxes = st.builds(
 
 @given(st.lists(boxes, max_size=25, unique=True), st.integers(1, 2))
 def test_vote_equals_a_plain_loop(rows: list[tuple[float, ...]], smallest_group: int) -> None:
-    voted = vote(faces(*rows), smallest_group)  # type: ignore[arg-type]
+    voted = vote(faces(*rows), smallest_group)
     expected = np.reshape(np.array(votes(rows, smallest_group)), (-1, 5))
     np.testing.assert_allclose(voted.boxes, expected[:, :4], rtol=1e-6)
     np.testing.assert_allclose(voted.scores, expected[:, 4])

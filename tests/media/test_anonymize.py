@@ -169,4 +169,4 @@ def test_real_faces_are_covered(examples: Path, method: Method) -> None:
 )
 def test_wrong_settings_are_named(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        AnonymizeOptions(**arguments)  # type: ignore[arg-type]
+        AnonymizeOptions(**arguments)

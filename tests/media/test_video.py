@@ -159,4 +159,4 @@ def test_without_pyav_the_extra_is_named(film: Film, monkeypatch: pytest.MonkeyP
 )
 def test_spans_are_checked(values: tuple[float, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Span(*values)  # type: ignore[arg-type]
+        Span(*values)

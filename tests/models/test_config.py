@@ -68,7 +68,7 @@ def test_a_wrong_field_is_named_with_the_choices(
     kind: type[NetworkConfig], field: str, value: object, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        kind(**{field: value})  # type: ignore[arg-type]
+        kind(**{field: value})
 
 
 @pytest.mark.parametrize("config", [ExtdConfig(), S3fdConfig(), LiteConfig()])

@@ -54,7 +54,7 @@ def boxes(draw: st.DrawFn, least: int = 0, side: float = 4) -> Tensor:
         # A label of 1e-40 px would only show that float32 rounds.
         return round(draw(st.floats(low, high)), 3)
 
-    rows = []
+    rows: list[list[float]] = []
     for _ in range(draw(st.integers(least, 6))):
         if rows and draw(st.integers(0, 4)) == 0:
             rows.append(draw(st.sampled_from(rows)))

@@ -107,7 +107,8 @@ def slow_label(
             y1, y2 = size - y2, size - y1
         return [x1, y1, x2, y2]
 
-    faces, ignore = [], []
+    faces: list[list[float]] = []
+    ignore: list[list[float]] = []
     candidates = [moved(box) for box in shown.ignore.tolist()]
     for x1, y1, x2, y2 in map(moved, shown.boxes.tolist()):
         if 0 < (x1 + x2) / 2 < size and 0 < (y1 + y2) / 2 < size:

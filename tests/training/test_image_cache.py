@@ -129,7 +129,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_behind(
     with pytest.raises(OSError, match=r"cannot be written: .*no space left; choose .* --cache"):
         opened(images, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=5))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=5))
     with pytest.raises(OSError, match=r"has 5 bytes free and the images take 23,\d\d0"):
         opened(images, tmp_path / "cache")
 

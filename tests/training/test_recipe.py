@@ -197,7 +197,7 @@ def test_recipes_made_in_python_are_checked_too(recipe: Recipe, change: dict[str
     with pytest.raises(ValueError, match=next(iter(change))):
         Recipe.model_validate(recipe.model_dump() | change)
     with pytest.raises(ValueError, match="frozen"):
-        recipe.iterations = 3  # type: ignore[misc]
+        recipe.iterations = 3
 
 
 def test_a_missing_recipe_is_named(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from extd.training.distributed import Distributed
 from extd.training.image_cache import open_images
 from extd.training.loader import Batch, open_loader
 from extd.training.metrics import read_columns
+from extd.training.optimizers import update_average
 from extd.training.recipe import Recipe, dump_recipe, load_recipe
 from extd.training.trainer import (
     compare_modes,
@@ -60,7 +61,7 @@ def saved_step(run: Path) -> int:
 @pytest.fixture
 def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], None]], None]:
     """Calls a function in the middle of a step, counted from 0."""
-    update = trainer.update_average
+    update = update_average
 
     def call(number: int, function: Callable[[], None]) -> None:
         def patched(average: nn.Module, network: nn.Module, step: int, decay: float) -> None:
@@ -482,12 +483,13 @@ def test_a_batch_in_parts_gives_the_same_gradient(
 
 def test_a_step_reports_the_parts_of_its_loss(recipe: Recipe, first_batch: MakeBatch) -> None:
     state, batch = fresh(recipe), first_batch(recipe)
-    before = state.network.heads.conv.weight.clone()
+    (weight,) = (w for name, w in state.network.named_parameters() if name == "heads.conv.weight")
+    before = weight.clone()
     metrics, stopped = train_step(state.network, batch, state, recipe, ALONE, 1e-3, stop=True)
     assert metrics.loss == pytest.approx(metrics.classes + metrics.boxes + metrics.landmarks)
     assert metrics.positives == int((batch.targets.face >= 0).sum()) > 0
     assert stopped
-    assert not torch.equal(before, state.network.heads.conv.weight)
+    assert not torch.equal(before, weight)
 
 
 def test_a_gap_between_the_modes_is_reported(recipe: Recipe, first_batch: MakeBatch) -> None:
