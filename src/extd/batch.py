@@ -16,9 +16,9 @@ from extd.media.anonymize import AnonymizeOptions
 from extd.media.sources import Source, find_images, is_video
 from extd.media.videowriter import video_name
 from extd.media.writers import image_name
+from extd.passes import LARGE
 from extd.pipeline import DEFAULT, Report, blur_image
 from extd.prefetch import prefetch
-from extd.tiles import LARGE
 
 Result = TypeVar("Result")
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
 import platform
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import get_args
@@ -14,13 +17,16 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from extd.catalog import Precision, find_weights, load_catalog
-from extd.decoding import decode, read_head, to_patches
-from extd.detections import Detections, select
+from extd.faces import Faces
 from extd.prefetch import check_threads
 
 CPU = "CPUExecutionProvider"
 DOT_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "asimddp"})
 """Linux's names of instructions that multiply and add four bytes at once."""
+PATCH, GRAY = 4, 128
+"""Side of a patch of a raw file's input, px, and the value of pixels beyond the image."""
+BOX, SCORE, LANDMARKS = slice(0, 4), 4, slice(5, None)
+"""Channels of a raw file's output."""
 
 
 @cache
@@ -37,8 +43,8 @@ class OnnxModel:
     """A detector's ONNX file as `extd export` writes it, loaded. Arguments are `Detector`'s.
 
     Either the graph decodes boxes: input `images`, float32 [N, 3, H, W] of RGB 0 to 255; outputs
-    `boxes` [N, A, 4] in pixels, `scores` [N, A] and perhaps `landmarks` [N, A, 5, 2]. Or
-    `extd.decoding` does: input `patches`, uint8 [N, H / 4, W / 4, 48]; output `raw` [N, 15, A].
+    `boxes` [N, A, 4] in pixels, `scores` [N, A] and perhaps `landmarks` [N, A, 5, 2]. Or `decode`
+    does: input `patches`, uint8 [N, H / 4, W / 4, 48]; output `raw` [N, 15, A].
 
     Attributes:
         name: the model's name, or the file's if its metadata has none.
@@ -84,9 +90,9 @@ class OnnxModel:
         notes: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         self.metadata = {key.removeprefix("extd."): notes[key] for key in sorted(notes)}
         try:
-            self._head = read_head(self.metadata) if raw else None
-        except ValueError as error:
-            raise ValueError(f"{self.path}: {error}") from error
+            self._head = RawHead(**json.loads(self.metadata["anchors"])) if raw else None
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{self.path} does not describe its anchors: {error}") from error
         self.landmarks = self._head is not None or "landmarks" in outputs
         self.name = self.metadata.get("model", self.path.stem)
         self.precision = self.metadata.get("precision", "float")
@@ -126,7 +132,7 @@ class OnnxModel:
         vars(self).update(state)
         self._session = self._start()
 
-    def run(self, images: NDArray[np.uint8], threshold: float = 0.0) -> list[Detections]:
+    def run(self, images: NDArray[np.uint8], threshold: float = 0.0) -> list[Faces]:
         """Detect in a batch of images of one size.
 
         Args:
@@ -134,7 +140,8 @@ class OnnxModel:
             threshold: only boxes with a score above it are returned.
 
         Returns:
-            For each image its boxes in pixels, unclipped, in the order of the anchors.
+            For each image its boxes, not clipped, in the order of the anchors. Boxes that are not
+            finite or inside out, as an untrained network's can be, are left out.
 
         Raises:
             ValueError: `images` has another shape or dtype, or ONNX Runtime fails, for example
@@ -147,15 +154,11 @@ class OnnxModel:
         height, width = images.shape[1:3]
         if self._head is not None:
             (raw,) = self._compute(["raw"], to_patches(images), width, height)
-            return [decode(one, self._head, height, width, threshold) for one in raw]
+            return [decode(one, self._head, width, height, threshold) for one in raw]
         planes = images.transpose(0, 3, 1, 2).astype(np.float32, order="C")
         names = ["boxes", "scores"] + ["landmarks"] * self.landmarks
-        boxes, scores, *rest = self._compute(names, planes, width, height)
-        landmarks = rest[0] if rest else np.empty((*scores.shape, 0, 2), np.float32)
-        return [
-            select(Detections(*found), np.flatnonzero(found[1] > threshold))
-            for found in zip(boxes, scores, landmarks, strict=True)
-        ]
+        results = self._compute(names, planes, width, height)
+        return [_faces(width, height, threshold, *one) for one in zip(*results, strict=True)]
 
     def _compute(
         self, outputs: list[str], images: NDArray[np.generic], width: int, height: int
@@ -169,6 +172,80 @@ class OnnxModel:
 
     def __repr__(self) -> str:
         return f"OnnxModel({self.name!r}, provider={self.provider!r}, threads={self.threads})"
+
+
+@dataclass(frozen=True, slots=True)
+class RawHead:
+    """The anchors of a raw ONNX file, from its metadata (`extd.models.export`).
+
+    Attributes:
+        strides: of the levels in px, finest first.
+        sizes: sides of their anchors in px.
+        center_scale: anchor sides by which an offset of 1 moves a box or landmark.
+        size_scale: how much a size offset of 1 adds to the logarithm of a box's sides.
+    """
+
+    strides: Sequence[int]
+    sizes: Sequence[float]
+    center_scale: float
+    size_scale: float
+
+
+def to_patches(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Images [N, H, W, 3] as patches of 4 x 4 px, [N, ceil(H / 4), ceil(W / 4), 48]."""
+    count, height, width, _ = images.shape
+    rows, columns = -(-height // PATCH), -(-width // PATCH)
+    whole = images
+    if (rows * PATCH, columns * PATCH) != (height, width):
+        whole = np.full((count, rows * PATCH, columns * PATCH, 3), GRAY, np.uint8)
+        whole[:, :height, :width] = images
+    # Moving rows of a patch, 12 bytes, as single values is several times as fast as bytes.
+    flat = np.ascontiguousarray(whole).reshape(-1, 3 * PATCH).view(f"V{3 * PATCH}")
+    lines = flat.reshape(count, rows, PATCH, columns).transpose(0, 1, 3, 2)
+    return np.ascontiguousarray(lines).view(np.uint8).reshape(count, rows, columns, -1)
+
+
+def decode(
+    raw: NDArray[np.float32], head: RawHead, width: int, height: int, threshold: float
+) -> Faces:
+    """The boxes with scores above a threshold, in an image of `width` x `height` px.
+
+    `raw` is float32 [15, A]: box offsets, log odds of a face, offsets of five landmarks.
+    """
+    with np.errstate(divide="ignore"):
+        least = np.log(threshold) - math.log1p(-threshold)
+    likely = np.flatnonzero(raw[SCORE] > least)
+    chosen = raw[:, likely]
+    columns = [-(-width // stride) for stride in head.strides]
+    rows = [-(-height // stride) for stride in head.strides]
+    begins = np.cumsum([0, *np.multiply(rows, columns)])
+    level = np.searchsorted(begins, likely, "right") - 1
+    row, column = np.divmod(likely - begins[level], np.array(columns)[level])
+    stride, side = np.array(head.strides)[level], np.array(head.sizes, np.float32)[level]
+    center = (np.stack([column, row], 1) + 0.5) * stride[:, None]
+    offset, growth = chosen[BOX].T[:, :2], chosen[BOX].T[:, 2:]
+    middle = center + offset * (head.center_scale * side)[:, None]
+    with np.errstate(over="ignore"):
+        half = side[:, None] * np.exp(growth * head.size_scale) / 2
+    boxes = np.concatenate([middle - half, middle + half], 1).astype(np.float32)
+    scores = (1 / (1 + np.exp(-chosen[SCORE]))).astype(np.float32)
+    points = chosen[LANDMARKS].T.reshape(len(likely), 5, 2)
+    points = center[:, None] + points * (head.center_scale * side)[:, None, None]
+    return _faces(width, height, 0.0, boxes, scores, points.astype(np.float32))
+
+
+def _faces(
+    width: int,
+    height: int,
+    threshold: float,
+    boxes: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    landmarks: NDArray[np.float32] | None = None,
+) -> Faces:
+    """The boxes with scores above a threshold that are finite and not inside out."""
+    good = (scores > threshold) & np.isfinite(boxes).all(1) & (boxes[:, 2:] >= boxes[:, :2]).all(1)
+    points = None if landmarks is None else landmarks[good]
+    return Faces(boxes[good], scores[good], width, height, points)
 
 
 def _find_file(model: str | Path, provider: str, precision: Precision) -> Path:

@@ -24,10 +24,10 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-from extd.decoding import to_patches
 from extd.models.export import export_onnx, quiet, save_onnx, tidy
 from extd.models.lite import GREY, Lite
 from extd.models.network import TorchNetwork
+from extd.runtime import to_patches
 
 PIXELS = "pixels"
 """Name of the tensor that the first convolution reads."""
