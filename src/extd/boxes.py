@@ -17,24 +17,20 @@ PART = 32
 
 def area(boxes: Boxes) -> NDArray[np.float64]:
     """Area of each box in square pixels, [N]; 0 where a side is not positive."""
-    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
     # An untrained network's boxes have areas beyond float32.
-    areas: NDArray[np.float64] = sides.prod(axis=1, dtype=np.float64)
-    return areas
+    return np.asarray(np.maximum(boxes[:, 2:] - boxes[:, :2], 0).prod(axis=1, dtype=np.float64))
 
 
 def longer_side(boxes: Boxes) -> NDArray[np.float32]:
     """The longer side of each box in pixels, [N]."""
-    sides: NDArray[np.float32] = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
-    return sides
+    return np.asarray((boxes[:, 2:] - boxes[:, :2]).max(axis=1))
 
 
 def intersection(a: Boxes, b: Boxes) -> NDArray[np.float64]:
     """Area in square px that each box of `a` [N, 4] shares with each box of `b` [M, 4]: [N, M]."""
     near = np.maximum(a[:, None, :2], b[None, :, :2])
     far = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    common: NDArray[np.float64] = np.maximum(far - near, 0).prod(axis=2, dtype=np.float64)
-    return common
+    return np.asarray(np.maximum(far - near, 0).prod(axis=2, dtype=np.float64))
 
 
 def iou(a: Boxes, b: Boxes) -> NDArray[np.float32]:

@@ -16,12 +16,15 @@ from typing import IO, Any, BinaryIO, Protocol, runtime_checkable
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
+from PIL import PngImagePlugin
 from PIL.Image import Resampling, Transpose
 from PIL.ImageFile import ImageFile
 
 # Each registers its format. Pillow would load them by itself, along with forty others.
-for _plugin in ("Avif", "Bmp", "Gif", "Jpeg", "Png", "Tiff", "WebP"):
+for _plugin in ("Avif", "Bmp", "Gif", "Jpeg", "Tiff", "WebP"):
     import_module(f"PIL.{_plugin}ImagePlugin")
+# Pillow refuses color profiles and texts of more than 1 MB, which printers' and editors' can be.
+PngImagePlugin.MAX_TEXT_CHUNK = max(PngImagePlugin.MAX_TEXT_CHUNK, 1 << 24)
 
 Image = NDArray[np.uint8]
 """uint8 [H, W, 3], RGB."""
@@ -116,20 +119,14 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image:
         return _from_pil(source, str(getattr(source, "filename", "")) or repr(source))
     if isinstance(source, Tensor):
         return _from_tensor(source)
-    if hasattr(source, "read"):
-        name = str(getattr(source, "name", "the file object"))
-        return _decode(io.BytesIO(_read_bytes(source, name)), name, max_pixels)
-    raise ValueError(f"{source!r} is not an image; give a path, bytes, a file, an array or tensor")
-
-
-def _read_bytes(file: BinaryIO, name: str) -> bytes:
+    if not hasattr(source, "read"):
+        raise ValueError(f"{source!r} is not an image; give a path, bytes, a file, or an array")
+    name = str(getattr(source, "name", "the file object"))
     try:
-        data = file.read()
-    except UnicodeDecodeError as error:
-        raise ValueError(f'{name} is open as text; open it with "rb"') from error
-    if not isinstance(data, bytes):
-        raise ValueError(f'{name} gives {type(data).__name__}, not bytes; open it with "rb"')
-    return data
+        data = io.BytesIO(source.read())
+    except (TypeError, UnicodeDecodeError) as error:
+        raise ValueError(f'{name} does not give bytes; open it with "rb"') from error
+    return _decode(data, name, max_pixels)
 
 
 def image_size(path: str | PathLike[str]) -> Size:
@@ -152,10 +149,7 @@ def image_size(path: str | PathLike[str]) -> Size:
 def open_file(source: str | PathLike[str]) -> Iterator[IO[bytes]]:
     """Open a file that should be an image, seekable even if it is a pipe.
 
-    Raises:
-        FileNotFoundError: there is no such file.
-        OSError: it cannot be opened.
-        ValueError: it is a folder or a device.
+    Raises what `image_size` raises.
     """
     path = Path(source)
     if path.is_dir():
@@ -272,7 +266,7 @@ def _from_pil(image: PIL.Image.Image, name: str) -> Image:
         # After loading, for TIFF turns itself.
         if (method := TRANSPOSES.get(_orientation(image))) is not None:
             image = image.transpose(method)
-        if image.mode not in {"F", "I"} and not image.mode.startswith("I;16"):
+        if not image.mode.startswith(("F", "I")):
             return _to_rgb(image)
         pixels = np.asarray(image)
     # Some 16-bit files come as 32-bit integers.
@@ -370,26 +364,15 @@ def resize(image: Image, size: Size) -> Image:
     if size == (width, height):
         return image
     try:
-        if size[0] > width or size[1] > height:
-            return _to_rgb(PIL.Image.fromarray(image).resize(size, Resampling.BILINEAR))
-        # Whole factors first, as exact means; the box is the image in pixels of what is left.
+        pixels = PIL.Image.fromarray(image)
         factor = min(width // size[0], height // size[1])
+        if factor == 0:
+            return _to_rgb(pixels.resize(size, Resampling.BILINEAR))
+        # Whole factors first, as exact means; the box is the image in pixels of what is left.
         box = (0, 0, width / factor, height / factor)
-        return _to_rgb(_reduce(image, factor).resize(size, Resampling.BICUBIC, box))
+        return _to_rgb(pixels.reduce(factor).resize(size, Resampling.BICUBIC, box))
     except MemoryError as error:
         raise ValueError(
             f"{width} x {height} px cannot be resized to {size[0]} x {size[1]} px: "
             "not enough memory"
         ) from error
-
-
-def _reduce(image: Image, factor: int) -> PIL.Image.Image:
-    """The means of `factor` x `factor` pixels each, of fewer at the far borders."""
-    if factor == 1:
-        return PIL.Image.fromarray(image)
-    rows = max(1, BAND // (image.shape[1] * factor)) * factor
-    bands = [
-        np.asarray(PIL.Image.fromarray(image[top : top + rows]).reduce(factor))
-        for top in range(0, len(image), rows)
-    ]
-    return PIL.Image.fromarray(np.concatenate(bands))

@@ -43,15 +43,20 @@ def prefetch(
         except (ValueError, OSError) as error:
             return error
 
+    def pop() -> tuple[Item, Result | ValueError | OSError]:
+        # In a function, or the generator would hold on to the result.
+        item, future = pending.popleft()
+        return item, future.result()
+
     pending: deque[tuple[Item, Future[Result | ValueError | OSError]]] = deque()
     pool = ThreadPoolExecutor(threads, "extd-prefetch")
     try:
         for item in items:
             pending.append((item, pool.submit(attempt, item)))
             if len(pending) > threads:
-                yield _pop(pending)
+                yield pop()
         while pending:
-            yield _pop(pending)
+            yield pop()
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -69,9 +74,3 @@ def check_threads(threads: int, name: str = "threads") -> None:
         raise ValueError(
             f"{name} is {threads}; give 0 for one a core, or how many, up to {MAX_THREADS}"
         )
-
-
-def _pop(pending: deque[tuple[Item, Future[Result]]]) -> tuple[Item, Result]:
-    """Wait for the first item. In a function, or the generator would hold on to the result."""
-    item, future = pending.popleft()
-    return item, future.result()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, get_args
+
+from extd.catalog import nearest_name
 
 Neck = Literal["fpn", "ssd"]
 Activation = Literal["prelu", "leakyrelu", "relu"]
@@ -181,7 +182,5 @@ def parse_name(name: str) -> NetworkConfig:
     named = {config.name: config for config in [*configs, *PAPER_CONFIGS, *per_pass]}
     wanted = ALIASES.get(name.lower(), name.lower())
     if wanted not in named:
-        nearest = difflib.get_close_matches(wanted, named, n=1)
-        hint = f"did you mean {nearest[0]!r}?" if nearest else "extd models lists them"
-        raise ValueError(f"there is no model {name!r}; {hint}")
+        raise ValueError(f"there is no model {name!r}; {nearest_name(name, named)}")
     return named[wanted]
