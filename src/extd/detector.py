@@ -171,17 +171,18 @@ class Detector:
             options: instead of the detector's own.
 
         Raises:
-            FileNotFoundError: there is no such file; the message gives its index, from 0.
-            OSError: it cannot be opened; likewise.
-            ValueError: an image cannot be read; likewise.
+            OSError: as `detect`; the message gives the image's index, from 0.
+            ValueError: likewise.
         """
         if isinstance(images, str | bytes):
             raise ValueError(f"{images!r} is one image; give detect_many a list of images")
         begin = partial(self._begin, options=_given(options) or self.options)
         with closing(prefetch(enumerate(images), begin, self.at_once)) as begun:
-            for _, rest in begun:
+            for (position, source), rest in begun:
+                if isinstance(rest, OSError) and rest.errno is not None:
+                    raise OSError(rest.errno, f"image {position}: {rest.strerror}", source)
                 if isinstance(rest, Exception):
-                    raise rest
+                    raise type(rest)(f"image {position}: {rest}") from rest
                 faces = rest()
                 del rest
                 yield faces
@@ -212,14 +213,7 @@ class Detector:
 
     def _begin(self, numbered: tuple[int, ImageSource], options: Options) -> Callable[[], Faces]:
         """Do what can be done ahead for an image, and return the rest as a function."""
-        position, source = numbered
-        try:
-            image = read_image(source)
-        except (ValueError, OSError) as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                told = f"image {position}: {error.strerror}"
-                raise OSError(error.errno, told, source) from error
-            raise type(error)(f"image {position}: {error}") from error
+        image = read_image(numbered[1])
         chosen = self.of_many(image)
         if chosen is self:
             return partial(self._find, image, options)

@@ -68,17 +68,9 @@ class Tensor(Protocol):
     def is_floating_point(self) -> bool: ...  # noqa: D102
 
 
-ImageSource = (
-    str
-    | PathLike[str]
-    | bytes
-    | bytearray
-    | memoryview
-    | BinaryIO
-    | PIL.Image.Image
-    | Tensor
-    | NDArray[Any]
-)
+PathName = str | PathLike[str]
+Bytes = bytes | bytearray | memoryview
+ImageSource = PathName | Bytes | BinaryIO | PIL.Image.Image | Tensor | NDArray[Any]
 """What `read_image` takes."""
 
 
@@ -90,7 +82,7 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image:
             - a path, the bytes of a file, or a binary file object: JPEG, PNG, WebP, AVIF, TIFF,
               BMP, GIF or, with the extra `heic`, HEIC; the first of several frames or pages;
             - a PIL image;
-            - an RGB array [H, W], [H, W, 1], [H, W, 3], RGBA [H, W, 4], or channels first if the
+            - an array [H, W], [H, W, 1], [H, W, 3] RGB, [H, W, 4] RGBA, or channels first if the
               last axis cannot be channels;
             - a torch tensor [H, W], [C, H, W], or channels last if the first axis cannot be
               channels.
@@ -129,7 +121,7 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image:
     return _decode(data, name, max_pixels)
 
 
-def image_size(path: str | PathLike[str]) -> Size:
+def image_size(path: PathName) -> Size:
     """The width and height that `read_image` gives, from the header alone.
 
     Raises:
@@ -146,7 +138,7 @@ def image_size(path: str | PathLike[str]) -> Size:
 
 
 @contextmanager
-def open_file(source: str | PathLike[str]) -> Iterator[IO[bytes]]:
+def open_file(source: PathName) -> Iterator[IO[bytes]]:
     """Open a file that should be an image, seekable even if it is a pipe.
 
     Raises what `image_size` raises.
@@ -321,11 +313,9 @@ def _from_array(array: NDArray[Any]) -> Image:
             "(H, W, 4) or (3, H, W) with at least one pixel"
         )
     pixels = _to_uint8(pixels)
-    if pixels.shape[2] == 1:
-        pixels = pixels.repeat(3, axis=2)
     if pixels.shape[2] == 4:
         return _to_rgb(PIL.Image.fromarray(np.ascontiguousarray(pixels)))
-    return np.ascontiguousarray(pixels)
+    return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
 
 
 def _to_uint8(pixels: NDArray[Any]) -> Image:

@@ -94,15 +94,11 @@ def rescale(faces: Faces, width: int, height: int) -> Faces:
 
 def pool(several: Sequence[Faces]) -> Faces:
     """The faces of one or more passes over one image, in order."""
-    first = several[0]
-    points = None
-    if first.landmarks is not None:
-        points = np.concatenate(
-            [faces.landmarks for faces in several if faces.landmarks is not None]
-        )
     boxes = np.concatenate([faces.boxes for faces in several])
     scores = np.concatenate([faces.scores for faces in several])
-    return Faces(boxes, scores, first.width, first.height, points)
+    points = [faces.landmarks for faces in several if faces.landmarks is not None]
+    landmarks = np.concatenate(points) if points else None
+    return Faces(boxes, scores, several[0].width, several[0].height, landmarks)
 
 
 def suppress(faces: Faces, threshold: float, nms_iou: float, *, votes: bool) -> Faces:
@@ -125,12 +121,7 @@ def suppress(faces: Faces, threshold: float, nms_iou: float, *, votes: bool) -> 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A part of an image.
-
-    Attributes:
-        x1, y1, x2, y2: in px of the image; x2 and y2 are exclusive.
-        edges: the same, but infinite at the image's own borders.
-    """
+    """A part of an image from x1, y1 to x2, y2 px; its edges are infinite at image borders."""
 
     x1: int
     y1: int
@@ -188,7 +179,7 @@ def look_in_tiles(
     nms_iou: float,
     look: Callable[[Image], Faces],
 ) -> Faces:
-    """Detect in the tiles of an image.
+    """The faces in the tiles of an image and in its overview, to be suppressed together.
 
     Args:
         image: uint8 [H, W, 3].
@@ -197,9 +188,6 @@ def look_in_tiles(
         overlap: of neighboring tiles as a share of the side, above 0, up to 0.5.
         nms_iou: two boxes with a greater IoU are one face.
         look: detects in one image.
-
-    Returns:
-        Faces in px of `image`, before non-maximum suppression.
     """
     height, width = image.shape[:2]
     step = math.floor(side * (1 - overlap) / STRIDE) * STRIDE
@@ -234,11 +222,11 @@ def merge(
     large = overview[longer_side(overview.boxes) > overlap / 2]
     large = large[nms(large.boxes, large.scores, nms_iou)]
     # One by one: all pairs of a crowd would not fit into memory.
-    new = [not (iou(box[None], sure.boxes) > nms_iou).any() for box in large.boxes]
+    new = [(iou(box[None], sure.boxes) <= nms_iou).all() for box in large.boxes]
     sure = pool([sure, large[np.array(new, np.bool_)]])
     cut_off = cut_off[nms(cut_off.boxes, cut_off.scores, nms_iou)]
-    alone = [
-        not (intersection(box[None], sure.boxes) > COVERED * area(box[None])).any()
+    bare = [
+        (intersection(box[None], sure.boxes) <= COVERED * area(box[None])).all()
         for box in cut_off.boxes
     ]
-    return pool([sure, cut_off[np.array(alone, np.bool_)]])
+    return pool([sure, cut_off[np.array(bare, np.bool_)]])

@@ -36,12 +36,10 @@ class ExtdConfig:
     """One of the paper's networks.
 
     Attributes:
-        neck: `fpn` upsamples and adds the maps before the heads (figure 2b); `ssd` reads them
-            directly (figure 2a).
+        neck: `fpn` upsamples and adds the maps before the heads (figure 2b); `ssd` does not (2a).
         width: channels C of every feature map: 32, 48 or 64.
         activation: `prelu` (one learned slope a layer), `leakyrelu` (slope 0.25) or `relu`.
-        norm_per_pass: give each pass through F its own batch norm while the convolutions stay
-            shared. The paper's nets share one set of statistics.
+        norm_per_pass: give each pass through F its own batch norm; the paper's nets share one.
         upsampling: `double` enlarges a map by 2 and cuts what lies beyond the finer one; `fit`
             stretches it to the finer one's size, as the authors' code does. They differ where a
             side of the image is no multiple of 128: there `fit` adds cells that do not coincide.
@@ -64,10 +62,7 @@ class ExtdConfig:
 
     @property
     def name(self) -> str:
-        """As in `extd-fpn-32-prelu`, with `-passnorm` for a batch norm a pass.
-
-        The upsampling is no part of it.
-        """
+        """As in `extd-fpn-32-prelu`, with `-passnorm` for a batch norm a pass."""
         suffix = "-passnorm" if self.norm_per_pass else ""
         return f"extd-{self.neck}-{self.width}-{self.activation}{suffix}"
 
@@ -89,11 +84,7 @@ class ExtdConfig:
 
 @dataclass(frozen=True, slots=True)
 class S3fdConfig:
-    """A baseline of the paper: S3FD, whose anchors and heads EXTD takes.
-
-    Attributes:
-        backbone: `vgg16`, as in S3FD; `mobilefacenet`, the paper's S3FD+M.
-    """
+    """A baseline of the paper: S3FD, with VGG-16 as published or MobileFaceNet (S3FD+M)."""
 
     strides: ClassVar[tuple[int, ...]] = STRIDES
     anchor_sizes: ClassVar[tuple[int, ...]] = ANCHOR_SIZES
@@ -157,16 +148,13 @@ PAPER_CONFIGS = tuple(
     for activation in get_args(Activation)
 )
 """Every detector of Table 1."""
-
 BASELINE_CONFIGS = tuple(S3fdConfig(backbone) for backbone in get_args(Backbone))
 """What the paper compares with."""
-
 LITE_CONFIGS = {
     "extd-lite": LiteConfig(),
     "extd-lite-nano": LiteConfig(width=32, stem_width=16),
 }
 """The same idea made for CPUs: docs/lite.md sets it beside the paper."""
-
 # Names in checkpoints of the long run; delete them when it has ended.
 ALIASES = {"extd-lite-64": "extd-lite", "extd-lite-32": "extd-lite-nano"}
 

@@ -46,9 +46,8 @@ class DecodedExtd(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """`images` to `boxes`, `scores` and `landmarks`, as described above."""
-        maps = self.network.features(images)
+        maps, config = self.network.features(images), self.network.config
         predictions = self.network.heads(maps)
-        config = self.network.config
         cells = zip(config.strides, maps, config.anchor_sizes, strict=True)
         levels = [Level(stride, x.shape[-2], x.shape[-1], side) for stride, x, side in cells]
         anchors = level_boxes(levels, images.device)
@@ -76,10 +75,8 @@ class RawLite(nn.Module):
 
 
 def _patch_convolution(conv: nn.Conv2d) -> nn.Conv2d:
-    """The stem's 6x6 convolution of stride 4 as one of 2x2 on patches of 4x4 px, 48 channels.
-
-    Patches are read in one piece, which more than makes up for a third of the weights being 0.
-    """
+    """The stem's 6x6 convolution of stride 4 as one of 2x2 on patches of 4x4 px, 48 channels."""
+    # Patches are read in one piece, which makes up for a third of the weights being 0.
     assert conv.bias is not None
     weight = F.pad(conv.weight.detach(), (2, 0, 2, 0)) / CONTRAST
     patches = nn.Conv2d(48, conv.out_channels, 2)
@@ -93,9 +90,8 @@ def _patch_convolution(conv: nn.Conv2d) -> nn.Conv2d:
 def _simplified(network: TorchNetwork) -> TorchNetwork:
     """A copy for inference: norms folded into convolutions, PReLU of one slope as LeakyReLU.
 
-    ONNX Runtime fuses LeakyRelu into the convolution before it, which it does not do with PRelu.
-    A batch norm per pass stays: folding it would copy the shared weights for each pass. ONNX
-    Runtime folds it when it loads the file.
+    ONNX Runtime fuses LeakyRelu into the convolution before it, but not PRelu. A batch norm per
+    pass stays, or each pass would have its own copy of the weights: ONNX Runtime folds it.
     """
     network = copy.deepcopy(network).cpu().eval()
     for module in list(network.modules()):
@@ -141,16 +137,14 @@ def export_onnx(
             whose scores tell how well a box fits; the paper's are not.
         decoded: EXTD-Lite too with its boxes decoded, which costs time, for other programs.
     """
-    config = network.config
-    lite = isinstance(network, Lite)
-    raw = lite and not decoded
-    model = _trace(network, raw=raw)
-    weights = b"".join(sorted(i.raw_data for i in model.graph.initializer))
+    config, lite = network.config, isinstance(network, Lite)
     anchors: dict[str, object] = {"strides": config.strides, "sizes": config.anchor_sizes}
-    if raw:
-        # In sides of the anchor, and as logarithm: see `extd.decoding`.
+    if raw := lite and not decoded:
+        # In sides of the anchor, and as logarithm: see `extd.runtime.RawHead`.
         anchors["center_scale"] = OFFSET_GAIN * VARIANCES[0]
         anchors["size_scale"] = OFFSET_GAIN * VARIANCES[1]
+    model = _trace(network, raw=raw)
+    weights = b"".join(sorted(i.raw_data for i in model.graph.initializer))
     metadata = {
         **(notes or {}),
         "model": config.name,

@@ -72,8 +72,7 @@ class Vgg(nn.Module):
 class MobileFaceNet(nn.Module):
     """MobileFaceNet up to its last feature map, and three extra layers.
 
-    The paper does not tell which maps S3FD+M reads. Here the heads read the last map of each of
-    the strides 4, 8 and 16, and what the extra layers make of the last one.
+    The paper does not tell which maps S3FD+M reads; here, the last of each stride.
     """
 
     def __init__(self) -> None:
