@@ -43,17 +43,12 @@ def iou(a: Boxes, b: Boxes) -> NDArray[np.float32]:
 def nms(boxes: Boxes, scores: NDArray[np.float32], threshold: float) -> NDArray[np.intp]:
     """Greedy NMS: drop boxes whose IoU with a better kept one exceeds the threshold.
 
-    Args:
-        boxes: [N, 4].
-        scores: [N], all above 0; of equal ones the earlier is better.
-        threshold: IoU, above 0 to 1.
+    Of equal scores the earlier is better.
 
     Returns:
         Indices of the kept boxes, best first.
     """
-    if len(boxes) == 0:
-        return np.empty(0, np.intp)
-    kept = []
+    kept = [np.empty(0, np.intp)]
     left = np.argsort(-scores, kind="stable")
     # In blocks, best first: box by box within a block, against all others at once.
     while len(left):
@@ -90,12 +85,8 @@ def vote(
 ) -> Boxes:
     """Box voting (Gidaris and Komodakis, 2015): kept boxes move towards those they suppress.
 
-    Args:
-        boxes: [N, 4].
-        scores: [N], all above 0.
-        kept: indices that `nms` keeps, [K].
-        threshold: boxes with a greater IoU vote on a kept one, if their scores are at least
-            `VOTERS` of its own.
+    Boxes vote on one that `nms` kept if their IoU with it exceeds the threshold, and their scores
+    are at least `VOTERS` of its own.
 
     Returns:
         For each kept box the mean of itself and its voters, weighted by score times IoU: [K, 4].

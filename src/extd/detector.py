@@ -131,8 +131,7 @@ class Detector:
                 and the processor is faster with them. A file has only its own.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            OSError: it cannot be opened, for example for lack of permission.
+            OSError: there is no such file, or it cannot be opened.
             ValueError: the name is unknown or has no such weights, the file is not an exported
                 detector or has another precision, the first provider does not run here, or
                 `options` are not `Options`.
@@ -141,18 +140,14 @@ class Detector:
         self.network = OnnxModel(model, threads=threads, providers=providers, precision=precision)
 
     def detect(self, image: ImageSource, options: Options | None = None) -> Faces:
-        """Find the faces in one image.
+        """Find the faces in one image, best first, in pixels of the upright image.
 
         Args:
             image: anything that `extd.read_image` takes; arrays are RGB.
             options: instead of the detector's own.
 
-        Returns:
-            Faces in pixels of the upright image, best first.
-
         Raises:
-            FileNotFoundError: there is no such file.
-            OSError: it cannot be opened, for example for lack of permission.
+            OSError: there is no such file, or it cannot be opened.
             ValueError: the image cannot be read; the message names it.
         """
         return self._find(read_image(image), _given(options) or self.options)
@@ -166,13 +161,8 @@ class Detector:
         cannot be read ends the iteration after the results of all before it; to skip it, call
         `detect` in a loop and catch its errors.
 
-        Args:
-            images: each anything that `extd.read_image` takes.
-            options: instead of the detector's own.
-
         Raises:
-            OSError: as `detect`; the message gives the image's index, from 0.
-            ValueError: likewise.
+            OSError, ValueError: as `detect`; the message gives the image's index, from 0.
         """
         if isinstance(images, str | bytes):
             raise ValueError(f"{images!r} is one image; give detect_many a list of images")

@@ -139,10 +139,7 @@ def image_size(path: PathName) -> Size:
 
 @contextmanager
 def open_file(source: PathName) -> Iterator[IO[bytes]]:
-    """Open a file that should be an image, seekable even if it is a pipe.
-
-    Raises what `image_size` raises.
-    """
+    """Open a file that should be an image, seekable even if it is a pipe."""
     path = Path(source)
     if path.is_dir():
         # A folder that cannot be listed raises its own error.
@@ -180,13 +177,8 @@ class _BoundedReader(io.BufferedReader):
 
 
 def open_pil(file: IO[bytes], name: str) -> ImageFile:
-    """Read the header of an image; `name` is for errors.
-
-    `PIL.Image.open` would do, but for its limit of pixels, which is one for the whole process.
-
-    Raises:
-        ValueError: it is not an image, or its header is broken.
-    """
+    """Read the header of an image; a ValueError about it begins with `name`."""
+    # PIL.Image.open has a limit of pixels, but it is one for the whole process.
     prefix = file.read(64)
     if not prefix:
         raise ValueError(f"{name} is empty")
@@ -220,10 +212,8 @@ _warnings_lock = threading.Lock()
 
 @contextmanager
 def catch_warnings() -> Iterator[list[warnings.WarningMessage]]:
-    """Collect Pillow's warnings about odd headers, and show none.
-
-    The filters belong to the whole process, hence the lock: the time in it must be short.
-    """
+    """Collect Pillow's warnings about odd headers, and show none."""
+    # The filters belong to the whole process, hence the lock: the time in it must be short.
     with _warnings_lock, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield caught
