@@ -26,7 +26,7 @@ LARGE = 1 << 24
 CONTEXT = 3 / 8
 """Least distance of a counting box's center from a tile's inner edges, as a share of the overlap.
 
-At 1/2 each center would count in just one tile; it is less, as tiles may differ a little.
+At 1/2 each center would count in just one tile; but tiles may differ a little.
 """
 SLACK = 0.1
 """Boxes closer to an inner edge than this share of their longer side count as cut."""
@@ -102,13 +102,10 @@ def pool(several: Sequence[Faces]) -> Faces:
 
 
 def suppress(faces: Faces, threshold: float, nms_iou: float, *, votes: bool) -> Faces:
-    """Non-maximum suppression, best first.
+    """Non-maximum suppression, best first: of two boxes with a greater IoU only the better stays.
 
-    Args:
-        faces: with scores above 0.
-        threshold: only faces with a score above it stay; those below may still vote.
-        nms_iou: of two boxes with a greater IoU only the better stays.
-        votes: move the boxes that stay by `extd.boxes.vote`; landmarks stay in place.
+    Faces with scores below the threshold go, but may have their `votes` (`extd.boxes.vote`) on
+    where other boxes lie; landmarks stay in place.
     """
     kept = nms(faces.boxes, faces.scores, nms_iou)
     kept = kept[faces.scores[kept] > threshold]

@@ -67,11 +67,6 @@ class ExtdConfig:
         return f"extd-{self.neck}-{self.width}-{self.activation}{suffix}"
 
     @property
-    def channels(self) -> tuple[int, ...]:
-        """Of the maps that the heads read, finest first."""
-        return (self.width,) * len(self.strides)
-
-    @property
     def expansions(self) -> tuple[int, ...]:
         """Of each block of F (section 3.2)."""
         return (2, 2, 4, 4, 2, 2) if self.width == 32 else (2, 2, 4, 4)
@@ -98,13 +93,6 @@ class S3fdConfig:
     def name(self) -> str:
         """As in `s3fd-vgg16`."""
         return f"s3fd-{self.backbone}"
-
-    @property
-    def channels(self) -> tuple[int, ...]:
-        """Of the maps that the heads read, finest first."""
-        if self.backbone == "vgg16":
-            return (256, 512, 512, 1024, 512, 256)
-        return (64, 128, 512, 512, 256, 256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,11 +148,7 @@ ALIASES = {"extd-lite-64": "extd-lite", "extd-lite-32": "extd-lite-nano"}
 
 
 def parse_name(name: str) -> NetworkConfig:
-    """The configuration that a model name stands for, in any letter case.
-
-    Raises:
-        ValueError: no network has that name; the message gives the nearest one.
-    """
+    """The configuration that a model name stands for, in any letter case, or a ValueError."""
     per_pass = (replace(config, norm_per_pass=True) for config in PAPER_CONFIGS)
     configs: list[NetworkConfig] = [*LITE_CONFIGS.values(), *BASELINE_CONFIGS]
     named = {config.name: config for config in [*configs, *PAPER_CONFIGS, *per_pass]}

@@ -5,7 +5,7 @@ Outputs: `boxes`, B x A x 4 float32, xyxy px, not clipped; `scores`, B x A float
 face; `landmarks`, B x A x 5 x 2 float32 px, where the network has any.
 
 Raw, what `Detector` takes of EXTD-Lite: it decodes the few boxes above its threshold itself. Input
-`patches`: B x H/4 x W/4 x 48 uint8, 4 x 4 px of RGB each (`extd.decoding.to_patches`). Output
+`patches`: B x H/4 x W/4 x 48 uint8, 4 x 4 px of RGB each (`extd.runtime.to_patches`). Output
 `raw`: B x 15 x A float32, the head's output; the metadata give the anchors and scales.
 """
 
@@ -51,12 +51,11 @@ class DecodedExtd(nn.Module):
         cells = zip(config.strides, maps, config.anchor_sizes, strict=True)
         levels = [Level(stride, x.shape[-2], x.shape[-1], side) for stride, x, side in cells]
         anchors = level_boxes(levels, images.device)
-        boxes = decode(predictions.regression, anchors)
-        scores = torch.sigmoid(predictions.log_odds)
+        found = decode(predictions.regression, anchors), torch.sigmoid(predictions.log_odds)
         if predictions.landmarks is None:
-            return boxes, scores
+            return found
         points = decode_landmarks(predictions.landmarks, anchors)
-        return boxes, scores, points.reshape(*scores.shape, -1, 2)
+        return *found, points.reshape(*points.shape[:2], -1, 2)
 
 
 class RawLite(nn.Module):
@@ -127,14 +126,14 @@ def export_onnx(
     votes: bool | None = None,
     decoded: bool = False,
 ) -> None:
-    """Write `network` as an ONNX file with `notes` (training data, AP, license) in its metadata.
+    """Write `network` as an ONNX file.
 
     Args:
         network: any.
         path: the file.
-        notes: beside model, anchors, mean, votes and sha256.
-        votes: whether a `Detector` averages boxes that overlap. By default those of EXTD-Lite are,
-            whose scores tell how well a box fits; the paper's are not.
+        notes: for the metadata, as training data, AP and license.
+        votes: whether a `Detector` averages boxes that overlap; by default those of EXTD-Lite,
+            whose scores tell how well a box fits.
         decoded: EXTD-Lite too with its boxes decoded, which costs time, for other programs.
     """
     config, lite = network.config, isinstance(network, Lite)

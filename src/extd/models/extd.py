@@ -223,7 +223,7 @@ class Extd(nn.Module):
             UpsamplingBlock(config.width, config.upsampling) for _ in range(upsamplings)
         )
         initialize(self)
-        self.heads = build_heads(config.channels)
+        self.heads = build_heads((config.width,) * len(config.strides))
 
     def features(self, images: Tensor) -> list[Tensor]:
         """The maps that the heads read, finest first; `images` as in `forward`.

@@ -46,10 +46,10 @@ def count_parameters(network: nn.Module) -> int:
 def count_macs(network: nn.Module, height: int = 480, width: int = 640) -> int:
     """Multiply-adds of the convolutions for one image of `height` x `width` px.
 
-    Counted as operators run: counters hooked on modules count a shared module once. A network built
-    within `torch.device("meta")` has no numbers, and is counted in no time.
+    A network built within `torch.device("meta")` has no numbers, and is counted in no time.
     """
     image = torch.zeros(1, 3, height, width, device=next(network.parameters()).device)
+    # As operators run: counters hooked on modules count a shared module once.
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(image)
     return int(counter.get_total_flops()) // 2
