@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -150,21 +151,12 @@ class Tile:
 
 def place_tiles(width: int, height: int, side: int, step: int) -> list[Tile]:
     """Tiles of `side` px, row by row, one every `step` px; the last ones may be smaller."""
-    columns, rows = (_intervals(length, side, step) for length in (width, height))
-    return [
-        Tile(x1, y1, x2, y2, (left, top, right, bottom))
-        for y1, y2, top, bottom in rows
-        for x1, x2, left, right in columns
-    ]
-
-
-def _intervals(length: int, side: int, step: int) -> list[tuple[int, int, float, float]]:
-    """Start, end and edges of the tiles along one axis."""
+    columns = [(x, min(x + side, width)) for x in range(0, max(width - side, 0) + step, step)]
+    rows = [(y, min(y + side, height)) for y in range(0, max(height - side, 0) + step, step)]
     tiles = []
-    for begin in range(0, max(length - side, 0) + step, step):
-        last = begin + side >= length
-        end = length if last else begin + side
-        tiles.append((begin, end, begin or -math.inf, math.inf if last else end))
+    for (y1, y2), (x1, x2) in product(rows, columns):
+        right, bottom = x2 if x2 < width else math.inf, y2 if y2 < height else math.inf
+        tiles.append(Tile(x1, y1, x2, y2, (x1 or -math.inf, y1 or -math.inf, right, bottom)))
     return tiles
 
 

@@ -20,9 +20,9 @@ GREY = 128.0
 CONTRAST = 64.0
 """Divides them then, to a variance of about one."""
 OFFSET_GAIN = 5.0
-"""Multiplies the head's offsets: one unit moves a box by half its anchor, or grows it e-fold.
+"""Multiplies the head's offsets, so that boxes are learned as fast as scores.
 
-Losses of decoded boxes then learn as fast as that of the scores.
+One unit moves a box by half its anchor, or grows it e-fold.
 """
 LANDMARKS = 5
 """Eyes, nose, corners of the mouth; image-left first."""
@@ -44,13 +44,11 @@ class ConvBlock(nn.Module):
 
 
 class Stem(nn.Module):
-    """A 6x6 convolution of stride 4 on the image, and one of stride 2 to the width of F.
-
-    Convolutions of few channels at half the image's size would cost a fifth of the time.
-    """
+    """A 6x6 convolution of stride 4 on the image, and one of stride 2 to the width of F."""
 
     def __init__(self, config: LiteConfig) -> None:
         super().__init__()
+        # Convolutions of few channels at half the image's size would cost a fifth of the time.
         self.conv = nn.Conv2d(3, config.stem_width, 6, 4, bias=False)
         self.norm = nn.BatchNorm2d(config.stem_width)
         self.down = ConvBlock(config.stem_width, config.width, stride=2)
@@ -95,10 +93,9 @@ class LiteHead(nn.Module):
 
     def forward(self, maps: list[Tensor]) -> Predictions:
         """The maps to the predictions of their A = sum(H_i * W_i) anchors."""
-        whole = torch.cat([self.conv(x).flatten(2) for x in maps], 2).transpose(1, 2)
-        return Predictions(
-            whole[..., :4] * OFFSET_GAIN, whole[..., 4:5], whole[..., 5:] * OFFSET_GAIN
-        )
+        raw = torch.cat([self.conv(x).flatten(2) for x in maps], 2).transpose(1, 2)
+        boxes, log_odds, landmarks = raw[..., :4], raw[..., 4:5], raw[..., 5:]
+        return Predictions(boxes * OFFSET_GAIN, log_odds, landmarks * OFFSET_GAIN)
 
 
 class Lite(nn.Module):
@@ -137,9 +134,9 @@ class Lite(nn.Module):
             for block in self.blocks:
                 x = block(x, index)
             maps.append(x)
-        pyramid = [maps[-1]]
-        for lateral, fine in zip(self.laterals, reversed(maps[:-1]), strict=True):
-            pyramid.insert(0, lateral(pyramid[0], fine))
+        pyramid = [maps.pop()]
+        for lateral in self.laterals:
+            pyramid.insert(0, lateral(pyramid[0], maps.pop()))
         for block in self.tower:
             pyramid = [block(x, level) for level, x in enumerate(pyramid)]
         return pyramid
