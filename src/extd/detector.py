@@ -170,7 +170,8 @@ class Detector:
         with closing(prefetch(enumerate(images), begin, self.at_once)) as begun:
             for (position, source), rest in begun:
                 if isinstance(rest, OSError) and rest.errno is not None:
-                    raise OSError(rest.errno, f"image {position}: {rest.strerror}", source)
+                    message = f"image {position}: {rest.strerror}"
+                    raise OSError(rest.errno, message, source) from rest
                 if isinstance(rest, Exception):
                     raise type(rest)(f"image {position}: {rest}") from rest
                 faces = rest()

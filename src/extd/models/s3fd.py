@@ -37,7 +37,7 @@ class Vgg(nn.Module):
     """VGG-16 with its first two dense layers as convolutions, and S3FD's extra layers."""
 
     channels = (256, 512, 512, 1024, 512, 256)
-    """Of the maps."""
+    """Of the maps that the heads read, finest first."""
 
     def __init__(self) -> None:
         super().__init__()
