@@ -102,13 +102,9 @@ def nearest_name(name: str, names: Iterable[str]) -> str:
 def find_weights(
     name: str, models: Sequence[ModelInfo], folder: Path = WEIGHTS, *, int8: bool | None = False
 ) -> Path:
-    """The checked ONNX file of a model, by default from the package.
+    """The checked ONNX file of a model, named in any letter case, by default from the package.
 
-    Args:
-        name: of the model, in any letter case.
-        models: of the catalog.
-        folder: where the files are.
-        int8: whether it must be the int8 file; None takes it where there is one.
+    Where `int8` is None, it is the int8 file if there is one.
 
     Raises:
         ValueError: no such model, no such weights ship for it, or the file is not the catalog's.

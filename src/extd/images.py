@@ -95,8 +95,7 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image:
         uint8 [H, W, 3], RGB, C-contiguous; shares memory with an array that already was this.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        OSError: it cannot be opened, for example for lack of permission.
+        OSError: there is no such file, or it cannot be opened.
         ValueError: the file is broken, empty, too large or of another format; the array has
             another shape, dtype or range, or holds NaN.
     """
@@ -125,8 +124,7 @@ def image_size(path: PathName) -> Size:
     """The width and height that `read_image` gives, from the header alone.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        OSError: it cannot be opened.
+        OSError: there is no such file, or it cannot be opened.
         ValueError: it is not an image, or its header is broken.
     """
     with open_file(path) as file:

@@ -136,9 +136,7 @@ def convert_official(path: Path, upsampling: Upsampling = "fit") -> Extd:
 def load_torch_file(path: Path) -> dict[str, Any]:
     """The mapping in a file of `torch.save`, on the CPU, without running code from it.
 
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is another kind of file.
+    Raises what `convert_official` raises.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no checkpoint {path}")
