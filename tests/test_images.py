@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 
 from extd.images import image_size, read_image, resize
 
@@ -228,6 +228,13 @@ def test_a_large_file_is_read_as_its_bytes_are(tmp_path: Path, name: bytes) -> N
     path.write_bytes(data[:-500])
     with pytest.raises(ValueError, match=r"\.(png|jpg) is broken"):
         read_image(path)
+
+
+def test_png_may_have_a_large_profile_and_text() -> None:
+    text = PngImagePlugin.PngInfo()
+    text.add_text("comment", "x" * 3_000_000, zip=True)
+    data = encoded(SOURCE, "PNG", icc_profile=bytes(3_000_000), pnginfo=text)
+    assert np.array_equal(read_image(data), RAMP)
 
 
 def test_threads_that_read_damaged_files_print_and_warn_nothing(

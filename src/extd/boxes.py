@@ -17,24 +17,20 @@ PART = 32
 
 def area(boxes: Boxes) -> NDArray[np.float64]:
     """Area of each box in square pixels, [N]; 0 where a side is not positive."""
-    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
     # An untrained network's boxes have areas beyond float32.
-    areas: NDArray[np.float64] = sides.prod(axis=1, dtype=np.float64)
-    return areas
+    return np.asarray(np.maximum(boxes[:, 2:] - boxes[:, :2], 0).prod(axis=1, dtype=np.float64))
 
 
 def longer_side(boxes: Boxes) -> NDArray[np.float32]:
     """The longer side of each box in pixels, [N]."""
-    sides: NDArray[np.float32] = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
-    return sides
+    return np.asarray((boxes[:, 2:] - boxes[:, :2]).max(axis=1))
 
 
 def intersection(a: Boxes, b: Boxes) -> NDArray[np.float64]:
     """Area in square px that each box of `a` [N, 4] shares with each box of `b` [M, 4]: [N, M]."""
     near = np.maximum(a[:, None, :2], b[None, :, :2])
     far = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    common: NDArray[np.float64] = np.maximum(far - near, 0).prod(axis=2, dtype=np.float64)
-    return common
+    return np.asarray(np.maximum(far - near, 0).prod(axis=2, dtype=np.float64))
 
 
 def iou(a: Boxes, b: Boxes) -> NDArray[np.float32]:
@@ -47,17 +43,12 @@ def iou(a: Boxes, b: Boxes) -> NDArray[np.float32]:
 def nms(boxes: Boxes, scores: NDArray[np.float32], threshold: float) -> NDArray[np.intp]:
     """Greedy NMS: drop boxes whose IoU with a better kept one exceeds the threshold.
 
-    Args:
-        boxes: [N, 4].
-        scores: [N], all above 0; of equal ones the earlier is better.
-        threshold: IoU, above 0 to 1.
+    Of equal scores the earlier is better.
 
     Returns:
         Indices of the kept boxes, best first.
     """
-    if len(boxes) == 0:
-        return np.empty(0, np.intp)
-    kept = []
+    kept = [np.empty(0, np.intp)]
     left = np.argsort(-scores, kind="stable")
     # In blocks, best first: box by box within a block, against all others at once.
     while len(left):
@@ -94,12 +85,8 @@ def vote(
 ) -> Boxes:
     """Box voting (Gidaris and Komodakis, 2015): kept boxes move towards those they suppress.
 
-    Args:
-        boxes: [N, 4].
-        scores: [N], all above 0.
-        kept: indices that `nms` keeps, [K].
-        threshold: boxes with a greater IoU vote on a kept one, if their scores are at least
-            `VOTERS` of its own.
+    Boxes vote on one that `nms` kept if their IoU with it exceeds the threshold, and their scores
+    are at least `VOTERS` of its own.
 
     Returns:
         For each kept box the mean of itself and its voters, weighted by score times IoU: [K, 4].

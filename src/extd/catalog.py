@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -28,14 +28,7 @@ class AveragePrecision:
 
 @dataclass(frozen=True, slots=True)
 class WeightsFile:
-    """An ONNX file in the package.
-
-    Attributes:
-        file: its name.
-        sha256: its digest, in hexadecimal.
-        bytes: its size.
-        ap: measured AP at one scale, or None.
-    """
+    """An ONNX file in the package: its name, SHA-256 in hexadecimal, size, and AP at one scale."""
 
     file: str
     sha256: str
@@ -45,14 +38,9 @@ class WeightsFile:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Trained weights in the package.
+    """Trained weights in the package: as trained, and for processors that are faster with int8.
 
-    Attributes:
-        float32: the network as it was trained.
-        int8: the same for processors that are faster with it, or None.
-        images: how many validation images the AP covers, or None.
-        training_data: what the network learned from.
-        license: license of the weights.
+    `images` is how many validation images the AP covers.
     """
 
     float32: WeightsFile
@@ -64,14 +52,7 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """A model.
-
-    Attributes:
-        name: as in `extd-fpn-32-prelu`.
-        parameters: trainable parameters.
-        macs: multiply-adds of the convolutions at 640 x 480.
-        weights: None where none ship.
-    """
+    """A model: its trainable parameters, multiply-adds at 640 x 480, and weights if any ship."""
 
     name: str
     parameters: int
@@ -80,9 +61,7 @@ class ModelInfo:
 
 
 def load_catalog(path: Path = CATALOG) -> tuple[ModelInfo, ...]:
-    """The models of a catalog file, by default the one in the package, in the file's order.
-
-    The file is a JSON list of `ModelInfo`, with the fields of the classes above as keys.
+    """The models of a catalog file, a JSON list of `ModelInfo`, in the file's order.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -114,16 +93,18 @@ def _weights_file(record: dict[str, Any]) -> WeightsFile:
     return WeightsFile(**{**record, "ap": record["ap"] and AveragePrecision(**record["ap"])})
 
 
+def nearest_name(name: str, names: Iterable[str]) -> str:
+    """A hint for a model name that is not among `names`."""
+    nearest = difflib.get_close_matches(name.lower(), names, n=1)
+    return f"did you mean {nearest[0]!r}?" if nearest else "extd models lists them"
+
+
 def find_weights(
     name: str, models: Sequence[ModelInfo], folder: Path = WEIGHTS, *, int8: bool | None = False
 ) -> Path:
-    """The checked ONNX file of a model, by default from the package.
+    """The checked ONNX file of a model, named in any letter case, by default from the package.
 
-    Args:
-        name: of the model, in any letter case.
-        models: of the catalog.
-        folder: where the files are.
-        int8: whether it must be the int8 file; None takes it where there is one.
+    Where `int8` is None, it is the int8 file if there is one.
 
     Raises:
         ValueError: no such model, no such weights ship for it, or the file is not the catalog's.
@@ -131,18 +112,15 @@ def find_weights(
     """
     by_name = {model.name.lower(): model for model in models}
     if name.lower() not in by_name:
-        nearest = difflib.get_close_matches(name.lower(), by_name, n=1)
-        hint = f"did you mean {nearest[0]!r}?" if nearest else "extd models lists them"
-        raise ValueError(f"there is no model {name!r}; {hint}")
+        raise ValueError(f"there is no model {name!r}; {nearest_name(name, by_name)}")
     model = by_name[name.lower()]
     if model.weights is None:
         shipped = ", ".join(model.name for model in models if model.weights) or "none"
         raise ValueError(f"no weights ship for {model.name!r}; models with weights: {shipped}")
-    wanted = model.weights.float32
-    if int8 is not False and model.weights.int8 is not None:
-        wanted = model.weights.int8
-    elif int8:
+    wanted = model.weights.int8 if int8 is not False else model.weights.float32
+    if wanted is None and int8:
         raise ValueError(f"no int8 weights ship for {model.name!r}; take float")
+    wanted = wanted or model.weights.float32
     path = folder / wanted.file
     if not path.is_file():
         raise FileNotFoundError(f"the weights {path} are missing; install extd again")

@@ -16,12 +16,11 @@ import numpy as np
 
 from extd.boxes import VOTERS, area, clip, longer_side
 from extd.catalog import DEFAULT_MODEL, Precision
-from extd.detections import Augmentation, Detections, apply, pool, rescale, select, suppress, undo
 from extd.faces import Faces
 from extd.images import Image, ImageSource, read_image, resize
+from extd.passes import LARGE, SIDE, STRIDE, Pass, look_in_tiles, pool, shrink, suppress
 from extd.prefetch import cores, prefetch
 from extd.runtime import CPU, OnnxModel
-from extd.tiles import LARGE, SIDE, STRIDE, look_in_tiles, shrink
 
 OPTIONAL = ("max_faces", "max_face", "longest", "tile")
 RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -132,8 +131,7 @@ class Detector:
                 and the processor is faster with them. A file has only its own.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            OSError: it cannot be opened, for example for lack of permission.
+            OSError: there is no such file, or it cannot be opened.
             ValueError: the name is unknown or has no such weights, the file is not an exported
                 detector or has another precision, the first provider does not run here, or
                 `options` are not `Options`.
@@ -142,18 +140,14 @@ class Detector:
         self.network = OnnxModel(model, threads=threads, providers=providers, precision=precision)
 
     def detect(self, image: ImageSource, options: Options | None = None) -> Faces:
-        """Find the faces in one image.
+        """Find the faces in one image, best first, in pixels of the upright image.
 
         Args:
             image: anything that `extd.read_image` takes; arrays are RGB.
             options: instead of the detector's own.
 
-        Returns:
-            Faces in pixels of the upright image, best first.
-
         Raises:
-            FileNotFoundError: there is no such file.
-            OSError: it cannot be opened, for example for lack of permission.
+            OSError: there is no such file, or it cannot be opened.
             ValueError: the image cannot be read; the message names it.
         """
         return self._find(read_image(image), _given(options) or self.options)
@@ -167,22 +161,19 @@ class Detector:
         cannot be read ends the iteration after the results of all before it; to skip it, call
         `detect` in a loop and catch its errors.
 
-        Args:
-            images: each anything that `extd.read_image` takes.
-            options: instead of the detector's own.
-
         Raises:
-            FileNotFoundError: there is no such file; the message gives its index, from 0.
-            OSError: it cannot be opened; likewise.
-            ValueError: an image cannot be read; likewise.
+            OSError, ValueError: as `detect`; the message gives the image's index, from 0.
         """
         if isinstance(images, str | bytes):
             raise ValueError(f"{images!r} is one image; give detect_many a list of images")
         begin = partial(self._begin, options=_given(options) or self.options)
         with closing(prefetch(enumerate(images), begin, self.at_once)) as begun:
-            for _, rest in begun:
+            for (position, source), rest in begun:
+                if isinstance(rest, OSError) and rest.errno is not None:
+                    message = f"image {position}: {rest.strerror}"
+                    raise OSError(rest.errno, message, source) from rest
                 if isinstance(rest, Exception):
-                    raise rest
+                    raise type(rest)(f"image {position}: {rest}") from rest
                 faces = rest()
                 del rest
                 yield faces
@@ -213,14 +204,7 @@ class Detector:
 
     def _begin(self, numbered: tuple[int, ImageSource], options: Options) -> Callable[[], Faces]:
         """Do what can be done ahead for an image, and return the rest as a function."""
-        position, source = numbered
-        try:
-            image = read_image(source)
-        except (ValueError, OSError) as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                told = f"image {position}: {error.strerror}"
-                raise OSError(error.errno, told, source) from error
-            raise type(error)(f"image {position}: {error}") from error
+        image = read_image(numbered[1])
         chosen = self.of_many(image)
         if chosen is self:
             return partial(self._find, image, options)
@@ -228,55 +212,49 @@ class Detector:
         return lambda: faces
 
     def _find(self, image: Image, options: Options) -> Faces:
-        """Pool the boxes of all passes, suppress overlapping ones, apply the limits."""
+        """Pool the faces of all passes, suppress overlapping ones, apply the limits."""
         height, width = image.shape[:2]
         fit = options.longest / max(height, width) if options.longest else 1.0
         mirrorings = (False, True) if options.flip else (False,)
-        passes = []
-        for rotation, scale, mirrored in product(options.rotations, options.scales, mirrorings):
-            augmentation = Augmentation(rotation // 90, mirrored)
-            found = self._one_pass(image, fit * scale, augmentation, options)
-            passes.append(undo(found, augmentation, width, height))
-        votes = self.network.votes
-        found = suppress(pool(passes), options.threshold, options.nms_iou, votes=votes)
+        passes = [
+            Pass(fit * scale, rotation // 90, mirrored)
+            for rotation, scale, mirrored in product(options.rotations, options.scales, mirrorings)
+        ]
+        found = pool([self._look(image, one, options) for one in passes])
+        found = suppress(found, options.threshold, options.nms_iou, votes=self.network.votes)
+        boxes = found.boxes
         if options.clip:
-            found = found._replace(boxes=clip(found.boxes, width, height))
-            found = select(found, area(found.boxes) > 0)
-        size = longer_side(found.boxes)
-        fitting = size >= options.min_face
+            boxes = clip(boxes, width, height)
+        size = longer_side(boxes)
+        chosen = size >= options.min_face
         if options.max_face is not None:
-            fitting &= size <= options.max_face
-        chosen = np.flatnonzero(fitting)[: options.max_faces]
-        boxes, scores, landmarks = select(found, chosen)
-        return Faces(boxes, scores, width, height, landmarks if self.network.landmarks else None)
+            chosen &= size <= options.max_face
+        if options.clip:
+            chosen &= area(boxes) > 0
+        faces = Faces(boxes, found.scores, width, height, found.landmarks)
+        return faces[np.flatnonzero(chosen)[: options.max_faces]]
 
-    def _one_pass(
-        self, image: Image, factor: float, augmentation: Augmentation, options: Options
-    ) -> Detections:
-        """The likely boxes at one scale, in pixels of the augmented `image`."""
-        turned = apply(image, augmentation)
-        # A side must keep at least one pixel.
-        height, width = (max(round(side * factor), 1) for side in turned.shape[:2])
-        ratio = turned.shape[1] / width, turned.shape[0] / height
-        turned = resize(turned, (width, height))
-        side = SIDE if options.tile is None and width * height > LARGE else options.tile or 0
+    def _look(self, image: Image, one: Pass, options: Options) -> Faces:
+        """The likely faces of one pass, in tiles where it is large, in pixels of the image."""
+        height, width = image.shape[:2]
+        across, down = one.size(width, height)
+        view = resize(one.orient(image), (across, down))
+        side = SIDE if options.tile is None and across * down > LARGE else options.tile or 0
         look = partial(self._likely, options=options)
-        if 0 < side < max(width, height):
-            side = int(side) // STRIDE * STRIDE
-            # Augmented last, or the whole image would be copied.
-            overview = apply(shrink(image, side), augmentation)
-            found = look_in_tiles(turned, overview, side, options.overlap, options.nms_iou, look)
+        if 0 < side < max(across, down):
+            side = side // STRIDE * STRIDE
+            # Turned last, or the whole image would be copied.
+            overview = one.orient(shrink(image, side))
+            found = look_in_tiles(view, overview, side, options.overlap, options.nms_iou, look)
         else:
-            found = look(turned)
-        return rescale(found, *ratio)
+            found = look(view)
+        return one.undo(found, width, height)
 
-    def _likely(self, image: Image, options: Options) -> Detections:
-        """The best `top_k` boxes that may stay or vote, in pixels of `image`."""
+    def _likely(self, image: Image, options: Options) -> Faces:
+        """The best `top_k` faces that may stay or vote, in pixels of `image`."""
         threshold = options.threshold * (VOTERS if self.network.votes else 1)
         (found,) = self.network.run(image[None], threshold)
-        # The exponential of an untrained network's size can overflow.
-        found = select(found, np.flatnonzero(np.isfinite(found.boxes).all(1)))
-        return select(found, np.argsort(-found.scores, kind="stable")[: options.top_k])
+        return found[np.argsort(-found.scores, kind="stable")[: options.top_k]]
 
     def __repr__(self) -> str:
         network = self.network

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from operator import index as whole
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -16,14 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """One detected face.
-
-    Attributes:
-        box: x1, y1, x2, y2 in pixels of the original image.
-        score: probability that the box holds a face, 0 to 1.
-        landmarks: x and y of the eyes, nose and mouth corners, image-left first, in pixels of the
-            original image; None from a network that finds none.
-    """
+    """One face: its box, its probability, and its landmarks as x and y; see `Faces`."""
 
     box: tuple[float, float, float, float]
     score: float
@@ -40,8 +32,7 @@ class Faces:
         width: of the image in pixels.
         height: of the image in pixels.
         landmarks: float32 [N, 5, 2], read-only; x and y of the eyes, nose and mouth corners,
-            image-left first, in pixels of the original image, perhaps outside it. None from a
-            network that finds none.
+            image-left first, perhaps outside the image. None from a network that finds none.
     """
 
     boxes: NDArray[np.float32]
@@ -65,12 +56,9 @@ class Faces:
                 is outside 0 to 1, a landmark is not finite, or the image has no whole number of
                 pixels.
         """
-        try:
-            width, height = whole(width), whole(height)
-        except TypeError as error:
-            raise ValueError(f"the image is {width} x {height} px; give whole numbers") from error
-        if width < 1 or height < 1:
-            raise ValueError(f"the image is {width} x {height} px; it needs at least one pixel")
+        sides = np.array([width, height])
+        if sides.dtype.kind not in "iu" or (sides < 1).any():
+            raise ValueError(f"the image is {width} x {height} px; give whole numbers from 1")
         boxes, scores = np.array(boxes, np.float32), np.array(scores, np.float32)
         points = None if landmarks is None else np.array(landmarks, np.float32)
         if boxes.ndim != 2 or boxes.shape[1] != 4:
@@ -87,7 +75,7 @@ class Faces:
             raise ValueError(f"score {scores[wrong][0]} is outside 0 to 1")
         if points is not None and not np.isfinite(points).all():
             raise ValueError("landmarks need finite coordinates")
-        values = (boxes, scores, width, height, points)
+        values = (boxes, scores, int(width), int(height), points)
         for name, value in zip(self.__slots__, values, strict=True):
             if isinstance(value, np.ndarray):
                 value.flags.writeable = False
@@ -159,8 +147,5 @@ class Faces:
             raise ImportError(
                 "Faces.to_supervision needs the package supervision; run: pip install supervision"
             ) from error
-        return Detections(
-            xyxy=self.boxes.copy(),
-            confidence=self.scores.copy(),
-            class_id=np.zeros(len(self), int),
-        )
+        classes = np.zeros(len(self), int)
+        return Detections(self.boxes.copy(), confidence=self.scores.copy(), class_id=classes)

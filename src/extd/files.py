@@ -42,7 +42,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     Raises:
         FileExistsError: `folder` exists and is not an empty folder.
     """
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"{folder} is not empty; give a new folder, or remove it")
     # `.` has no name, and a link has no room beside its target.
     target = real_path(folder)
@@ -85,26 +85,20 @@ def open_text(path: Path) -> Iterator[TextIO]:
         raise IsADirectoryError(f"{path} is a folder; give a file in it")
     special = path.exists() and not path.is_file()
     interrupt: KeyboardInterrupt | None = None
-    # File names need not be UTF-8; surrogateescape writes their bytes as they are.
-    with (
-        nullcontext(path) if special else atomic_write(real_path(path)) as partial,
-        _errors_name(path),
-        partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
-    ):
-        try:
-            yield stream
-        except KeyboardInterrupt as error:
-            interrupt = error
-    if interrupt is not None:
-        raise interrupt
-
-
-@contextmanager
-def _errors_name(path: Path) -> Iterator[None]:
-    """Add the file's name to errors of writing that lack it, as on a full disk."""
     try:
-        yield
+        # File names need not be UTF-8; surrogateescape writes their bytes as they are.
+        with (
+            nullcontext(path) if special else atomic_write(real_path(path)) as partial,
+            partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
+        ):
+            try:
+                yield stream
+            except KeyboardInterrupt as error:
+                interrupt = error
     except OSError as error:
+        # Errors of writing lack the name, as on a full disk.
         if error.filename is not None or error.errno is None:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
+    if interrupt is not None:
+        raise interrupt

@@ -16,12 +16,15 @@ from typing import IO, Any, BinaryIO, Protocol, runtime_checkable
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
+from PIL import PngImagePlugin
 from PIL.Image import Resampling, Transpose
 from PIL.ImageFile import ImageFile
 
 # Each registers its format. Pillow would load them by itself, along with forty others.
-for _plugin in ("Avif", "Bmp", "Gif", "Jpeg", "Png", "Tiff", "WebP"):
+for _plugin in ("Avif", "Bmp", "Gif", "Jpeg", "Tiff", "WebP"):
     import_module(f"PIL.{_plugin}ImagePlugin")
+# Pillow refuses color profiles and texts of more than 1 MB, which printers' and editors' can be.
+PngImagePlugin.MAX_TEXT_CHUNK = max(PngImagePlugin.MAX_TEXT_CHUNK, 1 << 24)
 
 Image = NDArray[np.uint8]
 """uint8 [H, W, 3], RGB."""
@@ -65,17 +68,9 @@ class Tensor(Protocol):
     def is_floating_point(self) -> bool: ...  # noqa: D102
 
 
-ImageSource = (
-    str
-    | PathLike[str]
-    | bytes
-    | bytearray
-    | memoryview
-    | BinaryIO
-    | PIL.Image.Image
-    | Tensor
-    | NDArray[Any]
-)
+PathName = str | PathLike[str]
+Bytes = bytes | bytearray | memoryview
+ImageSource = PathName | Bytes | BinaryIO | PIL.Image.Image | Tensor | NDArray[Any]
 """What `read_image` takes."""
 
 
@@ -87,7 +82,7 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image:
             - a path, the bytes of a file, or a binary file object: JPEG, PNG, WebP, AVIF, TIFF,
               BMP, GIF or, with the extra `heic`, HEIC; the first of several frames or pages;
             - a PIL image;
-            - an RGB array [H, W], [H, W, 1], [H, W, 3], RGBA [H, W, 4], or channels first if the
+            - an array [H, W], [H, W, 1], [H, W, 3] RGB, [H, W, 4] RGBA, or channels first if the
               last axis cannot be channels;
             - a torch tensor [H, W], [C, H, W], or channels last if the first axis cannot be
               channels.
@@ -100,8 +95,7 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image:
         uint8 [H, W, 3], RGB, C-contiguous; shares memory with an array that already was this.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        OSError: it cannot be opened, for example for lack of permission.
+        OSError: there is no such file, or it cannot be opened.
         ValueError: the file is broken, empty, too large or of another format; the array has
             another shape, dtype or range, or holds NaN.
     """
@@ -116,28 +110,21 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image:
         return _from_pil(source, str(getattr(source, "filename", "")) or repr(source))
     if isinstance(source, Tensor):
         return _from_tensor(source)
-    if hasattr(source, "read"):
-        name = str(getattr(source, "name", "the file object"))
-        return _decode(io.BytesIO(_read_bytes(source, name)), name, max_pixels)
-    raise ValueError(f"{source!r} is not an image; give a path, bytes, a file, an array or tensor")
-
-
-def _read_bytes(file: BinaryIO, name: str) -> bytes:
+    if not hasattr(source, "read"):
+        raise ValueError(f"{source!r} is not an image; give a path, bytes, a file, or an array")
+    name = str(getattr(source, "name", "the file object"))
     try:
-        data = file.read()
-    except UnicodeDecodeError as error:
-        raise ValueError(f'{name} is open as text; open it with "rb"') from error
-    if not isinstance(data, bytes):
-        raise ValueError(f'{name} gives {type(data).__name__}, not bytes; open it with "rb"')
-    return data
+        data = io.BytesIO(source.read())
+    except (TypeError, UnicodeDecodeError) as error:
+        raise ValueError(f'{name} does not give bytes; open it with "rb"') from error
+    return _decode(data, name, max_pixels)
 
 
-def image_size(path: str | PathLike[str]) -> Size:
+def image_size(path: PathName) -> Size:
     """The width and height that `read_image` gives, from the header alone.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        OSError: it cannot be opened.
+        OSError: there is no such file, or it cannot be opened.
         ValueError: it is not an image, or its header is broken.
     """
     with open_file(path) as file:
@@ -149,14 +136,8 @@ def image_size(path: str | PathLike[str]) -> Size:
 
 
 @contextmanager
-def open_file(source: str | PathLike[str]) -> Iterator[IO[bytes]]:
-    """Open a file that should be an image, seekable even if it is a pipe.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        OSError: it cannot be opened.
-        ValueError: it is a folder or a device.
-    """
+def open_file(source: PathName) -> Iterator[IO[bytes]]:
+    """Open a file that should be an image, seekable even if it is a pipe."""
     path = Path(source)
     if path.is_dir():
         # A folder that cannot be listed raises its own error.
@@ -194,13 +175,8 @@ class _BoundedReader(io.BufferedReader):
 
 
 def open_pil(file: IO[bytes], name: str) -> ImageFile:
-    """Read the header of an image; `name` is for errors.
-
-    `PIL.Image.open` would do, but for its limit of pixels, which is one for the whole process.
-
-    Raises:
-        ValueError: it is not an image, or its header is broken.
-    """
+    """Read the header of an image; a ValueError about it begins with `name`."""
+    # PIL.Image.open has a limit of pixels, but it is one for the whole process.
     prefix = file.read(64)
     if not prefix:
         raise ValueError(f"{name} is empty")
@@ -234,10 +210,8 @@ _warnings_lock = threading.Lock()
 
 @contextmanager
 def catch_warnings() -> Iterator[list[warnings.WarningMessage]]:
-    """Collect Pillow's warnings about odd headers, and show none.
-
-    The filters belong to the whole process, hence the lock: the time in it must be short.
-    """
+    """Collect Pillow's warnings about odd headers, and show none."""
+    # The filters belong to the whole process, hence the lock: the time in it must be short.
     with _warnings_lock, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield caught
@@ -272,7 +246,7 @@ def _from_pil(image: PIL.Image.Image, name: str) -> Image:
         # After loading, for TIFF turns itself.
         if (method := TRANSPOSES.get(_orientation(image))) is not None:
             image = image.transpose(method)
-        if image.mode not in {"F", "I"} and not image.mode.startswith("I;16"):
+        if not image.mode.startswith(("F", "I")):
             return _to_rgb(image)
         pixels = np.asarray(image)
     # Some 16-bit files come as 32-bit integers.
@@ -327,11 +301,9 @@ def _from_array(array: NDArray[Any]) -> Image:
             "(H, W, 4) or (3, H, W) with at least one pixel"
         )
     pixels = _to_uint8(pixels)
-    if pixels.shape[2] == 1:
-        pixels = pixels.repeat(3, axis=2)
     if pixels.shape[2] == 4:
         return _to_rgb(PIL.Image.fromarray(np.ascontiguousarray(pixels)))
-    return np.ascontiguousarray(pixels)
+    return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
 
 
 def _to_uint8(pixels: NDArray[Any]) -> Image:
@@ -370,26 +342,15 @@ def resize(image: Image, size: Size) -> Image:
     if size == (width, height):
         return image
     try:
-        if size[0] > width or size[1] > height:
-            return _to_rgb(PIL.Image.fromarray(image).resize(size, Resampling.BILINEAR))
-        # Whole factors first, as exact means; the box is the image in pixels of what is left.
+        pixels = PIL.Image.fromarray(image)
         factor = min(width // size[0], height // size[1])
+        if factor == 0:
+            return _to_rgb(pixels.resize(size, Resampling.BILINEAR))
+        # Whole factors first, as exact means; the box is the image in pixels of what is left.
         box = (0, 0, width / factor, height / factor)
-        return _to_rgb(_reduce(image, factor).resize(size, Resampling.BICUBIC, box))
+        return _to_rgb(pixels.reduce(factor).resize(size, Resampling.BICUBIC, box))
     except MemoryError as error:
         raise ValueError(
             f"{width} x {height} px cannot be resized to {size[0]} x {size[1]} px: "
             "not enough memory"
         ) from error
-
-
-def _reduce(image: Image, factor: int) -> PIL.Image.Image:
-    """The means of `factor` x `factor` pixels each, of fewer at the far borders."""
-    if factor == 1:
-        return PIL.Image.fromarray(image)
-    rows = max(1, BAND // (image.shape[1] * factor)) * factor
-    bands = [
-        np.asarray(PIL.Image.fromarray(image[top : top + rows]).reduce(factor))
-        for top in range(0, len(image), rows)
-    ]
-    return PIL.Image.fromarray(np.concatenate(bands))

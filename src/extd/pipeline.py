@@ -23,9 +23,9 @@ from extd.media.tracking import fill_gaps
 from extd.media.video import WHOLE, Fault, Frame, Span, open_video
 from extd.media.videowriter import write_video
 from extd.media.writers import NO_METADATA, check_replaceable, read_metadata, write_image
+from extd.passes import LARGE
 from extd.prefetch import prefetch
 from extd.signals import defer_interrupt
-from extd.tiles import LARGE
 
 Result = TypeVar("Result")
 OnFrame = Callable[[Frame, Faces, int | None], None]

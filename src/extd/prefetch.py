@@ -21,18 +21,12 @@ def prefetch(
 ) -> Generator[tuple[Item, Result | ValueError | OSError], None, None]:
     """Yield each item with its result, in order, computing a few of them ahead of need.
 
-    A ValueError or OSError, as from a broken file, takes the place of the result; any other error
-    ends the iteration. When the generator ends or is closed, no further item is started, and its
-    threads are gone.
-
-    Args:
-        items: taken lazily; at most as many as there are threads are ahead of the one that the
-            consumer has, so memory does not grow with their number.
-        function: called in any of the threads.
-        threads: how many work at once, at least 2; 0 means one per core.
+    Items are taken lazily, at most one per thread ahead of the consumer. A ValueError or OSError,
+    as from a broken file, takes the place of the result; any other error ends the iteration. When
+    the generator ends or is closed, no further item is started, and its threads are gone.
 
     Raises:
-        ValueError: `threads` is negative or too large.
+        ValueError: `threads` is negative or too large; 0 means one per core, at least 2 work.
     """
     check_threads(threads)
     threads = max(threads or cores(), MIN_THREADS)
@@ -43,15 +37,20 @@ def prefetch(
         except (ValueError, OSError) as error:
             return error
 
+    def pop() -> tuple[Item, Result | ValueError | OSError]:
+        # In a function, or the generator would hold on to the result.
+        item, future = pending.popleft()
+        return item, future.result()
+
     pending: deque[tuple[Item, Future[Result | ValueError | OSError]]] = deque()
     pool = ThreadPoolExecutor(threads, "extd-prefetch")
     try:
         for item in items:
             pending.append((item, pool.submit(attempt, item)))
             if len(pending) > threads:
-                yield _pop(pending)
+                yield pop()
         while pending:
-            yield _pop(pending)
+            yield pop()
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -69,9 +68,3 @@ def check_threads(threads: int, name: str = "threads") -> None:
         raise ValueError(
             f"{name} is {threads}; give 0 for one a core, or how many, up to {MAX_THREADS}"
         )
-
-
-def _pop(pending: deque[tuple[Item, Future[Result]]]) -> tuple[Item, Result]:
-    """Wait for the first item. In a function, or the generator would hold on to the result."""
-    item, future = pending.popleft()
-    return item, future.result()

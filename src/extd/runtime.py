@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
 import platform
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import get_args
@@ -14,13 +17,14 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from extd.catalog import Precision, find_weights, load_catalog
-from extd.decoding import decode, read_head, to_patches
-from extd.detections import Detections, select
+from extd.faces import Faces
 from extd.prefetch import check_threads
 
 CPU = "CPUExecutionProvider"
 DOT_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "asimddp"})
 """Linux's names of instructions that multiply and add four bytes at once."""
+PATCH, GRAY = 4, 128
+"""Side of a patch of a raw file's input, px, and the value of pixels beyond the image."""
 
 
 @cache
@@ -37,8 +41,8 @@ class OnnxModel:
     """A detector's ONNX file as `extd export` writes it, loaded. Arguments are `Detector`'s.
 
     Either the graph decodes boxes: input `images`, float32 [N, 3, H, W] of RGB 0 to 255; outputs
-    `boxes` [N, A, 4] in pixels, `scores` [N, A] and perhaps `landmarks` [N, A, 5, 2]. Or
-    `extd.decoding` does: input `patches`, uint8 [N, H / 4, W / 4, 48]; output `raw` [N, 15, A].
+    `boxes` [N, A, 4] in pixels, `scores` [N, A] and perhaps `landmarks` [N, A, 5, 2]. Or `RawHead`
+    does: input `patches`, uint8 [N, H / 4, W / 4, 48]; output `raw` [N, 15, A].
 
     Attributes:
         name: the model's name, or the file's if its metadata has none.
@@ -84,9 +88,9 @@ class OnnxModel:
         notes: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         self.metadata = {key.removeprefix("extd."): notes[key] for key in sorted(notes)}
         try:
-            self._head = read_head(self.metadata) if raw else None
-        except ValueError as error:
-            raise ValueError(f"{self.path}: {error}") from error
+            self._head = RawHead(**json.loads(self.metadata["anchors"])) if raw else None
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{self.path} does not describe its anchors: {error}") from error
         self.landmarks = self._head is not None or "landmarks" in outputs
         self.name = self.metadata.get("model", self.path.stem)
         self.precision = self.metadata.get("precision", "float")
@@ -126,15 +130,11 @@ class OnnxModel:
         vars(self).update(state)
         self._session = self._start()
 
-    def run(self, images: NDArray[np.uint8], threshold: float = 0.0) -> list[Detections]:
-        """Detect in a batch of images of one size.
+    def run(self, images: NDArray[np.uint8], threshold: float = 0.0) -> list[Faces]:
+        """The boxes with scores above a threshold in each image of a batch, uint8 [N, H, W, 3].
 
-        Args:
-            images: uint8 [N, H, W, 3], RGB.
-            threshold: only boxes with a score above it are returned.
-
-        Returns:
-            For each image its boxes in pixels, unclipped, in the order of the anchors.
+        They are not clipped, and in the order of the anchors. Boxes that are not finite or inside
+        out, as an untrained network's can be, are left out.
 
         Raises:
             ValueError: `images` has another shape or dtype, or ONNX Runtime fails, for example
@@ -147,15 +147,12 @@ class OnnxModel:
         height, width = images.shape[1:3]
         if self._head is not None:
             (raw,) = self._compute(["raw"], to_patches(images), width, height)
-            return [decode(one, self._head, height, width, threshold) for one in raw]
+            return [self._head.decode(one, width, height, threshold) for one in raw]
         planes = images.transpose(0, 3, 1, 2).astype(np.float32, order="C")
         names = ["boxes", "scores"] + ["landmarks"] * self.landmarks
-        boxes, scores, *rest = self._compute(names, planes, width, height)
-        landmarks = rest[0] if rest else np.empty((*scores.shape, 0, 2), np.float32)
-        return [
-            select(Detections(*found), np.flatnonzero(found[1] > threshold))
-            for found in zip(boxes, scores, landmarks, strict=True)
-        ]
+        results = zip(*self._compute(names, planes, width, height), strict=True)
+        likely = [[part[one[1] > threshold] for part in one] for one in results]
+        return [_faces(width, height, *one) for one in likely]
 
     def _compute(
         self, outputs: list[str], images: NDArray[np.generic], width: int, height: int
@@ -171,10 +168,83 @@ class OnnxModel:
         return f"OnnxModel({self.name!r}, provider={self.provider!r}, threads={self.threads})"
 
 
+@dataclass(frozen=True, slots=True)
+class RawHead:
+    """The anchors of a raw ONNX file, from its metadata (`extd.models.export`).
+
+    Attributes:
+        strides: of the levels in px, finest first.
+        sizes: sides of their anchors in px.
+        center_scale: anchor sides by which an offset of 1 moves a box or landmark.
+        size_scale: how much a size offset of 1 adds to the logarithm of a box's sides.
+    """
+
+    strides: Sequence[int]
+    sizes: Sequence[float]
+    center_scale: float
+    size_scale: float
+
+    def decode(self, raw: NDArray[np.float32], width: int, height: int, threshold: float) -> Faces:
+        """The boxes with scores above a threshold, in an image of `width` x `height` px.
+
+        `raw` is float32 [15, A]: box offsets, log odds of a face, offsets of five landmarks.
+        """
+        with np.errstate(divide="ignore"):
+            least = np.log(threshold) - math.log1p(-threshold)
+        likely = np.flatnonzero(raw[4] > least)
+        offsets, growth, log_odds, points = np.split(raw[:, likely].T, [2, 4, 5], axis=1)
+        columns = [-(-width // stride) for stride in self.strides]
+        rows = [-(-height // stride) for stride in self.strides]
+        begins = np.cumsum([0, *np.multiply(rows, columns)])
+        level = np.searchsorted(begins, likely, "right") - 1
+        row, column = np.divmod(likely - begins[level], np.array(columns)[level])
+        stride = np.array(self.strides)[level, None]
+        side = np.array(self.sizes, np.float32)[level, None]
+        center = (np.stack([column, row], 1) + 0.5) * stride
+        middle = center + offsets * (self.center_scale * side)
+        with np.errstate(over="ignore"):
+            half = side * np.exp(growth * self.size_scale) / 2
+        boxes = np.hstack([middle - half, middle + half]).astype(np.float32)
+        scores = (1 / (1 + np.exp(-log_odds[:, 0]))).astype(np.float32)
+        points = points.reshape(-1, 5, 2) * (self.center_scale * side)[:, None]
+        landmarks = (center[:, None] + points).astype(np.float32)
+        return _faces(width, height, boxes, scores, landmarks)
+
+
+def to_patches(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Images [N, H, W, 3] as patches of 4 x 4 px, [N, ceil(H / 4), ceil(W / 4), 48]."""
+    count, height, width, _ = images.shape
+    rows, columns = -(-height // PATCH), -(-width // PATCH)
+    borders = ((0, 0), (0, -height % PATCH), (0, -width % PATCH), (0, 0))
+    if (rows * PATCH, columns * PATCH) != (height, width):
+        images = np.pad(images, borders, constant_values=GRAY)
+    # Moving rows of a patch, 12 bytes, as single values is several times as fast as bytes.
+    flat = np.ascontiguousarray(images).reshape(-1, 3 * PATCH).view(f"V{3 * PATCH}")
+    lines = flat.reshape(count, rows, PATCH, columns).transpose(0, 1, 3, 2)
+    return np.ascontiguousarray(lines).view(np.uint8).reshape(count, rows, columns, -1)
+
+
+def _faces(
+    width: int,
+    height: int,
+    boxes: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    landmarks: NDArray[np.float32] | None = None,
+) -> Faces:
+    """The boxes that are finite and not inside out."""
+    good = np.isfinite(boxes).all(1) & (boxes[:, 2:] >= boxes[:, :2]).all(1)
+    points = None if landmarks is None else landmarks[good]
+    return Faces(boxes[good], scores[good], width, height, points)
+
+
 def _find_file(model: str | Path, provider: str, precision: Precision) -> Path:
     """The ONNX file at the path `model`, or that ships under that name."""
     path = Path(model)
     suffix = path.suffix.lower()
+    if suffix == ".onnx" and path.is_file():
+        return path
+    if suffix == ".onnx":
+        raise FileNotFoundError(f"there is no file {model}")
     if suffix == ".safetensors":
         raise ValueError(f"{model} is a checkpoint; run: extd export {model} model.onnx")
     if suffix in {".pth", ".pt"}:
@@ -182,10 +252,6 @@ def _find_file(model: str | Path, provider: str, precision: Precision) -> Path:
             f"{model} is a PyTorch checkpoint; run: extd convert {model} model.safetensors, "
             "then: extd export model.safetensors model.onnx"
         )
-    if suffix == ".onnx":
-        if not path.is_file():
-            raise FileNotFoundError(f"there is no file {model}")
-        return path
     if len(path.parts) != 1 or suffix:
         raise ValueError(f"{model} is neither a model's name nor an .onnx file")
     if precision not in get_args(Precision):
@@ -199,7 +265,7 @@ def _find_file(model: str | Path, provider: str, precision: Precision) -> Path:
 def _check_providers(providers: Sequence[str]) -> list[str]:
     providers = [providers] if isinstance(providers, str) else list(providers)
     available = ort.get_available_providers()
-    missing = [provider for provider in providers if provider not in available]
-    if missing or not providers:
+    if not providers or not set(providers) <= set(available):
+        missing = [provider for provider in providers if provider not in available]
         raise ValueError(f"providers {missing} are not installed; choose from {available}")
     return providers

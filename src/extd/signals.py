@@ -22,8 +22,8 @@ its group."""
 def handle_signals(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
     """Handle the signals of `STOPPING` with `handler` until the block ends.
 
-    Signals that the process ignores, as after `nohup`, stay ignored. Outside the main thread,
-    which alone receives signals, it does nothing.
+    Signals that the process ignores, as after `nohup`, stay ignored. Only the main thread
+    receives signals; elsewhere this does nothing.
     """
     # An exit stack restores all handlers, even if a signal interrupts it.
     with ExitStack() as stack:

@@ -88,6 +88,7 @@ def test_files_find_what_the_network_finds(
         likely = np.isin(scores, scores[scores > 0.01])
         assert np.allclose(found.scores, scores[likely], atol=1e-4)
         assert np.allclose(found.boxes, boxes[likely], rtol=1e-4, atol=1e-2)
+        assert found.landmarks is not None
         assert np.allclose(found.landmarks, points[likely], rtol=1e-4, atol=1e-2)
 
 

@@ -45,7 +45,7 @@ def test_every_anchor_has_a_prediction(config: S3fdConfig, size: tuple[int, int]
         predictions = network(images)
     assert [(m.shape[1], *m.shape[2:]) for m in maps] == [
         (channels, -(-size[0] // stride), -(-size[1] // stride))
-        for channels, stride in zip(config.channels, config.strides, strict=True)
+        for channels, stride in zip(network.backbone.channels, config.strides, strict=True)
     ]
     assert predictions.regression.shape == (1, len(anchor_boxes(config, *size)), 4)
 

@@ -11,13 +11,7 @@ from extd.models.config import VARIANCES, NetworkConfig
 
 
 class Level(NamedTuple):
-    """The anchors of one feature map: one a cell, in its middle.
-
-    Attributes:
-        stride: distance of two cells, px.
-        rows, columns: of the map.
-        side: of the square anchors, px.
-    """
+    """The anchors of one feature map: squares of `side` px, one in the middle of each cell."""
 
     stride: int
     rows: int
@@ -36,16 +30,12 @@ def anchor_levels(config: NetworkConfig, height: int, width: int) -> list[Level]
 def anchor_boxes(
     config: NetworkConfig, height: int, width: int, device: torch.device | None = None
 ) -> Tensor:
-    """The anchors of an input of `height` x `width` px (section 3.4).
-
-    Returns:
-        A x 4 float32 (cx, cy, w, h) in px, finest level first, row by row, not clipped.
-    """
+    """The anchors of an input of `height` x `width` px (section 3.4), as of `level_boxes`."""
     return level_boxes(anchor_levels(config, height, width), device)
 
 
 def level_boxes(levels: list[Level], device: torch.device | None = None) -> Tensor:
-    """The anchors of these levels, as of `anchor_boxes`."""
+    """A x 4 float32 (cx, cy, w, h) in px, finest level first, row by row, not clipped."""
     boxes = []
     for stride, rows, columns, size in levels:
         cy = (torch.arange(rows, dtype=torch.float32, device=device) + 0.5) * stride

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, get_args
+
+from extd.catalog import nearest_name
 
 Neck = Literal["fpn", "ssd"]
 Activation = Literal["prelu", "leakyrelu", "relu"]
@@ -35,12 +36,10 @@ class ExtdConfig:
     """One of the paper's networks.
 
     Attributes:
-        neck: `fpn` upsamples and adds the maps before the heads (figure 2b); `ssd` reads them
-            directly (figure 2a).
+        neck: `fpn` upsamples and adds the maps before the heads (figure 2b); `ssd` does not (2a).
         width: channels C of every feature map: 32, 48 or 64.
         activation: `prelu` (one learned slope a layer), `leakyrelu` (slope 0.25) or `relu`.
-        norm_per_pass: give each pass through F its own batch norm while the convolutions stay
-            shared. The paper's nets share one set of statistics.
+        norm_per_pass: give each pass through F its own batch norm; the paper's nets share one.
         upsampling: `double` enlarges a map by 2 and cuts what lies beyond the finer one; `fit`
             stretches it to the finer one's size, as the authors' code does. They differ where a
             side of the image is no multiple of 128: there `fit` adds cells that do not coincide.
@@ -63,17 +62,9 @@ class ExtdConfig:
 
     @property
     def name(self) -> str:
-        """As in `extd-fpn-32-prelu`, with `-passnorm` for a batch norm a pass.
-
-        The upsampling is no part of it.
-        """
+        """As in `extd-fpn-32-prelu`, with `-passnorm` for a batch norm a pass."""
         suffix = "-passnorm" if self.norm_per_pass else ""
         return f"extd-{self.neck}-{self.width}-{self.activation}{suffix}"
-
-    @property
-    def channels(self) -> tuple[int, ...]:
-        """Of the maps that the heads read, finest first."""
-        return (self.width,) * len(self.strides)
 
     @property
     def expansions(self) -> tuple[int, ...]:
@@ -88,11 +79,7 @@ class ExtdConfig:
 
 @dataclass(frozen=True, slots=True)
 class S3fdConfig:
-    """A baseline of the paper: S3FD, whose anchors and heads EXTD takes.
-
-    Attributes:
-        backbone: `vgg16`, as in S3FD; `mobilefacenet`, the paper's S3FD+M.
-    """
+    """A baseline of the paper: S3FD, with VGG-16 as published or MobileFaceNet (S3FD+M)."""
 
     strides: ClassVar[tuple[int, ...]] = STRIDES
     anchor_sizes: ClassVar[tuple[int, ...]] = ANCHOR_SIZES
@@ -106,13 +93,6 @@ class S3fdConfig:
     def name(self) -> str:
         """As in `s3fd-vgg16`."""
         return f"s3fd-{self.backbone}"
-
-    @property
-    def channels(self) -> tuple[int, ...]:
-        """Of the maps that the heads read, finest first."""
-        if self.backbone == "vgg16":
-            return (256, 512, 512, 1024, 512, 256)
-        return (64, 128, 512, 512, 256, 256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,32 +136,23 @@ PAPER_CONFIGS = tuple(
     for activation in get_args(Activation)
 )
 """Every detector of Table 1."""
-
 BASELINE_CONFIGS = tuple(S3fdConfig(backbone) for backbone in get_args(Backbone))
 """What the paper compares with."""
-
 LITE_CONFIGS = {
     "extd-lite": LiteConfig(),
     "extd-lite-nano": LiteConfig(width=32, stem_width=16),
 }
 """The same idea made for CPUs: docs/lite.md sets it beside the paper."""
-
 # Names in checkpoints of the long run; delete them when it has ended.
 ALIASES = {"extd-lite-64": "extd-lite", "extd-lite-32": "extd-lite-nano"}
 
 
 def parse_name(name: str) -> NetworkConfig:
-    """The configuration that a model name stands for, in any letter case.
-
-    Raises:
-        ValueError: no network has that name; the message gives the nearest one.
-    """
+    """The configuration that a model name stands for, in any letter case, or a ValueError."""
     per_pass = (replace(config, norm_per_pass=True) for config in PAPER_CONFIGS)
     configs: list[NetworkConfig] = [*LITE_CONFIGS.values(), *BASELINE_CONFIGS]
     named = {config.name: config for config in [*configs, *PAPER_CONFIGS, *per_pass]}
     wanted = ALIASES.get(name.lower(), name.lower())
     if wanted not in named:
-        nearest = difflib.get_close_matches(wanted, named, n=1)
-        hint = f"did you mean {nearest[0]!r}?" if nearest else "extd models lists them"
-        raise ValueError(f"there is no model {name!r}; {hint}")
+        raise ValueError(f"there is no model {name!r}; {nearest_name(name, named)}")
     return named[wanted]

@@ -5,7 +5,7 @@ Outputs: `boxes`, B x A x 4 float32, xyxy px, not clipped; `scores`, B x A float
 face; `landmarks`, B x A x 5 x 2 float32 px, where the network has any.
 
 Raw, what `Detector` takes of EXTD-Lite: it decodes the few boxes above its threshold itself. Input
-`patches`: B x H/4 x W/4 x 48 uint8, 4 x 4 px of RGB each (`extd.decoding.to_patches`). Output
+`patches`: B x H/4 x W/4 x 48 uint8, 4 x 4 px of RGB each (`extd.runtime.to_patches`). Output
 `raw`: B x 15 x A float32, the head's output; the metadata give the anchors and scales.
 """
 
@@ -31,7 +31,7 @@ from extd.files import atomic_write
 from extd.models.anchors import Level, decode, decode_landmarks, level_boxes
 from extd.models.config import MEAN, VARIANCES
 from extd.models.extd import PassNorm, UpsamplingBlock
-from extd.models.lite import CONTRAST, GREY, OFFSET_GAIN, Lite
+from extd.models.lite import CONTRAST, GRAY, OFFSET_GAIN, Lite
 from extd.models.network import TorchNetwork
 
 OPSET = 18
@@ -46,18 +46,16 @@ class DecodedExtd(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """`images` to `boxes`, `scores` and `landmarks`, as described above."""
-        maps = self.network.features(images)
+        maps, config = self.network.features(images), self.network.config
         predictions = self.network.heads(maps)
-        config = self.network.config
         cells = zip(config.strides, maps, config.anchor_sizes, strict=True)
         levels = [Level(stride, x.shape[-2], x.shape[-1], side) for stride, x, side in cells]
         anchors = level_boxes(levels, images.device)
-        boxes = decode(predictions.regression, anchors)
-        scores = torch.sigmoid(predictions.log_odds)
+        found = decode(predictions.regression, anchors), torch.sigmoid(predictions.log_odds)
         if predictions.landmarks is None:
-            return boxes, scores
+            return found
         points = decode_landmarks(predictions.landmarks, anchors)
-        return boxes, scores, points.reshape(*scores.shape, -1, 2)
+        return *found, points.reshape(*points.shape[:2], -1, 2)
 
 
 class RawLite(nn.Module):
@@ -70,16 +68,14 @@ class RawLite(nn.Module):
 
     def forward(self, patches: Tensor) -> Tensor:
         """`patches` to `raw`, as described above."""
-        x = F.pad(patches.permute(0, 3, 1, 2).float() - GREY, (1, 0, 1, 0))
+        x = F.pad(patches.permute(0, 3, 1, 2).float() - GRAY, (1, 0, 1, 0))
         maps = self.network.pyramid(self.network.stem.down(F.relu(self.patches(x))))
         return torch.cat([self.network.heads.conv(x).flatten(2) for x in maps], 2)
 
 
 def _patch_convolution(conv: nn.Conv2d) -> nn.Conv2d:
-    """The stem's 6x6 convolution of stride 4 as one of 2x2 on patches of 4x4 px, 48 channels.
-
-    Patches are read in one piece, which more than makes up for a third of the weights being 0.
-    """
+    """The stem's 6x6 convolution of stride 4 as one of 2x2 on patches of 4x4 px, 48 channels."""
+    # Patches are read in one piece, which makes up for a third of the weights being 0.
     assert conv.bias is not None
     weight = F.pad(conv.weight.detach(), (2, 0, 2, 0)) / CONTRAST
     patches = nn.Conv2d(48, conv.out_channels, 2)
@@ -93,9 +89,8 @@ def _patch_convolution(conv: nn.Conv2d) -> nn.Conv2d:
 def _simplified(network: TorchNetwork) -> TorchNetwork:
     """A copy for inference: norms folded into convolutions, PReLU of one slope as LeakyReLU.
 
-    ONNX Runtime fuses LeakyRelu into the convolution before it, which it does not do with PRelu.
-    A batch norm per pass stays: folding it would copy the shared weights for each pass. ONNX
-    Runtime folds it when it loads the file.
+    ONNX Runtime fuses LeakyRelu into the convolution before it, but not PRelu. A batch norm per
+    pass stays, or each pass would have its own copy of the weights: ONNX Runtime folds it.
     """
     network = copy.deepcopy(network).cpu().eval()
     for module in list(network.modules()):
@@ -131,31 +126,29 @@ def export_onnx(
     votes: bool | None = None,
     decoded: bool = False,
 ) -> None:
-    """Write `network` as an ONNX file with `notes` (training data, AP, license) in its metadata.
+    """Write `network` as an ONNX file.
 
     Args:
         network: any.
         path: the file.
-        notes: beside model, anchors, mean, votes and sha256.
-        votes: whether a `Detector` averages boxes that overlap. By default those of EXTD-Lite are,
-            whose scores tell how well a box fits; the paper's are not.
+        notes: for the metadata, as training data, AP and license.
+        votes: whether a `Detector` averages boxes that overlap; by default those of EXTD-Lite,
+            whose scores tell how well a box fits.
         decoded: EXTD-Lite too with its boxes decoded, which costs time, for other programs.
     """
-    config = network.config
-    lite = isinstance(network, Lite)
-    raw = lite and not decoded
-    model = _trace(network, raw=raw)
-    weights = b"".join(sorted(i.raw_data for i in model.graph.initializer))
+    config, lite = network.config, isinstance(network, Lite)
     anchors: dict[str, object] = {"strides": config.strides, "sizes": config.anchor_sizes}
-    if raw:
-        # In sides of the anchor, and as logarithm: see `extd.decoding`.
+    if raw := lite and not decoded:
+        # In sides of the anchor, and as logarithm: see `extd.runtime.RawHead`.
         anchors["center_scale"] = OFFSET_GAIN * VARIANCES[0]
         anchors["size_scale"] = OFFSET_GAIN * VARIANCES[1]
+    model = _trace(network, raw=raw)
+    weights = b"".join(sorted(i.raw_data for i in model.graph.initializer))
     metadata = {
         **(notes or {}),
         "model": config.name,
         "anchors": anchors,
-        "mean": (GREY,) * 3 if lite else MEAN,
+        "mean": (GRAY,) * 3 if lite else MEAN,
         "votes": lite if votes is None else votes,
         "sha256": hashlib.sha256(weights).hexdigest(),
     }

@@ -27,8 +27,7 @@ class Predictions(NamedTuple):
     Attributes:
         regression: B x A x 4, offsets to the anchors (dx, dy, dw, dh), scaled by the variances.
         logits: B x A x 2, background and face; or B x A x 1, log odds of a face.
-        landmarks: B x A x 10, offsets of five points (x, y) from the anchor's center, scaled as
-            those of the box; None for networks without.
+        landmarks: B x A x 10, five points (x, y) as offsets like the box's center, if any.
     """
 
     regression: Tensor
@@ -76,8 +75,7 @@ def stage(conv: nn.Conv2d, passes: int, activation: Activation | None) -> nn.Mod
 class InvertedResidual(nn.Module):
     """Figure 3: point-wise expansion, depthwise 3x3, point-wise projection, and a skip.
 
-    Expansion 1 leaves the first convolution out. The skip exists where input and output have
-    the same shape.
+    Expansion 1 leaves out the first convolution, a change of shape the skip.
     """
 
     def __init__(
@@ -225,7 +223,7 @@ class Extd(nn.Module):
             UpsamplingBlock(config.width, config.upsampling) for _ in range(upsamplings)
         )
         initialize(self)
-        self.heads = build_heads(config.channels)
+        self.heads = build_heads((config.width,) * len(config.strides))
 
     def features(self, images: Tensor) -> list[Tensor]:
         """The maps that the heads read, finest first; `images` as in `forward`.

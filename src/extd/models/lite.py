@@ -15,14 +15,14 @@ from torch.nn import functional as F
 from extd.models.config import LiteConfig
 from extd.models.extd import FACE_PRIOR, PassNorm, Predictions, initialize
 
-GREY = 128.0
+GRAY = 128.0
 """Subtracted from images of 0 to 255: the zero point of uint8, so that int8 needs no arithmetic."""
 CONTRAST = 64.0
 """Divides them then, to a variance of about one."""
 OFFSET_GAIN = 5.0
-"""Multiplies the head's offsets: one unit moves a box by half its anchor, or grows it e-fold.
+"""Multiplies the head's offsets, so that boxes are learned as fast as scores.
 
-Losses of decoded boxes then learn as fast as that of the scores.
+One unit moves a box by half its anchor, or grows it e-fold.
 """
 LANDMARKS = 5
 """Eyes, nose, corners of the mouth; image-left first."""
@@ -44,13 +44,11 @@ class ConvBlock(nn.Module):
 
 
 class Stem(nn.Module):
-    """A 6x6 convolution of stride 4 on the image, and one of stride 2 to the width of F.
-
-    Convolutions of few channels at half the image's size would cost a fifth of the time.
-    """
+    """A 6x6 convolution of stride 4 on the image, and one of stride 2 to the width of F."""
 
     def __init__(self, config: LiteConfig) -> None:
         super().__init__()
+        # Convolutions of few channels at half the image's size would cost a fifth of the time.
         self.conv = nn.Conv2d(3, config.stem_width, 6, 4, bias=False)
         self.norm = nn.BatchNorm2d(config.stem_width)
         self.down = ConvBlock(config.stem_width, config.width, stride=2)
@@ -58,11 +56,11 @@ class Stem(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """B x 3 x H x W, 0 to 255, to B x C x H/8 x W/8."""
         # Two px before and three after make ceil(H / 4) rows for every H.
-        x = F.pad(images, (2, 3, 2, 3), value=GREY)
+        x = F.pad(images, (2, 3, 2, 3), value=GRAY)
         # Whole numbers up to 256 are exact in bfloat16, and half the memory.
         mixed = x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)
         x = x.to(torch.get_autocast_dtype(x.device.type) if mixed else self.conv.weight.dtype)
-        x = F.relu(self.norm(self.conv(x.sub_(GREY).mul_(1 / CONTRAST))))
+        x = F.relu(self.norm(self.conv(x.sub_(GRAY).mul_(1 / CONTRAST))))
         out: Tensor = self.down(x)
         return out
 
@@ -95,10 +93,9 @@ class LiteHead(nn.Module):
 
     def forward(self, maps: list[Tensor]) -> Predictions:
         """The maps to the predictions of their A = sum(H_i * W_i) anchors."""
-        whole = torch.cat([self.conv(x).flatten(2) for x in maps], 2).transpose(1, 2)
-        return Predictions(
-            whole[..., :4] * OFFSET_GAIN, whole[..., 4:5], whole[..., 5:] * OFFSET_GAIN
-        )
+        raw = torch.cat([self.conv(x).flatten(2) for x in maps], 2).transpose(1, 2)
+        boxes, log_odds, landmarks = raw[..., :4], raw[..., 4:5], raw[..., 5:]
+        return Predictions(boxes * OFFSET_GAIN, log_odds, landmarks * OFFSET_GAIN)
 
 
 class Lite(nn.Module):
@@ -137,9 +134,9 @@ class Lite(nn.Module):
             for block in self.blocks:
                 x = block(x, index)
             maps.append(x)
-        pyramid = [maps[-1]]
-        for lateral, fine in zip(self.laterals, reversed(maps[:-1]), strict=True):
-            pyramid.insert(0, lateral(pyramid[0], fine))
+        pyramid = [maps.pop()]
+        for lateral in self.laterals:
+            pyramid.insert(0, lateral(pyramid[0], maps.pop()))
         for block in self.tower:
             pyramid = [block(x, level) for level, x in enumerate(pyramid)]
         return pyramid

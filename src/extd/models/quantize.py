@@ -24,10 +24,10 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-from extd.decoding import to_patches
 from extd.models.export import export_onnx, quiet, save_onnx, tidy
-from extd.models.lite import GREY, Lite
+from extd.models.lite import GRAY, Lite
 from extd.models.network import TorchNetwork
+from extd.runtime import to_patches
 
 PIXELS = "pixels"
 """Name of the tensor that the first convolution reads."""
@@ -101,7 +101,7 @@ def export_int8(
     identity = {
         "quant_type": QuantType.QUInt8,
         "scale": np.array(1, np.float32),
-        "zero_point": np.array(GREY, np.uint8),
+        "zero_point": np.array(GRAY, np.uint8),
     }
     with tempfile.TemporaryDirectory() as folder, quiet():
         plain, quantized = Path(folder, "float.onnx"), Path(folder, "int8.onnx")

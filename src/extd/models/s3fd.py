@@ -36,6 +36,9 @@ class L2Norm(nn.Module):
 class Vgg(nn.Module):
     """VGG-16 with its first two dense layers as convolutions, and S3FD's extra layers."""
 
+    channels = (256, 512, 512, 1024, 512, 256)
+    """Of the maps that the heads read, finest first."""
+
     def __init__(self) -> None:
         super().__init__()
         stages, c_in = [], 3
@@ -72,9 +75,10 @@ class Vgg(nn.Module):
 class MobileFaceNet(nn.Module):
     """MobileFaceNet up to its last feature map, and three extra layers.
 
-    The paper does not tell which maps S3FD+M reads. Here the heads read the last map of each of
-    the strides 4, 8 and 16, and what the extra layers make of the last one.
+    The paper does not tell which maps S3FD+M reads; here, the last of each stride.
     """
+
+    channels = (64, 128, 512, 512, 256, 256)
 
     def __init__(self) -> None:
         super().__init__()
@@ -150,7 +154,7 @@ class S3fd(nn.Module):
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.backbone = Vgg() if config.backbone == "vgg16" else MobileFaceNet()
         initialize(self)
-        self.heads = build_heads(config.channels)
+        self.heads = build_heads(self.backbone.channels)
 
     def features(self, images: Tensor) -> list[Tensor]:
         """The maps that the heads read, finest first; `images` as in `forward`."""

@@ -8,11 +8,111 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from extd.boxes import iou
-from extd.detections import Detections
+from extd.boxes import VOTERS, iou
 from extd.detector import Detector, Options
+from extd.faces import Faces
 from extd.images import read_image
-from extd.tiles import CONTEXT, STRIDE, are_cut, belong, merge, place_tiles, shrink
+from extd.passes import (
+    CONTEXT,
+    STRIDE,
+    Pass,
+    Tile,
+    merge,
+    place_tiles,
+    pool,
+    rescale,
+    shrink,
+    suppress,
+)
+
+
+def faces(boxes: NDArray[np.float32], scores: NDArray[np.float32]) -> Faces:
+    """Each with landmarks that tell which box they belong to."""
+    points = np.arange(len(boxes), dtype=np.float32)[:, None, None].repeat(5, 1).repeat(2, 2)
+    return Faces(boxes, scores, 50, 40, points)
+
+
+@st.composite
+def some_boxes(draw: st.DrawFn) -> NDArray[np.float32]:
+    corner = st.tuples(st.floats(-9, 30, width=32), st.floats(-9, 30, width=32))
+    side = st.tuples(st.floats(1, 20, width=32), st.floats(1, 20, width=32))
+    rows = draw(st.lists(st.tuples(corner, side), min_size=1, max_size=12))
+    return np.array([(x, y, x + w, y + h) for (x, y), (w, h) in rows], np.float32)
+
+
+def test_boxes_of_an_untrained_network_vote_too() -> None:
+    boxes = np.array([[-1e20, -1e20, 1e20, 1e20], [-1e20, -1e20, 1e20, 2e20]], np.float32)
+    found = suppress(faces(boxes, np.array([0.6, 0.3], np.float32)), 0, 0.3, votes=True)
+    third = 1e20 * (1 + 0.3 * 2 / 3 / (0.6 + 0.3 * 2 / 3))
+    assert found.boxes == pytest.approx(np.array([[-1e20, -1e20, 1e20, third]]))
+
+
+@given(some_boxes(), st.integers(0, 99), st.floats(0, 0.9))
+def test_a_vote_does_not_depend_on_the_threshold(
+    boxes: NDArray[np.float32], seed: int, threshold: float
+) -> None:
+    scores = np.random.default_rng(seed).uniform(0.05, 1, len(boxes)).astype(np.float32)
+    every = faces(boxes, scores)
+    whole = suppress(every, 0, 0.3, votes=True)
+    likely = every[scores > threshold * VOTERS]
+    found = suppress(likely, threshold, 0.3, votes=True)
+    sure = whole[whole.scores > threshold]
+    assert found.boxes == pytest.approx(sure.boxes, abs=1e-4)
+    assert Faces(sure.boxes, found.scores, 50, 40, found.landmarks) == sure
+
+
+def test_landmarks_move_with_their_boxes() -> None:
+    found = faces(np.array([[0, 1, 2, 3], [4, 5, 6, 7]], np.float32), np.ones(2, np.float32))
+    moved = Tile(10, 20, 110, 140, (0, 0, 0, 0)).undo(rescale(found, 100, 120), 200, 300)
+    assert (moved.width, moved.height) == (200, 300)
+    assert moved.boxes.tolist() == [[10, 23, 14, 29], [18, 35, 22, 41]]
+    assert moved.landmarks is not None
+    assert moved.landmarks[1, 0].tolist() == [12, 23]
+    both = pool([found, moved])
+    assert len(both) == 4
+    assert both[3:].boxes.tolist() == [[18, 35, 22, 41]]
+
+
+passes = st.builds(Pass, st.just(1.0), st.integers(0, 3), st.booleans())
+
+
+@given(passes, st.data())
+def test_boxes_and_landmarks_go_with_their_pixels(one: Pass, data: st.DataObject) -> None:
+    height, width = 20, 30
+    x1, y1 = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
+    x2, y2 = data.draw(st.integers(x1 + 1, width)), data.draw(st.integers(y1 + 1, height))
+    image = np.zeros((height, width, 3), np.uint8)
+    image[y1:y2, x1:x2] = 255
+    view = one.orient(image)
+    assert view.shape[1::-1] == one.size(width, height)
+    rows, columns = np.nonzero(view[:, :, 0])
+    seen = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+    # All landmarks in the corner that the box's own first corner has become, or another.
+    found = Faces([seen], [1], *one.size(width, height), [[seen[:2]] * 5])
+    upright = one.undo(found, width, height)
+    assert (upright.width, upright.height) == (width, height)
+    assert upright.boxes.tolist() == [[x1, y1, x2, y2]]
+    assert upright.landmarks is not None
+    assert np.isin(upright.landmarks[..., 0], (x1, x2)).all()
+    assert np.isin(upright.landmarks[..., 1], (y1, y2)).all()
+
+
+def test_the_eyes_of_a_mirrored_face_change_sides() -> None:
+    points = np.arange(10, dtype=np.float32).reshape(1, 5, 2)
+    found = Pass(mirrored=True).undo(Faces([[0, 0, 9, 9]], [1], 100, 50, points), 100, 50)
+    assert found.landmarks is not None
+    assert found.landmarks[0].tolist() == [[98, 3], [100, 1], [96, 5], [92, 9], [94, 7]]
+
+
+def test_turns_are_clockwise_and_nothing_is_copied() -> None:
+    image = np.zeros((2, 3, 3), np.uint8)
+    image[0, 0] = 255
+    turned = Pass(quarters=1).orient(image)
+    assert turned.shape == (3, 2, 3)
+    assert turned[0, 1, 0] == 255
+    assert np.shares_memory(turned, image)
+    assert np.shares_memory(Pass(quarters=3, mirrored=True).orient(image), image)
+
 
 sides = st.integers(1, 5000)
 tilings = st.sampled_from([(256, 128), (512, 256), (640, 384), (1024, 768), (1024, 896)])
@@ -41,7 +141,7 @@ def test_each_point_counts_somewhere(
     x, y = data.draw(st.floats(0, width)), data.draw(st.floats(0, height))
     point = np.array([[x, y, x, y]], np.float32)
     tiles = place_tiles(width, height, side, step)
-    counting = [tile for tile in tiles if belong(point, tile, side - step)[0]]
+    counting = [tile for tile in tiles if tile.owns(point, side - step)[0]]
     assert counting
     for tile in counting:
         gaps = [x - tile.edges[0], y - tile.edges[1], tile.edges[2] - x, tile.edges[3] - y]
@@ -57,51 +157,43 @@ def test_a_face_of_three_quarters_of_the_overlap_is_whole_in_a_tile(
     w, h = (data.draw(st.floats(1, (side - step) * 3 / 4)) for _ in range(2))
     box = np.array([[x - w / 2, y - h / 2, x + w / 2, y + h / 2]], np.float32)
     tiles = place_tiles(width, height, side, step)
-    assert any((belong(box, tile, side - step) & ~are_cut(box, tile)).all() for tile in tiles)
+    assert any((tile.owns(box, side - step) & ~tile.cuts(box)).all() for tile in tiles)
 
 
 LEFT, RIGHT = place_tiles(1792, 1024, 1024, 768)
-NONE = Detections(*(np.empty(shape, np.float32) for shape in ((0, 4), 0, (0, 0, 2))))
+NONE = Faces.empty(1792, 1024)
 
 
-def found(*boxes: tuple[float, float, float, float], score: float = 0.9) -> Detections:
-    return Detections(
-        np.array(boxes, np.float32),
-        np.full(len(boxes), score, np.float32),
-        np.empty((len(boxes), 0, 2), np.float32),
-    )
+def found(*boxes: tuple[float, float, float, float], score: float = 0.9) -> Faces:
+    return Faces(np.array(boxes, np.float32), [score] * len(boxes), 1792, 1024)
 
 
 def test_a_box_near_an_inner_edge_is_cut_and_at_the_border_it_is_not() -> None:
-    boxes, *_ = found((900, 9, 1020, 90), (0, 0, 80, 80), (800, 900, 900, 1024))
-    assert are_cut(boxes, LEFT).tolist() == [True, False, False]
-    assert are_cut(found((769, 9, 900, 90))[0], RIGHT).tolist() == [True]
+    boxes = found((900, 9, 1020, 90), (0, 0, 80, 80), (800, 900, 900, 1024)).boxes
+    assert LEFT.cuts(boxes).tolist() == [True, False, False]
+    assert RIGHT.cuts(found((769, 9, 900, 90)).boxes).tolist() == [True]
 
 
 def test_a_cut_box_goes_where_a_neighbor_has_the_whole_face() -> None:
     part, whole = (820, 400, 1020, 600), (820, 400, 1050, 600)
     tiles = [(LEFT, found(part)), (RIGHT, found(whole, score=0.5))]
-    boxes, scores, _ = merge(tiles, NONE, 256, 0.3)
-    assert boxes.tolist() == [list(whole)]
-    assert scores.tolist() == [0.5]
+    assert merge(tiles, NONE, 256, 0.3) == found(whole, score=0.5)
     # Nobody else has it: better a part than nothing.
-    boxes, *_ = merge([(LEFT, found(part)), (RIGHT, NONE)], NONE, 256, 0.3)
-    assert boxes.tolist() == [list(part)]
+    assert merge([(LEFT, found(part)), (RIGHT, NONE)], NONE, 256, 0.3) == found(part)
 
 
 def test_the_overview_has_the_faces_that_no_tile_has_whole() -> None:
     left, right, face = (500, 300, 1020, 900), (772, 300, 1300, 900), (500, 300, 1300, 900)
     tiles = [(LEFT, found(left)), (RIGHT, found(right))]
-    boxes, *_ = merge(tiles, found(face, score=0.6), 256, 0.3)
-    assert boxes.tolist() == [list(face)]
+    overview = found(face, score=0.6)
+    assert merge(tiles, overview, 256, 0.3) == overview
 
 
 def test_a_tile_is_more_exact_than_the_overview() -> None:
     tiles = [(LEFT, found((100, 100, 300, 300))), (RIGHT, NONE)]
     # The second is small: tiles see it better, and did not.
     overview = found((110, 95, 310, 330), (600, 600, 640, 640), score=0.99)
-    boxes, *_ = merge(tiles, overview, 256, 0.3)
-    assert boxes.tolist() == [[100, 100, 300, 300]]
+    assert merge(tiles, overview, 256, 0.3) == found((100, 100, 300, 300))
 
 
 def test_shrinking_takes_means() -> None:
@@ -145,16 +237,16 @@ def test_a_face_larger_than_a_tile_is_found_whole(packaged: Detector, examples: 
 
 
 # Faces so small that none counts where the overview has it.
-cells = st.tuples(st.integers(0, 49), st.integers(0, 37), st.integers(80, 255), st.integers(1, 12))
+cell = st.tuples(st.integers(0, 49), st.integers(0, 37), st.integers(80, 255), st.integers(1, 12))
 
 
 @settings(max_examples=15)
-@given(st.lists(cells, max_size=12), st.booleans(), st.sampled_from([0, 90, 180, 270]))
+@given(st.lists(cell, max_size=12), st.booleans(), st.sampled_from([0, 90, 180, 270]))
 def test_tiles_are_not_seen_in_the_result(
-    toy: str, faces: list[tuple[int, int, int, int]], flip: bool, rotation: int
+    toy: str, cells: list[tuple[int, int, int, int]], flip: bool, rotation: int
 ) -> None:
     image = np.zeros((304, 400, 3), np.uint8)
-    for column, row, red, green in faces:
+    for column, row, red, green in cells:
         image[row * 8 : row * 8 + 8, column * 8 : column * 8 + 8, :2] = red, green
     detector = Detector(toy, threads=1)
     whole, tiled = (
@@ -187,7 +279,7 @@ def test_only_large_images_are_divided_by_themselves(
     sizes: list[tuple[int, ...]] = []
     run = detector.network.run
 
-    def watched(images: NDArray[np.uint8], threshold: float) -> list[Detections]:
+    def watched(images: NDArray[np.uint8], threshold: float) -> list[Faces]:
         sizes.append(images.shape[1:3])
         return run(images, threshold)
 
