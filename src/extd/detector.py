@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import product
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,7 +18,17 @@ from extd.boxes import VOTERS, area, clip, longer_side
 from extd.catalog import DEFAULT_MODEL, Precision
 from extd.faces import Faces
 from extd.images import Image, ImageSource, read_image, resize
-from extd.passes import LARGE, SIDE, STRIDE, Pass, look_in_tiles, pool, shrink, suppress
+from extd.passes import (
+    LARGE,
+    SIDE,
+    STRIDE,
+    Pass,
+    add_uncovered,
+    look_in_tiles,
+    pool,
+    pyramid,
+    suppress,
+)
 from extd.prefetch import cores, prefetch
 from extd.runtime import CPU, OnnxModel
 
@@ -31,7 +41,10 @@ RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "min_face": (lambda px: px >= 0, "0 or more pixels"),
     "max_face": (lambda px: px >= 0, "min_face or more pixels"),
     "longest": (lambda px: 1 <= px < math.inf, "1 or more pixels"),
-    "scales": (lambda factor: 0 < factor < math.inf, "factors above 0, as in (0.5, 1, 2)"),
+    "scales": (
+        lambda factor: 0 < factor < math.inf,
+        "'auto' or factors above 0, as in (0.5, 1, 2)",
+    ),
     "rotations": (lambda angle: angle in {0, 90, 180, 270}, "0, 90, 180 or 270, as in (0, 90)"),
     "tile": (
         lambda px: (px == 0 or px >= 2 * STRIDE) and px % 1 == 0,
@@ -57,14 +70,16 @@ class Options:
         max_face: largest face, likewise.
         longest: resize the image to this longer side in pixels, before the scales.
         scales: make a pass at each of these factors; 2 finds smaller faces, 0.5 larger ones.
+            `auto` halves the image until its longer side is at most 640 px; each pass answers for
+            the sizes that it sees well, and all cost at most 1.34 times the first. It leaves out
+            the finest passes where they only serve faces below `min_face`.
         flip: add a pass over the mirrored image at each scale.
         rotations: make the passes over the image turned clockwise by each of these angles: 0, 90,
             180 or 270 degrees.
-        tile: to save memory, make a pass over tiles of this side in pixels of the scaled image,
-            and one over the whole, shrunk to a tile, for large faces. None takes tiles of 1024
-            if the scaled image has more than 2^24 pixels; 0 never does.
+        tile: to save memory, make each pass in tiles of this side in pixels of the scaled image.
+            None takes tiles of 1024 if the scaled image has more than 2^24 pixels; 0 never does.
         overlap: how far tiles overlap, as a share of their side, up to 0.5. Faces up to 3/4 of
-            the overlap are found as without tiles.
+            the overlap are found as without tiles; larger ones need passes at smaller scales.
         clip: cut boxes off at the border of the image and drop those wholly outside.
 
     Raises:
@@ -78,7 +93,7 @@ class Options:
     min_face: float = 0.0
     max_face: float | None = None
     longest: int | None = None
-    scales: tuple[float, ...] = (1.0,)
+    scales: tuple[float, ...] | Literal["auto"] = "auto"
     flip: bool = False
     rotations: tuple[int, ...] = (0,)
     tile: int | None = None
@@ -88,7 +103,7 @@ class Options:
     def __post_init__(self) -> None:
         for name, (fits, expected) in RANGES.items():
             value = getattr(self, name)
-            if value is None and name in OPTIONAL:
+            if (value is None and name in OPTIONAL) or (name == "scales" and value == "auto"):
                 continue
             many = name in {"scales", "rotations"}
             values = tuple(value) if many and isinstance(value, Iterable) else (value,)
@@ -214,14 +229,13 @@ class Detector:
     def _find(self, image: Image, options: Options) -> Faces:
         """Pool the faces of all passes, suppress overlapping ones, apply the limits."""
         height, width = image.shape[:2]
-        fit = options.longest / max(height, width) if options.longest else 1.0
-        mirrorings = (False, True) if options.flip else (False,)
-        passes = [
-            Pass(fit * scale, rotation // 90, mirrored)
-            for rotation, scale, mirrored in product(options.rotations, options.scales, mirrorings)
-        ]
-        found = pool([self._look(image, one, options) for one in passes])
-        found = suppress(found, options.threshold, options.nms_iou, votes=self.network.votes)
+        looks = [self._look(image, one, options) for one in passes(options, width, height)]
+        votes = self.network.votes
+        found, parts = (
+            suppress(pool(faces), options.threshold, options.nms_iou, votes=votes)
+            for faces in zip(*looks, strict=True)
+        )
+        found = add_uncovered(found, parts)
         boxes = found.boxes
         if options.clip:
             boxes = clip(boxes, width, height)
@@ -234,21 +248,20 @@ class Detector:
         faces = Faces(boxes, found.scores, width, height, found.landmarks)
         return faces[np.flatnonzero(chosen)[: options.max_faces]]
 
-    def _look(self, image: Image, one: Pass, options: Options) -> Faces:
-        """The likely faces of one pass, in tiles where it is large, in pixels of the image."""
+    def _look(self, image: Image, one: Pass, options: Options) -> tuple[Faces, Faces]:
+        """The likely faces of one pass in pixels of the image, and those that tiles cut."""
         height, width = image.shape[:2]
         across, down = one.size(width, height)
         view = resize(one.orient(image), (across, down))
         side = SIDE if options.tile is None and across * down > LARGE else options.tile or 0
         look = partial(self._likely, options=options)
         if 0 < side < max(across, down):
-            side = side // STRIDE * STRIDE
-            # Turned last, or the whole image would be copied.
-            overview = one.orient(shrink(image, side))
-            found = look_in_tiles(view, overview, side, options.overlap, options.nms_iou, look)
+            found, parts = look_in_tiles(view, side // STRIDE * STRIDE, options.overlap, look)
         else:
             found = look(view)
-        return one.undo(found, width, height)
+            parts = found[:0]
+        found = found[one.answers_for(found.boxes)]
+        return one.undo(found, width, height), one.undo(parts, width, height)
 
     def _likely(self, image: Image, options: Options) -> Faces:
         """The best `top_k` faces that may stay or vote, in pixels of `image`."""
@@ -259,6 +272,20 @@ class Detector:
     def __repr__(self) -> str:
         network = self.network
         return f"Detector({network.name!r}, {network.provider}, threads={network.threads})"
+
+
+def passes(options: Options, width: int, height: int) -> list[Pass]:
+    """The passes that the options ask for over an image of that size."""
+    fit = options.longest / max(width, height) if options.longest else 1.0
+    if options.scales == "auto":
+        levels = pyramid(fit * max(width, height), fit * options.min_face)
+    else:
+        levels = [Pass(scale) for scale in options.scales]
+    return [
+        replace(one, factor=fit * one.factor, quarters=rotation // 90, mirrored=mirrored)
+        for rotation, one in product(options.rotations, levels)
+        for mirrored in ((False, True) if options.flip else (False,))
+    ]
 
 
 def _given(options: Options | None) -> Options | None:

@@ -1,4 +1,4 @@
-"""Passes of the network over an image: turned, mirrored, in tiles. And how to merge their faces."""
+"""Passes of the network over an image: at several sizes, turned, mirrored, in tiles."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from extd.boxes import Boxes, area, intersection, iou, longer_side, nms, vote
+from extd.boxes import Boxes, area, intersection, longer_side, nms, vote
 from extd.faces import Faces
-from extd.images import Image, resize
+from extd.images import Image
 
 MIRRORED = (1, 0, 2, 4, 3)
 """Which landmark of the mirrored image each one is: eyes and mouth corners change sides."""
@@ -21,6 +21,12 @@ STRIDE = 128
 """The coarsest stride of the detectors in px; tiles begin at multiples of it."""
 SIDE = 1024
 """Side of automatic tiles, px: 0.6 GB of memory in the largest model that ships."""
+COARSEST = 640
+"""Longer side of an image, px, that no pyramid halves."""
+SEEN_WELL = (48, 256)
+"""Longer sides of faces, px, that a level of a pyramid answers for; its neighbors share an octave."""
+TINY = 20
+"""Longer side of a face, px, below which a finer level finds more."""
 LARGE = 1 << 24
 """Pixels above which images are tiled: without tiles they need about 9 GB."""
 
@@ -43,11 +49,18 @@ class Pass:
         factor: by which the image is enlarged.
         quarters: quarter turns clockwise.
         mirrored: left to right, after the turns.
+        sizes: longer sides of the faces that it answers for, in px of what it looks at.
     """
 
     factor: float = 1.0
     quarters: int = 0
     mirrored: bool = False
+    sizes: tuple[float, float] = (0, math.inf)
+
+    def answers_for(self, boxes: Boxes) -> NDArray[np.bool_]:
+        """Which boxes [N, 4], in px of what it looks at, are of its sizes."""
+        size = longer_side(boxes)
+        return np.asarray((size >= self.sizes[0]) & (size <= self.sizes[1]), np.bool_)
 
     def size(self, width: int, height: int) -> tuple[int, int]:
         """The width and height that it looks at, of an upright image of that size."""
@@ -84,6 +97,31 @@ class Pass:
             x, y = height - y, x
             width, height = height, width
         return np.stack([x, y], axis=-1)
+
+
+def pyramid(longest: float, smallest: float = 0) -> list[Pass]:
+    """Passes over an image at halved sizes, each for the faces that it sees well.
+
+    Args:
+        longest: longer side of the image, px.
+        smallest: longer side of the smallest face that matters, px; finer passes are left out.
+    """
+    factors = [1.0]
+    while longest * factors[-1] > COARSEST:
+        factors.append(factors[-1] / 2)
+    while len(factors) > 1 and smallest * factors[1] >= TINY:
+        del factors[0]
+    low, high = SEEN_WELL
+    return [
+        Pass(
+            factor,
+            sizes=(
+                low if factor < factors[0] else 0,
+                high if factor > factors[-1] else math.inf,
+            ),
+        )
+        for factor in factors
+    ]
 
 
 def rescale(faces: Faces, width: int, height: int) -> Faces:
@@ -161,61 +199,35 @@ def place_tiles(width: int, height: int, side: int, step: int) -> list[Tile]:
 
 
 def look_in_tiles(
-    image: Image,
-    overview: Image,
-    side: int,
-    overlap: float,
-    nms_iou: float,
-    look: Callable[[Image], Faces],
-) -> Faces:
-    """The faces in the tiles of an image and in its overview, to be suppressed together.
+    image: Image, side: int, overlap: float, look: Callable[[Image], Faces]
+) -> tuple[Faces, Faces]:
+    """The faces in the tiles of an image: whole ones, and those that a tile cuts.
+
+    Faces up to 3/4 of the overlap are whole in at least one tile.
 
     Args:
         image: uint8 [H, W, 3].
-        overview: the same, shrunk to one tile.
         side: of a tile in px, a multiple of `STRIDE` and at least twice it.
         overlap: of neighboring tiles as a share of the side, above 0, up to 0.5.
-        nms_iou: two boxes with a greater IoU are one face.
         look: detects in one image.
     """
     height, width = image.shape[:2]
     step = math.floor(side * (1 - overlap) / STRIDE) * STRIDE
-    found = []
-    for tile in place_tiles(width, height, side, step):
-        seen = look(image[tile.y1 : tile.y2, tile.x1 : tile.x2])
-        found.append((tile, tile.undo(seen, width, height)))
-    return merge(found, rescale(look(overview), width, height), side - step, nms_iou)
-
-
-def shrink(image: Image, side: int) -> Image:
-    """The image resized to a longer side of `side` px."""
-    height, width = image.shape[:2]
-    return resize(image, Pass(side / max(width, height)).size(width, height))
-
-
-def merge(
-    tiles: Sequence[tuple[Tile, Faces]], overview: Faces, overlap: int, nms_iou: float
-) -> Faces:
-    """Merge the faces of all tiles and of the overview, all in px of the image.
-
-    Faces up to 3/4 of the overlap are whole in at least one tile. Larger ones may be cut by every
-    tile; the overview has them whole. So these count, in this order: uncut boxes of tiles; large
-    boxes of the overview that match none of these; cut boxes that none of the others covers.
-    """
     whole, parts = [], []
-    for tile, found in tiles:
-        counts, cut = tile.owns(found.boxes, overlap), tile.cuts(found.boxes)
-        whole.append(found[counts & ~cut])
-        parts.append(found[counts & cut])
-    sure, cut_off = pool(whole), pool(parts)
-    large = overview[longer_side(overview.boxes) > overlap / 2]
-    large = large[nms(large.boxes, large.scores, nms_iou)]
+    for tile in place_tiles(width, height, side, step):
+        found = tile.undo(look(image[tile.y1 : tile.y2, tile.x1 : tile.x2]), width, height)
+        owned, cut = tile.owns(found.boxes, side - step), tile.cuts(found.boxes)
+        whole.append(found[owned & ~cut])
+        parts.append(found[owned & cut])
+    return pool(whole), pool(parts)
+
+
+def add_uncovered(faces: Faces, parts: Faces) -> Faces:
+    """Faces, best first, and those that tiles cut, where no other face covers them."""
     # One by one: all pairs of a crowd would not fit into memory.
-    new = [(iou(box[None], sure.boxes) <= nms_iou).all() for box in large.boxes]
-    sure = pool([sure, large[np.array(new, np.bool_)]])
-    cut_off = cut_off[nms(cut_off.boxes, cut_off.scores, nms_iou)]
     bare = [
-        (intersection(box[None], sure.boxes) <= COVERED * area(box[None])).all()
-        for box in cut_off.boxes
+        (intersection(box[None], faces.boxes) <= COVERED * area(box[None])).all()
+        for box in parts.boxes
     ]
-    return pool([sure, cut_off[np.array(bare, np.bool_)]])
+    both = pool([faces, parts[np.array(bare, np.bool_)]])
+    return both[np.argsort(-both.scores, kind="stable")]

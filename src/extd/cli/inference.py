@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, get_args
+from typing import Annotated, Literal
 
 from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
@@ -18,18 +18,22 @@ SEARCH = Group("What to look for", sort_key=2)
 VIDEO = Group("Videos", sort_key=3)
 
 
-def read_numbers(hint: object, tokens: Sequence[Token]) -> tuple[float, ...]:
+def read_numbers(_: object, tokens: Sequence[Token]) -> tuple[float, ...]:
     """The numbers of an option like `0.5,1,2`, which is given once or several times."""
     words = ",".join(token.value for token in tokens)
     try:
-        return tuple(map(get_args(hint)[0], words.split(",")))
+        return tuple(map(float, words.split(",")))
     except ValueError:
         raise ValueError(f"{words!r} is not a list of numbers like 0,1,2") from None
 
 
-NUMBERS = Parameter(converter=read_numbers, n_tokens=1)
-SCALES = Parameter(metavar="FACTORS", show_default="1")
-ROTATIONS = Parameter(metavar="DEGREES", show_default="0")
+def read_scales(hint: object, tokens: Sequence[Token]) -> tuple[float, ...] | Literal["auto"]:
+    """Numbers, as `read_numbers`, or `auto`."""
+    return "auto" if tokens[0].value == "auto" else read_numbers(hint, tokens)
+
+
+SCALES = Parameter(metavar="FACTORS", converter=read_scales, n_tokens=1, show_default="auto")
+ROTATIONS = Parameter(metavar="DEGREES", converter=read_numbers, n_tokens=1, show_default="0")
 Model = Annotated[str, Parameter(metavar="NAME|FILE")]
 Files = Annotated[
     str,
@@ -78,7 +82,7 @@ class Inference:
     Attributes:
         longest: Resize images to this longer side first. Smaller is faster and finds less.
         scales: Detect at several sizes of the image, as in 0.5,1,2. Above 1 finds smaller faces,
-            below 1 larger ones.
+            below 1 larger ones. auto halves the image until its longer side is at most 640 px.
         flip: Detect in the mirrored image, too: finds a little more in twice the time.
         rotations: Detect in the image turned clockwise by these degrees, as in 0,90,180,270; each
             adds its time. EXIF orientation is applied anyway.
@@ -89,9 +93,9 @@ class Inference:
     """
 
     longest: Pixels | None = None
-    scales: Annotated[tuple[float, ...], NUMBERS, SCALES] = (1.0,)
+    scales: Annotated[tuple[float, ...] | Literal["auto"], SCALES] = "auto"
     flip: bool = False
-    rotations: Annotated[tuple[int, ...], NUMBERS, ROTATIONS] = (0,)
+    rotations: Annotated[tuple[int, ...], ROTATIONS] = (0,)
     tile: Pixels | None = None
     overlap: float = 0.25
     max_pixels: Annotated[int, WHOLE_NUMBER, Parameter(metavar="N", validator=Number(gte=1))] = (

@@ -18,7 +18,7 @@ from extd.images import Image
 
 Protocol = Callable[[Detector, Image], Prediction]
 
-SINGLE = Options(threshold=0.02, nms_iou=0.3, top_k=5000, max_faces=750)
+SINGLE = Options(threshold=0.02, nms_iou=0.3, top_k=5000, max_faces=750, scales=(1.0,))
 MULTISCALE_PASS = replace(SINGLE, threshold=0.05, clip=False)
 """One pass of the multi-scale test, at the scale that it adds."""
 
@@ -35,6 +35,11 @@ def single(detector: Detector, image: Image) -> Prediction:
     model's file asks for it: they are the boxes that users of `Detector` get.
     """
     return to_prediction(detector.detect(image, SINGLE))
+
+
+def default(detector: Detector, image: Image) -> Prediction:
+    """What `Detector()` gives: as `single`, but with its passes at several sizes."""
+    return to_prediction(detector.detect(image, replace(SINGLE, scales="auto")))
 
 
 def paper(detector: Detector, image: Image) -> Prediction:
@@ -55,7 +60,12 @@ def multiscale(detector: Detector, image: Image) -> Prediction:
     return to_prediction(vote(multiscale_faces(detector, image), smallest_group=1))
 
 
-PROTOCOLS: dict[str, Protocol] = {"single": single, "paper": paper, "multiscale": multiscale}
+PROTOCOLS: dict[str, Protocol] = {
+    "single": single,
+    "default": default,
+    "paper": paper,
+    "multiscale": multiscale,
+}
 
 
 def multiscale_faces(detector: Detector, image: Image) -> Faces:
