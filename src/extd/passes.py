@@ -24,7 +24,7 @@ SIDE = 1024
 COARSEST = 640
 """Longer side of an image, px, that no pyramid halves."""
 SEEN_WELL = (48, 256)
-"""Longer sides of faces, px, that a level of a pyramid answers for; its neighbors share an octave."""
+"""Longer sides, px, of the faces that a level between two others answers for."""
 TINY = 20
 """Longer side of a face, px, below which a finer level finds more."""
 LARGE = 1 << 24
