@@ -25,7 +25,7 @@ LARGE = 1 << 24
 """Pixels above which images are tiled: without tiles they need about 9 GB."""
 
 CONTEXT = 3 / 8
-"""Least distance of a counting box's center from a tile's inner edges, as a share of the overlap.
+"""How far the center of a box that counts must be from a tile's inner edges, in overlaps.
 
 At 1/2 each center would count in just one tile; but tiles may differ a little.
 """

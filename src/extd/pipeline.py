@@ -80,8 +80,13 @@ def detect_image(
 ) -> Faces:
     """Detect the faces of an image; with a `target`, write it there with its faces marked.
 
-    `image` holds the pixels of `source` if they were read already; a target overwrites them.
+    `image` holds the pixels of `source` if they were read already; marks are drawn into it.
+
+    Raises:
+        ValueError: the target would replace the source.
     """
+    if target is not None and real_path(Path(target)) == real_path(Path(source)):
+        raise ValueError(f"{target} would replace the original; give another target")
     image = read_image(source) if image is None else image
     faces = detector.detect(image)
     if target is not None:
@@ -356,6 +361,9 @@ def process_files(
             result = on_image(chosen, source, image)
         return lambda: result
 
+    if len(sources) > 1:
+        # Made here, or several threads would make one each.
+        _ = detector.serial
     with closing(prefetch(sources, start, detector.at_once)) as started:
         for source, rest in started:
             result: Result | Exception

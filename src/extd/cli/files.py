@@ -68,7 +68,7 @@ class Task:
 
 
 def run_files(task: Task, sources: Sequence[Source], detector: Detector, max_pixels: int) -> int:
-    """Process files and print what becomes of them; the exit code."""
+    """Process files and print what becomes of them; return the exit code."""
     if task.on_video and sources and all(is_video(source.path) for source in sources):
         # Among images, a video that cannot be read is one failure of many.
         pyav()
@@ -134,5 +134,5 @@ def frame_progress(bar: Progress, name: str, add: Add) -> Iterator[OnFrame]:
 
 
 def is_one_image(sources: Sequence[Source]) -> bool:
-    """Whether there is a single file, and it is no video."""
+    """Whether there is a single file, and it is not a video."""
     return len(sources) == 1 and not is_video(sources[0].path)
