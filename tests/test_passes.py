@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from extd.boxes import VOTERS, iou
+from extd.boxes import VOTE_SHARE, iou
 from extd.detector import Detector, Options
 from extd.faces import Faces
 from extd.images import read_image
@@ -42,7 +42,7 @@ def some_boxes(draw: st.DrawFn) -> NDArray[np.float32]:
 
 def test_boxes_of_an_untrained_network_vote_too() -> None:
     boxes = np.array([[-1e20, -1e20, 1e20, 1e20], [-1e20, -1e20, 1e20, 2e20]], np.float32)
-    found = suppress(faces(boxes, np.array([0.6, 0.3], np.float32)), 0, 0.3, votes=True)
+    found = suppress(faces(boxes, np.array([0.6, 0.3], np.float32)), 0, 0.3, box_voting=True)
     third = 1e20 * (1 + 0.3 * 2 / 3 / (0.6 + 0.3 * 2 / 3))
     assert found.boxes == pytest.approx(np.array([[-1e20, -1e20, 1e20, third]]))
 
@@ -53,9 +53,9 @@ def test_a_vote_does_not_depend_on_the_threshold(
 ) -> None:
     scores = np.random.default_rng(seed).uniform(0.05, 1, len(boxes)).astype(np.float32)
     every = faces(boxes, scores)
-    whole = suppress(every, 0, 0.3, votes=True)
-    likely = every[scores > threshold * VOTERS]
-    found = suppress(likely, threshold, 0.3, votes=True)
+    whole = suppress(every, 0, 0.3, box_voting=True)
+    likely = every[scores > threshold * VOTE_SHARE]
+    found = suppress(likely, threshold, 0.3, box_voting=True)
     sure = whole[whole.scores > threshold]
     assert found.boxes == pytest.approx(sure.boxes, abs=1e-4)
     assert Faces(sure.boxes, found.scores, 50, 40, found.landmarks) == sure

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from extd.boxes import VOTERS, area, clip, longer_side
+from extd.boxes import VOTE_SHARE, area, clip, longer_side
 from extd.catalog import DEFAULT_MODEL, Precision
 from extd.faces import Faces
 from extd.images import Image, ImageSource, read_image, resize
@@ -230,7 +230,9 @@ class Detector:
             for rotation, scale, mirrored in product(options.rotations, options.scales, mirrorings)
         ]
         found = pool([self._look(image, one, options) for one in passes])
-        found = suppress(found, options.threshold, options.nms_iou, votes=self.network.votes)
+        found = suppress(
+            found, options.threshold, options.nms_iou, box_voting=self.network.box_voting
+        )
         boxes = found.boxes
         if options.clip:
             boxes = clip(boxes, width, height)
@@ -261,7 +263,7 @@ class Detector:
 
     def _likely(self, image: Image, options: Options) -> Faces:
         """The best `top_k` faces that may stay or vote, in pixels of `image`."""
-        threshold = options.threshold * (VOTERS if self.network.votes else 1)
+        threshold = options.threshold * (VOTE_SHARE if self.network.box_voting else 1)
         (found,) = self.network.run(image[None], threshold)
         return found[np.argsort(-found.scores, kind="stable")[: options.top_k]]
 

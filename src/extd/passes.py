@@ -102,16 +102,16 @@ def pool(several: Sequence[Faces]) -> Faces:
     return Faces(boxes, scores, several[0].width, several[0].height, landmarks)
 
 
-def suppress(faces: Faces, threshold: float, nms_iou: float, *, votes: bool) -> Faces:
+def suppress(faces: Faces, threshold: float, nms_iou: float, *, box_voting: bool) -> Faces:
     """Non-maximum suppression, best first: of two boxes with a greater IoU only the better stays.
 
-    Faces with scores below the threshold go, but may have their `votes` (`extd.boxes.vote`) on
-    where other boxes lie; landmarks stay in place.
+    With `box_voting` (`extd.boxes.vote`), suppressed boxes and those below the threshold help to
+    place the boxes that stay; landmarks are not moved.
     """
     kept = nms(faces.boxes, faces.scores, nms_iou)
     kept = kept[faces.scores[kept] > threshold]
     best = faces[kept]
-    if not votes:
+    if not box_voting:
         return best
     boxes = vote(faces.boxes, faces.scores, kept, nms_iou)
     return Faces(boxes, best.scores, best.width, best.height, best.landmarks)
