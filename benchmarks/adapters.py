@@ -190,7 +190,7 @@ def open_exported(model: str, threads: int) -> FaceDetector:
         faces = detector.detect(image, replace(SINGLE, threshold=threshold))
         return faces, seconds
 
-    voting = ", box voting" if network.votes else ""
+    voting = ", box voting" if network.box_voting else ""
     return FaceDetector(model, network.path.stem, f"NMS {SINGLE.nms_iou:g}{voting}", detect)
 
 

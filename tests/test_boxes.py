@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from extd.boxes import (
-    VOTERS,
+    VOTE_SHARE,
     area,
     clip,
     intersection,
@@ -112,7 +112,7 @@ def test_a_vote_is_the_mean_by_score_and_overlap(boxes: NDArray[np.float32], see
     assert voted.shape == (len(kept), 4)
     for best, moved in zip(kept, voted, strict=True):
         overlaps = iou(boxes[[best]], boxes)[0]
-        voters = (overlaps > 0.3001) & (scores >= VOTERS * scores[best])
+        voters = (overlaps > 0.3001) & (scores >= VOTE_SHARE * scores[best])
         expected = np.average(boxes[voters], axis=0, weights=(overlaps * scores)[voters])
         assert moved == pytest.approx(expected, abs=1e-3)
 

@@ -8,20 +8,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from extd.boxes import VOTERS, iou
+from extd.boxes import VOTE_SHARE, iou
 from extd.detector import Detector, Options
 from extd.faces import Faces
 from extd.images import read_image
 from extd.passes import (
+    COARSEST,
     CONTEXT,
+    SEEN_WELL,
     STRIDE,
     Pass,
     Tile,
-    merge,
+    add_uncovered,
     place_tiles,
     pool,
+    pyramid,
     rescale,
-    shrink,
     suppress,
 )
 
@@ -42,7 +44,7 @@ def some_boxes(draw: st.DrawFn) -> NDArray[np.float32]:
 
 def test_boxes_of_an_untrained_network_vote_too() -> None:
     boxes = np.array([[-1e20, -1e20, 1e20, 1e20], [-1e20, -1e20, 1e20, 2e20]], np.float32)
-    found = suppress(faces(boxes, np.array([0.6, 0.3], np.float32)), 0, 0.3, votes=True)
+    found = suppress(faces(boxes, np.array([0.6, 0.3], np.float32)), 0, 0.3, box_voting=True)
     third = 1e20 * (1 + 0.3 * 2 / 3 / (0.6 + 0.3 * 2 / 3))
     assert found.boxes == pytest.approx(np.array([[-1e20, -1e20, 1e20, third]]))
 
@@ -53,9 +55,9 @@ def test_a_vote_does_not_depend_on_the_threshold(
 ) -> None:
     scores = np.random.default_rng(seed).uniform(0.05, 1, len(boxes)).astype(np.float32)
     every = faces(boxes, scores)
-    whole = suppress(every, 0, 0.3, votes=True)
-    likely = every[scores > threshold * VOTERS]
-    found = suppress(likely, threshold, 0.3, votes=True)
+    whole = suppress(every, 0, 0.3, box_voting=True)
+    likely = every[scores > threshold * VOTE_SHARE]
+    found = suppress(likely, threshold, 0.3, box_voting=True)
     sure = whole[whole.scores > threshold]
     assert found.boxes == pytest.approx(sure.boxes, abs=1e-4)
     assert Faces(sure.boxes, found.scores, 50, 40, found.landmarks) == sure
@@ -161,7 +163,6 @@ def test_a_face_of_three_quarters_of_the_overlap_is_whole_in_a_tile(
 
 
 LEFT, RIGHT = place_tiles(1792, 1024, 1024, 768)
-NONE = Faces.empty(1792, 1024)
 
 
 def found(*boxes: tuple[float, float, float, float], score: float = 0.9) -> Faces:
@@ -174,34 +175,33 @@ def test_a_box_near_an_inner_edge_is_cut_and_at_the_border_it_is_not() -> None:
     assert RIGHT.cuts(found((769, 9, 900, 90)).boxes).tolist() == [True]
 
 
-def test_a_cut_box_goes_where_a_neighbor_has_the_whole_face() -> None:
-    part, whole = (820, 400, 1020, 600), (820, 400, 1050, 600)
-    tiles = [(LEFT, found(part)), (RIGHT, found(whole, score=0.5))]
-    assert merge(tiles, NONE, 256, 0.3) == found(whole, score=0.5)
+def test_a_cut_box_goes_where_another_face_covers_it() -> None:
+    part, whole = found((820, 400, 1020, 600)), found((820, 400, 1050, 600), score=0.5)
+    assert add_uncovered(whole, part) == whole
     # Nobody else has it: better a part than nothing.
-    assert merge([(LEFT, found(part)), (RIGHT, NONE)], NONE, 256, 0.3) == found(part)
+    assert add_uncovered(Faces.empty(1792, 1024), part) == part
+    other = found((0, 0, 90, 90), score=0.5)
+    assert add_uncovered(other, part).scores.tolist() == [*part.scores.tolist(), 0.5]
 
 
-def test_the_overview_has_the_faces_that_no_tile_has_whole() -> None:
-    left, right, face = (500, 300, 1020, 900), (772, 300, 1300, 900), (500, 300, 1300, 900)
-    tiles = [(LEFT, found(left)), (RIGHT, found(right))]
-    overview = found(face, score=0.6)
-    assert merge(tiles, overview, 256, 0.3) == overview
+@given(st.floats(1, 30_000), st.floats(0, 5_000))
+def test_every_size_has_a_pass_of_the_pyramid(longest: float, smallest: float) -> None:
+    levels = pyramid(longest, smallest)
+    assert longest * levels[-1].factor <= COARSEST or levels[-1].factor == 1
+    assert sum(level.factor**2 for level in levels) < 1.34 * levels[0].factor ** 2
+    for side in np.geomspace(max(smallest, 1), longest, 20) if smallest <= longest else ():
+        seen = [np.array([[0, 0, side * level.factor, 1]]) for level in levels]
+        answers = [level.answers_for(box)[0] for level, box in zip(levels, seen, strict=True)]
+        assert any(answers)
+        # Where several answer, each sees the face at a size that it sees well.
+        assert sum(answers) <= 3
 
 
-def test_a_tile_is_more_exact_than_the_overview() -> None:
-    tiles = [(LEFT, found((100, 100, 300, 300))), (RIGHT, NONE)]
-    # The second is small: tiles see it better, and did not.
-    overview = found((110, 95, 310, 330), (600, 600, 640, 640), score=0.99)
-    assert merge(tiles, overview, 256, 0.3) == found((100, 100, 300, 300))
-
-
-def test_shrinking_takes_means() -> None:
-    checks = (np.indices((40, 80)).sum(0) % 2 * 200).astype(np.uint8)[:, :, None].repeat(3, 2)
-    small = shrink(checks, 20)
-    assert small.shape == (10, 20, 3)
-    assert (small == 100).all()
-    assert shrink(checks[:1], 20).shape == (1, 20, 3)
+def test_min_face_leaves_out_the_finest_passes() -> None:
+    assert [level.factor for level in pyramid(4000)] == [1, 1 / 2, 1 / 4, 1 / 8]
+    assert [level.factor for level in pyramid(4000, 80)] == [1 / 4, 1 / 8]
+    assert [level.sizes[0] for level in pyramid(4000, 80)] == [0, SEEN_WELL[0]]
+    assert pyramid(COARSEST) == [Pass()]
 
 
 @pytest.fixture(scope="module")
@@ -236,7 +236,7 @@ def test_a_face_larger_than_a_tile_is_found_whole(packaged: Detector, examples: 
     assert iou(whole, tiled.boxes).max() > 0.8
 
 
-# Faces so small that none counts where the overview has it.
+# Small faces, as no coarser pass answers for.
 cell = st.tuples(st.integers(0, 49), st.integers(0, 37), st.integers(80, 255), st.integers(1, 12))
 
 
@@ -261,7 +261,8 @@ def test_tiles_are_not_seen_in_the_result(
     ("shape", "options", "largest"),
     [
         ((4096, 4096), Options(), (4096, 4096)),
-        ((4096, 4104), Options(), (1024, 1024)),
+        ((4096, 4104), Options(scales=(1.0,)), (1024, 1024)),
+        ((4096, 4104), Options(), (2048, 2052)),
         ((4096, 4104), Options(tile=0), (4096, 4104)),
         ((4096, 4104), Options(scales=(0.9,)), (3686, 3694)),
         ((600, 400), Options(tile=600), (600, 400)),

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 Boxes = NDArray[np.float32]
 
-VOTERS = 0.5
+VOTE_SHARE = 0.5
 """Boxes with less than this share of the best one's score have no vote."""
 BLOCK = 256
 """Boxes suppressed at a time."""
@@ -86,7 +86,7 @@ def vote(
     """Box voting (Gidaris and Komodakis, 2015): kept boxes move towards those they suppress.
 
     Boxes vote on one that `nms` kept if their IoU with it exceeds the threshold, and their scores
-    are at least `VOTERS` of its own.
+    are at least `VOTE_SHARE` of its own.
 
     Returns:
         For each kept box the mean of itself and its voters, weighted by score times IoU: [K, 4].
@@ -104,10 +104,10 @@ def vote(
             # An IoU is at most the share of the smaller area.
             & (areas >= threshold * areas[part].min())
             & (threshold * areas <= areas[part].max())
-            & (scores >= VOTERS * scores[part].min())
+            & (scores >= VOTE_SHARE * scores[part].min())
         )
         overlaps = iou(boxes[part], boxes[near])
-        voters = (overlaps > threshold) & (scores[near] >= VOTERS * scores[part, None])
+        voters = (overlaps > threshold) & (scores[near] >= VOTE_SHARE * scores[part, None])
         voters &= near != part[:, None]
         weights = np.where(voters, overlaps * scores[near], 0).astype(np.float64)
         own = scores[part, None].astype(np.float64)

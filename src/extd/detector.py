@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from extd.boxes import VOTERS, area, clip, longer_side
+from extd.boxes import VOTE_SHARE, area, clip, longer_side
 from extd.catalog import DEFAULT_MODEL, Precision
 from extd.faces import Faces
 from extd.images import Image, ImageSource, read_image, resize
@@ -61,10 +61,11 @@ class Options:
 
     Attributes:
         threshold: keep boxes with a face probability above this, 0 to below 1.
-        nms_iou: of two boxes with a greater IoU only the better stays, above 0 to 1. If the
-            model asks for votes, as EXTD-Lite does, it moves to the mean of those it suppresses.
-        top_k: how many boxes of each pass or tile, the best, are suppressed together; a face has
-            about 12.
+        nms_iou: of two boxes that overlap by more than this IoU only the better stays; above 0, at
+            most 1. If the model asks for votes, as EXTD-Lite does, that box moves to the mean of
+            those it suppresses.
+        top_k: how many of the best boxes of each pass or tile enter non-maximum suppression; a
+            face has about 12.
         max_faces: return at most this many faces of an image, the best; None for all.
         min_face: smallest face: longer side of its box in pixels of the original image.
         max_face: largest face, likewise.
@@ -179,9 +180,17 @@ class Detector:
         Raises:
             OSError, ValueError: as `detect`; the message gives the image's index, from 0.
         """
-        if isinstance(images, str | bytes):
-            raise ValueError(f"{images!r} is one image; give detect_many a list of images")
-        begin = partial(self._begin, options=_given(options) or self.options)
+        if isinstance(images, str | bytes | Path) or getattr(images, "ndim", 4) < 4:
+            what = "an array" if hasattr(images, "ndim") else repr(images)
+            raise ValueError(f"{what} is one image; give detect_many a list of images")
+        return self._detect_many(images, _given(options) or self.options)
+
+    def _detect_many(
+        self, images: Iterable[ImageSource], options: Options
+    ) -> Generator[Faces, None, None]:
+        begin = partial(self._begin, options=options)
+        # Made here, or several threads would make one each.
+        _ = self.serial
         with closing(prefetch(enumerate(images), begin, self.at_once)) as begun:
             for (position, source), rest in begun:
                 if isinstance(rest, OSError) and rest.errno is not None:
@@ -195,7 +204,7 @@ class Detector:
 
     @cached_property
     def at_once(self) -> int:
-        """How many of many images are processed side by side: as many as threads compute."""
+        """How many images are processed side by side: as many as there are threads."""
         return self.network.threads or cores()
 
     @cached_property
@@ -230,9 +239,9 @@ class Detector:
         """Pool the faces of all passes, suppress overlapping ones, apply the limits."""
         height, width = image.shape[:2]
         looks = [self._look(image, one, options) for one in passes(options, width, height)]
-        votes = self.network.votes
+        box_voting = self.network.box_voting
         found, parts = (
-            suppress(pool(faces), options.threshold, options.nms_iou, votes=votes)
+            suppress(pool(faces), options.threshold, options.nms_iou, box_voting=box_voting)
             for faces in zip(*looks, strict=True)
         )
         found = add_uncovered(found, parts)
@@ -265,7 +274,7 @@ class Detector:
 
     def _likely(self, image: Image, options: Options) -> Faces:
         """The best `top_k` faces that may stay or vote, in pixels of `image`."""
-        threshold = options.threshold * (VOTERS if self.network.votes else 1)
+        threshold = options.threshold * (VOTE_SHARE if self.network.box_voting else 1)
         (found,) = self.network.run(image[None], threshold)
         return found[np.argsort(-found.scores, kind="stable")[: options.top_k]]
 

@@ -31,7 +31,7 @@ LARGE = 1 << 24
 """Pixels above which images are tiled: without tiles they need about 9 GB."""
 
 CONTEXT = 3 / 8
-"""Least distance of a counting box's center from a tile's inner edges, as a share of the overlap.
+"""How far the center of a box that counts must be from a tile's inner edges, in overlaps.
 
 At 1/2 each center would count in just one tile; but tiles may differ a little.
 """
@@ -140,16 +140,16 @@ def pool(several: Sequence[Faces]) -> Faces:
     return Faces(boxes, scores, several[0].width, several[0].height, landmarks)
 
 
-def suppress(faces: Faces, threshold: float, nms_iou: float, *, votes: bool) -> Faces:
+def suppress(faces: Faces, threshold: float, nms_iou: float, *, box_voting: bool) -> Faces:
     """Non-maximum suppression, best first: of two boxes with a greater IoU only the better stays.
 
-    Faces with scores below the threshold go, but may have their `votes` (`extd.boxes.vote`) on
-    where other boxes lie; landmarks stay in place.
+    With `box_voting` (`extd.boxes.vote`), suppressed boxes and those below the threshold help to
+    place the boxes that stay; landmarks are not moved.
     """
     kept = nms(faces.boxes, faces.scores, nms_iou)
     kept = kept[faces.scores[kept] > threshold]
     best = faces[kept]
-    if not votes:
+    if not box_voting:
         return best
     boxes = vote(faces.boxes, faces.scores, kept, nms_iou)
     return Faces(boxes, best.scores, best.width, best.height, best.landmarks)

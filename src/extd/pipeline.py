@@ -1,33 +1,28 @@
-"""From files to files: detect, blur or crop the faces of images and videos."""
+"""From file to file: detect, blur or crop the faces of an image or video."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from threading import Event
-from typing import NoReturn, TypeVar
 
+from extd.batch import process_files, refuse_video
 from extd.detector import Detector
 from extd.faces import Face, Faces
 from extd.files import real_path
-from extd.images import MAX_PIXELS, Image, image_size, read_image
+from extd.images import Image, read_image
 from extd.media.annotate import annotate
 from extd.media.anonymize import DEFAULT, AnonymizeOptions, anonymize, uncovered
 from extd.media.crops import align_all, crops
-from extd.media.sources import Source, check_results, find_images, is_video
+from extd.media.sources import Source, check_results, find_images
 from extd.media.tracking import fill_gaps
 from extd.media.video import WHOLE, Fault, Frame, Span, open_video
 from extd.media.videowriter import write_video
 from extd.media.writers import NO_METADATA, check_replaceable, read_metadata, write_image
-from extd.passes import LARGE
-from extd.prefetch import prefetch
 from extd.signals import defer_interrupt
 
-Result = TypeVar("Result")
 OnFrame = Callable[[Frame, Faces, int | None], None]
 """Called with each frame of a video, its faces, and about how many frames there are, if known."""
 
@@ -80,8 +75,13 @@ def detect_image(
 ) -> Faces:
     """Detect the faces of an image; with a `target`, write it there with its faces marked.
 
-    `image` holds the pixels of `source` if they were read already; a target overwrites them.
+    `image` holds the pixels of `source` if they were read already; marks are drawn into it.
+
+    Raises:
+        ValueError: the target would replace the source.
     """
+    if target is not None and real_path(Path(target)) == real_path(Path(source)):
+        raise ValueError(f"{target} would replace the original; give another target")
     image = read_image(source) if image is None else image
     faces = detector.detect(image)
     if target is not None:
@@ -315,84 +315,3 @@ def blur_images(
     with closing(process_files(sources, detector, on_image, refuse_video)) as results:
         for source, result in results:
             yield source.path, result
-
-
-def process_files(
-    sources: Sequence[Source],
-    detector: Detector,
-    on_image: Callable[[Detector, Source, Image], Result],
-    on_video: Callable[[Source], Result],
-    max_pixels: int = MAX_PIXELS,
-) -> Generator[tuple[Source, Result | Exception], None, None]:
-    """Process many files; yield each with its result, in order, or with why it failed.
-
-    Threads read and process several images at once. Videos, and images so large that two of them
-    might not fit into memory, wait for their turn and get all threads of the detector.
-
-    Args:
-        sources: images and videos.
-        detector: what `on_image` gets, perhaps limited to one thread.
-        on_image: called in any thread with the detector to use, the image file and its pixels.
-        on_video: called with a video file.
-        max_pixels: images with more pixels fail.
-    """
-
-    def process(source: Source) -> Result:
-        if is_video(source.path):
-            return on_video(source)
-        return on_image(detector, source, read_image(source.path, max_pixels=max_pixels))
-
-    def start(source: Source) -> Callable[[], Result]:
-        """Do what can be done ahead, and return the rest as a function."""
-        path = source.path
-        if len(sources) == 1 or is_video(path) or is_large(path, max_pixels):
-            return partial(process, source)
-        with _errors_name(path):
-            image = read_image(path, max_pixels=max_pixels)
-            chosen = detector.of_many(image)
-            if chosen is detector:
-                # All images share its threads, so it takes one at a time.
-                return partial(on_image, detector, source, image)
-            result = on_image(chosen, source, image)
-        return lambda: result
-
-    with closing(prefetch(sources, start, detector.at_once)) as started:
-        for source, rest in started:
-            result: Result | Exception
-            try:
-                with _errors_name(source.path):
-                    result = rest if isinstance(rest, Exception) else rest()
-            except (ImportError, ValueError, OSError) as error:
-                result = error
-            # `rest` holds the image, which is not needed while the result is used.
-            del rest
-            yield source, result
-
-
-@contextmanager
-def _errors_name(path: Path) -> Iterator[None]:
-    """Make errors name the file."""
-    try:
-        yield
-    except MemoryError as error:
-        raise ValueError(f"{path} is too large for the memory of this machine") from error
-    except (ImportError, ValueError, OSError) as error:
-        if os.fspath(path) in str(error):
-            raise
-        kind = ImportError if isinstance(error, ImportError) else ValueError
-        raise kind(f"{path}: {error}") from error
-
-
-def is_large(path: Path, max_pixels: int = MAX_PIXELS) -> bool:
-    """Whether an image is too large to be in memory together with another of its size."""
-    # A pipe can be read only once; reading reports what is broken.
-    if path.is_file():
-        with suppress(OSError, ValueError):
-            width, height = image_size(path)
-            return LARGE < width * height <= max_pixels
-    return False
-
-
-def refuse_video(source: Source) -> NoReturn:
-    """Raise a ValueError, for a video among images."""
-    raise ValueError(f"{source.path} is a video; give images")

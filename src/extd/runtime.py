@@ -51,7 +51,7 @@ class OnnxModel:
             values other than text are JSON.
         precision: `int8` or `float`, in which it computes.
         landmarks: whether it finds landmarks.
-        votes: whether overlapping boxes are to be averaged by `extd.boxes.vote`.
+        box_voting: whether overlapping boxes are to be averaged by `extd.boxes.vote`.
         threads: as given.
         provider: the execution provider that runs the network.
     """
@@ -102,7 +102,7 @@ class OnnxModel:
                 "precision 'auto' takes the faster weights",
                 stacklevel=2,
             )
-        self.votes = self.metadata.get("votes") == "true"
+        self.box_voting = self.metadata.get("votes") == "true"
 
     def _start(self) -> ort.InferenceSession:
         options = ort.SessionOptions()

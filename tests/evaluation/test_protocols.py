@@ -12,15 +12,15 @@ from extd.detector import Options
 from extd.evaluation.protocols import (
     PROTOCOLS,
     enlarged_scales,
+    group_vote,
     multiscale,
     multiscale_faces,
     paper,
     single,
-    vote,
 )
 from extd.faces import Faces
 
-PASS = Options(threshold=0.05, nms_iou=0.3, top_k=5000, max_faces=750, clip=False)
+PASS = Options(threshold=0.05, nms_iou=0.3, top_k=5000, max_faces=750, scales=(1.0,), clip=False)
 
 
 class PlantedDetector:
@@ -119,7 +119,7 @@ def test_filters_look_at_the_right_side() -> None:
 
 
 def test_a_group_becomes_its_weighted_mean_with_the_best_score() -> None:
-    voted = vote(faces((0, 0, 20, 20, 0.25), (4, 0, 24, 20, 0.75)), smallest_group=2)
+    voted = group_vote(faces((0, 0, 20, 20, 0.25), (4, 0, 24, 20, 0.75)), smallest_group=2)
     assert voted.boxes.tolist() == [[3, 0, 23, 20]]
     assert voted.scores.tolist() == [0.75]
 
@@ -127,20 +127,20 @@ def test_a_group_becomes_its_weighted_mean_with_the_best_score() -> None:
 def test_a_group_forms_around_its_best_box() -> None:
     # Each box meets its neighbour; the outer two do not meet, and the best is at one end.
     chain = faces((0, 0, 19, 9, 0.9), (10, 0, 29, 9, 0.8), (20, 0, 39, 9, 0.7))
-    assert vote(chain, smallest_group=1).boxes.tolist()[1] == [20, 0, 39, 9]
-    assert len(vote(chain, smallest_group=2)) == 1
+    assert group_vote(chain, smallest_group=1).boxes.tolist()[1] == [20, 0, 39, 9]
+    assert len(group_vote(chain, smallest_group=2)) == 1
 
 
 def test_iou_of_the_vote_counts_both_ends_and_includes_the_threshold() -> None:
     # 13 columns each, 6 shared: 6 / 20 is exactly 0.3; without the + 1 it is 5 / 19.
-    assert len(vote(faces((0, 0, 12, 9, 0.9), (7, 0, 19, 9, 0.8)), smallest_group=2)) == 1
-    assert len(vote(faces((0, 0, 12, 9, 0.9), (7.1, 0, 19.1, 9, 0.8)), smallest_group=2)) == 0
+    assert len(group_vote(faces((0, 0, 12, 9, 0.9), (7, 0, 19, 9, 0.8)), smallest_group=2)) == 1
+    assert len(group_vote(faces((0, 0, 12, 9, 0.9), (7.1, 0, 19.1, 9, 0.8)), smallest_group=2)) == 0
 
 
 def test_lone_boxes_are_dropped_by_the_paper_and_kept_by_the_corrected_vote() -> None:
     lone = faces((0, 0, 20, 20, 0.9), (500, 0, 520, 20, 0.3), (501, 0, 521, 20, 0.3))
-    assert vote(lone, smallest_group=2).boxes.tolist() == [[500.5, 0, 520.5, 20]]
-    kept = vote(lone, smallest_group=1)
+    assert group_vote(lone, smallest_group=2).boxes.tolist() == [[500.5, 0, 520.5, 20]]
+    kept = group_vote(lone, smallest_group=1)
     assert kept.boxes.tolist() == [[0, 0, 20, 20], [500.5, 0, 520.5, 20]]
     assert kept.scores.tolist() == pytest.approx([0.9, 0.3])
 
@@ -148,7 +148,9 @@ def test_lone_boxes_are_dropped_by_the_paper_and_kept_by_the_corrected_vote() ->
 def test_at_most_750_groups_remain_the_best() -> None:
     corners = np.stack(np.divmod(np.arange(900), 30), axis=1) * 30.0
     scores = np.linspace(0.1, 0.9, 900)
-    voted = vote(Faces(np.hstack([corners, corners + 20]), scores, 1000, 1000), smallest_group=1)
+    voted = group_vote(
+        Faces(np.hstack([corners, corners + 20]), scores, 1000, 1000), smallest_group=1
+    )
     assert voted.scores.tolist() == scores.astype(np.float32)[:149:-1].tolist()
 
 
@@ -209,7 +211,7 @@ boxes = st.builds(
 
 @given(st.lists(boxes, max_size=25, unique=True), st.integers(1, 2))
 def test_vote_equals_a_plain_loop(rows: list[tuple[float, ...]], smallest_group: int) -> None:
-    voted = vote(faces(*rows), smallest_group)
+    voted = group_vote(faces(*rows), smallest_group)
     expected = np.reshape(np.array(votes(rows, smallest_group)), (-1, 5))
     np.testing.assert_allclose(voted.boxes, expected[:, :4], rtol=1e-6)
     np.testing.assert_allclose(voted.scores, expected[:, 4])

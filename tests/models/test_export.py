@@ -97,7 +97,7 @@ def test_the_metadata_describes_the_model(exported: tuple[Extd, Path]) -> None:
 
 def test_a_file_has_its_notes_and_votes_if_told_to(tmp_path: Path) -> None:
     network = Extd(ExtdConfig("ssd", 32, "relu"))
-    export_onnx(network, tmp_path / "a.onnx", {"training_data": "none"}, votes=True)
+    export_onnx(network, tmp_path / "a.onnx", {"training_data": "none"}, box_voting=True)
     metadata = {p.key: p.value for p in onnx.load(tmp_path / "a.onnx").metadata_props}
     assert metadata["extd.votes"] == "true"
     assert metadata["extd.training_data"] == "none"

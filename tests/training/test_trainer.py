@@ -159,7 +159,7 @@ def test_a_finished_run_is_left_as_it_is(
     again = train(recipe, tmp_path / "run", resume=True, device="cpu", cache=tmp_path)
     assert again == path
     assert kept == {file: file.read_bytes() for file in path.parent.glob("*.*")}
-    assert "has made its 1 steps" in capsys.readouterr().err
+    assert "already has all 1 steps" in capsys.readouterr().err
 
 
 def test_the_loss_falls_on_a_task_that_can_be_learnt(

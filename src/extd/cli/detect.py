@@ -85,7 +85,9 @@ def detect(
         camera = any(map(is_camera, files))
         if camera:
             if len(files) > 1 or outputs.out or outputs.for_images:
-                raise UsageError("a camera is watched alone, with --json or --csv or neither")
+                raise UsageError(
+                    "a camera is watched alone; its results go to --json and --csv only"
+                )
             check_camera(files[0])
         sources = [] if camera else find_media(read_list(files, sys.stdin), outputs.out)
         protect_originals(sources, outputs)
@@ -98,7 +100,7 @@ def detect(
 def detect_files(
     detector: Detector, sources: Sequence[Source], outputs: Outputs, span: Span, max_pixels: int
 ) -> int:
-    """Detect the faces of all files, printing and writing results; the exit code."""
+    """Detect the faces of all files, print and write results; return the exit code."""
 
     def target(source: Source) -> Path | None:
         return None if outputs.out is None else outputs.out / source.result
@@ -139,7 +141,7 @@ def detect_files(
 
 
 def watch(detector: Detector, address: str, span: Span, outputs: Outputs) -> int:
-    """Detect faces in the newest frames of a camera until it ends or Ctrl-C; the exit code."""
+    """Detect faces in a camera's newest frames until it ends or Ctrl-C; return the exit code."""
     name, report = without_password(address), Report()
     with (
         open_outputs(outputs, frames=True, landmarks=detector.network.landmarks) as add,

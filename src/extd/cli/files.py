@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
+from extd.batch import process_files, refuse_video
 from extd.cli.outputs import NO_RESULTS, Add
 from extd.cli.terminal import count, print_error, print_line, progress_bar
 from extd.detector import Detector
@@ -17,7 +18,7 @@ from extd.faces import Faces
 from extd.images import Image
 from extd.media.sources import Source, is_video
 from extd.media.video import Frame, pyav
-from extd.pipeline import OnFrame, process_files, refuse_video
+from extd.pipeline import OnFrame
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class Task:
 
 
 def run_files(task: Task, sources: Sequence[Source], detector: Detector, max_pixels: int) -> int:
-    """Process files and print what becomes of them; the exit code."""
+    """Process files and print what becomes of them; return the exit code."""
     if task.on_video and sources and all(is_video(source.path) for source in sources):
         # Among images, a video that cannot be read is one failure of many.
         pyav()
@@ -134,5 +135,5 @@ def frame_progress(bar: Progress, name: str, add: Add) -> Iterator[OnFrame]:
 
 
 def is_one_image(sources: Sequence[Source]) -> bool:
-    """Whether there is a single file, and it is no video."""
+    """Whether there is a single file, and it is not a video."""
     return len(sources) == 1 and not is_video(sources[0].path)

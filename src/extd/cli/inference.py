@@ -22,7 +22,8 @@ def read_numbers(_: object, tokens: Sequence[Token]) -> tuple[float, ...]:
     """The numbers of an option like `0.5,1,2`, which is given once or several times."""
     words = ",".join(token.value for token in tokens)
     try:
-        return tuple(map(float, words.split(",")))
+        numbers = map(float, words.split(","))
+        return tuple(int(one) if one.is_integer() else one for one in numbers)
     except ValueError:
         raise ValueError(f"{words!r} is not a list of numbers like 0,1,2") from None
 

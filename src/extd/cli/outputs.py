@@ -29,8 +29,8 @@ class Outputs:
 
     Attributes:
         out: Save the images and videos, with their faces marked, in this folder.
-        json: Write JSON Lines, one object per image or frame, to a file; with - or nothing to
-            standard output.
+        json: Write JSON Lines, one object per image or frame, to a file; - or no
+            name means standard output.
         csv: Write CSV, one line per face, likewise.
         coco: Write one COCO file, for images only: labels whose annotations have a score.
         yolo: Write YOLO labels into this folder, one text file per image, without scores.
@@ -52,7 +52,7 @@ class Outputs:
     @property
     def for_images(self) -> bool:
         """Whether there are results that only images can have."""
-        return {self.coco, self.yolo, self.wider} != {None}
+        return any(target is not None for target in (self.coco, self.yolo, self.wider))
 
 
 OUTPUTS = Outputs()
@@ -62,6 +62,8 @@ def protect_originals(sources: Sequence[Source], outputs: Outputs) -> None:
     """Refuse to replace an image or video, to mix up two results, or to label videos."""
     if outputs.for_images and any(is_video(source.path) for source in sources):
         raise ValueError("--coco, --yolo and --wider are for images only; leave videos out")
+    if outputs.coco == STDOUT:
+        raise ValueError("--coco goes to a file, not to standard output; name one")
     owners: dict[str | Path, str] = {}
     for option in ("json", "csv", "coco", "yolo", "wider"):
         target = getattr(outputs, option)
@@ -99,7 +101,7 @@ NO_RESULTS: AbstractContextManager[Add] = nullcontext(lambda *_: None)
 
 
 class ResultsError(Exception):
-    """Its cause, an OSError of writing results, is no fault of the file that is processed."""
+    """Results could not be written; wraps the OSError, so that no input file is blamed for it."""
 
 
 @contextmanager
@@ -115,25 +117,26 @@ def open_outputs(outputs: Outputs, *, frames: bool, landmarks: bool) -> Iterator
         coco = Path(outputs.coco) if outputs.coco else None
         add_coco = stack.enter_context(open_coco(coco)) if coco else None
 
-        def write(stream: TextIO | None, lines: str) -> None:
-            if stream is not None:
-                stream.write(lines)
-                # A reader of a pipe sees them at once.
-                stream.flush()
+        def write(stream: TextIO, lines: str) -> None:
+            stream.write(lines)
+            # A reader of a pipe sees them at once.
+            stream.flush()
 
         def add(name: str, result: Faces | Exception, frame: Frame | None) -> None:
             place = (0, 0.0) if frame is None else (frame.index, frame.time)
             try:
-                write(json, json_line(name, result, None if frame is None else place))
-                if isinstance(result, Faces):
+                if json:
+                    write(json, json_line(name, result, None if frame is None else place))
+                if csv and isinstance(result, Faces):
                     write(csv, csv_lines(name, result, place if frames else None))
-                    if coco and add_coco:
-                        add_coco(relative_name(Path(name), coco.parent), result)
+                if coco and add_coco and isinstance(result, Faces):
+                    add_coco(relative_name(Path(name), coco.parent), result)
             except OSError as error:
                 raise ResultsError from error
 
         try:
-            write(csv, csv_header(landmarks=landmarks, frames=frames))
+            if csv:
+                write(csv, csv_header(landmarks=landmarks, frames=frames))
             yield add
         except ResultsError as error:
             raise error.__cause__ or error from None

@@ -41,7 +41,7 @@ def export(
     target: Path,
     /,
     *,
-    votes: Annotated[bool | None, Parameter(negative="--no-votes")] = None,
+    box_voting: Annotated[bool | None, Parameter(negative="--no-box-voting")] = None,
     decoded: bool = False,
     int8: bool = False,
     calibrate: Path | None = None,
@@ -58,8 +58,8 @@ def export(
     Args:
         source: A .safetensors file of `extd train` or `extd convert`.
         target: The .onnx file to write.
-        votes: Whether overlapping boxes are averaged; by default those of EXTD-Lite, but not of
-            the paper's models.
+        box_voting: Whether overlapping boxes are averaged; by default those of EXTD-Lite, but not
+            those of the paper's models.
         decoded: For other programs: outputs are boxes, scores and landmarks in pixels. Without
             it, the output of EXTD-Lite is raw and only extd can read it, which is faster because
             only likely faces are decoded.
@@ -81,9 +81,9 @@ def export(
 
     network, notes = load_network(source)
     if calibrate is None:
-        export_onnx(network, target, notes, votes=votes, decoded=decoded)
+        export_onnx(network, target, notes, box_voting=box_voting, decoded=decoded)
     else:
-        export_int8(network, target, calibration_images(calibrate), notes, votes=votes)
+        export_int8(network, target, calibration_images(calibrate), notes, box_voting=box_voting)
     print_line(f"written: {target}, {target.stat().st_size / 1e3:,.0f} kB")
     return 0
 

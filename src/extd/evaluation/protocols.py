@@ -15,6 +15,7 @@ from extd.evaluation.predictions import Prediction, to_prediction
 from extd.evaluation.wider import pixel_iou
 from extd.faces import Faces
 from extd.images import Image
+from extd.passes import Pass, pool
 
 Protocol = Callable[[Detector, Image], Prediction]
 
@@ -49,7 +50,7 @@ def paper(detector: Detector, image: Image) -> Prediction:
     this gives an empty prediction. As in their files, widths and heights are x2 - x1 + 1, boxes
     have one decimal and scores three.
     """
-    faces = vote(multiscale_faces(detector, image), smallest_group=2)
+    faces = group_vote(multiscale_faces(detector, image), smallest_group=2)
     boxes = faces.boxes.astype(np.float64)
     boxes[:, 2:] += 1 - boxes[:, :2]
     return Prediction(boxes.round(1), faces.scores.astype(np.float64).round(3))
@@ -57,7 +58,7 @@ def paper(detector: Detector, image: Image) -> Prediction:
 
 def multiscale(detector: Detector, image: Image) -> Prediction:
     """The passes of `paper`, with a vote that keeps boxes without a partner."""
-    return to_prediction(vote(multiscale_faces(detector, image), smallest_group=1))
+    return to_prediction(group_vote(multiscale_faces(detector, image), smallest_group=1))
 
 
 PROTOCOLS: dict[str, Protocol] = {
@@ -79,20 +80,18 @@ def multiscale_faces(detector: Detector, image: Image) -> Faces:
 
     fit = min(largest, 1.0)
     plain, flipped = detect(fit), detect(fit, np.ascontiguousarray(image[:, ::-1]))
-    mirrored = flipped.boxes.copy()
-    mirrored[:, [0, 2]] = width - flipped.boxes[:, [2, 0]]
-    unflipped = Faces(mirrored, flipped.scores, width, height)
+    unflipped = Pass(mirrored=True).undo(flipped, width, height)
 
     # The +1 of both filters counts sides in whole pixels, as the authors do.
     shrunk = detect(_shrunk_scale(largest))
     shrunk = shrunk[longer_side(shrunk.boxes) + 1 > 30]
-    enlarged = _concatenate([detect(scale) for scale in enlarged_scales(largest)])
+    enlarged = pool([detect(scale) for scale in enlarged_scales(largest)])
     if largest > 1:
         sides = enlarged.boxes[:, 2:] - enlarged.boxes[:, :2]
         enlarged = enlarged[sides.min(axis=1) + 1 < 100]
     else:
         enlarged = enlarged[longer_side(enlarged.boxes) + 1 > 30]
-    return _concatenate([plain, unflipped, shrunk, enlarged])
+    return pool([plain, unflipped, shrunk, enlarged])
 
 
 def _shrunk_scale(largest: float) -> float:
@@ -112,14 +111,7 @@ def enlarged_scales(largest: float) -> list[float]:
     return [*scales, largest]
 
 
-def _concatenate(results: list[Faces]) -> Faces:
-    """All faces of several passes over one image."""
-    boxes = np.concatenate([faces.boxes for faces in results])
-    scores = np.concatenate([faces.scores for faces in results])
-    return Faces(boxes, scores, results[0].width, results[0].height)
-
-
-def vote(faces: Faces, smallest_group: int) -> Faces:
+def group_vote(faces: Faces, smallest_group: int) -> Faces:
     """Box voting: overlapping boxes become one.
 
     The best box and all with an IoU of at least 0.3 to it (sides of x2 - x1 + 1) form a group,

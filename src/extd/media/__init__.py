@@ -1,1 +1,1 @@
-"""Pictures in and results out: which files to read, what to draw and what to write."""
+"""Images in and results out: which files to read, what to draw and what to write."""

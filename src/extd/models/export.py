@@ -123,7 +123,7 @@ def export_onnx(
     path: Path,
     notes: dict[str, object] | None = None,
     *,
-    votes: bool | None = None,
+    box_voting: bool | None = None,
     decoded: bool = False,
 ) -> None:
     """Write `network` as an ONNX file.
@@ -132,7 +132,7 @@ def export_onnx(
         network: any.
         path: the file.
         notes: for the metadata, as training data, AP and license.
-        votes: whether a `Detector` averages boxes that overlap; by default those of EXTD-Lite,
+        box_voting: whether a `Detector` averages boxes that overlap; by default those of EXTD-Lite,
             whose scores tell how well a box fits.
         decoded: EXTD-Lite too with its boxes decoded, which costs time, for other programs.
     """
@@ -149,7 +149,7 @@ def export_onnx(
         "model": config.name,
         "anchors": anchors,
         "mean": (GRAY,) * 3 if lite else MEAN,
-        "votes": lite if votes is None else votes,
+        "votes": lite if box_voting is None else box_voting,
         "sha256": hashlib.sha256(weights).hexdigest(),
     }
     for key, value in metadata.items():

@@ -78,7 +78,7 @@ def export_int8(
     images: Iterable[NDArray[np.uint8]],
     notes: dict[str, object] | None = None,
     *,
-    votes: bool | None = None,
+    box_voting: bool | None = None,
 ) -> None:
     """Write `network` as an int8 ONNX file.
 
@@ -87,7 +87,7 @@ def export_int8(
         path: the file.
         images: uint8 [H, W, 3] RGB each, of what the network will see; a hundred are enough.
         notes: as of `export_onnx`.
-        votes: as of `export_onnx`.
+        box_voting: as of `export_onnx`.
 
     Raises:
         ValueError: it is another network, or there are no images.
@@ -105,7 +105,7 @@ def export_int8(
     }
     with tempfile.TemporaryDirectory() as folder, quiet():
         plain, quantized = Path(folder, "float.onnx"), Path(folder, "int8.onnx")
-        export_onnx(network, plain, notes, votes=votes)
+        export_onnx(network, plain, notes, box_voting=box_voting)
         metadata = onnx.load(plain).metadata_props
         patches = ({"patches": to_patches(image[None])} for image in chain([first], images))
         quantize_graph(_prepare(plain), quantized, patches, {PIXELS: [identity]})

@@ -100,7 +100,7 @@ def train(
         if threads < 1:
             raise ValueError(f"threads is {threads}; give 1 or more")
         torch.set_num_threads(threads)
-    cache = cache or Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "extd"
+    cache = cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "extd"
     with init_distributed(device) as dist:
         console = Console(stderr=True, quiet=not dist.is_main, soft_wrap=True, highlight=False)
         stages = open_stages(recipes, folders, dist, cache, console)
@@ -144,7 +144,7 @@ def open_stages(
     console: Console,
 ) -> list[Stage]:
     """Check and open all that the stages need, so that none fails after hours of training."""
-    # What takes no time is checked before images are decoded, which may take minutes.
+    # Cheap checks first: decoding images may take minutes.
     for recipe in recipes:
         _check_machine(recipe, dist)
         for path in (*(dataset.path for dataset in recipe.data.sets), recipe.validation.path):
@@ -181,7 +181,7 @@ def train_stage(
     feed = feed_of(recipe, dist.device)
     state = open_state(recipe, out, fingerprint(samples), feed, dist)
     if state.step >= recipe.iterations:
-        done = f"{out} has made its {recipe.iterations} steps: nothing is left to do"
+        done = f"{out} already has all {recipe.iterations} steps; nothing to do"
         console.print(done, markup=False)
         return
     if dist.is_main:
@@ -216,9 +216,9 @@ def _run_steps(
         profiler = profile_steps(out, profile) if profile and dist.is_main else None
         stack.enter_context(profiler or nullcontext())
         for step in range(first, recipe.iterations):
-            asked = time.perf_counter()
+            before = time.perf_counter()
             batch = next(batches)
-            waited += time.perf_counter() - asked
+            waited += time.perf_counter() - before
             lr = lr_at(step, recipe.iterations, recipe.optimizer)
             set_modes(state.network, state.average, step, recipe.freeze_bn_at)
             metrics, stopped = train_step(network, batch, state, recipe, dist, lr, stop.is_set())
@@ -299,8 +299,8 @@ def train_step(
     # With fp16, a step whose gradient overflows is skipped and the scale lowered.
     if not (math.isfinite(loss) and (math.isfinite(gradient) or state.scaler.is_enabled())):
         raise ValueError(
-            f"the loss of step {state.step} is {loss}, its gradient {gradient}; the last good "
-            f"checkpoint is kept. Images of the batch: {', '.join(batch.paths)}"
+            f"the loss of step {state.step + 1} is {loss}, its gradient {gradient}; earlier "
+            f"checkpoints are kept. Images of the batch: {', '.join(batch.paths)}"
         )
     for optimizer in state.optimizers:
         state.scaler.step(optimizer)
@@ -333,7 +333,7 @@ def batch_losses(
 
 
 def mode_check_step(recipe: Recipe) -> int:
-    """The step after which `compare_modes` is called; 0 for never, if norms are frozen."""
+    """The step after which `compare_modes` is called; 0 for frozen norms and short runs."""
     step = max(min(recipe.save_every, recipe.iterations), STATISTICS_STEPS)
     frozen = 0 < recipe.freeze_bn_at <= step
     return 0 if frozen or step > recipe.iterations else step
@@ -354,14 +354,16 @@ def compare_modes(
             parts = batch_losses(probe, batch, recipe, counts, "fp32", device)
         losses.append(parts[:3].sum().item())
     trained, evaluated = losses
-    console.print(f"loss with batch statistics {trained:.3f}, as in detection {evaluated:.3f}")
+    console.print(
+        f"loss with batch statistics {trained:.3f}, with running statistics {evaluated:.3f}"
+    )
     if not evaluated < MODE_GAP * trained:
         shared = isinstance(recipe.config, ExtdConfig) and not recipe.config.norm_per_pass
         remedy = "a model with a batch norm for each pass" if shared else "a larger batch"
         advice = f"set freeze_bn_at, or take {remedy}"
         if recipe.freeze_bn_at:
-            advice = f"freeze_bn_at puts them in force from step {recipe.freeze_bn_at}"
-        console.print(f"[yellow]warning: batch norms behave otherwise in detection; {advice}")
+            advice = f"freeze_bn_at switches to running statistics at step {recipe.freeze_bn_at}"
+        console.print(f"[yellow]warning: batch norms behave differently at inference; {advice}")
     return trained, evaluated
 
 
