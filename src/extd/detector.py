@@ -238,7 +238,16 @@ class Detector:
     def _find(self, image: Image, options: Options) -> Faces:
         """Pool the faces of all passes, suppress overlapping ones, apply the limits."""
         height, width = image.shape[:2]
-        looks = [self._look(image, one, options) for one in passes(options, width, height)]
+        scaled: dict[float, Image] = {}
+        looks = []
+        for one in passes(options, width, height):
+            if one.factor not in scaled:
+                # Halving what was halved already costs little.
+                larger = scaled.get(2 * one.factor, image)
+                scaled[one.factor] = resize(larger, Pass(one.factor).size(width, height))
+            view = one.orient(scaled[one.factor])
+            found, parts = self._look(view, one, options)
+            looks.append((one.undo(found, width, height), one.undo(parts, width, height)))
         box_voting = self.network.box_voting
         found, parts = (
             suppress(pool(faces), options.threshold, options.nms_iou, box_voting=box_voting)
@@ -257,20 +266,17 @@ class Detector:
         faces = Faces(boxes, found.scores, width, height, found.landmarks)
         return faces[np.flatnonzero(chosen)[: options.max_faces]]
 
-    def _look(self, image: Image, one: Pass, options: Options) -> tuple[Faces, Faces]:
-        """The likely faces of one pass in pixels of the image, and those that tiles cut."""
-        height, width = image.shape[:2]
-        across, down = one.size(width, height)
-        view = resize(one.orient(image), (across, down))
-        side = SIDE if options.tile is None and across * down > LARGE else options.tile or 0
+    def _look(self, view: Image, one: Pass, options: Options) -> tuple[Faces, Faces]:
+        """The likely faces of one pass, and those that tiles cut, in pixels of its `view`."""
+        height, width = view.shape[:2]
+        side = SIDE if options.tile is None and width * height > LARGE else options.tile or 0
         look = partial(self._likely, options=options)
-        if 0 < side < max(across, down):
+        if 0 < side < max(width, height):
             found, parts = look_in_tiles(view, side // STRIDE * STRIDE, options.overlap, look)
         else:
             found = look(view)
             parts = found[:0]
-        found = found[one.answers_for(found.boxes)]
-        return one.undo(found, width, height), one.undo(parts, width, height)
+        return found[one.answers_for(found.boxes)], parts
 
     def _likely(self, image: Image, options: Options) -> Faces:
         """The best `top_k` faces that may stay or vote, in pixels of `image`."""
@@ -292,7 +298,7 @@ def passes(options: Options, width: int, height: int) -> list[Pass]:
         levels = [Pass(scale) for scale in options.scales]
     return [
         replace(one, factor=fit * one.factor, quarters=rotation // 90, mirrored=mirrored)
-        for rotation, one in product(options.rotations, levels)
+        for one, rotation in product(levels, options.rotations)
         for mirrored in ((False, True) if options.flip else (False,))
     ]
 
