@@ -10,6 +10,7 @@ import accuracy
 import batch
 import cv2
 import eager_vs_onnx
+import large_images
 import latency
 import memory
 import numpy as np
@@ -75,3 +76,11 @@ def test_reading_and_detecting_are_compared(examples: Path, capsys: Captured) ->
 def test_eager_pytorch_and_the_onnx_file_are_compared(capsys: Captured) -> None:
     eager_vs_onnx.main(["--widths", "32", "--rounds", "1"])
     assert "extd-fpn-32-prelu" in capsys.readouterr().out
+
+
+def test_a_large_image_is_timed_in_several_ways(examples: Path, toy: str, capsys: Captured) -> None:
+    image = str(examples / "astronaut.jpg")
+    large_images.main([image, "--model", toy, "--megapixels", "1", "--rounds", "1"])
+    output = capsys.readouterr().out
+    assert "1000 x 1000 px" in output
+    assert all(way in output for way in large_images.WAYS)
