@@ -11,6 +11,7 @@ import pytest
 from scipy.io import savemat
 
 from extd.data.datasets import FORMATS, read_dataset
+from extd.data.sample import ReadOptions
 from extd.data.wider import read_wider
 
 Write = Callable[[Mapping[str, object]], Path]
@@ -34,7 +35,14 @@ FOUND: list[tuple[str, Mapping[str, object], str, str | None]] = [
     ("coco", {"faces.json": "", "other.json": ""}, "faces.json", "faces.json"),
     ("coco", {**COCO, "a.json": ""}, ".", "annotations/instances_train.json"),
     ("coco", {**COCO, "annotations/instances_val.json": ""}, ".", r"!is divided; .*train.*, .*val"),
-    *(("yolo", YOLO, path, "labels") for path in (".", "d.yaml", "images", "labels")),
+    *(("yolo", YOLO, path, "labels") for path in (".", "images", "labels")),
+    ("yolo", YOLO, "d.yaml", "d.yaml"),
+    ("yolo", {**YOLO, "d.yaml": "train: images"}, ".", "d.yaml"),
+    ("yolo", {**YOLO, "d.yaml": "path: /other\ntrain: train"}, ".", "labels"),
+    ("yolo", {"faces.txt": "images/a.jpg\n"}, "faces.txt", "faces.txt"),
+    ("yolo", {"label.txt": "# a.jpg\n1 2 3 4", "label.jpg": ""}, ".", None),
+    # A folder called so may hold other sets.
+    ("yolo", {"labels/set/deep/a.txt": ""}, "labels/set", None),
     *(("yolo", YOLO, path, "labels/deep") for path in ("images/deep", "labels/deep")),
     ("yolo", YOLO, "none", None),
     ("yolo", {"a.txt": ""}, ".", None),
@@ -150,7 +158,7 @@ def test_what_is_not_recognized_says_what_was_looked_for(write: Write) -> None:
         with pytest.raises(error, match=message):
             read_dataset(*arguments)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=cases[-1][1]):
-        read_wider(root / "faces.txt")
+        read_wider(root / "faces.txt", ReadOptions(print))
 
 
 def column(values: Sequence[object]) -> np.ndarray:

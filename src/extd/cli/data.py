@@ -35,6 +35,10 @@ FORMAT = Parameter(metavar="NAME", show_default="recognized", validator=_check_f
 SAMPLES = Parameter(validator=Number(gte=1, lte=MOST_SAMPLES))
 THREADS = Parameter(show_default="one a core", validator=Number(gte=0, lte=MAX_THREADS))
 Images = Annotated[Folder | None, Parameter(show_default="as the labels say")]
+Classes = Annotated[
+    list[str] | None,
+    Parameter(name="--class", metavar="NAME", show_default="face and its usual names"),
+]
 
 app = App(name="data", help="Check and convert datasets.")
 
@@ -46,6 +50,7 @@ def check(
     *,
     layout: Annotated[str | None, FORMAT, Parameter(name="--format")] = None,
     images: Images = None,
+    classes: Classes = None,
     out: Folder | None = None,
     labels_only: bool = False,
     samples: Annotated[int, WHOLE_NUMBER, SAMPLES] = 24,
@@ -55,9 +60,10 @@ def check(
     """Describe a dataset, and name what is probably wrong with it.
 
     Counts images and faces, by size and source, and names every box without area, given twice or
-    reaching beyond its image, and every image that is listed twice, missing, unreadable, of
-    another size than its labels say or equal to another. The exit code is 1 if there is any.
-    PATH is a label file or a folder: labels.jsonl, WIDER FACE, COCO, YOLO, Pascal VOC or CSV.
+    reaching beyond its image, every image that is listed twice, missing, unreadable, of another
+    size than its labels say or equal to another, and every malformed entry. The exit code is 1 if
+    there is any. PATH is a label file or a folder: labels.jsonl, WIDER FACE, COCO, YOLO, Pascal
+    VOC or CSV.
 
         extd data check faces/labels.jsonl --out look
 
@@ -65,17 +71,18 @@ def check(
         path: The dataset.
         layout: Its format: jsonl, wider, coco, yolo, voc or csv.
         images: Folder that image names are relative to.
+        classes: Class of faces; may be given more than once.
         out: Write findings.csv and contact_sheet.jpg, samples with their boxes, to this folder.
         labels_only: Open no image: faster, and tells of the labels alone.
         samples: How many images the contact sheet shows.
         seed: Which they are.
         threads: How many images are decoded at once.
     """
-    labeled = read(path, layout, images)
+    labeled, malformed = read(path, layout, images, classes)
     if out is not None:
         with usage_errors():
             checks.check_output(out, path, labeled)
-    findings = find(labeled, threads, labels_only=labels_only)
+    findings = malformed + find(labeled, threads, labels_only=labels_only)
     lines = describe(str(path), checks.summarize(labeled), checks.summarize_sources(labeled))
     print_line("\n".join([*lines, *list_findings(findings, out)]))
     if sum(finding.kind == Kind.MISSING for finding in findings) == len(labeled):
@@ -148,6 +155,7 @@ def convert_data(
     out: Annotated[Path, Parameter(metavar="PATH")],
     layout: Annotated[str | None, FORMAT, Parameter(name="--from")] = None,
     images: Images = None,
+    classes: Classes = None,
     copy: bool = False,
 ) -> None:
     """Write a dataset in another format.
@@ -163,21 +171,31 @@ def convert_data(
         out: File or new folder to write.
         layout: Format of the dataset: jsonl, wider, coco, yolo, voc or csv.
         images: Folder that image names are relative to.
+        classes: Class of faces; may be given more than once.
         copy: Copy the images too, instead of linking or naming them where they are.
     """
-    labeled = read(path, layout, images)
+    labeled, malformed = read(path, layout, images, classes)
     with counting("writing") as show:
         losses = write_dataset(labeled, out, to, copy, show)
     faces = count(sum(len(sample.boxes) for sample in labeled), "face")
     print_line(f"written: {out}, {count(len(labeled), 'image')} with {faces}")
+    for finding in malformed:
+        print_line(f"left out: {finding}")
     for loss in losses:
         print_line(f"lost: {loss}")
 
 
-def read(path: Path, layout: str | None, images: Path | None) -> list[Sample]:
-    """The samples of a dataset, with a bar where their sizes must be read from the files."""
+def read(
+    path: Path, layout: str | None, images: Path | None, classes: Sequence[str] | None
+) -> tuple[list[Sample], list[Finding]]:
+    """The samples of a dataset, with a bar while sizes are read, and what was left out."""
+    malformed: list[Finding] = []
+
+    def report(file: Path, fault: str) -> None:
+        malformed.append(Finding(Kind.LEFT_OUT, file, fault))
+
     with counting("reading sizes") as show:
-        return read_dataset(path, layout, images, show)
+        return read_dataset(path, layout, images, show, classes or (), report), malformed
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from typing import Any
 from extd.boxes import area
 from extd.data.sample import (
     FACE,
+    ReadOptions,
     Sample,
     at,
     face_classes,
@@ -42,7 +43,7 @@ def find_coco(path: Path) -> Path | None:
     return found[0] if len(found) == 1 else None
 
 
-def read_coco(path: Path, images: Path | None = None) -> list[Sample]:
+def read_coco(path: Path, options: ReadOptions) -> list[Sample]:
     """The samples of a COCO file; see `datasets.read_dataset`.
 
     Without `images`, the folders are tried that COCO's layout and common tools use.
@@ -72,6 +73,7 @@ def read_coco(path: Path, images: Path | None = None) -> list[Sample]:
             if categories[category] in faces:
                 from_xywh([annotation["bbox"]])
                 rows[image][bool(annotation.get("iscrowd"))].append(annotation["bbox"])
+    images = options.images
     if images is None:
         images = _find_images(path, [entry["file_name"] for entry in entries])
     samples = []

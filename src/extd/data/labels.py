@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 
 from extd.data.sample import (
     LIMIT,
+    ReadOptions,
     Sample,
     are_pixels,
     at,
@@ -53,9 +54,9 @@ IGNORED = {"": False, "0": False, "false": False, "1": True, "true": True}
 """What the column `ignore` may hold, in any letter case."""
 
 
-def read_jsonl(path: Path, images: Path | None = None) -> list[Sample]:
+def read_jsonl(path: Path, options: ReadOptions) -> list[Sample]:
     """The samples of a `labels.jsonl` file; see `datasets.read_dataset`."""
-    folder = path.parent if images is None else images
+    folder = options.images or path.parent
     samples = []
     for number, line in enumerate(read_text(path).split("\n"), 1):
         if line.strip():
@@ -111,9 +112,9 @@ def write_jsonl(samples: Iterable[Sample], path: Path) -> None:
     write_text(path, "".join(lines))
 
 
-def read_csv(path: Path, images: Path | None = None) -> list[Sample]:
+def read_csv(path: Path, options: ReadOptions) -> list[Sample]:
     """The samples of a CSV table, in the order of their first rows; see `datasets.read_dataset`."""
-    folder = path.parent if images is None else images
+    folder = options.images or path.parent
     reader = csv.DictReader(io.StringIO(read_text(path), newline=""), restval="", strict=True)
     found: dict[Path, list[Sample]] = {}
     try:

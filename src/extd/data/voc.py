@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
 from extd.data.sample import (
+    ReadOptions,
     Sample,
     at,
     face_classes,
@@ -67,11 +68,12 @@ class _Builder(ElementTree.TreeBuilder):
         )
 
 
-def read_voc(folder: Path, images: Path | None = None) -> list[Sample]:
+def read_voc(folder: Path, options: ReadOptions) -> list[Sample]:
     """The samples of all XML files in a folder, sorted by name; see `datasets.read_dataset`.
 
     Without `images`, the images are in `JPEGImages` beside `folder`, or else in `folder` itself.
     """
+    images = options.images
     if images is None:
         beside = folder.parent / IMAGES
         images = beside if beside.is_dir() else folder
