@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -34,11 +35,24 @@ DataSet = Annotated[Path, Parameter(metavar="PATH")]
 FORMAT = Parameter(metavar="NAME", show_default="recognized", validator=_check_format)
 SAMPLES = Parameter(validator=Number(gte=1, lte=MOST_SAMPLES))
 THREADS = Parameter(show_default="one a core", validator=Number(gte=0, lte=MAX_THREADS))
-Images = Annotated[Folder | None, Parameter(show_default="as the labels say")]
-Classes = Annotated[
-    list[str] | None,
-    Parameter(name="--class", metavar="NAME", show_default="face and its usual names"),
-]
+CLASS = Parameter(name="--class", metavar="NAME", show_default="face and its usual names")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What labels mean where they do not say it.
+
+    Attributes:
+        images: Folder that image names are relative to.
+        classes: Class of faces; may be given more than once.
+    """
+
+    images: Annotated[Folder | None, Parameter(show_default="as the labels say")] = None
+    classes: Annotated[tuple[str, ...], CLASS] = ()
+
+
+AS_LABELED = Meaning()
 
 app = App(name="data", help="Check and convert datasets.")
 
@@ -49,8 +63,7 @@ def check(
     /,
     *,
     layout: Annotated[str | None, FORMAT, Parameter(name="--format")] = None,
-    images: Images = None,
-    classes: Classes = None,
+    meaning: Meaning = AS_LABELED,
     out: Folder | None = None,
     labels_only: bool = False,
     samples: Annotated[int, WHOLE_NUMBER, SAMPLES] = 24,
@@ -70,15 +83,13 @@ def check(
     Args:
         path: The dataset.
         layout: Its format: jsonl, wider, coco, yolo, voc or csv.
-        images: Folder that image names are relative to.
-        classes: Class of faces; may be given more than once.
         out: Write findings.csv and contact_sheet.jpg, samples with their boxes, to this folder.
         labels_only: Open no image: faster, and tells of the labels alone.
         samples: How many images the contact sheet shows.
         seed: Which they are.
         threads: How many images are decoded at once.
     """
-    labeled, malformed = read(path, layout, images, classes)
+    labeled, malformed = read(path, layout, meaning)
     if out is not None:
         with usage_errors():
             checks.check_output(out, path, labeled)
@@ -154,8 +165,7 @@ def convert_data(
     to: Annotated[str, Parameter(metavar="NAME", validator=_check_format)],
     out: Annotated[Path, Parameter(metavar="PATH")],
     layout: Annotated[str | None, FORMAT, Parameter(name="--from")] = None,
-    images: Images = None,
-    classes: Classes = None,
+    meaning: Meaning = AS_LABELED,
     copy: bool = False,
 ) -> None:
     """Write a dataset in another format.
@@ -170,11 +180,9 @@ def convert_data(
         to: Format to write: jsonl, wider, coco, yolo, voc or csv.
         out: File or new folder to write.
         layout: Format of the dataset: jsonl, wider, coco, yolo, voc or csv.
-        images: Folder that image names are relative to.
-        classes: Class of faces; may be given more than once.
         copy: Copy the images too, instead of linking or naming them where they are.
     """
-    labeled, malformed = read(path, layout, images, classes)
+    labeled, malformed = read(path, layout, meaning)
     with counting("writing") as show:
         losses = write_dataset(labeled, out, to, copy, show)
     faces = count(sum(len(sample.boxes) for sample in labeled), "face")
@@ -185,9 +193,7 @@ def convert_data(
         print_line(f"lost: {loss}")
 
 
-def read(
-    path: Path, layout: str | None, images: Path | None, classes: Sequence[str] | None
-) -> tuple[list[Sample], list[Finding]]:
+def read(path: Path, layout: str | None, meaning: Meaning) -> tuple[list[Sample], list[Finding]]:
     """The samples of a dataset, with a bar while sizes are read, and what was left out."""
     malformed: list[Finding] = []
 
@@ -195,7 +201,7 @@ def read(
         malformed.append(Finding(Kind.LEFT_OUT, file, fault))
 
     with counting("reading sizes") as show:
-        return read_dataset(path, layout, images, show, classes or (), report), malformed
+        return read_dataset(path, layout, meaning.images, show, meaning.classes, report), malformed
 
 
 @contextmanager

@@ -60,7 +60,7 @@ def read_jsonl(path: Path, options: ReadOptions) -> list[Sample]:
     samples = []
     for number, line in enumerate(read_text(path).split("\n"), 1):
         if line.strip():
-            with at(path, f"line {number}"):
+            with options.entry(path, f"line {number}"):
                 samples.append(_parse_line(line, folder))
     return samples
 
