@@ -156,7 +156,7 @@ def test_what_is_not_recognized_says_what_was_looked_for(write: Write) -> None:
     ]
     for error, message, arguments in cases[:-1]:
         with pytest.raises(error, match=message):
-            read_dataset(*arguments)  # type: ignore[arg-type]
+            read_dataset(*arguments)
     with pytest.raises(ValueError, match=cases[-1][1]):
         read_wider(root / "faces.txt", ReadOptions(print))
 

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from extd.data.coco import find_coco, read_coco, write_coco
-from extd.data.labels import read_csv, read_jsonl, write_csv, write_jsonl
+from extd.data.csv_table import are_fractions, read_csv, write_csv
+from extd.data.jsonl import find_jsonl, read_jsonl, write_jsonl
 from extd.data.sample import ReadOptions, Sample, absolute, find_file
 from extd.data.voc import find_voc, place_voc, read_voc, write_voc
 from extd.data.wider import find_wider, place_wider, read_wider, write_wider
@@ -39,7 +40,7 @@ class Format:
         suffix: of the label file; empty where the format is a folder that holds the images.
         place: where an image goes in such a folder, from its name below the images' common folder.
         regions, sources, landmarks, decimals: what it holds, besides faces in whole pixels.
-        relative: whether boxes are read as fractions of the image's size.
+        relative: whether the boxes of a file are read as fractions of the image's size.
     """
 
     name: str
@@ -54,7 +55,7 @@ class Format:
     sources: bool = True
     landmarks: bool = False
     decimals: bool = True
-    relative: bool = False
+    relative: Callable[[Path], bool] = lambda _: False
 
 
 _ALL = (
@@ -62,7 +63,7 @@ _ALL = (
         "jsonl",
         "labels.jsonl",
         "a .jsonl file, or a folder with labels.jsonl",
-        lambda path: find_file(path, "labels.jsonl"),
+        find_jsonl,
         read_jsonl,
         write_jsonl,
         ".jsonl",
@@ -98,7 +99,7 @@ _ALL = (
         place=place_yolo,
         regions=False,
         sources=False,
-        relative=True,
+        relative=lambda _: True,
     ),
     Format(
         "voc",
@@ -117,6 +118,7 @@ _ALL = (
         read_csv,
         write_csv,
         ".csv",
+        relative=are_fractions,
     ),
 )
 FORMATS = {one.name: one for one in _ALL}
@@ -179,13 +181,14 @@ def read_dataset(
         raise ValueError(", ".join(map(str, faults[0])))
     if not samples:
         raise ValueError(f"{labels} names no image")
-    if faults and report is None:
+    if report is not None:
+        for file, fault in faults:
+            report(file, fault)
+    elif faults:
         first = ", ".join(map(str, faults[0]))
         warnings.warn(f"left out: {len(faults):,} of {labels}, such as {first}", stacklevel=2)
-    for file, fault in faults if report else ():
-        report(file, fault)
     samples = with_sizes(samples, labels, progress)
-    return [_in_pixels(sample) for sample in samples] if chosen.relative else samples
+    return [_in_pixels(sample) for sample in samples] if chosen.relative(labels) else samples
 
 
 def _has_boxes(sample: Sample) -> bool:
@@ -217,8 +220,9 @@ def with_sizes(samples: Sequence[Sample], labels: Path, progress: Track = iter) 
 
 
 def _in_pixels(sample: Sample) -> Sample:
-    boxes = sample.boxes * [sample.width, sample.height, sample.width, sample.height]
-    return replace(sample, boxes=boxes.astype(np.float32))
+    size = [sample.width, sample.height, sample.width, sample.height]
+    boxes, ignore = sample.boxes * size, sample.ignore * size
+    return replace(sample, boxes=boxes.astype(np.float32), ignore=ignore.astype(np.float32))
 
 
 def _find(path: Path, name: str | None) -> tuple[Format, Path]:

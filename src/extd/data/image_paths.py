@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from collections.abc import Sequence
@@ -42,8 +43,14 @@ def find_image(folder: Path, name: str) -> Path:
     return folder.joinpath(*parts) if "\\" in name and not foreign else exact
 
 
-def find_folder(labels: Path, names: Sequence[str], folders: Sequence[Path]) -> Path:
-    """The first of the folders with one of the first images, or one below the last of them.
+def find_detected(folder: Path, name: str) -> Path:
+    """As `find_image`; results of `extd detect` name images relative to the working directory."""
+    image = find_image(folder, name)
+    return image if image.is_file() or not Path(name).is_file() else Path(name)
+
+
+def find_folder(labels: Path, names: Sequence[str], folders: Sequence[Path], whole: Path) -> Path:
+    """The first of the folders with one of the first images, or one anywhere in `whole`.
 
     Raises:
         FileNotFoundError: no image is there; the message names `labels`.
@@ -54,7 +61,7 @@ def find_folder(labels: Path, names: Sequence[str], folders: Sequence[Path]) -> 
     # Some tools put images deeper than their names say.
     for name in names[:1]:
         tail = Path(name.replace("\\", "/"))
-        for path in islice(folders[-1].rglob(tail.name), TRIED):
+        for path in islice(whole.rglob(glob.escape(tail.name) or "*"), TRIED):
             if path.parts[-len(tail.parts) :] == tail.parts:
                 return path.parents[len(tail.parts) - 1]
     if not names:

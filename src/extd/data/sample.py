@@ -19,6 +19,8 @@ from extd.files import atomic_write
 
 LIMIT = 1e9
 """Coordinates in px must be smaller."""
+START = 8192
+"""Bytes of a file that are looked at to tell its format."""
 FACE = "face"
 """The class of faces, in formats that have classes."""
 FACES = frozenset(
@@ -93,7 +95,7 @@ def at(path: Path | str, place: str = "") -> Iterator[None]:
         yield
     except KeyError as error:
         raise ValueError(f"{where}: {error.args[0]!r} is missing") from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"{where}: {error}") from error
     except RecursionError as error:
         raise ValueError(f"{where}: it is nested too deeply") from error
@@ -121,6 +123,14 @@ def read_text(path: Path) -> str:
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode("utf-16", "replace")
     return data.decode("utf-8-sig", "surrogateescape")
+
+
+def read_start(path: Path) -> str:
+    """The first kilobytes of a label file, which tell its format."""
+    with path.open("rb") as file:
+        data = file.read(START)
+    utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if utf16 else "utf-8-sig", "ignore")
 
 
 def write_text(path: Path, text: str) -> None:

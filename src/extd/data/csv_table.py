@@ -1,0 +1,202 @@
+"""CSV: a row a face, or a region to ignore, or an image without faces.
+
+    image,width,height,x1,y1,x2,y2,ignore,source
+    images/a.jpg,640,480,10,20,42,64,0,street
+    images/empty.jpg,640,480,,,,,0,street
+
+Columns may stand in any order and be separated by commas, semicolons or tabs; `image` is relative
+to the file. Only the image and the corners are needed. Other tools' names of these columns are
+known (`COLUMN_NAMES`), and the fractions of Open Images. Keras-retinanet's tables have no names:
+image, corners and class. What `extd detect --csv` writes is read as well. Where there is a column
+of classes, those of faces count.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from extd.data.image_paths import find_detected, find_image
+from extd.data.sample import (
+    ReadOptions,
+    Sample,
+    at,
+    face_classes,
+    from_xyxy,
+    plain,
+    read_start,
+    read_text,
+    relative_name,
+    to_name,
+    to_rows,
+    to_size,
+    write_text,
+)
+
+CORNERS = ("x1", "y1", "x2", "y2")
+REQUIRED = ("image", *CORNERS)
+COLUMNS = ("image", "width", "height", *CORNERS, "ignore", "source")
+NAMELESS = (*REQUIRED, "class")
+"""The columns of tables without names."""
+FRACTIONS = "imageid"
+"""Column of Open Images, whose corners are fractions of the image's size."""
+COLUMN_NAMES = {
+    "image": ("image", "filename", "file_name", "file", "path", "image_path", FRACTIONS),
+    "x1": ("x1", "xmin", "x_min"),
+    "y1": ("y1", "ymin", "y_min"),
+    "x2": ("x2", "xmax", "x_max"),
+    "y2": ("y2", "ymax", "y_max"),
+    "width": ("width", "image_width"),
+    "height": ("height", "image_height"),
+    "ignore": ("ignore", "isgroupof", "difficult", "iscrowd"),
+    "source": ("source",),
+    "class": ("class", "labelname", "label", "class_name", "category"),
+    "frame": ("frame",),
+}
+"""What tools call the columns, in lower case; the first that is there counts."""
+MARKS = {"": False, "false": False, "true": True}
+"""What the column `ignore` may hold besides 0, 1 and Open Images' -1, in any letter case."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a table is laid out.
+
+    Attributes:
+        columns: the index of each column.
+        delimiter: what separates the cells.
+        width: how many cells a row has.
+        named: whether the first line names the columns.
+        detected: whether `extd detect --csv` wrote it.
+    """
+
+    columns: dict[str, int]
+    delimiter: str
+    width: int
+    named: bool = True
+    detected: bool = False
+
+
+def are_fractions(path: Path) -> bool:
+    """Whether the corners in a table are fractions of the image's size."""
+    return FRACTIONS in _header(read_start(path))[1]
+
+
+def _header(text: str) -> tuple[str, list[str]]:
+    """What separates the cells of a table, and those of its first line in lower case."""
+    line = text.split("\n", 1)[0]
+    delimiter = max(",;\t", key=line.count)
+    return delimiter, [cell.strip(' "\r').casefold() for cell in line.split(delimiter)]
+
+
+def _find_layout(path: Path, text: str) -> Layout:
+    delimiter, header = _header(text)
+    columns: dict[str, int] = {}
+    for column, names in COLUMN_NAMES.items():
+        known = [name for name in names if name in header]
+        columns |= {column: header.index(known[0])} if known else {}
+    if not columns and len(header) == len(NAMELESS) and _are_corners(header[1:5]):
+        named = dict(zip(NAMELESS, range(len(NAMELESS)), strict=True))
+        return Layout(named, delimiter, len(header), named=False)
+    missing = [name for name in REQUIRED if name not in columns]
+    if missing:
+        raise ValueError(
+            f"{path} has no column {missing[0]!r}; its first line must name "
+            f"{', '.join(REQUIRED)}, but is {delimiter.join(header)!r}"
+        )
+    if FRACTIONS in header:
+        # There it is how the box was drawn, not a collection.
+        columns.pop("source", None)
+    return Layout(columns, delimiter, len(header), detected={"path", "score"} <= {*header})
+
+
+def _are_corners(cells: Sequence[str]) -> bool:
+    return not any(cells) or all(cell.replace(".", "").isdecimal() for cell in cells)
+
+
+def read_csv(path: Path, options: ReadOptions) -> list[Sample]:
+    """The samples of a table, in the order of their first rows; see `datasets.read_dataset`."""
+    text = read_text(path)
+    layout = _find_layout(path, text)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=layout.delimiter, strict=True)
+    found: dict[Path, list[tuple[str, Sample]]] = {}
+    try:
+        for cells in reader:
+            if not cells or (layout.named and reader.line_num == 1):
+                continue
+            with options.entry(path, f"line {reader.line_num}"):
+                kind, sample = _parse_row(cells, layout, options.images or path.parent)
+                rows = found.setdefault(sample.path, [])
+                if rows and (before := _about(rows[0][1])) != (now := _about(sample)):
+                    raise ValueError(f"{sample.path.name} is {now} here, but {before} before")
+                rows.append((kind, sample))
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
+    classes = {kind for rows in found.values() for kind, _ in rows if kind}
+    with at(path):
+        faces = face_classes(classes, options.classes) if classes else frozenset({""})
+    return [_merge(rows, faces) for rows in found.values()]
+
+
+def _merge(rows: Sequence[tuple[str, Sample]], faces: frozenset[str]) -> Sample:
+    """One sample of the rows of an image; boxes of other classes are not in it."""
+    first = rows[0][1]
+    own = [sample for kind, sample in rows if kind in faces]
+    return replace(
+        first,
+        boxes=np.concatenate([first.boxes[:0], *(sample.boxes for sample in own)]),
+        ignore=np.concatenate([first.ignore[:0], *(sample.ignore for sample in own)]),
+    )
+
+
+def _about(row: Sample) -> str:
+    return f"{row.width} x {row.height} px of source {row.source!r}"
+
+
+def _parse_row(cells: list[str], layout: Layout, folder: Path) -> tuple[str, Sample]:
+    """The class of a row, and its image with its face, its region to ignore, or neither."""
+    if len(cells) > layout.width:
+        raise ValueError("it has more cells than the first line")
+    row = {name: cells[i] for name, i in layout.columns.items() if i < len(cells)}
+    if row.get("frame", "").strip():
+        raise ValueError("it is about a frame of a video; save the frames as images first")
+    width, height = (row.get(name, "").strip() for name in ("width", "height"))
+    if bool(width) != bool(height):
+        raise ValueError("it has only one of width and height")
+    size = (to_size(float(width)), to_size(float(height))) if width else (0, 0)
+    corners = [row.get(name, "").strip() for name in CORNERS]
+    if layout.delimiter != ",":
+        corners = [corner.replace(",", ".") for corner in corners]
+    box = from_xyxy([[float(corner) for corner in corners]] if any(corners) else [])
+    boxes, ignore = (box[:0], box) if _is_ignored(row.get("ignore", "")) else (box, box[:0])
+    name = to_name(row.get("image", ""))
+    image = (find_detected if layout.detected else find_image)(folder, name)
+    return row.get("class", "").strip(), Sample(image, *size, boxes, ignore, row.get("source", ""))
+
+
+def _is_ignored(cell: str) -> bool:
+    mark = cell.strip().lower()
+    if mark in MARKS:
+        return MARKS[mark]
+    if mark.removesuffix(".0") not in {"-1", "0", "1"}:
+        raise ValueError(f"'ignore' is {mark!r}; give 0 or 1")
+    return mark.startswith("1")
+
+
+def write_csv(samples: Iterable[Sample], path: Path) -> None:
+    """Write a CSV table, which holds boxes, regions and sources exactly, but no landmarks."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for sample in samples:
+        name = relative_name(sample.path, path.parent)
+        rows = [[*map(plain, box), "0"] for box in to_rows(sample.boxes)]
+        rows += [[*map(plain, box), "1"] for box in to_rows(sample.ignore)]
+        for row in rows or [["", "", "", "", "0"]]:
+            writer.writerow([name, sample.width, sample.height, *row, sample.source])
+    write_text(path, text.getvalue())
