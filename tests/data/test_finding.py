@@ -66,6 +66,8 @@ FOUND: list[tuple[str, Mapping[str, object], str, str | None]] = [
     ("voc", {"Annotations/a.xml": ""}, ".", "Annotations"),
     ("voc", {"Annotations/a.xml": ""}, "Annotations", "Annotations"),
     ("voc", {"a.xml": ""}, ".", "."),
+    ("voc", {"annotations/a.xml": ""}, ".", "annotations"),
+    ("voc", {"annotations.xml": ""}, ".", None),
     ("voc", {"a.txt": ""}, ".", None),
     ("wider", {}, ".", None),
     *(
@@ -140,6 +142,31 @@ def test_the_folder_of_images_can_be_given(write: Write) -> None:
         path = root / paths.get(name, ".")
         first = read_dataset(path, name, root / "elsewhere")[0]
         assert first.path == root / "elsewhere/e/a.jpg"
+
+
+@pytest.mark.parametrize(
+    ("filename", "images", "expected"),
+    [
+        ("a", ["a.png"], "a.png"),
+        ("", ["a.png"], "a.png"),
+        ("other.jpg", ["a.JPG"], "a.JPG"),
+        ("other.jpg", ["other.jpg", "a.jpg"], "a.jpg"),
+        ("other.jpg", ["other.jpg"], "other.jpg"),
+        ("their/a.jpg", ["a.jpg"], "a.jpg"),
+        ("their/other.jpg", ["other.jpg"], "other.jpg"),
+        ("C:\\their\\a.jpg", ["a.jpg"], "a.jpg"),
+        ("a.jpg", ["sub/a.jpg"], "a.jpg"),
+        ("sub/a.jpg", ["sub/a.jpg", "a.jpg"], "sub/a.jpg"),
+    ],
+)
+@pytest.mark.parametrize("folder", ["JPEGImages", "images"])
+def test_an_annotation_means_the_image_of_its_own_name(
+    folder: str, filename: str, images: Sequence[str], expected: str, write: Write
+) -> None:
+    size = "<size><width>9</width><height>7</height></size>"
+    text = f"<annotation><filename>{filename}</filename>{size}</annotation>"
+    root = write({"Annotations/a.xml": text, **{f"{folder}/{name}": (9, 7) for name in images}})
+    assert read_dataset(root)[0].path == root / folder / expected
 
 
 def test_what_is_not_recognized_says_what_was_looked_for(write: Write) -> None:

@@ -242,6 +242,18 @@ READ: dict[str, tuple[str, Mapping[str, object], Sequence[tuple[object, ...]]]] 
         {"a.xml": voc(item("1 1 5 5", "car") + item("1 1 9 9", "Face"))},
         [("a.jpg", 64, 48, [[0, 0, 9, 9]], [])],
     ),
+    "difficult in words, and several classes of faces": (
+        "voc",
+        {
+            "annotations/a.xml": voc(
+                item("1 1 5 5", "with_mask", "<difficult>Unspecified</difficult>")
+                + item("2 2 5 5", "without_mask", "<difficult>true</difficult>")
+                + item("1 1 9 9", "hat")
+            ),
+            "images/a.jpg": (64, 48),
+        },
+        [("images/a.jpg", 64, 48, [[0, 0, 5, 5]], [[1, 1, 5, 5]])],
+    ),
     "a file may say little": (
         "voc",
         {"x.y.xml": "<annotation/>", "x.y.jpg": (20, 10), "z.xml": voc("", "z.png", "0 0")},
@@ -376,22 +388,22 @@ MALFORMED: list[tuple[str, str, str | bytes, str]] = [
     ("yolo", "labels/data.yaml", "names: 7", r": the names of classes are 7; write them as"),
     ("yolo", "labels/data.yaml", "names: {a: face}", r": invalid literal .*'a'"),
     *(
-        ("voc", "a.xml", text, f": {message}")
+        ("voc", "a.xml", text, f", {message}")
         for text, message in (
-            ("<annotation>", "it is not XML: no element found"),
-            ('<?xml version="1.0" encoding="none"?><annotation/>', "it is not XML: "),
-            ("<svg><object/></svg>", "it holds <svg>, not <annotation>"),
+            ("<annotation>", "the whole file: .*it is not XML: no element found"),
+            ('<?xml version="1.0" encoding="none"?><annotation/>', ".*it is not XML: "),
+            ("<svg><object/></svg>", ".*it holds <svg>, not <annotation>"),
             (voc("<object/>"), "object 1: it has no name"),
             (voc(item("1 1 5")), "object 1: 'ymax' is missing"),
-            (voc(item("1 1 5 5") + item("1 1 5 x")), "object 2: could not convert .*'x'"),
+            (voc(item("1 1 5 5", "car") + item("1 1 5 x")), "object 2: could not convert .*'x'"),
             (voc(item("1 1 nan 5")), ".*nan.* is not a box"),
-            (voc("", size="wide 48"), "could not convert string to float: 'wide'"),
-            (voc("", size="-3 48"), r"a size of -3\.0 px"),
+            (voc("", size="wide 48"), "the whole file: could not convert string to float: 'wide'"),
+            (voc("", size="-3 48"), r"the whole file: a size of -3\.0 px"),
         )
     ),
     *(
         # Entities that grow without bound, or name a file of this machine.
-        ("voc", "a.xml", text.encode(code), ": it declares a document type .*DOCTYPE")
+        ("voc", "a.xml", text.encode(code), ", .*: it declares a document type .*DOCTYPE")
         for code in ("utf-8", "utf-16")
         for text in (
             '<!DOCTYPE a [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;">]><annotation>&b;</annotation>',

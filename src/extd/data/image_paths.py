@@ -49,6 +49,21 @@ def find_detected(folder: Path, name: str) -> Path:
     return image if image.is_file() or not Path(name).is_file() else Path(name)
 
 
+def find_own(folder: Path, name: str, stem: str) -> Path:
+    """The image in `folder` of a label file of its own, which calls it `name` or nothing.
+
+    Label files are copied and renamed with their images while `name` is forgotten, so the image
+    that is called like the label file, `stem`, comes first.
+    """
+    named = find_image(folder, name or f"{stem}.jpg")
+    if named.stem != stem or not named.is_file():
+        last = name.replace("\\", "/").rpartition("/")[2]
+        for candidate in (find_image(folder, stem), named, find_image(folder, last or stem)):
+            if candidate.is_file():
+                return candidate
+    return named
+
+
 def find_folder(labels: Path, names: Sequence[str], folders: Sequence[Path], whole: Path) -> Path:
     """The first of the folders with one of the first images, or one anywhere in `whole`.
 
