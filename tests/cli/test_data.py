@@ -228,6 +228,7 @@ def fails(arguments: str, code: int, message: str, capsys: Captured) -> None:
         ("check set --out new --samples 0", 2, '"0" for --samples. Must be >= 1'),
         ("check set --out new --samples 725", 2, '"725" for --samples. Must be <= 724'),
         ("check set --out new --seed -1", 2, '"-1" for --seed. Must be >= 0'),
+        ("convert set --to cvat --out new", 2, "cvat is only read; write one of jsonl, wider"),
         ("convert set --to cocoo --out new", 2, "'cocoo' is not a format"),
         ("convert set --to yolo --out set", 1, "set is not empty; give a new folder"),
     ],

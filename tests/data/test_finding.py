@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from extd.data.datasets import FORMATS, read_dataset
+from extd.data.datasets import FORMATS, WRITABLE, read_dataset
 from extd.data.sample import ReadOptions
 from extd.data.wider import read_wider
 
@@ -69,6 +69,21 @@ FOUND: list[tuple[str, Mapping[str, object], str, str | None]] = [
     ("voc", {"annotations/a.xml": ""}, ".", "annotations"),
     ("voc", {"annotations.xml": ""}, ".", None),
     ("voc", {"a.txt": ""}, ".", None),
+    ("labelme", {"a.json": '{"shapes": []}'}, ".", "."),
+    ("labelme", {"a.json": '{"shapes": []}'}, "a.json", "a.json"),
+    ("labelme", {"annotations/a.json": '{"shapes": []}'}, ".", "annotations"),
+    ("labelme", {"a.json": '{"images": []}'}, ".", None),
+    ("coco", {"a.json": '{"version": "5", "shapes": []}'}, ".", None),
+    ("coco", {"a.json": '{"path": "a.jpg"}'}, "a.json", None),
+    ("jsonl", {"a.json": '{"path": "a.jpg"}'}, "a.json", "a.json"),
+    ("jsonl", {"a.json": '{"images": []}'}, "a.json", None),
+    ("cvat", {"annotations.xml": ""}, ".", "annotations.xml"),
+    ("cvat", {"a.xml": ""}, "a.xml", "a.xml"),
+    ("cvat", {"a.xml": ""}, ".", None),
+    ("retinaface", {"label.txt": "# a.jpg\n"}, ".", "label.txt"),
+    ("retinaface", {"labelv2.txt": "# a.jpg 9 9\n"}, ".", "labelv2.txt"),
+    ("retinaface", {"val.txt": "# a.jpg\n"}, "val.txt", "val.txt"),
+    ("retinaface", {"label.txt": "0 0.5 0.5 1 1"}, ".", None),
     ("wider", {}, ".", None),
     *(
         ("wider", {**TWO_SPLITS, "WIDER_train/images/a": ""}, path, f"{LISTS}train_bbx_gt.txt")
@@ -138,7 +153,7 @@ def test_the_folder_of_images_can_be_given(write: Write) -> None:
         }
     )
     paths = {"jsonl": "labels.jsonl", "csv": "labels.csv", "coco": "faces.json", "yolo": "labels"}
-    for name in FORMATS:
+    for name in WRITABLE:
         path = root / paths.get(name, ".")
         first = read_dataset(path, name, root / "elsewhere")[0]
         assert first.path == root / "elsewhere/e/a.jpg"

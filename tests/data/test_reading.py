@@ -265,6 +265,11 @@ READ: dict[str, tuple[str, Mapping[str, object], Sequence[tuple[object, ...]]]] 
         {**WIDER_IMAGES, WIDER: WIDER_LIST.replace("0 0 0 0 0 0 0 0 0 0\n1", "1")},
         WIDER_SAMPLES,
     ),
+    "lists with empty lines": (
+        "wider",
+        {**WIDER_IMAGES, WIDER: WIDER_LIST.replace("0--Parade/empty", "\n0--Parade/empty")},
+        WIDER_SAMPLES,
+    ),
     "lists with other line ends": (
         "wider",
         {**WIDER_IMAGES, WIDER: WIDER_LIST.replace("\n", "\r\n")[:-2].encode()},

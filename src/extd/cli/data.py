@@ -15,7 +15,7 @@ from extd.cli.terminal import WHOLE_NUMBER, Folder, count, print_line, progress_
 from extd.data import check as checks
 from extd.data.check import FINDINGS, SIZE_BINS, Finding, Kind, Summary
 from extd.data.contact_sheet import MOST_SAMPLES, draw_contact_sheet
-from extd.data.datasets import find_format, read_dataset, write_dataset
+from extd.data.datasets import WRITABLE, find_format, read_dataset, write_dataset
 from extd.data.sample import Sample
 from extd.media.writers import write_image
 from extd.prefetch import MAX_THREADS
@@ -29,6 +29,11 @@ BAR = 40
 def _check_format(_: object, name: str | None) -> None:
     if name is not None:
         find_format(name)
+
+
+def _check_writable(_: object, name: str) -> None:
+    if find_format(name).write is None:
+        raise ValueError(f"{name} is only read; write one of {', '.join(WRITABLE)}")
 
 
 DataSet = Annotated[Path, Parameter(metavar="PATH")]
@@ -75,14 +80,14 @@ def check(
     Counts images and faces, by size and source, and names every box without area, given twice or
     reaching beyond its image, every image that is listed twice, missing, unreadable, of another
     size than its labels say or equal to another, and every malformed entry. The exit code is 1 if
-    there is any. PATH is a label file or a folder: labels.jsonl, WIDER FACE, COCO, YOLO, Pascal
-    VOC or CSV.
+    there is any. PATH is a label file or a folder: labels.jsonl or what `extd detect` writes,
+    WIDER FACE, COCO, YOLO, Pascal VOC, CSV, RetinaFace, labelme or CVAT.
 
         extd data check faces/labels.jsonl --out look
 
     Args:
         path: The dataset.
-        layout: Its format: jsonl, wider, coco, yolo, voc or csv.
+        layout: Its format: jsonl, wider, coco, yolo, voc, csv, retinaface, labelme or cvat.
         out: Write findings.csv and contact_sheet.jpg, samples with their boxes, to this folder.
         labels_only: Open no image: faster, and tells of the labels alone.
         samples: How many images the contact sheet shows.
@@ -162,7 +167,7 @@ def convert_data(
     path: DataSet,
     /,
     *,
-    to: Annotated[str, Parameter(metavar="NAME", validator=_check_format)],
+    to: Annotated[str, Parameter(metavar="NAME", validator=_check_writable)],
     out: Annotated[Path, Parameter(metavar="PATH")],
     layout: Annotated[str | None, FORMAT, Parameter(name="--from")] = None,
     meaning: Meaning = AS_LABELED,
@@ -179,7 +184,7 @@ def convert_data(
         path: The dataset, in any format of `extd data check`.
         to: Format to write: jsonl, wider, coco, yolo, voc or csv.
         out: File or new folder to write.
-        layout: Format of the dataset: jsonl, wider, coco, yolo, voc or csv.
+        layout: Format of the dataset: one of these, retinaface, labelme or cvat.
         copy: Copy the images too, instead of linking or naming them where they are.
     """
     labeled, malformed = read(path, layout, meaning)

@@ -41,7 +41,7 @@ def find_coco(path: Path) -> Path | None:
     """The JSON file that a path means: itself, or the only one in a folder or its `annotations`."""
     if path.is_file():
         return path if _is_coco(path) else None
-    found = sorted(path.glob("annotations/*.json"))
+    found = sorted(filter(_is_coco, path.glob("annotations/*.json")))
     found = [one for one in found if one.name.startswith("instances")] or found
     found = found or sorted(path.glob(f"*/{ROBOFLOW}"))
     if len(found) > 1:

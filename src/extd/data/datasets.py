@@ -14,7 +14,10 @@ import numpy as np
 
 from extd.data.coco import find_coco, read_coco, write_coco
 from extd.data.csv_table import are_fractions, read_csv, write_csv
+from extd.data.cvat import find_cvat, read_cvat
 from extd.data.jsonl import find_jsonl, read_jsonl, write_jsonl
+from extd.data.labelme import find_labelme, read_labelme
+from extd.data.retinaface import find_retinaface, read_retinaface
 from extd.data.sample import ReadOptions, Sample, absolute, find_file
 from extd.data.voc import find_voc, place_voc, read_voc, write_voc
 from extd.data.wider import find_wider, place_wider, read_wider, write_wider
@@ -36,7 +39,8 @@ class Format:
         sign: what it is recognized by.
         find: the label file or folder that a path means, or None.
         read: the samples of such a file or folder.
-        write: writes samples to a file, or to a folder that has the images in their places.
+        write: writes samples to a file, or to a folder that has the images in their places. None
+            for formats of tools to label with, which are only read.
         suffix: of the label file; empty where the format is a folder that holds the images.
         place: where an image goes in such a folder, from its name below the images' common folder.
         regions, sources, landmarks, decimals: what it holds, besides faces in whole pixels.
@@ -48,7 +52,7 @@ class Format:
     sign: str
     find: Callable[[Path], Path | None]
     read: Callable[[Path, ReadOptions], list[Sample]]
-    write: Callable[[Sequence[Sample], Path], None]
+    write: Callable[[Sequence[Sample], Path], None] | None = None
     suffix: str = ""
     place: Callable[[Sample, Path], Path] = lambda sample, name: name
     regions: bool = True
@@ -120,9 +124,32 @@ _ALL = (
         ".csv",
         relative=are_fractions,
     ),
+    Format(
+        "retinaface",
+        "RetinaFace",
+        "label.txt with lines such as '# a.jpg', or a folder with it",
+        find_retinaface,
+        read_retinaface,
+    ),
+    Format(
+        "labelme",
+        "labelme",
+        "a .json file of shapes, or a folder of them",
+        find_labelme,
+        read_labelme,
+    ),
+    Format(
+        "cvat",
+        "CVAT",
+        "an .xml file of images, or a folder with annotations.xml",
+        find_cvat,
+        read_cvat,
+    ),
 )
 FORMATS = {one.name: one for one in _ALL}
 """The known formats by name."""
+WRITABLE = tuple(one.name for one in _ALL if one.write is not None)
+"""The names of those that can be written."""
 
 
 def find_format(name: str) -> Format:
@@ -263,7 +290,7 @@ def write_dataset(
     Args:
         samples: what to write. Where two images would have one name, a number is added.
         out: a `.jsonl`, `.json` or `.csv` file, or a new folder.
-        format: a name of `FORMATS`.
+        format: a name of `WRITABLE`.
         copy: whether images are copied.
         progress: wraps the images that are linked or copied.
 
@@ -271,12 +298,15 @@ def write_dataset(
         What the format cannot hold and was not written, a sentence each.
 
     Raises:
-        ValueError: the format is unknown, `out` has another suffix, the size of an image is
-            unknown, its name cannot be written, or what is to be linked or copied is not an image.
+        ValueError: the format is unknown or only read, `out` has another suffix, the size of an
+            image is unknown, its name cannot be written, or what is to be linked or copied is not
+            an image.
         FileExistsError: the new folder is not empty, or the file exists.
         FileNotFoundError: an image that is to be linked or copied is missing.
     """
     chosen = find_format(format)
+    if chosen.write is None:
+        raise ValueError(f"{chosen.title} is only read; write one of {', '.join(WRITABLE)}")
     for sample in samples:
         if not (sample.width > 0 and sample.height > 0):
             raise ValueError(

@@ -95,7 +95,7 @@ def at(path: Path | str, place: str = "") -> Iterator[None]:
         yield
     except KeyError as error:
         raise ValueError(f"{where}: {error.args[0]!r} is missing") from error
-    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+    except (IndexError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"{where}: {error}") from error
     except RecursionError as error:
         raise ValueError(f"{where}: it is nested too deeply") from error

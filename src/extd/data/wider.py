@@ -100,6 +100,9 @@ def read_list(path: Path, fields: Sequence[str]) -> Iterator[tuple[str, list[lis
     lines = [line.removesuffix("\r") for line in read_text(path).rstrip().split("\n")]
     start = 0
     while start < len(lines) and lines != [""]:
+        if not lines[start].strip():
+            start += 1
+            continue
         name = lines[start]
         with at(path, f"line {start + 2}"):
             if start + 1 == len(lines):

@@ -34,7 +34,7 @@ IMAGES, LABELS = "images", "labels"
 SPLITS = ("train", "val", "valid", "test")
 CLASSES = "classes.txt"
 """Names of the classes, one a line, as labelImg writes them among the labels."""
-NOT_LABELS = frozenset({"classes", "predefined_classes", "label", *SPLITS})
+NOT_LABELS = frozenset({"classes", "predefined_classes", "label", "labelv2", *SPLITS})
 """Text files among the labels that are about no image, without `.txt`."""
 DIGITS = 10
 """Decimals of a fraction: a millionth of a pixel."""
