@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from extd.data.coco import mask_bounds
 from extd.data.datasets import read_dataset
-from extd.data.mask import mask_bounds
 
 Write = Callable[[Mapping[str, object]], Path]
 

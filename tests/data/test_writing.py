@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from extd.data.coco import coco_json, write_coco
-from extd.data.csv_table import write_csv
-from extd.data.jsonl import write_jsonl
+from extd.data.labels import write_csv, write_jsonl
 from extd.data.sample import (
     Sample,
     detected,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from extd.data.datasets import read_dataset
-from extd.data.jsonl import write_jsonl
+from extd.data.labels import write_jsonl
 from extd.evaluation.labeled import SIZES
 from extd.images import read_image
 from extd.models.config import parse_name

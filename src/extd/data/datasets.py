@@ -13,10 +13,16 @@ from typing import Any
 import numpy as np
 
 from extd.data.coco import find_coco, read_coco, write_coco
-from extd.data.csv_table import are_fractions, read_csv, write_csv
 from extd.data.cvat import find_cvat, read_cvat
-from extd.data.jsonl import find_jsonl, read_jsonl, write_jsonl
 from extd.data.labelme import find_labelme, read_labelme
+from extd.data.labels import (
+    are_fractions,
+    find_jsonl,
+    read_csv,
+    read_jsonl,
+    write_csv,
+    write_jsonl,
+)
 from extd.data.retinaface import find_retinaface, read_retinaface
 from extd.data.sample import ReadOptions, Sample, absolute, find_file
 from extd.data.voc import find_voc, place_voc, read_voc, write_voc
