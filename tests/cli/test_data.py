@@ -156,6 +156,29 @@ def test_every_format_is_named_in_the_help(capsys: Captured) -> None:
         assert words >= set(FORMATS), command
 
 
+@pytest.mark.usefixtures("small")
+def test_a_malformed_entry_is_listed_and_left_out(capsys: Captured) -> None:
+    labels = Path("set/labels.jsonl")
+    labels.write_text(labels.read_text() + '{"image": "b.jpg", "boxes": [[1, NaN, 9, 9]]}\n')
+    assert main(["data", "check", "set"]) == 1
+    out = capsys.readouterr().out
+    assert "malformed entry, left out: 1\n  set/labels.jsonl: line 2: [1, nan, 9, 9] is" in out
+    assert main(["data", "convert", "set", "--to", "csv", "--out", "new.csv"]) == 0
+    assert "\nleft out: set/labels.jsonl: line 2: [1, nan" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("small")
+def test_classes_of_faces_are_named(capsys: Captured) -> None:
+    draw("other/a.jpg")
+    Path("other/a.txt").write_text("".join(f"{number} 0.5 0.5 0.2 0.2\n" for number in range(3)))
+    Path("other/data.yaml").write_text("names: [head, person, tree]\n")
+    fails("check other", 1, "none of the classes is called 'face'", capsys)
+    fails("check other --class bush", 1, "there is no class 'bush'; there are 'head'", capsys)
+    arguments = ["data", "check", "other", "--class", "head", "--class", "person"]
+    assert main(arguments) == 1
+    assert "; 2 faces" in capsys.readouterr().out
+
+
 RAW = os.fsdecode(b"caf\xe9.jpg")
 """A name that is not UTF-8."""
 raw_names = pytest.mark.skipif(sys.platform != "linux", reason="names of files are UTF-8")
@@ -205,6 +228,7 @@ def fails(arguments: str, code: int, message: str, capsys: Captured) -> None:
         ("check set --out new --samples 0", 2, '"0" for --samples. Must be >= 1'),
         ("check set --out new --samples 725", 2, '"725" for --samples. Must be <= 724'),
         ("check set --out new --seed -1", 2, '"-1" for --seed. Must be >= 0'),
+        ("convert set --to cvat --out new", 2, "cvat is only read; write one of jsonl, wider"),
         ("convert set --to cocoo --out new", 2, "'cocoo' is not a format"),
         ("convert set --to yolo --out set", 1, "set is not empty; give a new folder"),
     ],

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from extd.data.datasets import FORMATS, read_dataset, with_sizes, write_dataset
+from extd.data.datasets import FORMATS, WRITABLE, read_dataset, with_sizes, write_dataset
 from extd.data.sample import Sample
 
 SIZES = {"a.png": (64, 48), "deep/a.jpg": (30, 60), "b c.png": (200, 10)}
@@ -85,7 +85,7 @@ def with_labels(
 
 
 @pytest.mark.parametrize("copy", [False, True])
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", WRITABLE)
 @given(labels=labeled)
 @settings(max_examples=12)
 def test_what_is_written_is_read(
@@ -99,8 +99,8 @@ def test_what_is_written_is_read(
         assert_same(read_dataset(out, name), given, name)
 
 
-@pytest.mark.parametrize("second", FORMATS)
-@pytest.mark.parametrize("first", FORMATS)
+@pytest.mark.parametrize("second", WRITABLE)
+@pytest.mark.parametrize("first", WRITABLE)
 @given(labels=labeled)
 @settings(max_examples=3)
 def test_any_format_becomes_any_other(
@@ -145,7 +145,7 @@ def test_samples_stay_where_they_are_unless_they_are_copied(
 
 
 def test_copied_sets_can_be_moved(samples: list[Sample], tmp_path: Path) -> None:
-    for name in FORMATS:
+    for name in WRITABLE:
         out = target(tmp_path / name, name)
         write_dataset(samples, out, name, copy=True)
         (tmp_path / name).rename(tmp_path / "moved")
@@ -191,7 +191,7 @@ def test_what_a_format_cannot_hold_is_told(samples: list[Sample], tmp_path: Path
     points = np.arange(10, dtype=np.float32)[None]
     other = replace(samples[0], boxes=box, ignore=box, source="other", landmarks=points)
     given = [*samples, other]
-    lost = {name: write_dataset(given, target(tmp_path / name, name), name) for name in FORMATS}
+    lost = {name: write_dataset(given, target(tmp_path / name, name), name) for name in WRITABLE}
     assert lost == {
         "jsonl": [],
         "coco": ["landmarks are not written to COCO"],
@@ -212,6 +212,12 @@ def test_what_a_format_cannot_hold_is_told(samples: list[Sample], tmp_path: Path
     back = read_dataset(target(tmp_path / "jsonl", "jsonl"))[-1]
     assert back.landmarks is not None
     assert np.array_equal(back.landmarks, points)
+
+
+def test_formats_of_tools_are_only_read(samples: list[Sample], tmp_path: Path) -> None:
+    for name in FORMATS.keys() - {*WRITABLE}:
+        with pytest.raises(ValueError, match=r"is only read; write one of jsonl, wider, coco, "):
+            write_dataset(samples, tmp_path / "set", name)
 
 
 def test_progress_wraps_every_image(samples: list[Sample], tmp_path: Path) -> None:
@@ -235,13 +241,13 @@ def test_a_missing_image_is_kept_but_cannot_be_placed(
         out = target(tmp_path / name, name)
         write_dataset([*samples, missing], out, name)
         assert read_dataset(out)[-1].path.name == "none.jpg"
-    for name in FORMATS:
+    for name in WRITABLE:
         out = target(tmp_path / "new" / name, name)
         with pytest.raises(FileNotFoundError, match=r"there is no image .*none\.jpg"):
             write_dataset([*samples, missing], out, name, copy=True)
         assert list(out.parent.iterdir()) == []
     unsized = replace(missing, width=0, height=0)
-    for name in FORMATS:
+    for name in WRITABLE:
         with pytest.raises(ValueError, match=r"the size of .*none\.jpg is unknown"):
             write_dataset([*samples, unsized], tmp_path / "unsized", name)
 
@@ -299,7 +305,7 @@ def test_a_file_of_another_name_is_read_when_its_format_is_given(
 @pytest.mark.shared
 def test_a_part_of_the_training_set_becomes_any_format(shared: Path, tmp_path: Path) -> None:
     given = read_dataset(shared / "data" / "train")[::240]
-    for name in FORMATS:
+    for name in WRITABLE:
         out = target(tmp_path / name, name)
         write_dataset(given, out, name)
         assert_same(read_dataset(out), given, name)

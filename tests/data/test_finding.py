@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from extd.data.datasets import FORMATS, read_dataset
+from extd.data.datasets import FORMATS, WRITABLE, read_dataset
+from extd.data.sample import ReadOptions
 from extd.data.wider import read_wider
 
 Write = Callable[[Mapping[str, object]], Path]
@@ -34,7 +35,14 @@ FOUND: list[tuple[str, Mapping[str, object], str, str | None]] = [
     ("coco", {"faces.json": "", "other.json": ""}, "faces.json", "faces.json"),
     ("coco", {**COCO, "a.json": ""}, ".", "annotations/instances_train.json"),
     ("coco", {**COCO, "annotations/instances_val.json": ""}, ".", r"!is divided; .*train.*, .*val"),
-    *(("yolo", YOLO, path, "labels") for path in (".", "d.yaml", "images", "labels")),
+    *(("yolo", YOLO, path, "labels") for path in (".", "images", "labels")),
+    ("yolo", YOLO, "d.yaml", "d.yaml"),
+    ("yolo", {**YOLO, "d.yaml": "train: images"}, ".", "d.yaml"),
+    ("yolo", {**YOLO, "d.yaml": "path: /other\ntrain: train"}, ".", "labels"),
+    ("yolo", {"faces.txt": "images/a.jpg\n"}, "faces.txt", "faces.txt"),
+    ("yolo", {"label.txt": "# a.jpg\n1 2 3 4", "label.jpg": ""}, ".", None),
+    # A folder called so may hold other sets.
+    ("yolo", {"labels/set/deep/a.txt": ""}, "labels/set", None),
     *(("yolo", YOLO, path, "labels/deep") for path in ("images/deep", "labels/deep")),
     ("yolo", YOLO, "none", None),
     ("yolo", {"a.txt": ""}, ".", None),
@@ -58,7 +66,24 @@ FOUND: list[tuple[str, Mapping[str, object], str, str | None]] = [
     ("voc", {"Annotations/a.xml": ""}, ".", "Annotations"),
     ("voc", {"Annotations/a.xml": ""}, "Annotations", "Annotations"),
     ("voc", {"a.xml": ""}, ".", "."),
+    ("voc", {"annotations/a.xml": ""}, ".", "annotations"),
+    ("voc", {"annotations.xml": ""}, ".", None),
     ("voc", {"a.txt": ""}, ".", None),
+    ("labelme", {"a.json": '{"shapes": []}'}, ".", "."),
+    ("labelme", {"a.json": '{"shapes": []}'}, "a.json", "a.json"),
+    ("labelme", {"annotations/a.json": '{"shapes": []}'}, ".", "annotations"),
+    ("labelme", {"a.json": '{"images": []}'}, ".", None),
+    ("coco", {"a.json": '{"version": "5", "shapes": []}'}, ".", None),
+    ("coco", {"a.json": '{"path": "a.jpg"}'}, "a.json", None),
+    ("jsonl", {"a.json": '{"path": "a.jpg"}'}, "a.json", "a.json"),
+    ("jsonl", {"a.json": '{"images": []}'}, "a.json", None),
+    ("cvat", {"annotations.xml": ""}, ".", "annotations.xml"),
+    ("cvat", {"a.xml": ""}, "a.xml", "a.xml"),
+    ("cvat", {"a.xml": ""}, ".", None),
+    ("retinaface", {"label.txt": "# a.jpg\n"}, ".", "label.txt"),
+    ("retinaface", {"labelv2.txt": "# a.jpg 9 9\n"}, ".", "labelv2.txt"),
+    ("retinaface", {"val.txt": "# a.jpg\n"}, "val.txt", "val.txt"),
+    ("retinaface", {"label.txt": "0 0.5 0.5 1 1"}, ".", None),
     ("wider", {}, ".", None),
     *(
         ("wider", {**TWO_SPLITS, "WIDER_train/images/a": ""}, path, f"{LISTS}train_bbx_gt.txt")
@@ -128,10 +153,35 @@ def test_the_folder_of_images_can_be_given(write: Write) -> None:
         }
     )
     paths = {"jsonl": "labels.jsonl", "csv": "labels.csv", "coco": "faces.json", "yolo": "labels"}
-    for name in FORMATS:
+    for name in WRITABLE:
         path = root / paths.get(name, ".")
         first = read_dataset(path, name, root / "elsewhere")[0]
         assert first.path == root / "elsewhere/e/a.jpg"
+
+
+@pytest.mark.parametrize(
+    ("filename", "images", "expected"),
+    [
+        ("a", ["a.png"], "a.png"),
+        ("", ["a.png"], "a.png"),
+        ("other.jpg", ["a.JPG"], "a.JPG"),
+        ("other.jpg", ["other.jpg", "a.jpg"], "a.jpg"),
+        ("other.jpg", ["other.jpg"], "other.jpg"),
+        ("their/a.jpg", ["a.jpg"], "a.jpg"),
+        ("their/other.jpg", ["other.jpg"], "other.jpg"),
+        ("C:\\their\\a.jpg", ["a.jpg"], "a.jpg"),
+        ("a.jpg", ["sub/a.jpg"], "a.jpg"),
+        ("sub/a.jpg", ["sub/a.jpg", "a.jpg"], "sub/a.jpg"),
+    ],
+)
+@pytest.mark.parametrize("folder", ["JPEGImages", "images"])
+def test_an_annotation_means_the_image_of_its_own_name(
+    folder: str, filename: str, images: Sequence[str], expected: str, write: Write
+) -> None:
+    size = "<size><width>9</width><height>7</height></size>"
+    text = f"<annotation><filename>{filename}</filename>{size}</annotation>"
+    root = write({"Annotations/a.xml": text, **{f"{folder}/{name}": (9, 7) for name in images}})
+    assert read_dataset(root)[0].path == root / folder / expected
 
 
 def test_what_is_not_recognized_says_what_was_looked_for(write: Write) -> None:
@@ -150,7 +200,7 @@ def test_what_is_not_recognized_says_what_was_looked_for(write: Write) -> None:
         with pytest.raises(error, match=message):
             read_dataset(*arguments)
     with pytest.raises(ValueError, match=cases[-1][1]):
-        read_wider(root / "faces.txt")
+        read_wider(root / "faces.txt", ReadOptions(print))
 
 
 def column(values: Sequence[object]) -> np.ndarray:

@@ -126,6 +126,54 @@ READ: dict[str, tuple[str, Mapping[str, object], Sequence[tuple[object, ...]]]] 
         },
         [("a, b.png", 20, 10, [[6, 7, 8, 9]], []), ("none.png", 0, 0, [[0, 1, 2, 3]], [])],
     ),
+    "sizes may be missing": (
+        "jsonl",
+        {"labels.jsonl": line(width=..., height=...), "in/a.jpg": (20, 10)},
+        [("in/a.jpg", 20, 10, [[1, 2, 3.5, 4]], [])],
+    ),
+    "what was detected": (
+        "jsonl",
+        {
+            "labels.jsonl": '{"path": "in/a.jpg", "width": 64, "height": 48, "faces": '
+            '[{"box": [1, 2, 3.5, 4], "score": 0.9}]}\n'
+            '{"path": "b.jpg", "width": 64, "height": 48, "faces": []}\n'
+        },
+        [("in/a.jpg", 64, 48, [[1, 2, 3.5, 4]], []), ("b.jpg", 64, 48, [], [])],
+    ),
+    "a table of what was detected": (
+        "csv",
+        {"labels.csv": "path,width,height,x1,y1,x2,y2,score\na.jpg,64,48,1.00,2.00,3.50,4,0.9\n"},
+        [("a.jpg", 64, 48, [[1, 2, 3.5, 4]], [])],
+    ),
+    "marks of ignored regions as numbers": (
+        "csv",
+        {"labels.csv": f"{HEAD}\na,64.0,48.0,1,2,3,4,0.0,\na,64.0,48.0,5,5,9,9,1.0,\n"},
+        [("a", 64, 48, [[1, 2, 3, 4]], [[5, 5, 9, 9]])],
+    ),
+    "other names of columns, classes and separators": (
+        "csv",
+        {
+            "labels.csv": "Filename;Width;Height;Class;XMin;YMin;XMax;YMax\n"
+            "in\\a.jpg;64;48;Face;1;2;3,5;4\nin\\a.jpg;64;48;car;1;2;3;4\nb;64;48;car;1;2;3;4\n",
+            "in/a.jpg": (64, 48),
+        },
+        [("in/a.jpg", 64, 48, [[1, 2, 3.5, 4]], []), ("b", 64, 48, [], [])],
+    ),
+    "a table without names": (
+        "csv",
+        {"labels.csv": "/their/a.jpg,1,2,3,4,x\nb.jpg,,,,,\n", "a.jpg": (9, 9), "b.jpg": (9, 7)},
+        [("a.jpg", 9, 9, [[1, 2, 3, 4]], []), ("b.jpg", 9, 7, [], [])],
+    ),
+    "fractions and groups of Open Images": (
+        "csv",
+        {
+            "labels.csv": "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsGroupOf\n"
+            "a,xclick,/m/0dzct,1,0.25,0.5,0.5,1,0\na,freeform,/m/0dzct,1,0,1,0,0.5,1\n"
+            "a,xclick,/m/01g317,1,0,1,0,1,-1\n",
+            "a.jpg": (64, 48),
+        },
+        [("a.jpg", 64, 48, [[16, 24, 32, 48]], [[0, 0, 64, 24]])],
+    ),
     "faces and crowds come in the order of the images": (
         "coco",
         {"faces.json": coco(), "sub/b.jpg": (30, 60)},
@@ -169,6 +217,11 @@ READ: dict[str, tuple[str, Mapping[str, object], Sequence[tuple[object, ...]]]] 
             ("images/gone.jpg", 0, 0, [[0, 0, 0, 0]], []),
         ],
     ),
+    "a table in UTF-16": (
+        "csv",
+        {"labels.csv": "image,x1,y1,x2,y2\na.jpg,1,2,3,4\n".encode("utf-16"), "a.jpg": (9, 9)},
+        [("a.jpg", 9, 9, [[1, 2, 3, 4]], [])],
+    ),
     "images and text files together": (
         "yolo",
         {"a.JPG": (64, 48), "a.txt": "0 0.5 0.5 1 1"},
@@ -189,6 +242,18 @@ READ: dict[str, tuple[str, Mapping[str, object], Sequence[tuple[object, ...]]]] 
         {"a.xml": voc(item("1 1 5 5", "car") + item("1 1 9 9", "Face"))},
         [("a.jpg", 64, 48, [[0, 0, 9, 9]], [])],
     ),
+    "difficult in words, and several classes of faces": (
+        "voc",
+        {
+            "annotations/a.xml": voc(
+                item("1 1 5 5", "with_mask", "<difficult>Unspecified</difficult>")
+                + item("2 2 5 5", "without_mask", "<difficult>true</difficult>")
+                + item("1 1 9 9", "hat")
+            ),
+            "images/a.jpg": (64, 48),
+        },
+        [("images/a.jpg", 64, 48, [[0, 0, 5, 5]], [[1, 1, 5, 5]])],
+    ),
     "a file may say little": (
         "voc",
         {"x.y.xml": "<annotation/>", "x.y.jpg": (20, 10), "z.xml": voc("", "z.png", "0 0")},
@@ -198,6 +263,11 @@ READ: dict[str, tuple[str, Mapping[str, object], Sequence[tuple[object, ...]]]] 
     "lists without the line of zeros": (
         "wider",
         {**WIDER_IMAGES, WIDER: WIDER_LIST.replace("0 0 0 0 0 0 0 0 0 0\n1", "1")},
+        WIDER_SAMPLES,
+    ),
+    "lists with empty lines": (
+        "wider",
+        {**WIDER_IMAGES, WIDER: WIDER_LIST.replace("0--Parade/empty", "\n0--Parade/empty")},
         WIDER_SAMPLES,
     ),
     "lists with other line ends": (
@@ -235,7 +305,7 @@ def test_yaml_names_the_class_of_faces(names: str, write: Write) -> None:
 
 # Format, label file, its content, error.
 MALFORMED: list[tuple[str, str, str | bytes, str]] = [
-    ("jsonl", "labels.jsonl", f"{line()}\n{{", ", line 2: Expecting"),
+    ("jsonl", "labels.jsonl", "\n{", ", line 2: Expecting"),
     ("jsonl", "labels.jsonl", "[" * 200_000, ", line 1: it is nested too deeply"),
     *(
         ("jsonl", "labels.jsonl", f"\n{text}", f", line 2: {message}")
@@ -246,6 +316,9 @@ MALFORMED: list[tuple[str, str, str | bytes, str]] = [
             (line(height=1.5), r"a size of 1\.5 px"),
             (line(height=float("inf")), "a size of inf px"),
             (line(height=...), "'height' is missing"),
+            ('{"path": "a.jpg", "error": "is broken"}', "the image could not be read: is broken"),
+            ('{"path": "a.mp4", "frame": 3, "faces": []}', "it is about a frame of a video"),
+            ('{"path": "a.jpg", "width": 9, "height": 9, "faces": [7]}', ".*'int' object"),
             (line(image=""), "'' is not the name of an image"),
             (line(image=7), "7 is not the name"),
             (line(boxes=...), "'boxes' is missing"),
@@ -260,8 +333,9 @@ MALFORMED: list[tuple[str, str, str | bytes, str]] = [
         )
     ),
     ("csv", "a.csv", "", " has no column 'image'; its first line must name image, x1"),
-    ("csv", "a.csv", "image;x1;y1;x2;y2\n", " has no column.*commas, but is 'image;x1;y1;x2;y2'"),
-    ("csv", "a.csv", "path,x1,y1,x2,y2,score\n", " has no column 'image'; "),
+    ("csv", "a.csv", "image;x1;y1;x2;z\n", " has no column 'y2'.*, but is 'image;x1;y1;x2;z'"),
+    ("csv", "a.csv", "picture,x1,y1,x2,y2,score\n", " has no column 'image'; "),
+    ("csv", "a.csv", "path,frame,x1,y1,x2,y2\na.mp4,3,1,2,3,4", ", line 2: it is about a frame"),
     *(
         ("csv", "a.csv", f"{HEAD}\n{text}", message)
         for text, message in (
@@ -273,8 +347,9 @@ MALFORMED: list[tuple[str, str, str | bytes, str]] = [
             ("a,64,48,1,2,3,4,yes,", ", line 2: 'ignore' is 'yes'; give 0 or 1"),
             (",64,48,1,2,3,4,0,", ", line 2: '' is not the name of an image"),
             ("a,64,48,1,2,3,4,0,x,y", ", line 2: it has more cells"),
-            ("a,64,48,,,,,0,x\na,64,49,,,,,0,x", ", line 3: a is 64 x 49 px .* 64 x 48 px"),
-            ("a,64,48,,,,,0,x\na,64,48,,,,,0,", ", line 3: a .*source '' here.*'x' before"),
+            ("a,64,48,,,,,2,", ", line 2: 'ignore' is '2'; give 0 or 1"),
+            ("a,64,48,,,,,0,x\na,64,49,,,,,0,x", ", line 3: a.jpg is 64 x 49 px .* 64 x 48 px"),
+            ("a,64,48,,,,,0,x\na,64,48,,,,,0,", ", line 3: a.*source '' here.*'x' before"),
             ('"a"b,64,48,,,,,0,', ", line 2: ',' expected after '\"'"),
         )
     ),
@@ -292,43 +367,48 @@ MALFORMED: list[tuple[str, str, str | bytes, str]] = [
                 r", images\[1\]: the id 7 was given before",
             ),
             (coco(images=None), ": images and annotations must be lists"),
-            (coco(categories=[]), ": none of the classes is called 'face'; there are none"),
+            (coco(categories=[]), ": none of the classes is called 'face'; there are '2', '9'"),
+            (annotated(category_id=5), r", annotations\[0\]: there is no category 5"),
+            (annotated(bbox=[]), r", annotations\[0\]: it has neither a bbox nor a seg"),
+            (annotated(bbox=None, segmentation=[[1, 1, None, 2]]), r", annotations\[0\]: .*None"),
+            (annotated(bbox=["x", 1, 1, 1]), r", annotations\[0\]: could not convert"),
+            (coco(annotations=[7]), r", annotations\[0\]: 'int' object"),
             (coco(annotations=[{"image_id": 3}]), r", annotations\[0\]: 'category_id' is missing"),
             (annotated(image_id=4), r", annotations\[0\]: there is no image of id 4"),
             (annotated(bbox=[1, 1, 2]), r", annotations\[0\]: \[1, 1, 2\] is not a box"),
         )
     ),
     *(
-        ("yolo", "labels/b.txt", f"0 0.5 0.5 1 1\n{text}", f", line 2: .*{message}")
+        ("yolo", "labels/b.txt", f"\n{text}", f", line 2: .*{message}")
         for text, message in (
             ("0 0.5 0.5 0.25", "has 4 numbers; expected 5: class, center x"),
-            ("0 0.1 0.1 0.2 0.1 0.2 0.2", "has 7 numbers"),
             ("0 0.5 0.5 0.25 x", "could not convert string to float: 'x'"),
-            ("0 0.5 0.5 0.25 nan", "is not a box"),
-            ("face 0.5 0.5 0.25 0.5", "invalid literal"),
-            ("1 0.5 0.5 0.25 0.5", "class 1 has no name; add data.yaml"),
+            ("0 0.5 0.5 0.25 nan", "is not a class and finite numbers"),
+            ("face 0.5 0.5 0.25 0.5", "could not convert string to float: 'face'"),
+            ("0.5 0.5 0.5 0.25 0.5", "is not a class"),
         )
     ),
     ("yolo", "labels/data.yaml", "names: [car, head]", ": none of the .*'face'; there are 'car', "),
-    ("yolo", "labels/data.yaml", "names: &a [car]", r": '&a \[car\]' is not the name of"),
-    ("yolo", "labels/data.yaml", "names:\n  - car\n  ? face", r": '\? face' is not the name of"),
+    ("yolo", "labels/data.yaml", "names: [car", r": it is not YAML: "),
+    ("yolo", "labels/data.yaml", "names: 7", r": the names of classes are 7; write them as"),
+    ("yolo", "labels/data.yaml", "names: {a: face}", r": invalid literal .*'a'"),
     *(
-        ("voc", "a.xml", text, f": {message}")
+        ("voc", "a.xml", text, f", {message}")
         for text, message in (
-            ("<annotation>", "it is not XML: no element found"),
-            ('<?xml version="1.0" encoding="none"?><annotation/>', "it is not XML: "),
-            ("<svg><object/></svg>", "it holds <svg>, not <annotation>"),
+            ("<annotation>", "the whole file: .*it is not XML: no element found"),
+            ('<?xml version="1.0" encoding="none"?><annotation/>', ".*it is not XML: "),
+            ("<svg><object/></svg>", ".*it holds <svg>, not <annotation>"),
             (voc("<object/>"), "object 1: it has no name"),
             (voc(item("1 1 5")), "object 1: 'ymax' is missing"),
-            (voc(item("1 1 5 5") + item("1 1 5 x")), "object 2: could not convert .*'x'"),
+            (voc(item("1 1 5 5", "car") + item("1 1 5 x")), "object 2: could not convert .*'x'"),
             (voc(item("1 1 nan 5")), ".*nan.* is not a box"),
-            (voc("", size="wide 48"), "could not convert string to float: 'wide'"),
-            (voc("", size="-3 48"), r"a size of -3\.0 px"),
+            (voc("", size="wide 48"), "the whole file: could not convert string to float: 'wide'"),
+            (voc("", size="-3 48"), r"the whole file: a size of -3\.0 px"),
         )
     ),
     *(
         # Entities that grow without bound, or name a file of this machine.
-        ("voc", "a.xml", text.encode(code), ": it declares a document type .*DOCTYPE")
+        ("voc", "a.xml", text.encode(code), ", .*: it declares a document type .*DOCTYPE")
         for code in ("utf-8", "utf-16")
         for text in (
             '<!DOCTYPE a [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;">]><annotation>&b;</annotation>',
@@ -377,6 +457,28 @@ def test_landmarks_are_read(write: Write) -> None:
     assert first.landmarks[0].tolist() == points
     assert np.isnan(first.landmarks[1]).all()
     assert second.landmarks is None
+
+
+def test_landmarks_that_were_detected_are_read(write: Write) -> None:
+    points = [[float(value), value + 0.5] for value in range(5)]
+    faces = [{"box": [1, 2, 3, 4], "landmarks": points}, {"box": [5, 6, 7, 8]}]
+    entry = {"path": "a.jpg", "width": 9, "height": 9, "faces": faces}
+    (sample,) = read_dataset(write({"labels.json": json.dumps(entry)}) / "labels.json")
+    assert sample.landmarks is not None
+    assert sample.landmarks[0].tolist() == [value for point in points for value in point]
+    assert np.isnan(sample.landmarks[1]).all()
+
+
+@pytest.mark.parametrize("name", ["labels.jsonl", "labels.csv"])
+def test_detected_images_are_found_from_the_working_directory(
+    name: str, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = {"path": "in/a.jpg", "width": 9, "height": 9, "faces": [{"box": [1, 2, 3, 4]}]}
+    table = "path,width,height,x1,y1,x2,y2,score\nin/a.jpg,9,9,1,2,3,4,0.9\n"
+    text = table if name == "labels.csv" else json.dumps(entry)
+    monkeypatch.chdir(write({f"out/{name}": text, "in/a.jpg": (9, 9)}))
+    (sample,) = read_dataset(Path("out"))
+    assert sample.path == Path("in/a.jpg")
 
 
 @pytest.mark.shared

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from extd.data.coco import coco_json
-from extd.data.datasets import FORMATS
+from extd.data.coco import coco_json, write_coco
+from extd.data.labels import write_csv, write_jsonl
 from extd.data.sample import (
     Sample,
     detected,
@@ -27,7 +27,9 @@ from extd.data.sample import (
     to_xywh,
     write_text,
 )
-from extd.data.yolo import yolo_lines
+from extd.data.voc import write_voc
+from extd.data.wider import write_wider
+from extd.data.yolo import write_yolo, yolo_lines
 from extd.evaluation.predictions import prediction_text, read_prediction, to_prediction
 from extd.faces import Faces
 
@@ -69,7 +71,7 @@ def placed(root: Path, folder: str) -> list[Sample]:
 
 
 def test_jsonl_is_written(tmp_path: Path) -> None:
-    FORMATS["jsonl"].write(samples(tmp_path), tmp_path / "new" / "a.jsonl")
+    write_jsonl(samples(tmp_path), tmp_path / "new" / "a.jsonl")
     first, second = map(json.loads, (tmp_path / "new" / "a.jsonl").read_text().splitlines())
     size = {"width": 640, "height": 480}
     assert first == {"image": "../in/a.jpg", **size, "boxes": [], "ignore": [], "source": ""}
@@ -77,7 +79,7 @@ def test_jsonl_is_written(tmp_path: Path) -> None:
 
 
 def test_csv_is_written(tmp_path: Path) -> None:
-    FORMATS["csv"].write(samples(tmp_path), tmp_path / "a.csv")
+    write_csv(samples(tmp_path), tmp_path / "a.csv")
     assert (tmp_path / "a.csv").read_text() == (
         "image,width,height,x1,y1,x2,y2,ignore,source\n"
         "in/a.jpg,640,480,,,,,0,\n"
@@ -88,7 +90,7 @@ def test_csv_is_written(tmp_path: Path) -> None:
 
 
 def test_coco_is_written(tmp_path: Path) -> None:
-    FORMATS["coco"].write(samples(tmp_path), tmp_path / "a.json")
+    write_coco(samples(tmp_path), tmp_path / "a.json")
     written = json.loads((tmp_path / "a.json").read_text())
     assert [one["file_name"] for one in written["images"]] == ["in/a.jpg", "in/b <&>.jpg"]
     annotations = written["annotations"]
@@ -104,7 +106,7 @@ def test_coco_is_written(tmp_path: Path) -> None:
 
 
 def test_yolo_is_written(tmp_path: Path) -> None:
-    FORMATS["yolo"].write(placed(tmp_path, "images/deep"), tmp_path)
+    write_yolo(placed(tmp_path, "images/deep"), tmp_path)
     assert (tmp_path / "labels/deep/a.txt").read_text() == ""
     first, second = (tmp_path / "labels/deep/b <&>.txt").read_text().splitlines()
     assert second == "0 0 0.025 0.05 0"
@@ -113,7 +115,7 @@ def test_yolo_is_written(tmp_path: Path) -> None:
 
 
 def test_voc_is_written(tmp_path: Path) -> None:
-    FORMATS["voc"].write(placed(tmp_path, "JPEGImages"), tmp_path)
+    write_voc(placed(tmp_path, "JPEGImages"), tmp_path)
     assert (tmp_path / "ImageSets/Main/trainval.txt").read_text() == "a\nb <&>\n"
     root = ElementTree.parse(tmp_path / "Annotations/b <&>.xml").getroot()
     assert root.findtext("filename") == "b <&>.jpg"
@@ -129,7 +131,7 @@ def test_voc_is_written(tmp_path: Path) -> None:
 
 
 def test_wider_is_written(tmp_path: Path) -> None:
-    FORMATS["wider"].write(placed(tmp_path, "WIDER_train/images/event"), tmp_path)
+    write_wider(placed(tmp_path, "WIDER_train/images/event"), tmp_path)
     assert (tmp_path / "wider_face_split/wider_face_train_bbx_gt.txt").read_text() == (
         "event/a.jpg\n0\n0 0 0 0 0 0 0 0 0 0\nevent/b <&>.jpg\n3\n"
         "217 175 10 13 0 0 0 0 0 0\n-16 12 32 0 0 0 0 0 0 0\n217 175 10 13 0 0 0 1 0 0\n"

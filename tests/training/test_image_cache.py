@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from extd.data.labels import read_jsonl
+from extd.data.datasets import read_dataset
 from extd.data.sample import Sample
 from extd.images import read_image
 from extd.training import image_cache as module
@@ -184,11 +184,11 @@ def test_a_source_that_is_not_there_is_named(labels: Path) -> None:
 
 
 def test_the_fingerprint_follows_the_labels_and_not_the_folder(labels: Path) -> None:
-    before = fingerprint(read_jsonl(labels))
+    before = fingerprint(read_dataset(labels))
     moved = labels.parent / "moved"
     moved.mkdir()
     text = labels.read_text(encoding="utf-8")
     (moved / "labels.jsonl").write_text(text, encoding="utf-8")
-    assert fingerprint(read_jsonl(moved / "labels.jsonl")) == before
+    assert fingerprint(read_dataset(moved / "labels.jsonl")) == before
     (moved / "labels.jsonl").write_text(text.replace("[10, 20", "[11, 20"), encoding="utf-8")
-    assert fingerprint(read_jsonl(moved / "labels.jsonl")) != before
+    assert fingerprint(read_dataset(moved / "labels.jsonl")) != before

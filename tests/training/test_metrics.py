@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from extd.data.labels import read_jsonl, write_jsonl
+from extd.data.datasets import read_dataset
+from extd.data.labels import write_jsonl
 from extd.evaluation.labeled import SIZES
 from extd.images import read_image
 from extd.models.config import parse_name
@@ -112,13 +113,13 @@ def test_smoothing_stays_among_the_values(values: list[float]) -> None:
 
 def test_a_fresh_network_finds_nothing(labels: Path) -> None:
     network = build_network(parse_name("extd-lite-nano")).eval()
-    ap = average_precision(network, read_jsonl(labels), threads=1)
+    ap = average_precision(network, read_dataset(labels), threads=1)
     assert ap["all"] == pytest.approx(0, abs=0.05)
     assert set(ap) == set(SIZES)
 
 
 def test_images_that_could_not_be_measured_are_named_before_training(labels: Path) -> None:
-    samples = read_jsonl(labels)
+    samples = read_dataset(labels)
     assert [one.path for one in open_validation(str(labels))] == [one.path for one in samples]
     samples[-1].path.write_bytes(b"no image")
     with pytest.raises(ValueError, match=samples[-1].path.name):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -14,7 +15,7 @@ from extd.cli.terminal import WHOLE_NUMBER, Folder, count, print_line, progress_
 from extd.data import check as checks
 from extd.data.check import FINDINGS, SIZE_BINS, Finding, Kind, Summary
 from extd.data.contact_sheet import MOST_SAMPLES, draw_contact_sheet
-from extd.data.datasets import find_format, read_dataset, write_dataset
+from extd.data.datasets import WRITABLE, find_format, read_dataset, write_dataset
 from extd.data.sample import Sample
 from extd.media.writers import write_image
 from extd.prefetch import MAX_THREADS
@@ -30,11 +31,33 @@ def _check_format(_: object, name: str | None) -> None:
         find_format(name)
 
 
+def _check_writable(_: object, name: str) -> None:
+    if find_format(name).write is None:
+        raise ValueError(f"{name} is only read; write one of {', '.join(WRITABLE)}")
+
+
 DataSet = Annotated[Path, Parameter(metavar="PATH")]
 FORMAT = Parameter(metavar="NAME", show_default="recognized", validator=_check_format)
 SAMPLES = Parameter(validator=Number(gte=1, lte=MOST_SAMPLES))
 THREADS = Parameter(show_default="one a core", validator=Number(gte=0, lte=MAX_THREADS))
-Images = Annotated[Folder | None, Parameter(show_default="as the labels say")]
+CLASS = Parameter(name="--class", metavar="NAME", show_default="face and its usual names")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What labels mean where they do not say it.
+
+    Attributes:
+        images: Folder that image names are relative to.
+        classes: Class of faces; may be given more than once.
+    """
+
+    images: Annotated[Folder | None, Parameter(show_default="as the labels say")] = None
+    classes: Annotated[tuple[str, ...], CLASS] = ()
+
+
+AS_LABELED = Meaning()
 
 app = App(name="data", help="Check and convert datasets.")
 
@@ -45,7 +68,7 @@ def check(
     /,
     *,
     layout: Annotated[str | None, FORMAT, Parameter(name="--format")] = None,
-    images: Images = None,
+    meaning: Meaning = AS_LABELED,
     out: Folder | None = None,
     labels_only: bool = False,
     samples: Annotated[int, WHOLE_NUMBER, SAMPLES] = 24,
@@ -55,27 +78,27 @@ def check(
     """Describe a dataset, and name what is probably wrong with it.
 
     Counts images and faces, by size and source, and names every box without area, given twice or
-    reaching beyond its image, and every image that is listed twice, missing, unreadable, of
-    another size than its labels say or equal to another. The exit code is 1 if there is any.
-    PATH is a label file or a folder: labels.jsonl, WIDER FACE, COCO, YOLO, Pascal VOC or CSV.
+    reaching beyond its image, every image that is listed twice, missing, unreadable, of another
+    size than its labels say or equal to another, and every malformed entry. The exit code is 1 if
+    there is any. PATH is a label file or a folder: labels.jsonl or what `extd detect` writes,
+    WIDER FACE, COCO, YOLO, Pascal VOC, CSV, RetinaFace, labelme or CVAT.
 
         extd data check faces/labels.jsonl --out look
 
     Args:
         path: The dataset.
-        layout: Its format: jsonl, wider, coco, yolo, voc or csv.
-        images: Folder that image names are relative to.
+        layout: Its format: jsonl, wider, coco, yolo, voc, csv, retinaface, labelme or cvat.
         out: Write findings.csv and contact_sheet.jpg, samples with their boxes, to this folder.
         labels_only: Open no image: faster, and tells of the labels alone.
         samples: How many images the contact sheet shows.
         seed: Which they are.
         threads: How many images are decoded at once.
     """
-    labeled = read(path, layout, images)
+    labeled, malformed = read(path, layout, meaning)
     if out is not None:
         with usage_errors():
             checks.check_output(out, path, labeled)
-    findings = find(labeled, threads, labels_only=labels_only)
+    findings = malformed + find(labeled, threads, labels_only=labels_only)
     lines = describe(str(path), checks.summarize(labeled), checks.summarize_sources(labeled))
     print_line("\n".join([*lines, *list_findings(findings, out)]))
     if sum(finding.kind == Kind.MISSING for finding in findings) == len(labeled):
@@ -144,10 +167,10 @@ def convert_data(
     path: DataSet,
     /,
     *,
-    to: Annotated[str, Parameter(metavar="NAME", validator=_check_format)],
+    to: Annotated[str, Parameter(metavar="NAME", validator=_check_writable)],
     out: Annotated[Path, Parameter(metavar="PATH")],
     layout: Annotated[str | None, FORMAT, Parameter(name="--from")] = None,
-    images: Images = None,
+    meaning: Meaning = AS_LABELED,
     copy: bool = False,
 ) -> None:
     """Write a dataset in another format.
@@ -161,23 +184,29 @@ def convert_data(
         path: The dataset, in any format of `extd data check`.
         to: Format to write: jsonl, wider, coco, yolo, voc or csv.
         out: File or new folder to write.
-        layout: Format of the dataset: jsonl, wider, coco, yolo, voc or csv.
-        images: Folder that image names are relative to.
+        layout: Format of the dataset: one of these, retinaface, labelme or cvat.
         copy: Copy the images too, instead of linking or naming them where they are.
     """
-    labeled = read(path, layout, images)
+    labeled, malformed = read(path, layout, meaning)
     with counting("writing") as show:
         losses = write_dataset(labeled, out, to, copy, show)
     faces = count(sum(len(sample.boxes) for sample in labeled), "face")
     print_line(f"written: {out}, {count(len(labeled), 'image')} with {faces}")
+    for finding in malformed:
+        print_line(f"left out: {finding}")
     for loss in losses:
         print_line(f"lost: {loss}")
 
 
-def read(path: Path, layout: str | None, images: Path | None) -> list[Sample]:
-    """The samples of a dataset, with a bar where their sizes must be read from the files."""
+def read(path: Path, layout: str | None, meaning: Meaning) -> tuple[list[Sample], list[Finding]]:
+    """The samples of a dataset, with a bar while sizes are read, and what was left out."""
+    malformed: list[Finding] = []
+
+    def report(file: Path, fault: str) -> None:
+        malformed.append(Finding(Kind.LEFT_OUT, file, fault))
+
     with counting("reading sizes") as show:
-        return read_dataset(path, layout, images, show)
+        return read_dataset(path, layout, meaning.images, show, meaning.classes, report), malformed
 
 
 @contextmanager

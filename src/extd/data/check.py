@@ -40,6 +40,7 @@ ROUNDING = 0.005
 class Kind(StrEnum):
     """What may be wrong."""
 
+    LEFT_OUT = "malformed entry, left out"
     MISSING = "missing image"
     UNREADABLE = "unreadable image"
     NO_SIZE = "image of unknown size"
@@ -54,7 +55,10 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is probably wrong with an image, or with one of its boxes (xyxy, px)."""
+    """Something that is probably wrong with an image, or with one of its boxes (xyxy, px).
+
+    For an entry that was left out, `image` is the label file.
+    """
 
     kind: Kind
     image: Path

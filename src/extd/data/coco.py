@@ -1,23 +1,30 @@
 """COCO's instances: one JSON file of images, annotations and categories.
 
-Of several categories the one called `face` counts. A crowd (`iscrowd`) is an ignored region.
-Boxes are x, y, width, height in px.
+Of several categories those of faces count. A crowd (`iscrowd`) is an ignored region. Boxes are x,
+y, width, height in px; where there is none, the bounds of the polygons or the mask count.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from extd.boxes import area
+from extd.data.image_paths import find_folder, find_image
 from extd.data.sample import (
     FACE,
+    LIMIT,
+    ReadOptions,
     Sample,
     at,
     face_classes,
     from_xywh,
+    read_start,
     read_text,
     relative_name,
     to_name,
@@ -26,26 +33,33 @@ from extd.data.sample import (
     write_text,
 )
 
-TRIED = 100
-"""Images to look for when searching for their folder."""
+OTHERS = re.compile(r'\s*\{\s*"(image|path)"\s*:|.*"shapes"\s*:', re.DOTALL)
+"""How JSON files of other formats begin: `labels.jsonl` and labelme."""
+ROBOFLOW = "_annotations.coco.json"
+"""Name of Roboflow's files, one in each folder of images."""
 
 
 def find_coco(path: Path) -> Path | None:
     """The JSON file that a path means: itself, or the only one in a folder or its `annotations`."""
     if path.is_file():
-        return path if path.suffix.lower() == ".json" else None
-    found = sorted(path.glob("annotations/*.json"))
+        return path if _is_coco(path) else None
+    found = sorted(filter(_is_coco, path.glob("annotations/*.json")))
     found = [one for one in found if one.name.startswith("instances")] or found
+    found = found or sorted(path.glob(f"*/{ROBOFLOW}"))
     if len(found) > 1:
         raise ValueError(f"{path} is divided; name one of {', '.join(map(str, found))}")
     found = found or [*path.glob("*.json")]
-    return found[0] if len(found) == 1 else None
+    return found[0] if len(found) == 1 and _is_coco(found[0]) else None
 
 
-def read_coco(path: Path, images: Path | None = None) -> list[Sample]:
+def _is_coco(path: Path) -> bool:
+    return path.suffix.lower() == ".json" and not OTHERS.match(read_start(path))
+
+
+def read_coco(path: Path, options: ReadOptions) -> list[Sample]:
     """The samples of a COCO file; see `datasets.read_dataset`.
 
-    Without `images`, the folders are tried that COCO's layout and common tools use.
+    Without `options.images`, the folders are tried that COCO's layout and common tools use.
     """
     text = read_text(path)
     with at(path):
@@ -55,34 +69,113 @@ def read_coco(path: Path, images: Path | None = None) -> list[Sample]:
         entries, annotations = content["images"], content["annotations"]
         if not isinstance(entries, list) or not isinstance(annotations, list):
             raise ValueError("images and annotations must be lists")
-        categories = {one["id"]: str(one["name"]) for one in content["categories"]}
-        faces = face_classes(categories.values())
-    rows: dict[object, tuple[list[Any], list[Any]]] = {}
+        categories = _categories(content.get("categories"), annotations)
+        faces = face_classes(categories.values(), options.classes) if categories else frozenset()
+    known: dict[str, dict[str, Any]] = {}
     for number, entry in enumerate(entries):
-        with at(path, f"images[{number}]"):
+        with options.entry(path, f"images[{number}]"):
             to_name(entry["file_name"])
-            if entry["id"] in rows:
+            if (key := _key(entry["id"])) in known:
                 raise ValueError(f"the id {entry['id']!r} was given before")
-            rows[entry["id"]] = ([], [])
+            known[key] = entry
+    rows: dict[str, tuple[list[Any], list[Any]]] = {key: ([], []) for key in known}
     for number, annotation in enumerate(annotations):
-        with at(path, f"annotations[{number}]"):
-            image, category = annotation["image_id"], annotation["category_id"]
-            if image not in rows or category not in categories:
-                raise ValueError(f"there is no image of id {image!r} or no category {category!r}")
+        with options.entry(path, f"annotations[{number}]"):
+            image = _key(annotation["image_id"])
+            if image not in rows:
+                raise ValueError(f"there is no image of id {annotation['image_id']!r}")
+            category = _key(annotation.get("category_id"))
+            if category not in categories:
+                raise ValueError(f"there is no category {annotation['category_id']!r}")
             if categories[category] in faces:
-                from_xywh([annotation["bbox"]])
-                rows[image][bool(annotation.get("iscrowd"))].append(annotation["bbox"])
+                rows[image][bool(annotation.get("iscrowd"))].append(_box(annotation))
+    images = options.images
     if images is None:
-        images = _find_images(path, [entry["file_name"] for entry in entries])
+        images = _find_images(path, [entry["file_name"] for entry in known.values()])
     samples = []
-    for number, entry in enumerate(entries):
-        with at(path, f"images[{number}]"):
-            known = entry.get("width") and entry.get("height")
-            size = (to_size(entry["width"]), to_size(entry["height"])) if known else (0, 0)
-            boxes, ignore = map(from_xywh, rows[entry["id"]])
+    for key, entry in known.items():
+        with at(path, f"the image {entry['file_name']}"):
+            sized = entry.get("width") and entry.get("height")
+            size = (to_size(entry["width"]), to_size(entry["height"])) if sized else (0, 0)
+            boxes, ignore = map(from_xywh, rows[key])
             source = str(entry.get("source") or "")
-            samples.append(Sample(images / entry["file_name"], *size, boxes, ignore, source))
+            found = find_image(images, entry["file_name"])
+            samples.append(Sample(found, *size, boxes, ignore, source))
     return samples
+
+
+def _key(value: object) -> str:
+    """An id as text: tools write 7, 7.0 and "7" for the same one."""
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
+
+
+def _categories(given: object, annotations: Sequence[Any]) -> dict[str, str]:
+    """The names of the categories by their ids, which are the names where none are given."""
+    if isinstance(given, list) and given:
+        return {_key(one["id"]): str(one["name"]) for one in given}
+    ids = [_key(one.get("category_id")) for one in annotations if isinstance(one, dict)]
+    return {one: one for one in ids}
+
+
+def _box(annotation: dict[str, Any]) -> list[float]:
+    """The box of an annotation, or else the bounds of its segmentation: x, y, width, height."""
+    if given := annotation.get("bbox"):
+        # Some tools write numbers as text.
+        box = [float(value) if isinstance(value, str) else value for value in given]
+        from_xywh([box])
+        return box
+    shape = annotation.get("segmentation")
+    if isinstance(shape, dict):
+        return mask_bounds(shape["counts"], *shape["size"])
+    if not shape:
+        raise ValueError("it has neither a bbox nor a segmentation")
+    points = [value for polygon in shape for value in polygon]
+    x1, y1, x2, y2 = min(points[::2]), min(points[1::2]), max(points[::2]), max(points[1::2])
+    box = [x1, y1, x2 - x1, y2 - y1]
+    from_xywh([box])
+    return box
+
+
+def mask_bounds(counts: str | Sequence[int], height: object, width: object) -> list[float]:
+    """x, y, width and height in px of a mask of run lengths (RLE), which go down the columns.
+
+    Args:
+        counts: lengths of the runs outside and inside in turn, or their compressed form.
+        height: of the image.
+        width: of the image.
+
+    Raises:
+        ValueError: the mask is empty, or is no mask of this size.
+    """
+    rows, columns = to_size(height), to_size(width)
+    runs = np.array(_decompress(counts) if isinstance(counts, str) else counts, np.int64)
+    ends = runs.cumsum()
+    inside = (np.arange(len(runs)) % 2 == 1) & (runs > 0)
+    first, last = (ends - runs)[inside], ends[inside] - 1
+    if (runs < 0).any() or len(last) == 0 or last[-1] >= rows * columns:
+        raise ValueError(f"its mask is empty, or not of {columns} x {rows} px")
+    x1, x2 = first[0] // rows, last[-1] // rows + 1
+    # A run that goes on in the next column has been to the lower border and the upper one.
+    whole = bool((first // rows != last // rows).any())
+    y1, y2 = (0, rows) if whole else ((first % rows).min(), (last % rows).max() + 1)
+    return [float(x1), float(y1), float(x2 - x1), float(y2 - y1)]
+
+
+def _decompress(text: str) -> list[int]:
+    """Numbers of five bits a character, each but the first three relative to the last but one."""
+    counts: list[int] = []
+    value = shift = 0
+    for character in text:
+        code = ord(character) - 48
+        value += (code & 31) << shift
+        shift += 5
+        if not 0 <= code < 64 or value > LIMIT:
+            raise ValueError("the counts of its mask are not compressed run lengths")
+        if not code & 32:
+            value -= 1 << shift if code & 16 else 0
+            counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+            value = shift = 0
+    return counts
 
 
 def _find_images(path: Path, names: Sequence[str]) -> Path:
@@ -92,15 +185,9 @@ def _find_images(path: Path, names: Sequence[str]) -> Path:
     split = path.stem.rsplit("_", 1)[-1]
     beside = [path.parent, path.parent / "images", path.parent / split]
     folders = [*beside, root / "images" / split, root / "images", root / split, root]
-    for folder in folders:
-        if any((folder / name).is_file() for name in names[:TRIED]):
-            return folder
-    if not names:
-        return path.parent
-    raise FileNotFoundError(
-        f"no image of {path}, such as {names[0]!r}, is in {', '.join(map(str, folders))}; "
-        "name their folder, as with extd data convert --images"
-    )
+    # The folder of the set; one further up may be anything.
+    whole = root if path.parent.name == "annotations" else path.parent
+    return find_folder(path, names, folders, whole)
 
 
 def write_coco(samples: Sequence[Sample], path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from os.path import commonpath
@@ -12,8 +13,18 @@ from typing import Any
 import numpy as np
 
 from extd.data.coco import find_coco, read_coco, write_coco
-from extd.data.labels import read_csv, read_jsonl, write_csv, write_jsonl
-from extd.data.sample import Sample, absolute, find_file
+from extd.data.cvat import find_cvat, read_cvat
+from extd.data.labelme import find_labelme, read_labelme
+from extd.data.labels import (
+    are_fractions,
+    find_jsonl,
+    read_csv,
+    read_jsonl,
+    write_csv,
+    write_jsonl,
+)
+from extd.data.retinaface import find_retinaface, read_retinaface
+from extd.data.sample import ReadOptions, Sample, absolute, find_file
 from extd.data.voc import find_voc, place_voc, read_voc, write_voc
 from extd.data.wider import find_wider, place_wider, read_wider, write_wider
 from extd.data.yolo import find_yolo, place_yolo, read_yolo, write_yolo
@@ -33,27 +44,28 @@ class Format:
         name, title: on the command line, and in messages.
         sign: what it is recognized by.
         find: the label file or folder that a path means, or None.
-        read: the samples of such a file or folder; takes the folder of images, too.
-        write: writes samples to a file, or to a folder that has the images in their places.
+        read: the samples of such a file or folder.
+        write: writes samples to a file, or to a folder that has the images in their places. None
+            for formats of tools to label with, which are only read.
         suffix: of the label file; empty where the format is a folder that holds the images.
         place: where an image goes in such a folder, from its name below the images' common folder.
         regions, sources, landmarks, decimals: what it holds, besides faces in whole pixels.
-        relative: whether boxes are read as fractions of the image's size.
+        relative: whether the boxes of a file are read as fractions of the image's size.
     """
 
     name: str
     title: str
     sign: str
     find: Callable[[Path], Path | None]
-    read: Callable[[Path, Path | None], list[Sample]]
-    write: Callable[[Sequence[Sample], Path], None]
+    read: Callable[[Path, ReadOptions], list[Sample]]
+    write: Callable[[Sequence[Sample], Path], None] | None = None
     suffix: str = ""
     place: Callable[[Sample, Path], Path] = lambda sample, name: name
     regions: bool = True
     sources: bool = True
     landmarks: bool = False
     decimals: bool = True
-    relative: bool = False
+    relative: Callable[[Path], bool] = lambda _: False
 
 
 _ALL = (
@@ -61,7 +73,7 @@ _ALL = (
         "jsonl",
         "labels.jsonl",
         "a .jsonl file, or a folder with labels.jsonl",
-        lambda path: find_file(path, "labels.jsonl"),
+        find_jsonl,
         read_jsonl,
         write_jsonl,
         ".jsonl",
@@ -90,14 +102,14 @@ _ALL = (
     Format(
         "yolo",
         "YOLO",
-        "folders images and labels, or .txt files beside the images",
+        "a .yaml file, folders images and labels, or .txt files beside the images",
         find_yolo,
         read_yolo,
         write_yolo,
         place=place_yolo,
         regions=False,
         sources=False,
-        relative=True,
+        relative=lambda _: True,
     ),
     Format(
         "voc",
@@ -116,10 +128,34 @@ _ALL = (
         read_csv,
         write_csv,
         ".csv",
+        relative=are_fractions,
+    ),
+    Format(
+        "retinaface",
+        "RetinaFace",
+        "label.txt with lines such as '# a.jpg', or a folder with it",
+        find_retinaface,
+        read_retinaface,
+    ),
+    Format(
+        "labelme",
+        "labelme",
+        "a .json file of shapes, or a folder of them",
+        find_labelme,
+        read_labelme,
+    ),
+    Format(
+        "cvat",
+        "CVAT",
+        "an .xml file of images, or a folder with annotations.xml",
+        find_cvat,
+        read_cvat,
     ),
 )
 FORMATS = {one.name: one for one in _ALL}
 """The known formats by name."""
+WRITABLE = tuple(one.name for one in _ALL if one.write is not None)
+"""The names of those that can be written."""
 
 
 def find_format(name: str) -> Format:
@@ -138,36 +174,58 @@ def read_dataset(
     format: str | None = None,  # noqa: A002
     images: Path | None = None,
     progress: Track = iter,
+    classes: Sequence[str] = (),
+    report: Callable[[Path, str], None] | None = None,
 ) -> list[Sample]:
     """The samples of a dataset.
 
     All labels are kept as they are, also boxes without area, boxes outside the image and images
     whose files are missing; `extd data check` reports them. Where labels do not give the size of
-    an image it is read from the file, and is 0 x 0 if that fails.
+    an image it is read from the file, and is 0 x 0 if that fails. A malformed entry, such as a box
+    of three numbers, is left out and reported.
 
-    The folder of all of WIDER FACE means its training images, `WIDER_val` in it the others. A
-    COCO or YOLO folder that is divided into training and other images is refused: name a part.
+    The folder of all of WIDER FACE and the YAML file of a YOLO set mean the training images; name
+    `WIDER_val`, or the folder or list of the others, for those. A COCO or YOLO folder that is
+    divided into training and other images without such a file is refused: name a part.
 
     Args:
         path: a label file or the folder of the set.
         format: a name of `FORMATS`; without it, what `path` holds tells.
         images: folder that image names are relative to, instead of the format's own.
         progress: wraps the images whose sizes are read.
+        classes: the classes of faces; none for `face` and its usual names, or the only class.
+        report: is told a label file and what is left out of it. Without it there is a warning.
 
     Raises:
         FileNotFoundError: there is no such file or folder, or its images are nowhere.
-        ValueError: the format is unknown or not recognized, an entry of a label file is malformed
-            (the message names both), or there are no images.
+        ValueError: the format is unknown or not recognized, a label file is malformed, or there
+            are no images; without `report`, also if no box is left.
+        ImportError: what reads the format is not installed; the message names it.
     """
     if not path.exists():
         raise FileNotFoundError(f"there is no file or folder {path}")
     if images is not None and not images.exists():
         raise FileNotFoundError(f"there is no folder {images} of images")
     chosen, labels = _find(path, format)
-    samples = with_sizes(chosen.read(labels, images), labels, progress)
+    faults: list[tuple[Path, str]] = []
+    options = ReadOptions(lambda file, fault: faults.append((file, fault)), images, classes)
+    samples = chosen.read(labels, options)
+    if faults and not (samples and (report or any(map(_has_boxes, samples)))):
+        raise ValueError(", ".join(map(str, faults[0])))
     if not samples:
         raise ValueError(f"{labels} names no image")
-    return [_in_pixels(sample) for sample in samples] if chosen.relative else samples
+    if report is not None:
+        for file, fault in faults:
+            report(file, fault)
+    elif faults:
+        first = ", ".join(map(str, faults[0]))
+        warnings.warn(f"left out: {len(faults):,} of {labels}, such as {first}", stacklevel=2)
+    samples = with_sizes(samples, labels, progress)
+    return [_in_pixels(sample) for sample in samples] if chosen.relative(labels) else samples
+
+
+def _has_boxes(sample: Sample) -> bool:
+    return len(sample.boxes) + len(sample.ignore) > 0
 
 
 def with_sizes(samples: Sequence[Sample], labels: Path, progress: Track = iter) -> list[Sample]:
@@ -195,8 +253,9 @@ def with_sizes(samples: Sequence[Sample], labels: Path, progress: Track = iter) 
 
 
 def _in_pixels(sample: Sample) -> Sample:
-    boxes = sample.boxes * [sample.width, sample.height, sample.width, sample.height]
-    return replace(sample, boxes=boxes.astype(np.float32))
+    size = [sample.width, sample.height, sample.width, sample.height]
+    boxes, ignore = sample.boxes * size, sample.ignore * size
+    return replace(sample, boxes=boxes.astype(np.float32), ignore=ignore.astype(np.float32))
 
 
 def _find(path: Path, name: str | None) -> tuple[Format, Path]:
@@ -237,7 +296,7 @@ def write_dataset(
     Args:
         samples: what to write. Where two images would have one name, a number is added.
         out: a `.jsonl`, `.json` or `.csv` file, or a new folder.
-        format: a name of `FORMATS`.
+        format: a name of `WRITABLE`.
         copy: whether images are copied.
         progress: wraps the images that are linked or copied.
 
@@ -245,12 +304,15 @@ def write_dataset(
         What the format cannot hold and was not written, a sentence each.
 
     Raises:
-        ValueError: the format is unknown, `out` has another suffix, the size of an image is
-            unknown, its name cannot be written, or what is to be linked or copied is not an image.
+        ValueError: the format is unknown or only read, `out` has another suffix, the size of an
+            image is unknown, its name cannot be written, or what is to be linked or copied is not
+            an image.
         FileExistsError: the new folder is not empty, or the file exists.
         FileNotFoundError: an image that is to be linked or copied is missing.
     """
     chosen = find_format(format)
+    if chosen.write is None:
+        raise ValueError(f"{chosen.title} is only read; write one of {', '.join(WRITABLE)}")
     for sample in samples:
         if not (sample.width > 0 and sample.height > 0):
             raise ValueError(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +19,16 @@ from extd.files import atomic_write
 
 LIMIT = 1e9
 """Coordinates in px must be smaller."""
+START = 8192
+"""Bytes of a file that are looked at to tell its format."""
 FACE = "face"
 """The class of faces, in formats that have classes."""
+FACES = frozenset(
+    # /m/0dzct is Open Images' name; those of masks are the usual ones of sets about masks.
+    {FACE, "faces", "human face", "human faces", "/m/0dzct"}
+    | {"with mask", "without mask", "mask weared incorrect"}
+)
+"""Names of classes of faces in other sets, in lower case, with spaces for other separators."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +63,30 @@ def detected(path: Path, faces: Faces) -> Sample:
     return Sample(path, faces.width, faces.height, boxes, ignore, scores=faces.scores)
 
 
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """How labels are read.
+
+    Attributes:
+        report: is told the label file and what is left out of it, with the place and reason.
+        images: folder that image names are relative to, instead of the format's own.
+        classes: the classes of faces; none for those of `face_classes`.
+    """
+
+    report: Callable[[Path, str], None]
+    images: Path | None = None
+    classes: Sequence[str] = ()
+
+    @contextmanager
+    def entry(self, path: Path, place: str) -> Iterator[None]:
+        """Leave out an entry of the file that is malformed, and report it."""
+        try:
+            with at(place):
+                yield
+        except ValueError as error:
+            self.report(path, str(error))
+
+
 @contextmanager
 def at(path: Path | str, place: str = "") -> Iterator[None]:
     """Raise errors about a label file's content as a ValueError that names the file and place."""
@@ -61,7 +95,7 @@ def at(path: Path | str, place: str = "") -> Iterator[None]:
         yield
     except KeyError as error:
         raise ValueError(f"{where}: {error.args[0]!r} is missing") from error
-    except (ValueError, TypeError) as error:
+    except (IndexError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"{where}: {error}") from error
     except RecursionError as error:
         raise ValueError(f"{where}: it is nested too deeply") from error
@@ -75,15 +109,28 @@ def find_file(path: Path, name: str) -> Path | None:
 
 
 def read_text(path: Path) -> str:
-    """The text of a label file; bytes that are not UTF-8, as in file names, are kept.
+    """The text of a label file in UTF-8, or in UTF-16 with its mark.
+
+    Bytes that are neither, as in file names, are kept.
 
     Raises:
         FileNotFoundError: there is no such file.
     """
     try:
-        return path.read_bytes().decode("utf-8-sig", "surrogateescape")
+        data = path.read_bytes()
     except FileNotFoundError as error:
         raise FileNotFoundError(f"there is no file {path}") from error
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16", "replace")
+    return data.decode("utf-8-sig", "surrogateescape")
+
+
+def read_start(path: Path) -> str:
+    """The first kilobytes of a label file, which tell its format."""
+    with path.open("rb") as file:
+        data = file.read(START)
+    utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if utf16 else "utf-8-sig", "ignore")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -178,15 +225,28 @@ def text_files(folder: Path, images: Sequence[Path]) -> list[Path]:
     return [folder / image.with_suffix(".txt") for image in images]
 
 
-def face_classes(names: Iterable[str]) -> frozenset[str]:
-    """The classes of faces among all classes: `face` in any letter case, or the only one.
+def face_classes(names: Iterable[str], chosen: Sequence[str] = ()) -> frozenset[str]:
+    """The classes of faces among all classes, in any letter case.
+
+    They are those chosen, or else those of `FACES`, or else the only one there is.
 
     Raises:
-        ValueError: there are several, and none is called so.
+        ValueError: there are several and none is called so, or one that was chosen is missing.
     """
     every = frozenset(names)
-    faces = frozenset(name for name in every if name.strip().casefold() == FACE)
+    known = ", ".join(map(repr, sorted(every))) or "none"
+    wanted = frozenset(map(_normalized, chosen)) or FACES
+    faces = frozenset(name for name in every if _normalized(name) in wanted)
+    missing = wanted - frozenset(map(_normalized, every))
+    if chosen and missing:
+        raise ValueError(f"there is no class {sorted(missing)[0]!r}; there are {known}")
     if not faces and len(every) != 1:
-        known = ", ".join(map(repr, sorted(every))) or "none"
-        raise ValueError(f"none of the classes is called {FACE!r}; there are {known}")
+        raise ValueError(
+            f"none of the classes is called {FACE!r}; there are {known}; name those of faces, as "
+            "with extd data convert --class"
+        )
     return faces or every
+
+
+def _normalized(name: str) -> str:
+    return re.sub(r"[\s_-]+", " ", name.strip().casefold())

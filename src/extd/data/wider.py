@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extd.boxes import Boxes
-from extd.data.sample import Sample, at, from_xywh, read_text, write_text
+from extd.data.sample import ReadOptions, Sample, at, from_xywh, read_text, write_text
 
 SPLITS = ("train", "val")
 LISTS = re.compile(r"wider_face_(train|val)(_bbx_gt\.txt|\.mat)")
@@ -68,13 +68,13 @@ def _split(labels: Path) -> str:
     return match[1]
 
 
-def read_wider(labels: Path, images: Path | None = None) -> list[Sample]:
+def read_wider(labels: Path, options: ReadOptions) -> list[Sample]:
     """The samples of a list, whose source is its split; see `datasets.read_dataset`.
 
-    `images` is the folder that holds the folders of the events. The `.mat` form needs SciPy.
+    `options.images` is the folder that holds the folders of the events. A `.mat` list needs SciPy.
     """
     split = _split(labels)
-    folder = _find_images(labels) if images is None else images
+    folder = options.images or _find_images(labels)
     if folder is None:
         raise FileNotFoundError(
             f"there is no WIDER_{split}/images beside {labels} or its folder; name the folder that "
@@ -100,6 +100,9 @@ def read_list(path: Path, fields: Sequence[str]) -> Iterator[tuple[str, list[lis
     lines = [line.removesuffix("\r") for line in read_text(path).rstrip().split("\n")]
     start = 0
     while start < len(lines) and lines != [""]:
+        if not lines[start].strip():
+            start += 1
+            continue
         name = lines[start]
         with at(path, f"line {start + 2}"):
             if start + 1 == len(lines):

@@ -1,43 +1,78 @@
 """YOLO: images below `images`, a text file for each at the same place below `labels`.
 
-A line is a class, and center x, center y, width and height as fractions of the image's size. An
-image whose text file is empty or missing has no faces. A YAML file may name the classes; the one
-called `face` counts, and without names all objects must be of class 0.
+A line is a class, and center x, center y, width and height as fractions of the image's size; a
+confidence or landmarks may follow. It may also be a class and the corners of a polygon. An image
+whose text file is empty or missing has no faces. A YAML file or `classes.txt` may name the
+classes; without names all objects must be of one class.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from extd.boxes import Boxes
-from extd.data.sample import FACE, Sample, at, face_classes, from_xyxy, plain, read_text, write_text
+from extd.data.image_paths import find_image
+from extd.data.sample import (
+    FACE,
+    ReadOptions,
+    Sample,
+    are_pixels,
+    at,
+    face_classes,
+    plain,
+    read_text,
+    write_text,
+)
+from extd.data.yolo_config import SUFFIXES as YAML
+from extd.data.yolo_config import YoloConfig, find_config, locate_images, read_config
 from extd.files import SUFFIXES
 
 IMAGES, LABELS = "images", "labels"
 SPLITS = ("train", "val", "valid", "test")
-NOT_LABELS = frozenset({"classes.txt"})
-"""Text files among the labels that are about no image."""
+CLASSES = "classes.txt"
+"""Names of the classes, one a line, as labelImg writes them among the labels."""
+NOT_LABELS = frozenset({"classes", "predefined_classes", "label", "labelv2", *SPLITS})
+"""Text files among the labels that are about no image, without `.txt`."""
 DIGITS = 10
 """Decimals of a fraction: a millionth of a pixel."""
-NAMES = re.compile(r"^names[ \t]*:(.*(?:\n(?:[ \t-].*)?)*)", re.MULTILINE)
-"""The value of the key `names` in YAML, to the next key."""
-CLASS = re.compile(r"""(?:- +|(\d+) *: *)?["']?(\w.*?)["']?""")
-"""An item of a list or mapping of classes in YAML."""
+Row = tuple[int, list[float]]
+"""Class, and x1, y1, x2, y2 as fractions of the image's size."""
 
 
 def find_yolo(path: Path) -> Path | None:
-    """The folder of text files that a path means.
+    """The YAML file, list of images or folder of text files that a path means.
 
-    The path is a folder with `images` and `labels`, one of those two or a folder below them, a
-    folder of images and text files together, or a YAML file in the first of these. One that is
-    divided into splits, as `labels/train` and `labels/val`, is refused.
+    The path is one of these, a folder with a YAML file that says where its images are, a folder
+    with `images` and `labels`, one of those two or a folder below them, or a folder of images and
+    text files together. One that is divided into splits, as `labels/train` and `labels/val`, is
+    refused without such a YAML file.
     """
     if path.is_file():
-        return find_yolo(path.parent) if path.suffix.lower() in {".yaml", ".yml"} else None
+        return path if path.suffix.lower() in YAML or _is_list(path) else None
+    config = find_config(path)
+    if config is not None and config.images:
+        try:
+            locate_images(config)
+        except FileNotFoundError:
+            # It was written for another place; the folder itself was named here.
+            return _find_layout(path) or config.file
+        return config.file
+    return _find_layout(path)
+
+
+def _is_list(path: Path) -> bool:
+    """Whether this is a text file of names of images."""
+    if path.suffix.lower() != ".txt":
+        return False
+    lines = [line.strip() for line in read_text(path).split("\n", 2)[:2] if line.strip()]
+    return bool(lines) and all(Path(line).suffix.lower() in SUFFIXES for line in lines)
+
+
+def _find_layout(path: Path) -> Path | None:
+    """The folder of text files that a folder means."""
     parts = [
         path / folder for split in SPLITS for folder in (f"{LABELS}/{split}", f"{split}/{LABELS}")
     ]
@@ -48,33 +83,92 @@ def find_yolo(path: Path) -> Path | None:
         return parts[0]
     if (path / IMAGES).is_dir() and (path / LABELS).is_dir():
         return path / LABELS
-    if LABELS in {path.name, path.parent.name} and any(path.rglob("*.txt")):
+    texts = path.rglob("*.txt") if path.name == LABELS else path.glob("*.txt")
+    about = [text for text in texts if not _is_about_no_image(text)]
+    if LABELS in {path.name, path.parent.name} and about:
         return path
     counterpart = _counterpart(path, IMAGES, LABELS)
     if counterpart != path and counterpart.is_dir():
         return counterpart
-    texts = {text.stem for text in path.glob("*.txt")}
+    stems = {text.stem for text in about}
     files = path.glob("*.*")
-    together = any(file.stem in texts and file.suffix.lower() in SUFFIXES for file in files)
+    together = any(file.stem in stems and file.suffix.lower() in SUFFIXES for file in files)
     return path if together else None
 
 
+def _is_about_no_image(text: Path) -> bool:
+    name = text.stem.casefold()
+    return name in NOT_LABELS or name.startswith("readme")
+
+
 def _counterpart(path: Path, own: str, other: str) -> Path:
-    """The same folder in the other of the two trees; the path itself if it is in neither."""
-    if path.name == own:
-        return path.with_name(other)
-    if path.parent.name == own:
-        return path.parent.with_name(other) / path.name
-    return path
+    """The same place in the other of the two trees; the path itself if it is in neither."""
+    if own not in path.parts:
+        return path
+    last = len(path.parts) - 1 - path.parts[::-1].index(own)
+    return Path(*path.parts[:last], other, *path.parts[last + 1 :])
 
 
-def read_yolo(folder: Path, images: Path | None = None) -> list[Sample]:
-    """The samples of a folder and those below it, sorted by name; see `datasets.read_dataset`.
+def read_yolo(path: Path, options: ReadOptions) -> list[Sample]:
+    """The samples of a YAML file, list or folder; see `datasets.read_dataset`.
 
     Sizes of images are 0 x 0, and boxes are float64 fractions of the size: YOLO gives no sizes.
     A text file without an image stands for one that is missing, with the suffix `.jpg`. Without
-    `images`, the images are in the folder called so beside `folder`, or else in `folder` itself.
+    `options.images`, the images of a folder are in the one called so beside it, or else in itself.
     """
+    config, texts = _find_texts(path, options.images)
+    keypoints = config is not None and config.keypoints
+    rows = {}
+    for image, text in texts.items():
+        rows[image] = _read_rows(text, options, keypoints)
+        if not rows[image] and not image.is_file() and text.is_file() and text.stat().st_size:
+            # A text about something else; its lines were reported.
+            del rows[image]
+    file, names = _class_names(path, config)
+    if names is None:
+        names = {number: str(number) for own in rows.values() for number, _ in own}
+    with at(file):
+        faces = face_classes(names.values(), options.classes) if names else frozenset()
+    none = np.empty((0, 4), np.float32)
+    samples = []
+    for image, own in rows.items():
+        boxes = [box for number, box in own if names.get(number) in faces]
+        samples.append(Sample(image, 0, 0, np.reshape(np.array(boxes), (-1, 4)), none))
+    return samples
+
+
+def _find_texts(path: Path, images: Path | None) -> tuple[YoloConfig | None, dict[Path, Path]]:
+    """The description of the set, and the text file of each image."""
+    if path.suffix.lower() in YAML and path.is_file():
+        config = read_config(path)
+        if config.images and images is None:
+            places = locate_images(config)
+            return config, {k: v for place in places for k, v in _texts_of_images(place)}
+        layout = _find_layout(path.parent)
+        if layout is None:
+            raise ValueError(f"{path} does not say where its images are; add train: images")
+        return config, dict(_texts_of_folder(layout, images))
+    if path.is_file():
+        return _config_of(path.parent), dict(_texts_of_images(path))
+    return _config_of(path), dict(_texts_of_folder(path, images))
+
+
+def _texts_of_images(place: Path) -> Iterator[tuple[Path, Path]]:
+    """Each image of a folder or a list, with its text file."""
+    if place.is_dir():
+        labels = _counterpart(place, IMAGES, LABELS)
+        yield from _texts_of_folder(labels if labels.is_dir() else place, place)
+        return
+    for line in read_text(place).split("\n"):
+        if name := line.strip():
+            image = find_image(place.parent, name)
+            image = image if image.is_file() else find_image(Path.cwd(), name)
+            text = _counterpart(image, IMAGES, LABELS)
+            yield image, (text if text.parent.is_dir() else image).with_suffix(".txt")
+
+
+def _texts_of_folder(folder: Path, images: Path | None) -> Iterator[tuple[Path, Path]]:
+    """Each image, also those missing, with its text file in `folder` or below, sorted by name."""
     if images is None:
         beside = _counterpart(folder, LABELS, IMAGES)
         images = beside if beside.is_dir() else folder
@@ -86,67 +180,92 @@ def read_yolo(folder: Path, images: Path | None = None) -> list[Sample]:
     stems = {name.with_suffix("") for name in names}
     for text in folder.rglob("*.txt"):
         name = text.relative_to(folder)
-        if text.name not in NOT_LABELS and name.with_suffix("") not in stems:
+        if not _is_about_no_image(text) and name.with_suffix("") not in stems:
             names.add(name.with_suffix(".jpg"))
-    faces, none = _face_numbers(folder), np.empty((0, 4), np.float32)
-    samples = []
     for name in sorted(names):
-        boxes = _read_boxes((folder / name).with_suffix(".txt"), faces)
-        samples.append(Sample(images / name, 0, 0, boxes, none))
-    return samples
+        yield images / name, (folder / name).with_suffix(".txt")
 
 
-def _face_numbers(folder: Path) -> set[int] | None:
-    """The numbers of the classes of faces, or None where nothing names the classes."""
-    for parent in (folder, *folder.parents[:2]):
-        for file in sorted([*parent.glob("*.yaml"), *parent.glob("*.yml")]):
-            with at(file):
-                names = _class_names(read_text(file))
-                if names is not None:
-                    faces = face_classes(names.values())
-                    return {number for number, name in names.items() if name in faces}
-    return None
+def _config_of(folder: Path) -> YoloConfig | None:
+    """The description of the set that a folder of texts or images belongs to."""
+    root = folder
+    if folder.name in {IMAGES, LABELS}:
+        root = folder.parent
+    elif folder.name in SPLITS and folder.parent.name in {IMAGES, LABELS}:
+        root = folder.parent.parent
+    config = find_config(folder) if root == folder else find_config(folder) or find_config(root)
+    if config is None and root.name in SPLITS:
+        # The folder above may hold other sets: it counts only if it has this one's splits.
+        above = find_config(root.parent)
+        return above if above is not None and _names_split(above, root) else None
+    return config
 
 
-def _class_names(text: str) -> dict[int, str] | None:
-    """The classes under the key `names` of a YAML file, or None without that key."""
-    found = NAMES.search("\n".join(line.split(" #")[0] for line in text.splitlines()))
-    if found is None:
-        return None
-    value = found[1].strip()
-    names: dict[int, str] = {}
-    separator = r"[][{},]" if value[:1] in {"[", "{"} else "\n"
-    for item in filter(None, map(str.strip, re.split(separator, value))):
-        match = CLASS.fullmatch(item)
-        if match is None:
-            raise ValueError(f"{item!r} is not the name of a class; write them as names: [face]")
-        names[len(names) if match[1] is None else int(match[1])] = match[2]
-    return names
+def _names_split(config: YoloConfig, root: Path) -> bool:
+    try:
+        places = [place.resolve() for place in locate_images(config)]
+    except FileNotFoundError:
+        return False
+    return any(root.resolve().parent in place.parents for place in places)
 
 
-def _read_boxes(file: Path, faces: set[int] | None) -> Boxes:
-    """The faces in a text file as fractions of width and height: x1, y1, x2, y2, float64."""
+def _class_names(path: Path, config: YoloConfig | None) -> tuple[Path, dict[int, str] | None]:
+    """The classes by their numbers, and the file that names them; None where nothing does."""
+    if config is not None and config.names is not None:
+        return config.file, config.names
+    folder = path if path.is_dir() else path.parent
+    folders = [folder, folder.parent if folder.name == LABELS else folder / LABELS]
+    for file in (one / CLASSES for one in folders):
+        if file.is_file():
+            lines = [line.strip() for line in read_text(file).split("\n")]
+            return file, {number: line for number, line in enumerate(lines) if line}
+    return path, None
+
+
+def _read_rows(file: Path, options: ReadOptions, keypoints: bool) -> list[Row]:
+    """The objects in a text file."""
     rows = []
     lines = read_text(file).split("\n") if file.is_file() else []
     for number, line in enumerate(lines, 1):
-        words = line.split()
-        if not words:
-            continue
-        with at(file, f"line {number}"):
-            if len(words) != 5:
-                raise ValueError(
-                    f"{line.strip()!r} has {len(words)} numbers; expected 5: class, center x, "
-                    "center y, width, height"
-                )
-            kind = int(words[0])
-            if faces is None and kind != 0:
-                raise ValueError(f"class {kind} has no name; add data.yaml with names: [...]")
-            x, y, width, height = (float(word) for word in words[1:])
-            row = [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
-            from_xyxy([row])
-            if faces is None or kind in faces:
-                rows.append(row)
-    return np.reshape(np.array(rows), (-1, 4))
+        if line.strip():
+            with options.entry(file, f"line {number}"):
+                rows.append(_parse_line(line, keypoints))
+    return rows
+
+
+def _parse_line(line: str, keypoints: bool) -> Row:
+    words = line.replace(",", " ").split()
+    if len(words) < 5:
+        raise ValueError(
+            f"{line.strip()!r} has {len(words)} numbers; expected 5: class, center x, center y, "
+            "width, height"
+        )
+    numbers = [float(word) for word in words]
+    if not are_pixels(numbers, len(numbers)) or numbers[0] != int(numbers[0]):
+        raise ValueError(f"{line.strip()!r} is not a class and finite numbers")
+    number, values = int(numbers[0]), numbers[1:]
+    if len(values) >= 6 and len(values) % 2 == 0 and not (keypoints or _has_landmarks(values)):
+        xs, ys = values[::2], values[1::2]
+        return number, [min(xs), min(ys), max(xs), max(ys)]
+    x, y, width, height = values[:4]
+    return number, [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
+
+
+def _has_landmarks(values: list[float]) -> bool:
+    """Whether 14 numbers are a box and eyes, nose and corners of the mouth, not seven corners.
+
+    Points that are unknown are negative. The others are in the box or near it, the eyes above the
+    mouth, both from left to right, which no polygon's corners are that go around it.
+    """
+    if len(values) != 14:
+        return False
+    if min(values[4:]) < 0:
+        return True
+    x, y, width, height = values[:4]
+    points = np.reshape(values[4:], (5, 2))
+    near = np.abs(points - [x, y]) <= np.multiply([width, height], 0.6)
+    ordered = points[0, 0] <= points[1, 0] and points[3, 0] <= points[4, 0]
+    return bool(near.all() and ordered and points[:2, 1].mean() < points[3:, 1].mean())
 
 
 def place_yolo(sample: Sample, name: Path) -> Path:
@@ -160,7 +279,8 @@ def write_yolo(samples: Sequence[Sample], folder: Path) -> None:
         name = sample.path.relative_to(folder / IMAGES)
         text = yolo_lines(sample.boxes, sample.width, sample.height)
         write_text((folder / LABELS / name).with_suffix(".txt"), text)
-    names = f"path: .\ntrain: {IMAGES}\nval: {IMAGES}\nnames:\n  0: {FACE}\n"
+    # No `path`: ultralytics would take it from the working directory, not from this file.
+    names = f"train: {IMAGES}\nval: {IMAGES}\nnames:\n  0: {FACE}\n"
     write_text(folder / "data.yaml", names)
 
 
