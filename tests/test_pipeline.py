@@ -7,10 +7,10 @@ import PIL.Image
 import pytest
 
 import extd
+from extd.batch import is_large, process_files
 from extd.detector import Detector
 from extd.images import Image as Pixels
 from extd.media.sources import Source, find_media
-from extd.pipeline import is_large, process_files
 
 
 def draw(path: Path, red: int = 255) -> Path:

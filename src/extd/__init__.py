@@ -10,6 +10,7 @@ import os
 import typing
 
 if typing.TYPE_CHECKING:
+    from extd.batch import blur_images
     from extd.detector import Detector, Options
     from extd.faces import Face, Faces
     from extd.images import read_image
@@ -23,7 +24,6 @@ if typing.TYPE_CHECKING:
     from extd.pipeline import (
         Report,
         blur_image,
-        blur_images,
         blur_video,
         crop_image,
         detect_image,
@@ -74,7 +74,7 @@ _HOMES = {
     "annotate": "extd.media.annotate",
     "anonymize": "extd.media.anonymize",
     "blur_image": "extd.pipeline",
-    "blur_images": "extd.pipeline",
+    "blur_images": "extd.batch",
     "blur_video": "extd.pipeline",
     "crop_image": "extd.pipeline",
     "crops": "extd.media.crops",

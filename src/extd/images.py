@@ -150,13 +150,7 @@ def image_size(path: str | PathLike[str]) -> Size:
 
 @contextmanager
 def open_file(source: str | PathLike[str]) -> Iterator[IO[bytes]]:
-    """Open a file that should be an image, seekable even if it is a pipe.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        OSError: it cannot be opened.
-        ValueError: it is a folder or a device.
-    """
+    """Open a file that should be an image, seekable even if it is a pipe."""
     path = Path(source)
     if path.is_dir():
         # A folder that cannot be listed raises its own error.
@@ -266,12 +260,18 @@ def _decode(file: IO[bytes], name: str, max_pixels: int) -> Image:
     return _from_pil(image, name)
 
 
-def _from_pil(image: PIL.Image.Image, name: str) -> Image:
+def load_upright(image: PIL.Image.Image, name: str) -> PIL.Image.Image:
+    """Decode an image and turn it as its EXIF says; a ValueError about it begins with `name`."""
     with _broken(name):
         image.load()
         # After loading, for TIFF turns itself.
-        if (method := TRANSPOSES.get(_orientation(image))) is not None:
-            image = image.transpose(method)
+        method = TRANSPOSES.get(_orientation(image))
+        return image if method is None else image.transpose(method)
+
+
+def _from_pil(image: PIL.Image.Image, name: str) -> Image:
+    image = load_upright(image, name)
+    with _broken(name):
         if image.mode not in {"F", "I"} and not image.mode.startswith("I;16"):
             return _to_rgb(image)
         pixels = np.asarray(image)

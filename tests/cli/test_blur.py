@@ -79,11 +79,12 @@ def test_in_place_never_loses_frames(draw: Draw, toy: str, capsys: Captured) -> 
     draw("album/a.bmp", 255)
     frames = [Pillow.new("RGB", (64, 48), color) for color in ("red", "blue")]
     frames[0].save("album/b.webp", save_all=True, append_images=frames[1:])
-    Pillow.new("L", (64, 48), 128).save("album/c.png", transparency=128)
+    Pillow.new("L", (64, 48), 128).save("c.png", transparency=128)
+    Path("c.png").rename("album/c.jpg")
     before = [path.read_bytes() for path in sorted(Path("album").iterdir())]
     assert run("album", "--in-place", "--model", toy) == 1
     assert [path.read_bytes() for path in sorted(Path("album").iterdir())] == before
-    assert sorted(path.name for path in Path("album").iterdir()) == ["a.bmp", "b.webp", "c.png"]
+    assert sorted(path.name for path in Path("album").iterdir()) == ["a.bmp", "b.webp", "c.jpg"]
     told = capsys.readouterr().err
     assert "several frames" in told
     assert "transparent parts" in told

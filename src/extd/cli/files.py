@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
+from extd.batch import process_files, refuse_video
 from extd.cli.outputs import NO_RESULTS, Add
 from extd.cli.terminal import count, print_error, print_line, progress_bar
 from extd.detector import Detector
@@ -17,7 +18,7 @@ from extd.faces import Faces
 from extd.images import Image
 from extd.media.sources import Source, is_video
 from extd.media.video import Frame, pyav
-from extd.pipeline import OnFrame, process_files, refuse_video
+from extd.pipeline import OnFrame
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import PIL.Image
 from PIL.ExifTags import IFD, Base
 
@@ -20,14 +19,16 @@ from extd.data.coco import coco_json
 from extd.data.sample import Sample, detected
 from extd.faces import Faces
 from extd.files import atomic_write, open_text
-from extd.images import ORIENTATION, Image, catch_warnings, open_file, open_pil
+from extd.images import ORIENTATION, Image, catch_warnings, open_file, open_pil, read_image
+from extd.media.transparency import layers_of
 
 ENCODERS: dict[str, dict[str, Any]] = {
     ".jpg": {"format": "JPEG", "quality": 95, "subsampling": "4:2:0"},
     ".jpeg": {"format": "JPEG", "quality": 95, "subsampling": "4:2:0"},
     # A level that is fast: higher ones take several times as long for a few percent.
     ".png": {"format": "PNG", "compress_level": 1},
-    ".webp": {"format": "WEBP", "lossless": True},
+    # Exact, or the encoder chooses the colors of transparent pixels.
+    ".webp": {"format": "WEBP", "lossless": True, "exact": True},
 }
 """How images are written, by suffix."""
 LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
@@ -134,9 +135,10 @@ def write(results: Iterable[tuple[str | PathLike[str], Faces]], path: str | Path
 
 
 def write_image(path: Path, image: Image, metadata: Metadata = NO_METADATA) -> None:
-    """Write an RGB image as JPEG, PNG or WebP, by the suffix.
+    """Write an image as JPEG, PNG or WebP, by the suffix.
 
-    The file has nothing but the pixels, uint8 [H, W, 3], and `metadata`.
+    The file has nothing but the pixels, uint8 RGB [H, W, 3] or RGBA [H, W, 4], and `metadata`.
+    In JPEG, transparent pixels are blended with mid gray.
 
     Raises:
         ValueError: the format cannot hold the image, as WebP more than 16383 px a side, or the
@@ -144,6 +146,8 @@ def write_image(path: Path, image: Image, metadata: Metadata = NO_METADATA) -> N
     """
     options = {**ENCODERS[path.suffix.lower()], **metadata}
     encoded = io.BytesIO()
+    if options["format"] == "JPEG":
+        image = read_image(image)
     try:
         PIL.Image.fromarray(image).save(encoded, **options)
     except (ValueError, OSError, MemoryError) as error:
@@ -179,7 +183,8 @@ def check_replaceable(path: Path) -> None:
             raise ValueError(
                 f"{path} cannot be replaced: only 8 of its 16 bits a channel would stay"
             )
-        if image.has_transparency_data and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
+        opaque = ENCODERS[path.suffix.lower()]["format"] == "JPEG"
+        if opaque and layers_of(image, str(path)) is not None:
             raise ValueError(f"{path} cannot be replaced: its transparent parts would be lost")
 
 
