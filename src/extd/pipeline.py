@@ -27,8 +27,10 @@ Result = TypeVar("Result")
 OnFrame = Callable[[Frame, Faces, int | None], None]
 """Called with each frame of a video, its faces, and about how many frames there are, if known."""
 
-KEPT_UNCOVERED = 3
-"""How many uncovered faces a report describes; a long video can have very many."""
+CHECK_THRESHOLD = 0.2
+"""Least probability of a face that the second look covers; low, so that it finds what is left."""
+DESCRIBED = 3
+"""How many faces of the second look a report describes; a long video can have very many."""
 
 
 @dataclass(slots=True, eq=False)
@@ -39,18 +41,18 @@ class Report:
         frames: number of frames processed; 1 for an image.
         faces: number of faces detected in all frames together.
         best_score: the highest of their scores; 0 without faces.
-        uncovered_frames: number of frames in which a face was left uncovered.
-        uncovered_faces: number of these faces.
-        uncovered: the first few of them, each with the time of its frame in seconds.
+        again_frames: number of frames in which a second look found more faces.
+        again_faces: number of these faces.
+        again: the first few of them, each with the time of its frame in seconds.
         error: why the result is incomplete, or None.
     """
 
     frames: int = 0
     faces: int = 0
     best_score: float = 0.0
-    uncovered_frames: int = 0
-    uncovered_faces: int = 0
-    uncovered: list[tuple[Face, float]] = field(default_factory=list)
+    again_frames: int = 0
+    again_faces: int = 0
+    again: list[tuple[Face, float]] = field(default_factory=list)
     error: Exception | None = None
 
     def add(self, faces: Faces) -> None:
@@ -59,12 +61,12 @@ class Report:
         self.faces += len(faces)
         self.best_score = max(self.best_score, float(faces.scores.max(initial=0)))
 
-    def add_uncovered(self, faces: Faces, time: float = 0.0) -> None:
-        """Count the faces that were left uncovered in a frame."""
-        self.uncovered_frames += len(faces) > 0
-        self.uncovered_faces += len(faces)
-        room = KEPT_UNCOVERED - len(self.uncovered)
-        self.uncovered += [(face, time) for face in faces[:room]]
+    def add_again(self, faces: Faces, time: float) -> None:
+        """Count the faces that a second look found in a frame."""
+        self.again_frames += len(faces) > 0
+        self.again_faces += len(faces)
+        room = DESCRIBED - len(self.again)
+        self.again += [(face, time) for face in faces[:room]]
 
 
 def detect_image(
@@ -129,7 +131,7 @@ def blur_image(
     *,
     image: Image | None = None,
     keep_metadata: bool = False,
-    check_threshold: float | None = None,
+    check_threshold: float | None = CHECK_THRESHOLD,
 ) -> Report:
     """Write an image with its faces covered.
 
@@ -140,8 +142,8 @@ def blur_image(
         options: how to cover faces.
         image: the pixels of `source`, if they were read already; they are overwritten.
         keep_metadata: copy EXIF and the color profile.
-        check_threshold: detect again in the result with this threshold, and report faces left
-            uncovered.
+        check_threshold: detect again in the result with this threshold, or that of the detector
+            if it is lower; cover and report what was left. None turns this off.
 
     Raises:
         ValueError: the image or its metadata cannot be read, or the image cannot be replaced.
@@ -160,10 +162,10 @@ def blur_image(
     faces = detector.detect(image)
     report = Report()
     report.add(faces)
-    frame = Frame(image, str(source), layers=read_layers(source)).anonymize(faces, options)
+    frame = Frame(image, str(source), layers=read_layers(source))
+    frame = frame.anonymize(faces, options)
     if check_threshold is not None:
-        left = _find_uncovered(frame.image, faces, detector, options, check_threshold)
-        report.add_uncovered(left)
+        frame = _look_again(frame, faces, detector, options, check_threshold, report)
     write_image(target, frame.pixels, metadata)
     if in_place:
         target.chmod(mode)
@@ -205,7 +207,7 @@ def blur_video(
     *,
     gap: int = 5,
     keep_metadata: bool = False,
-    check_threshold: float | None = None,
+    check_threshold: float | None = CHECK_THRESHOLD,
     on_frame: OnFrame | None = None,
 ) -> Report:
     """Write a video with its faces covered and its audio unchanged.
@@ -239,11 +241,10 @@ def blur_video(
             video.frames(), detector, report, interrupted, on_frame, video.frame_count
         )
         for frame, faces in fill_gaps(found, gap):
-            image = frame.anonymize(faces, options).image
+            frame = frame.anonymize(faces, options)
             if check_threshold is not None:
-                left = _find_uncovered(image, faces, detector, options, check_threshold)
-                report.add_uncovered(left, frame.time)
-            write(image, frame.time)
+                frame = _look_again(frame, faces, detector, options, check_threshold, report)
+            write(frame.image, frame.time)
     return report
 
 
@@ -275,9 +276,17 @@ def detect_frames(
             return
 
 
-def _find_uncovered(
-    image: Image, faces: Faces, detector: Detector, options: AnonymizeOptions, threshold: float
-) -> Faces:
-    """Detect again in an anonymized image, for faces that are not covered."""
-    again = detector.detect(image, replace(detector.options, threshold=threshold))
-    return uncovered(again, faces, options)
+def _look_again(
+    frame: Frame,
+    faces: Faces,
+    detector: Detector,
+    options: AnonymizeOptions,
+    threshold: float,
+    report: Report,
+) -> Frame:
+    """Detect again in a frame whose `faces` are covered; cover and report what was left."""
+    threshold = min(threshold, detector.options.threshold)
+    found = detector.detect(frame.image, replace(detector.options, threshold=threshold))
+    left = uncovered(found, faces, options)
+    report.add_again(left, frame.time)
+    return frame.anonymize(left, options)
