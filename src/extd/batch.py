@@ -7,10 +7,11 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 from extd.detector import Detector
 from extd.images import MAX_PIXELS, Image, image_size, read_image
+from extd.media.animation import frame_count
 from extd.media.anonymize import DEFAULT, AnonymizeOptions
 from extd.media.sources import Source, check_results, find_images, is_video
 from extd.pipeline import Report, blur_image
@@ -46,7 +47,13 @@ def blur_images(
             source.path, target, detector, options, image=image, keep_metadata=keep_metadata
         )
 
-    with closing(process_files(sources, detector, on_image, refuse_video)) as results:
+    def on_frames(source: Source) -> Report:
+        if is_video(source.path):
+            raise refuse_video(source)
+        target = out / source.result
+        return blur_image(source.path, target, detector, options, keep_metadata=keep_metadata)
+
+    with closing(process_files(sources, detector, on_image, on_frames)) as results:
         for source, result in results:
             yield source.path, result
 
@@ -67,12 +74,12 @@ def process_files(
         sources: images and videos.
         detector: what `on_image` gets, perhaps limited to one thread.
         on_image: called in any thread with the detector to use, the image file and its pixels.
-        on_video: called with a video file.
+        on_video: called with a video file, or an image file of several frames or pages.
         max_pixels: images with more pixels fail.
     """
 
     def process(source: Source) -> Result:
-        if is_video(source.path):
+        if is_video(source.path) or frame_count(source.path, max_pixels) > 1:
             return on_video(source)
         return on_image(detector, source, read_image(source.path, max_pixels=max_pixels))
 
@@ -118,15 +125,15 @@ def _errors_name(path: Path) -> Iterator[None]:
 
 
 def is_large(path: Path, max_pixels: int = MAX_PIXELS) -> bool:
-    """Whether an image is too large to be in memory together with another of its size."""
+    """Whether an image is too large to be in memory together with another, or has many frames."""
     # A pipe can be read only once; reading reports what is broken.
     if path.is_file():
         with suppress(OSError, ValueError):
             width, height = image_size(path)
-            return LARGE < width * height <= max_pixels
+            return LARGE < width * height <= max_pixels or frame_count(path) > 1
     return False
 
 
-def refuse_video(source: Source) -> NoReturn:
-    """Raise a ValueError, for a video among images."""
-    raise ValueError(f"{source.path} is a video; give images")
+def refuse_video(source: Source) -> ValueError:
+    """The error of a video among images."""
+    return ValueError(f"{source.path} is a video; give images")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
@@ -13,6 +13,7 @@ from extd.detector import Detector
 from extd.faces import Face, Faces
 from extd.files import real_path
 from extd.images import Image, read_image
+from extd.media.animation import Animation, frame_count, open_animation, write_animation
 from extd.media.annotate import annotate
 from extd.media.anonymize import DEFAULT, AnonymizeOptions, uncovered
 from extd.media.crops import align_all, crops
@@ -79,7 +80,12 @@ def detect_image(
     """Detect the faces of an image; with a `target`, write it there with its faces marked.
 
     `image` holds the pixels of `source` if they were read already; a target overwrites them.
+
+    Raises:
+        ValueError: there is a target, and `source` has several frames; see `detect_animation`.
     """
+    if target is not None and image is None and frame_count(Path(source)) > 1:
+        raise ValueError(f"{source} has several frames or pages; use detect_animation")
     image = read_image(source) if image is None else image
     faces = detector.detect(image)
     if target is not None:
@@ -133,11 +139,11 @@ def blur_image(
     keep_metadata: bool = False,
     check_threshold: float | None = CHECK_THRESHOLD,
 ) -> Report:
-    """Write an image with its faces covered.
+    """Write an image with its faces covered, in all of its frames or pages.
 
     Args:
         source: the image file.
-        target: the file to write, JPEG, PNG or WebP; `source` itself is replaced.
+        target: the file to write, in the format of its suffix; `source` itself is replaced.
         detector: a threshold of 0.3 covers more than the default of 0.5.
         options: how to cover faces.
         image: the pixels of `source`, if they were read already; they are overwritten.
@@ -150,26 +156,107 @@ def blur_image(
         OSError: a file cannot be read or written.
     """
     source, target = Path(source), Path(target)
+    if image is None and frame_count(source) > 1:
+        return blur_animation(
+            source,
+            target,
+            detector,
+            options,
+            keep_metadata=keep_metadata,
+            check_threshold=check_threshold,
+        )
     metadata = read_metadata(source) if keep_metadata else NO_METADATA
-    mode = source.stat().st_mode
     # Before anything else decodes it: this limits the size.
     image = read_image(source) if image is None else image
-    in_place = real_path(target) == real_path(source)
-    if in_place:
-        # A link keeps its place.
-        target = real_path(source)
-        check_replaceable(target)
     faces = detector.detect(image)
     report = Report()
     report.add(faces)
-    frame = Frame(image, str(source), layers=read_layers(source))
-    frame = frame.anonymize(faces, options)
-    if check_threshold is not None:
-        frame = _look_again(frame, faces, detector, options, check_threshold, report)
-    write_image(target, frame.pixels, metadata)
-    if in_place:
-        target.chmod(mode)
+    with _replacing(source, target) as target:
+        frame = Frame(image, str(source), layers=read_layers(source))
+        frame = frame.anonymize(faces, options)
+        if check_threshold is not None:
+            frame = _look_again(frame, faces, detector, options, check_threshold, report)
+        write_image(target, frame.pixels, metadata)
     return report
+
+
+def detect_animation(
+    source: str | Path,
+    detector: Detector,
+    *,
+    target: str | Path | None = None,
+    on_frame: OnFrame | None = None,
+) -> Report:
+    """Detect the faces in all frames or pages of an image file; see `blur_animation`."""
+    report = Report()
+    with (
+        open_animation(source) as animation,
+        nullcontext() if target is None else write_animation(Path(target), animation) as write,
+    ):
+        for frame, faces in _whole_animation(animation, detector, report, on_frame):
+            if write is not None:
+                write(annotate(frame.image, faces, landmarks=True, out=frame.image))
+    return report
+
+
+def blur_animation(
+    source: str | Path,
+    target: str | Path,
+    detector: Detector,
+    options: AnonymizeOptions = DEFAULT,
+    *,
+    gap: int = 5,
+    keep_metadata: bool = False,
+    check_threshold: float | None = CHECK_THRESHOLD,
+    on_frame: OnFrame | None = None,
+) -> Report:
+    """Write an image file of several frames or pages, in its own format, with its faces covered.
+
+    The parameters are those of `blur_image` and `blur_video`; `gap` does not count for pages. It
+    is written whole or not at all: if a frame cannot be read, or after Ctrl-C, nothing is.
+
+    Raises:
+        ValueError: a frame cannot be read, or the suffix of `target` is of another format.
+        OSError: a file cannot be read or written.
+    """
+    source, target, report = Path(source), Path(target), Report()
+    metadata = read_metadata(source) if keep_metadata else NO_METADATA
+    with (
+        _replacing(source, target) as target,
+        open_animation(source) as animation,
+        write_animation(target, animation, metadata) as write,
+    ):
+        found = _whole_animation(animation, detector, report, on_frame)
+        for frame, faces in fill_gaps(found, 0 if animation.paged else gap):
+            frame = frame.anonymize(faces, options)
+            if check_threshold is not None:
+                frame = _look_again(frame, faces, detector, options, check_threshold, report)
+            write(frame.pixels)
+    return report
+
+
+def _whole_animation(
+    animation: Animation, detector: Detector, report: Report, on_frame: OnFrame | None
+) -> Iterator[tuple[Frame, Faces]]:
+    """Yield all frames with their faces; a frame that cannot be read is an error."""
+    count = animation.frame_count
+    yield from detect_frames(animation.frames(), detector, report, Event(), on_frame, count)
+    if report.error is not None:
+        raise report.error
+
+
+@contextmanager
+def _replacing(source: Path, target: Path) -> Iterator[Path]:
+    """The file to write: `target`, or what a link means if that is `source`, which is checked."""
+    if real_path(target) != real_path(source):
+        yield target
+        return
+    # A link keeps its place.
+    target = real_path(source)
+    check_replaceable(target)
+    mode = target.stat().st_mode
+    yield target
+    target.chmod(mode)
 
 
 def detect_video(

@@ -26,7 +26,7 @@ from extd.media.sources import (
     is_video,
     read_list,
 )
-from extd.pipeline import CHECK_THRESHOLD, OnFrame, Report, blur_image, blur_video
+from extd.pipeline import CHECK_THRESHOLD, OnFrame, Report, blur_animation, blur_image, blur_video
 
 
 def read_regions(_: object, tokens: Sequence[Token]) -> tuple[Region, ...]:
@@ -51,10 +51,10 @@ class Cover:
     """How faces are covered, and where results go.
 
     Attributes:
-        out: Save the results in this folder, in the same tree. JPEG, PNG and WebP keep their
-            format, other images become PNG; MP4, MOV, MKV and WebM keep theirs, other videos
-            become MKV.
-        in_place: Replace the images instead; only JPEG, PNG and WebP.
+        out: Save the results in this folder, in the same tree. Images keep their format, except
+            that HEIC and BMP become PNG; MP4, MOV, MKV and WebM keep theirs, other videos become
+            MKV.
+        in_place: Replace the images instead; not HEIC and BMP.
         keep_metadata: Keep EXIF, with place and time, and the color profile of JPEG, PNG, WebP
             and AVIF (EXIF only), and what a video tells of place, time and camera. Thumbnails and
             maker notes are never kept.
@@ -102,7 +102,7 @@ def blur(
     """Cover the faces in images and videos, so that nobody is recognized.
 
     Other files in the folders are left alone and counted. A file that cannot be read is reported,
-    the rest goes on, and the exit code is 1. Of animations only the first frame is written.
+    the rest goes on, and the exit code is 1. Animations and documents keep all frames and pages.
 
     Videos need the extra `video`. Their audio stays as it is: voices are not disguised. Subtitles
     and other tracks are left out. Of a broken video, or after Ctrl-C, what could be read is
@@ -145,7 +145,8 @@ def covering(cover: Cover, options: AnonymizeOptions, detector: Detector, note: 
         return describe(source, report)
 
     def on_video(source: Source, on_frame: OnFrame) -> Outcome:
-        report = blur_video(
+        blur_frames = blur_video if is_video(source.path) else blur_animation
+        report = blur_frames(
             source.path,
             target(source),
             detector,
@@ -162,7 +163,8 @@ def covering(cover: Cover, options: AnonymizeOptions, detector: Detector, note: 
 
 def describe(source: Source, report: Report) -> Outcome:
     """What to print about a file."""
-    frames = f", {count(report.frames, 'frame')}" if is_video(source.path) else ""
+    several = is_video(source.path) or report.frames > 1
+    frames = f", {count(report.frames, 'frame')}" if several else ""
     rows = [f"{report.faces:5}  {source.path}{frames}"] if report.frames else []
     notes = [describe_again(source.path, report)] if report.again else []
     return Outcome(report.faces, rows, report.error, notes=notes)
@@ -170,7 +172,7 @@ def describe(source: Source, report: Report) -> Outcome:
 
 def describe_again(path: Path, report: Report) -> str:
     """What a second look covered, as in `a.png: also covered: 0.31 at 10,20,30,40`."""
-    video = is_video(path)
+    video = is_video(path) or report.frames > 1
     shown = []
     for face, time in report.again:
         box = ",".join(f"{value:.0f}" for value in face.box)

@@ -82,7 +82,7 @@ def run_files(task: Task, sources: Sequence[Source], detector: Detector, max_pix
 
     def on_video(source: Source) -> Outcome:
         if task.on_video is None:
-            refuse_video(source)
+            raise refuse_video(source)
         with frame_progress(bar, source.path.name, add) as on_frame:
             return task.on_video(source, on_frame)
 

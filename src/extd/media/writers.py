@@ -29,6 +29,10 @@ ENCODERS: dict[str, dict[str, Any]] = {
     ".png": {"format": "PNG", "compress_level": 1},
     # Exact, or the encoder chooses the colors of transparent pixels.
     ".webp": {"format": "WEBP", "lossless": True, "exact": True},
+    ".avif": {"format": "AVIF", "quality": 90, "speed": 8},
+    ".tif": {"format": "TIFF", "compression": "tiff_adobe_deflate"},
+    ".tiff": {"format": "TIFF", "compression": "tiff_adobe_deflate"},
+    ".gif": {"format": "GIF"},
 }
 """How images are written, by suffix."""
 LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
@@ -135,7 +139,7 @@ def write(results: Iterable[tuple[str | PathLike[str], Faces]], path: str | Path
 
 
 def write_image(path: Path, image: Image, metadata: Metadata = NO_METADATA) -> None:
-    """Write an image as JPEG, PNG or WebP, by the suffix.
+    """Write an image in the format of the suffix, one of `ENCODERS`.
 
     The file has nothing but the pixels, uint8 RGB [H, W, 3] or RGBA [H, W, 4], and `metadata`.
     In JPEG, transparent pixels are blended with mid gray.
@@ -164,8 +168,8 @@ def check_replaceable(path: Path) -> None:
     """Refuse to replace an image if more than its faces would be lost.
 
     Raises:
-        ValueError: its format is not written, or it has several frames or pages, transparent
-            parts or 16 bits per channel.
+        ValueError: its format is not written, or it has 16 bits per channel, or transparent
+            parts and the name of a JPEG.
         OSError: it cannot be read.
     """
     if path.suffix.lower() not in ENCODERS:
@@ -174,10 +178,6 @@ def check_replaceable(path: Path) -> None:
         image = open_pil(file, str(path))
         if image.format in {"JPEG", "MPO"}:
             return
-        if getattr(image, "n_frames", 1) > 1:
-            raise ValueError(
-                f"{path} cannot be replaced: only one of its several frames would stay"
-            )
         # Tiles tell how pixels are stored, as `RGB;16B`.
         if any(";16" in str(tile[3]) for tile in image.tile):
             raise ValueError(
