@@ -21,7 +21,7 @@ from extd.media.tracking import fill_gaps
 from extd.media.transparency import read_layers
 from extd.media.video import WHOLE, Fault, Frame, Span, open_video
 from extd.media.videowriter import write_video
-from extd.media.writers import NO_METADATA, check_replaceable, read_metadata, write_image
+from extd.media.writers import NO_METADATA, check_replaceable, encoding, read_metadata, write_image
 from extd.signals import defer_interrupt
 
 Result = TypeVar("Result")
@@ -89,7 +89,9 @@ def detect_image(
     image = read_image(source) if image is None else image
     faces = detector.detect(image)
     if target is not None:
-        write_image(Path(target), annotate(image, faces, landmarks=True, out=image))
+        target = Path(target)
+        marked = annotate(image, faces, landmarks=True, out=image)
+        write_image(target, marked, encoding(target, Path(source)))
     return faces
 
 
@@ -138,6 +140,7 @@ def blur_image(
     image: Image | None = None,
     keep_metadata: bool = False,
     check_threshold: float | None = CHECK_THRESHOLD,
+    quality: int | None = None,
 ) -> Report:
     """Write an image with its faces covered, in all of its frames or pages.
 
@@ -150,6 +153,7 @@ def blur_image(
         keep_metadata: copy EXIF and the color profile.
         check_threshold: detect again in the result with this threshold, or that of the detector
             if it is lower; cover and report what was left. None turns this off.
+        quality: 1 to 100, for JPEG, AVIF and WebP; by default JPEG keeps that of the source.
 
     Raises:
         ValueError: the image or its metadata cannot be read, or the image cannot be replaced.
@@ -176,7 +180,7 @@ def blur_image(
         frame = frame.anonymize(faces, options)
         if check_threshold is not None:
             frame = _look_again(frame, faces, detector, options, check_threshold, report)
-        write_image(target, frame.pixels, metadata)
+        write_image(target, frame.pixels, {**encoding(target, source, quality), **metadata})
     return report
 
 

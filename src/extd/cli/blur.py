@@ -42,6 +42,7 @@ def read_regions(_: object, tokens: Sequence[Token]) -> tuple[Region, ...]:
 
 
 KEEP = Parameter(metavar="X1,Y1,X2,Y2", converter=read_regions, n_tokens=1, show_default=False)
+QUALITY = Parameter(group=RESULTS, metavar="1-100", validator=Number(gte=1, lte=100))
 HOLD = Parameter(group=VIDEO, metavar="FRAMES", validator=Number(gte=0))
 
 
@@ -60,6 +61,8 @@ class Cover:
             maker notes are never kept.
         check: Look for faces in the results again, from a probability of 0.2, then cover these,
             too, and report them. This takes twice the time. Some of them are not faces.
+        quality: Quality of JPEG, AVIF and WebP, 1 to 100, except of animations. By default JPEG
+            keeps that of the original, AVIF is written with 90 and WebP lossless.
         method: blur, pixelate (4 cells per face), solid (black), or image.
         image: The image for the method image.
         shape: The shape of a cover.
@@ -74,6 +77,7 @@ class Cover:
     in_place: Annotated[bool, Parameter(group=RESULTS)] = False
     keep_metadata: Annotated[bool, Parameter(group=RESULTS)] = False
     check: Annotated[bool, Parameter(group=RESULTS, negative="--no-check")] = True
+    quality: Annotated[int | None, WHOLE_NUMBER, QUALITY] = None
     method: Method = "blur"
     image: Annotated[Path | None, Parameter(metavar="FILE")] = None
     shape: Shape = "ellipse"
@@ -141,6 +145,7 @@ def covering(cover: Cover, options: AnonymizeOptions, detector: Detector, note: 
             image=image,
             keep_metadata=cover.keep_metadata,
             check_threshold=threshold,
+            quality=cover.quality,
         )
         return describe(source, report)
 

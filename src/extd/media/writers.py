@@ -14,6 +14,7 @@ from typing import Any
 
 import PIL.Image
 from PIL.ExifTags import IFD, Base
+from PIL.JpegImagePlugin import get_sampling
 
 from extd.data.coco import coco_json
 from extd.data.sample import Sample, detected
@@ -46,8 +47,8 @@ IMAGE_TAGS = frozenset({0x014A, Base.JpegIFOffset, Base.JpegIFByteCount, Base.Ma
 DIRECTORY_TAGS = frozenset({IFD.Exif, IFD.GPSInfo, IFD.Interop})
 
 
-Metadata = Mapping[str, bytes]
-"""What Pillow writes beside the pixels: `exif` (CIPA DC-008, 4.5) and `icc_profile`."""
+Metadata = Mapping[str, Any]
+"""Pillow's options for writing: `exif` (CIPA DC-008, 4.5), `icc_profile`, `quality` and so on."""
 NO_METADATA: Metadata = {}
 
 
@@ -141,7 +142,8 @@ def write(results: Iterable[tuple[str | PathLike[str], Faces]], path: str | Path
 def write_image(path: Path, image: Image, metadata: Metadata = NO_METADATA) -> None:
     """Write an image in the format of the suffix, one of `ENCODERS`.
 
-    The file has nothing but the pixels, uint8 RGB [H, W, 3] or RGBA [H, W, 4], and `metadata`.
+    The file has nothing but the pixels, uint8 RGB [H, W, 3] or RGBA [H, W, 4], and `metadata`;
+    see `encoding` and `read_metadata`.
     In JPEG, transparent pixels are blended with mid gray.
 
     Raises:
@@ -156,12 +158,35 @@ def write_image(path: Path, image: Image, metadata: Metadata = NO_METADATA) -> N
         PIL.Image.fromarray(image).save(encoded, **options)
     except (ValueError, OSError, MemoryError) as error:
         height, width = image.shape[:2]
-        also = " with this metadata" if metadata else ""
+        also = " with this metadata" if {"exif", "icc_profile"} & metadata.keys() else ""
         raise ValueError(
             f"{path}: this format cannot hold {width} x {height} px{also}: {error}"
         ) from error
     with atomic_write(path) as partial:
         partial.write_bytes(encoded.getbuffer())
+
+
+def encoding(target: Path, source: Path, quality: int | None = None) -> Metadata:
+    """How to write `target` as good as the image `source` is, or in a quality of 1 to 100.
+
+    A JPEG keeps its quantization tables and chroma subsampling, so that it loses little and its
+    size stays. A quality is for JPEG, AVIF and WebP, which it makes lossy; others are lossless.
+    """
+    kind = ENCODERS[target.suffix.lower()]["format"]
+    if quality is not None:
+        lossy = {"WEBP": {"lossless": False}, "JPEG": {}, "AVIF": {}}.get(kind)
+        return {} if lossy is None else {"quality": quality, **lossy}
+    # A pipe can be read only once.
+    if kind != "JPEG" or not source.is_file():
+        return {}
+    with open_file(source) as file:
+        image = open_pil(file, str(source))
+    tables = getattr(image, "quantization", None)
+    if not tables:
+        return {}
+    # Pillow would scale the tables by any other quality; -1 for the sampling is that of gray.
+    sampling = get_sampling(image)
+    return {"quality": -1, "qtables": tables, "subsampling": sampling if sampling >= 0 else 0}
 
 
 def check_replaceable(path: Path) -> None:
