@@ -35,6 +35,21 @@ def atomic_write(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def copy_owner(source: os.stat_result, path: Path) -> bool:
+    """Give a file the mode, times and, if this user may, the owner of another; whether it could."""
+    kept = True
+    if hasattr(os, "chown"):
+        try:
+            os.chown(path, source.st_uid, source.st_gid)
+        except PermissionError:
+            current = path.stat()
+            kept = (current.st_uid, current.st_gid) == (source.st_uid, source.st_gid)
+    # After a change of the owner, which clears some bits.
+    path.chmod(source.st_mode & 0o7777)
+    os.utime(path, ns=(source.st_atime_ns, source.st_mtime_ns))
+    return kept
+
+
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """A folder to write to, which takes the name `folder` once the block ends well.

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from extd.detector import Detector
 from extd.faces import Face, Faces
-from extd.files import real_path
+from extd.files import copy_owner, real_path
 from extd.images import Image, read_image
 from extd.media.animation import Animation, frame_count, open_animation, write_animation
 from extd.media.annotate import annotate
@@ -45,6 +45,7 @@ class Report:
         again_frames: number of frames in which a second look found more faces.
         again_faces: number of these faces.
         again: the first few of them, each with the time of its frame in seconds.
+        notes: what else there is to know about the result.
         error: why the result is incomplete, or None.
     """
 
@@ -54,6 +55,7 @@ class Report:
     again_frames: int = 0
     again_faces: int = 0
     again: list[tuple[Face, float]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     error: Exception | None = None
 
     def add(self, faces: Faces) -> None:
@@ -175,7 +177,7 @@ def blur_image(
     faces = detector.detect(image)
     report = Report()
     report.add(faces)
-    with _replacing(source, target) as target:
+    with _replacing(source, target, report) as target:
         frame = Frame(image, str(source), layers=read_layers(source))
         frame = frame.anonymize(faces, options)
         if check_threshold is not None:
@@ -226,7 +228,7 @@ def blur_animation(
     source, target, report = Path(source), Path(target), Report()
     metadata = read_metadata(source) if keep_metadata else NO_METADATA
     with (
-        _replacing(source, target) as target,
+        _replacing(source, target, report) as target,
         open_animation(source) as animation,
         write_animation(target, animation, metadata) as write,
     ):
@@ -250,17 +252,24 @@ def _whole_animation(
 
 
 @contextmanager
-def _replacing(source: Path, target: Path) -> Iterator[Path]:
-    """The file to write: `target`, or what a link means if that is `source`, which is checked."""
+def _replacing(source: Path, target: Path, report: Report) -> Iterator[Path]:
+    """The file to write: `target`, or what a link means if that is `source`, which is checked.
+
+    That keeps its owner, mode and times; the report tells what could not be kept.
+    """
     if real_path(target) != real_path(source):
         yield target
         return
     # A link keeps its place.
     target = real_path(source)
     check_replaceable(target)
-    mode = target.stat().st_mode
+    before = target.stat()
     yield target
-    target.chmod(mode)
+    if not copy_owner(before, target):
+        report.notes.append("it belongs to you now, since its owner cannot be kept")
+    if (links := before.st_nlink - 1) > 0:
+        kind = "hard link to it elsewhere still shows" if links == 1 else "hard links still show"
+        report.notes.append(f"{links} {kind} the faces")
 
 
 def detect_video(

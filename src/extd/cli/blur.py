@@ -172,6 +172,7 @@ def describe(source: Source, report: Report) -> Outcome:
     frames = f", {count(report.frames, 'frame')}" if several else ""
     rows = [f"{report.faces:5}  {source.path}{frames}"] if report.frames else []
     notes = [describe_again(source.path, report)] if report.again else []
+    notes += [f"{source.path}: {note}" for note in report.notes]
     return Outcome(report.faces, rows, report.error, notes=notes)
 
 
