@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from extd.detector import Detector
 from extd.faces import Face, Faces
-from extd.files import copy_owner, real_path
+from extd.files import copy_owner, real_path, shorten
 from extd.images import Image, read_image
 from extd.media.animation import Animation, frame_count, open_animation, write_animation
 from extd.media.annotate import annotate
@@ -128,7 +128,9 @@ def crop_image(
     written: list[Path | None] = [None] * len(cut)
     for index, face in enumerate(cut):
         if face is not None:
-            written[index] = path = target.with_stem(f"{target.stem}-{index + 1:03}")
+            number = f"-{index + 1:03}"
+            short = shorten(target, len(number))
+            written[index] = path = short.with_name(f"{short.stem}{number}{short.suffix}")
             write_image(path, face)
     return written
 

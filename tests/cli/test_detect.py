@@ -348,3 +348,16 @@ def test_a_second_run_leaves_the_results_of_the_first_alone(
 def test_an_address_is_not_a_file(draw: Draw, toy: str, capsys: Captured) -> None:
     assert main(["detect", "https://example.org/a.jpg", "--model", toy]) == 1
     assert "download it first" in capsys.readouterr().err
+
+
+def test_results_of_long_names_are_shortened(draw: Draw, toy: str) -> None:
+    draw("a.bmp", 255).rename("a" * 255)
+    draw("b.png", 255).rename("b" * 251 + ".png")
+    files = ["a" * 255, "b" * 251 + ".png"]
+    outputs = ["--out", "boxed", "--yolo", "labels", "--wider", "found"]
+    assert main(["detect", *files, *outputs, "--model", toy]) == 0
+    assert main(["blur", *files, "--out", "blurred", "--model", toy]) == 0
+    assert main(["crop", *files, "--out", "crops", "--model", toy]) == 0
+    for folder in ("boxed", "labels", "found", "blurred", "crops"):
+        assert len(list(Path(folder).iterdir())) == 2
+    assert Path("blurred", "b" * 251 + ".png").exists()

@@ -92,7 +92,7 @@ def crop_frames(source: Source, target: Path, cut: Callable[[Image, Path], Outco
         for frame in animation.frames():
             if isinstance(frame, Fault):
                 raise frame.error
-            numbered = target.with_stem(f"{target.stem}-{frame.index + 1:04}")
+            numbered = target.parent / f"{target.stem}-{frame.index + 1:04}{target.suffix}"
             outcomes.append(cut(frame.image, numbered))
     faces = sum(outcome.faces for outcome in outcomes)
     row = f"{faces:5}  {source.path}, {count(len(outcomes), 'frame')}"

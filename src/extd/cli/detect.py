@@ -26,6 +26,7 @@ from extd.data.yolo import yolo_lines
 from extd.detector import Detector
 from extd.evaluation.predictions import prediction_text, to_prediction
 from extd.faces import Faces
+from extd.files import shorten
 from extd.images import Image
 from extd.media.animation import frame_count
 from extd.media.frames import check_camera, is_camera, open_source, without_password
@@ -116,11 +117,11 @@ def detect_files(
         faces = detect_image(path, detector, image=image, target=target(source))
         if outputs.yolo is not None:
             lines = yolo_lines(faces.boxes, faces.width, faces.height)
-            write_text(outputs.yolo / name, lines)
+            write_text(shorten(outputs.yolo / name), lines)
         if outputs.wider is not None:
             image_name = source.name.with_suffix(".jpg").as_posix()
             text = prediction_text(image_name, to_prediction(faces))
-            write_text(outputs.wider / name, text)
+            write_text(shorten(outputs.wider / name), text)
         best = float(faces.scores.max(initial=0))
         rows = face_rows(path, faces) if alone else [file_row(len(faces), best, str(path))]
         return Outcome(len(faces), rows, found=faces)

@@ -11,7 +11,7 @@ from functools import cache
 from itertools import takewhile
 from pathlib import Path
 
-from extd.files import SUFFIXES, real_path
+from extd.files import SUFFIXES, real_path, shorten
 
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".wmv"}
@@ -41,17 +41,18 @@ class Source:
 
     @property
     def result(self) -> Path:
-        """Relative path of the result: `name`, with `.png` or `.mkv` added if it is not written."""
+        """Relative path of the result: `name`, with `.png` or `.mkv` for what is not written."""
         if self.name.suffix.lower() in WRITTEN:
-            return self.name
-        return self.name.with_name(self.name.name + (".mkv" if is_video(self.path) else ".png"))
+            return shorten(self.name)
+        suffix = ".mkv" if is_video(self.path) else ".png"
+        return shorten(self.name.parent / f"{self.name.name}{suffix}")
 
     @property
     def crop(self) -> Path:
         """Relative path after which crops are named: PNG where `result` has few colors or pages."""
         if self.name.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp"}:
             return self.name
-        return self.name.with_name(f"{self.name.name}.png")
+        return self.name.parent / f"{self.name.name}.png"
 
 
 def find_images(
