@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from PIL.Image import Resampling, Transpose
 from PIL.ImageFile import ImageFile
 
+from extd.avif import clean_aperture
+
 # Each registers its format. Pillow would load them by itself, along with forty others.
 for _plugin in ("Avif", "Bmp", "Gif", "Jpeg", "Png", "Tiff", "WebP"):
     import_module(f"PIL.{_plugin}ImagePlugin")
@@ -43,6 +45,8 @@ BAND = 1 << 16
 ROUNDING = 1e-3
 """How far outside 0 to 1 a float image may be, as after resampling."""
 
+APERTURE = "clean_aperture"
+"""Key of what is to be seen of an AVIF in Pillow's `info`."""
 ORIENTATION = 0x0112
 """The EXIF tag."""
 TRANSPOSES = {
@@ -142,7 +146,8 @@ def image_size(path: str | PathLike[str]) -> Size:
     """
     with open_file(path) as file:
         image = open_pil(file, str(path))
-        width, height = image.size
+        x1, y1, x2, y2 = image.info.get(APERTURE) or (0, 0, *image.size)
+        width, height = x2 - x1, y2 - y1
         # Pillow has already swapped the sides of TIFF.
         swapped = image.format != "TIFF" and _orientation(image) >= 5
         return (height, width) if swapped else (width, height)
@@ -188,13 +193,8 @@ class _BoundedReader(io.BufferedReader):
 
 
 def open_pil(file: IO[bytes], name: str) -> ImageFile:
-    """Read the header of an image; `name` is for errors.
-
-    `PIL.Image.open` would do, but for its limit of pixels, which is one for the whole process.
-
-    Raises:
-        ValueError: it is not an image, or its header is broken.
-    """
+    """Read the header of an image; a ValueError about it begins with `name`."""
+    # PIL.Image.open has a limit of pixels, but it is one for the whole process.
     prefix = file.read(64)
     if not prefix:
         raise ValueError(f"{name} is empty")
@@ -205,7 +205,11 @@ def open_pil(file: IO[bytes], name: str) -> ImageFile:
         if accept is not None and accept(prefix) is True:
             file.seek(0)
             with _broken(name), catch_warnings():
-                return factory(file, "")
+                image: ImageFile = factory(file, "")
+                if image.format == "AVIF":
+                    file.seek(0)
+                    image.info[APERTURE] = clean_aperture(file.read(), *image.size)
+                return image
     raise ValueError(f"{name} {NOT_AN_IMAGE}")
 
 
@@ -228,10 +232,8 @@ _warnings_lock = threading.Lock()
 
 @contextmanager
 def catch_warnings() -> Iterator[list[warnings.WarningMessage]]:
-    """Collect Pillow's warnings about odd headers, and show none.
-
-    The filters belong to the whole process, hence the lock: the time in it must be short.
-    """
+    """Collect Pillow's warnings about odd headers, and show none."""
+    # The filters belong to the whole process, hence the lock: the time in it must be short.
     with _warnings_lock, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield caught
@@ -266,6 +268,8 @@ def load_upright(image: PIL.Image.Image, name: str) -> PIL.Image.Image:
         image.load()
         # After loading, for TIFF turns itself.
         method = TRANSPOSES.get(_orientation(image))
+        if (box := image.info.get(APERTURE)) is not None:
+            image = image.crop(box)
         return image if method is None else image.transpose(method)
 
 
