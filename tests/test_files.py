@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import errno
+import os
 import resource
 import signal
 from pathlib import Path
 
 import pytest
 
-from extd.files import atomic_folder, atomic_write
+from extd.files import atomic_folder, atomic_write, shorten
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
@@ -90,3 +91,20 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         pass
     assert (tmp_path / "link").is_symlink()
     assert not list(tmp_path.rglob("*.partial"))
+
+
+@pytest.mark.parametrize("stem", ["a" * 260, "ä" * 130, "\udcff" * 260, "a." + "b" * 300])
+def test_long_names_are_shortened_and_stay_apart(stem: str) -> None:
+    first, second = shorten(Path("x") / f"{stem}1.jpg"), shorten(Path("x") / f"{stem}2.jpg")
+    assert first != second
+    for path in (first, second):
+        assert path.parent == Path("x")
+        assert path.suffix == ".jpg"
+        assert 250 < len(os.fsencode(path.name)) <= 255
+    assert len(os.fsencode(shorten(Path(f"{stem}.jpg"), 20).name)) <= 235
+    assert shorten(Path("a" * 251 + ".jpg")) == Path("a" * 251 + ".jpg")
+
+
+def test_a_name_that_is_too_long_fails_before_the_work(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="too long"), atomic_write(tmp_path / ("a" * 300)):
+        pytest.fail("the block must not begin")

@@ -36,8 +36,8 @@ def test_a_folder_is_anonymized_in_one_call(tmp_path: Path, toy: str) -> None:
 
 def test_files_are_processed_in_one_call_each(tmp_path: Path, toy: str) -> None:
     detector, source = Detector(toy), draw(tmp_path / "a.png")
-    report = extd.blur_image(source, tmp_path / "b.png", detector, check_threshold=0.2)
-    assert (report.frames, report.faces, report.uncovered) == (1, 1, [])
+    report = extd.blur_image(source, tmp_path / "b.png", detector, extd.AnonymizeOptions("solid"))
+    assert (report.frames, report.faces, report.again) == (1, 1, [])
     faces = extd.detect_image(source, detector, target=tmp_path / "c.png")
     assert len(faces) == 1
     assert (extd.read_image(tmp_path / "c.png") != extd.read_image(source)).any()

@@ -10,6 +10,7 @@ import os
 import typing
 
 if typing.TYPE_CHECKING:
+    from extd.batch import blur_images
     from extd.detector import Detector, Options
     from extd.faces import Face, Faces
     from extd.images import read_image
@@ -22,10 +23,11 @@ if typing.TYPE_CHECKING:
     from extd.media.writers import write
     from extd.pipeline import (
         Report,
+        blur_animation,
         blur_image,
-        blur_images,
         blur_video,
         crop_image,
+        detect_animation,
         detect_image,
         detect_video,
     )
@@ -47,11 +49,13 @@ __all__ = [
     "__version__",
     "annotate",
     "anonymize",
+    "blur_animation",
     "blur_image",
     "blur_images",
     "blur_video",
     "crop_image",
     "crops",
+    "detect_animation",
     "detect_image",
     "detect_video",
     "open_source",
@@ -73,11 +77,13 @@ _HOMES = {
     "Span": "extd.media.video",
     "annotate": "extd.media.annotate",
     "anonymize": "extd.media.anonymize",
+    "blur_animation": "extd.pipeline",
     "blur_image": "extd.pipeline",
-    "blur_images": "extd.pipeline",
+    "blur_images": "extd.batch",
     "blur_video": "extd.pipeline",
     "crop_image": "extd.pipeline",
     "crops": "extd.media.crops",
+    "detect_animation": "extd.pipeline",
     "detect_image": "extd.pipeline",
     "detect_video": "extd.pipeline",
     "open_source": "extd.media.frames",

@@ -1,21 +1,61 @@
-"""Many files, one after the other: read ahead, several at once, in order."""
+"""Many files at once: each with its result, in order, or with why it failed."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 from extd.detector import Detector
 from extd.images import MAX_PIXELS, Image, image_size, read_image
-from extd.media.sources import Source, is_video
+from extd.media.animation import frame_count
+from extd.media.anonymize import DEFAULT, AnonymizeOptions
+from extd.media.sources import Source, check_results, find_images, is_video
 from extd.passes import LARGE
+from extd.pipeline import Report, blur_image
 from extd.prefetch import prefetch
 
 Result = TypeVar("Result")
+
+
+def blur_images(
+    inputs: Iterable[str | Path],
+    out: str | Path,
+    detector: Detector,
+    options: AnonymizeOptions = DEFAULT,
+    *,
+    keep_metadata: bool = False,
+) -> Generator[tuple[Path, Report | Exception], None, None]:
+    """Anonymize images into a folder; yield each path with its report, or with why it failed.
+
+    The inputs are image files, folders (with their subfolders) and globs. Results keep the tree of
+    their folder or glob. The other parameters are those of `blur_image`.
+
+    Raises:
+        ValueError: a result would replace an original.
+    """
+    out = Path(out)
+    sources = find_images(inputs, out)
+    check_results(sources, out)
+
+    def on_image(detector: Detector, source: Source, image: Image) -> Report:
+        target = out / source.result
+        return blur_image(
+            source.path, target, detector, options, image=image, keep_metadata=keep_metadata
+        )
+
+    def on_frames(source: Source) -> Report:
+        if is_video(source.path):
+            raise refuse_video(source)
+        target = out / source.result
+        return blur_image(source.path, target, detector, options, keep_metadata=keep_metadata)
+
+    with closing(process_files(sources, detector, on_image, on_frames)) as results:
+        for source, result in results:
+            yield source.path, result
 
 
 def process_files(
@@ -34,12 +74,12 @@ def process_files(
         sources: images and videos.
         detector: what `on_image` gets, perhaps limited to one thread.
         on_image: called in any thread with the detector to use, the image file and its pixels.
-        on_video: called with a video file.
+        on_video: called with a video file, or an image file of several frames or pages.
         max_pixels: images with more pixels fail.
     """
 
     def process(source: Source) -> Result:
-        if is_video(source.path):
+        if is_video(source.path) or frame_count(source.path, max_pixels) > 1:
             return on_video(source)
         return on_image(detector, source, read_image(source.path, max_pixels=max_pixels))
 
@@ -88,15 +128,15 @@ def _errors_name(path: Path) -> Iterator[None]:
 
 
 def is_large(path: Path, max_pixels: int = MAX_PIXELS) -> bool:
-    """Whether an image is too large to be in memory together with another of its size."""
+    """Whether an image is too large to be in memory together with another, or has many frames."""
     # A pipe can be read only once; reading reports what is broken.
     if path.is_file():
         with suppress(OSError, ValueError):
             width, height = image_size(path)
-            return LARGE < width * height <= max_pixels
+            return LARGE < width * height <= max_pixels or frame_count(path) > 1
     return False
 
 
-def refuse_video(source: Source) -> NoReturn:
-    """Raise a ValueError, for a video among images."""
-    raise ValueError(f"{source.path} is a video; give images")
+def refuse_video(source: Source) -> ValueError:
+    """The error of a video among images."""
+    return ValueError(f"{source.path} is a video; give images")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -15,6 +16,8 @@ SUFFIXES = frozenset(
 )
 """Names of image files end so, in folders and globs."""
 
+MAX_NAME = 255
+"""Bytes of a file name that nearly all file systems allow."""
 _numbers = itertools.count()
 """Keeps the temporary names of this process's threads apart."""
 
@@ -27,12 +30,30 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # Encoders choose the format by the suffix.
-    partial = path.with_name(_partial_name(path.suffix))
+    partial = path.with_name(_partial_name(_short_suffix(path)))
+    # A name that is too long fails here, not after the work.
+    with suppress(FileNotFoundError):
+        path.lstat()
     try:
         yield partial
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def copy_owner(source: os.stat_result, path: Path) -> bool:
+    """Give a file the mode, times and, if this user may, the owner of another; whether it could."""
+    kept = True
+    if hasattr(os, "chown"):
+        try:
+            os.chown(path, source.st_uid, source.st_gid)
+        except PermissionError:
+            current = path.stat()
+            kept = (current.st_uid, current.st_gid) == (source.st_uid, source.st_gid)
+    # After a change of the owner, which clears some bits.
+    path.chmod(source.st_mode & 0o7777)
+    os.utime(path, ns=(source.st_atime_ns, source.st_mtime_ns))
+    return kept
 
 
 @contextmanager
@@ -58,6 +79,27 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
             partial.rename(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def shorten(path: Path, room: int = 0) -> Path:
+    """The path with its name cut to 255 bytes, less `room`; a hash keeps cut names apart.
+
+    The suffix stays. Cut names end in `~`, eight digits of the hash and the suffix.
+    """
+    name = os.fsencode(path.name)
+    if len(name) <= MAX_NAME - room:
+        return path
+    end = f"~{hashlib.sha256(name).hexdigest()[:8]}{_short_suffix(path)}"
+    begin = name[: MAX_NAME - room - len(os.fsencode(end))]
+    # Not within a character of UTF-8, nor with half of a surrogate.
+    while begin and (name[len(begin)] & 0xC0) == 0x80:
+        begin = begin[:-1]
+    return path.with_name(os.fsdecode(begin) + end)
+
+
+def _short_suffix(path: Path) -> str:
+    """The suffix; what follows a dot in the middle of a long name is none."""
+    return path.suffix if len(path.suffix) < 10 else ""
 
 
 def real_path(path: Path) -> Path:

@@ -20,6 +20,8 @@ from PIL import PngImagePlugin
 from PIL.Image import Resampling, Transpose
 from PIL.ImageFile import ImageFile
 
+from extd.avif import clean_aperture
+
 # Each registers its format. Pillow would load them by itself, along with forty others.
 for _plugin in ("Avif", "Bmp", "Gif", "Jpeg", "Tiff", "WebP"):
     import_module(f"PIL.{_plugin}ImagePlugin")
@@ -46,6 +48,8 @@ BAND = 1 << 16
 ROUNDING = 1e-3
 """How far outside 0 to 1 a float image may be, as after resampling."""
 
+APERTURE = "clean_aperture"
+"""Key of what is to be seen of an AVIF in Pillow's `info`."""
 ORIENTATION = 0x0112
 """The EXIF tag."""
 TRANSPOSES = {
@@ -129,7 +133,8 @@ def image_size(path: PathName) -> Size:
     """
     with open_file(path) as file:
         image = open_pil(file, str(path))
-        width, height = image.size
+        x1, y1, x2, y2 = image.info.get(APERTURE) or (0, 0, *image.size)
+        width, height = x2 - x1, y2 - y1
         # Pillow has already swapped the sides of TIFF.
         swapped = image.format != "TIFF" and _orientation(image) >= 5
         return (height, width) if swapped else (width, height)
@@ -187,7 +192,11 @@ def open_pil(file: IO[bytes], name: str) -> ImageFile:
         if accept is not None and accept(prefix) is True:
             file.seek(0)
             with _broken(name), catch_warnings():
-                return factory(file, "")
+                image: ImageFile = factory(file, "")
+                if image.format == "AVIF":
+                    file.seek(0)
+                    image.info[APERTURE] = clean_aperture(file.read(), *image.size)
+                return image
     raise ValueError(f"{name} {NOT_AN_IMAGE}")
 
 
@@ -240,12 +249,20 @@ def _decode(file: IO[bytes], name: str, max_pixels: int) -> Image:
     return _from_pil(image, name)
 
 
-def _from_pil(image: PIL.Image.Image, name: str) -> Image:
+def load_upright(image: PIL.Image.Image, name: str) -> PIL.Image.Image:
+    """Decode an image and turn it as its EXIF says; a ValueError about it begins with `name`."""
     with _broken(name):
         image.load()
         # After loading, for TIFF turns itself.
-        if (method := TRANSPOSES.get(_orientation(image))) is not None:
-            image = image.transpose(method)
+        method = TRANSPOSES.get(_orientation(image))
+        if (box := image.info.get(APERTURE)) is not None:
+            image = image.crop(box)
+        return image if method is None else image.transpose(method)
+
+
+def _from_pil(image: PIL.Image.Image, name: str) -> Image:
+    image = load_upright(image, name)
+    with _broken(name):
         if not image.mode.startswith(("F", "I")):
             return _to_rgb(image)
         pixels = np.asarray(image)

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
 
-from extd.batch import process_files, refuse_video
 from extd.detector import Detector
 from extd.faces import Face, Faces
-from extd.files import real_path
+from extd.files import copy_owner, real_path, shorten
 from extd.images import Image, read_image
+from extd.media.animation import Animation, frame_count, open_animation, write_animation
 from extd.media.annotate import annotate
-from extd.media.anonymize import DEFAULT, AnonymizeOptions, anonymize, uncovered
+from extd.media.anonymize import DEFAULT, AnonymizeOptions, uncovered
 from extd.media.crops import align_all, crops
-from extd.media.sources import Source, check_results, find_images
 from extd.media.tracking import fill_gaps
+from extd.media.transparency import read_layers
 from extd.media.video import WHOLE, Fault, Frame, Span, open_video
 from extd.media.videowriter import write_video
-from extd.media.writers import NO_METADATA, check_replaceable, read_metadata, write_image
+from extd.media.writers import NO_METADATA, check_replaceable, encoding, read_metadata, write_image
 from extd.signals import defer_interrupt
 
 OnFrame = Callable[[Frame, Faces, int | None], None]
 """Called with each frame of a video, its faces, and about how many frames there are, if known."""
 
-KEPT_UNCOVERED = 3
-"""How many uncovered faces a report describes; a long video can have very many."""
+CHECK_THRESHOLD = 0.2
+"""Least probability of a face that the second look covers; low, so that it finds what is left."""
+DESCRIBED = 3
+"""How many faces of the second look a report describes; a long video can have very many."""
 
 
 @dataclass(slots=True, eq=False)
@@ -38,18 +40,20 @@ class Report:
         frames: number of frames processed; 1 for an image.
         faces: number of faces detected in all frames together.
         best_score: the highest of their scores; 0 without faces.
-        uncovered_frames: number of frames in which a face was left uncovered.
-        uncovered_faces: number of these faces.
-        uncovered: the first few of them, each with the time of its frame in seconds.
+        again_frames: number of frames in which a second look found more faces.
+        again_faces: number of these faces.
+        again: the first few of them, each with the time of its frame in seconds.
+        notes: what else there is to know about the result.
         error: why the result is incomplete, or None.
     """
 
     frames: int = 0
     faces: int = 0
     best_score: float = 0.0
-    uncovered_frames: int = 0
-    uncovered_faces: int = 0
-    uncovered: list[tuple[Face, float]] = field(default_factory=list)
+    again_frames: int = 0
+    again_faces: int = 0
+    again: list[tuple[Face, float]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     error: Exception | None = None
 
     def add(self, faces: Faces) -> None:
@@ -58,12 +62,12 @@ class Report:
         self.faces += len(faces)
         self.best_score = max(self.best_score, float(faces.scores.max(initial=0)))
 
-    def add_uncovered(self, faces: Faces, time: float = 0.0) -> None:
-        """Count the faces that were left uncovered in a frame."""
-        self.uncovered_frames += len(faces) > 0
-        self.uncovered_faces += len(faces)
-        room = KEPT_UNCOVERED - len(self.uncovered)
-        self.uncovered += [(face, time) for face in faces[:room]]
+    def add_again(self, faces: Faces, time: float) -> None:
+        """Count the faces that a second look found in a frame."""
+        self.again_frames += len(faces) > 0
+        self.again_faces += len(faces)
+        room = DESCRIBED - len(self.again)
+        self.again += [(face, time) for face in faces[:room]]
 
 
 def detect_image(
@@ -78,14 +82,19 @@ def detect_image(
     `image` holds the pixels of `source` if they were read already; marks are drawn into it.
 
     Raises:
-        ValueError: the target would replace the source.
+        ValueError: the target would replace the source, or there is a target and `source` has
+            several frames; see `detect_animation`.
     """
     if target is not None and real_path(Path(target)) == real_path(Path(source)):
         raise ValueError(f"{target} would replace the original; give another target")
+    if target is not None and image is None and frame_count(Path(source)) > 1:
+        raise ValueError(f"{source} has several frames or pages; use detect_animation")
     image = read_image(source) if image is None else image
     faces = detector.detect(image)
     if target is not None:
-        write_image(Path(target), annotate(image, faces, landmarks=True, out=image))
+        target = Path(target)
+        marked = annotate(image, faces, landmarks=True, out=image)
+        write_image(target, marked, encoding(target, Path(source)))
     return faces
 
 
@@ -120,7 +129,9 @@ def crop_image(
     written: list[Path | None] = [None] * len(cut)
     for index, face in enumerate(cut):
         if face is not None:
-            written[index] = path = target.with_stem(f"{target.stem}-{index + 1:03}")
+            number = f"-{index + 1:03}"
+            short = shorten(target, len(number))
+            written[index] = path = short.with_name(f"{short.stem}{number}{short.suffix}")
             write_image(path, face)
     return written
 
@@ -133,44 +144,135 @@ def blur_image(
     *,
     image: Image | None = None,
     keep_metadata: bool = False,
-    check_threshold: float | None = None,
+    check_threshold: float | None = CHECK_THRESHOLD,
+    quality: int | None = None,
 ) -> Report:
-    """Write an image with its faces covered.
+    """Write an image with its faces covered, in all of its frames or pages.
 
     Args:
         source: the image file.
-        target: the file to write, JPEG, PNG or WebP; `source` itself is replaced.
+        target: the file to write, in the format of its suffix; `source` itself is replaced.
         detector: a threshold of 0.3 covers more than the default of 0.5.
         options: how to cover faces.
         image: the pixels of `source`, if they were read already; they are overwritten.
         keep_metadata: copy EXIF and the color profile.
-        check_threshold: detect again in the result with this threshold, and report faces left
-            uncovered.
+        check_threshold: detect again in the result with this threshold, or that of the detector
+            if it is lower; cover and report what was left. None turns this off.
+        quality: 1 to 100, for JPEG, AVIF and WebP; by default JPEG keeps that of the source.
 
     Raises:
         ValueError: the image or its metadata cannot be read, or the image cannot be replaced.
         OSError: a file cannot be read or written.
     """
     source, target = Path(source), Path(target)
+    if image is None and frame_count(source) > 1:
+        return blur_animation(
+            source,
+            target,
+            detector,
+            options,
+            keep_metadata=keep_metadata,
+            check_threshold=check_threshold,
+        )
     metadata = read_metadata(source) if keep_metadata else NO_METADATA
-    mode = source.stat().st_mode
     # Before anything else decodes it: this limits the size.
     image = read_image(source) if image is None else image
-    in_place = real_path(target) == real_path(source)
-    if in_place:
-        # A link keeps its place.
-        target = real_path(source)
-        check_replaceable(target)
     faces = detector.detect(image)
-    anonymize(image, faces, options, out=image)
     report = Report()
     report.add(faces)
-    if check_threshold is not None:
-        report.add_uncovered(_find_uncovered(image, faces, detector, options, check_threshold))
-    write_image(target, image, metadata)
-    if in_place:
-        target.chmod(mode)
+    with _replacing(source, target, report) as target:
+        frame = Frame(image, str(source), layers=read_layers(source))
+        frame = frame.anonymize(faces, options)
+        if check_threshold is not None:
+            frame = _look_again(frame, faces, detector, options, check_threshold, report)
+        write_image(target, frame.pixels, {**encoding(target, source, quality), **metadata})
     return report
+
+
+def detect_animation(
+    source: str | Path,
+    detector: Detector,
+    *,
+    target: str | Path | None = None,
+    on_frame: OnFrame | None = None,
+) -> Report:
+    """Detect the faces in all frames or pages of an image file; see `blur_animation`."""
+    report = Report()
+    with (
+        open_animation(source) as animation,
+        nullcontext() if target is None else write_animation(Path(target), animation) as write,
+    ):
+        for frame, faces in _whole_animation(animation, detector, report, on_frame):
+            if write is not None:
+                write(annotate(frame.image, faces, landmarks=True, out=frame.image))
+    return report
+
+
+def blur_animation(
+    source: str | Path,
+    target: str | Path,
+    detector: Detector,
+    options: AnonymizeOptions = DEFAULT,
+    *,
+    gap: int = 5,
+    keep_metadata: bool = False,
+    check_threshold: float | None = CHECK_THRESHOLD,
+    on_frame: OnFrame | None = None,
+) -> Report:
+    """Write an image file of several frames or pages, in its own format, with its faces covered.
+
+    The parameters are those of `blur_image` and `blur_video`; `gap` does not count for pages. It
+    is written whole or not at all: if a frame cannot be read, or after Ctrl-C, nothing is.
+
+    Raises:
+        ValueError: a frame cannot be read, or the suffix of `target` is of another format.
+        OSError: a file cannot be read or written.
+    """
+    source, target, report = Path(source), Path(target), Report()
+    metadata = read_metadata(source) if keep_metadata else NO_METADATA
+    with (
+        _replacing(source, target, report) as target,
+        open_animation(source) as animation,
+        write_animation(target, animation, metadata) as write,
+    ):
+        found = _whole_animation(animation, detector, report, on_frame)
+        for frame, faces in fill_gaps(found, 0 if animation.paged else gap):
+            frame = frame.anonymize(faces, options)
+            if check_threshold is not None:
+                frame = _look_again(frame, faces, detector, options, check_threshold, report)
+            write(frame.pixels)
+    return report
+
+
+def _whole_animation(
+    animation: Animation, detector: Detector, report: Report, on_frame: OnFrame | None
+) -> Iterator[tuple[Frame, Faces]]:
+    """Yield all frames with their faces; a frame that cannot be read is an error."""
+    count = animation.frame_count
+    yield from detect_frames(animation.frames(), detector, report, Event(), on_frame, count)
+    if report.error is not None:
+        raise report.error
+
+
+@contextmanager
+def _replacing(source: Path, target: Path, report: Report) -> Iterator[Path]:
+    """The file to write: `target`, or what a link means if that is `source`, which is checked.
+
+    That keeps its owner, mode and times; the report tells what could not be kept.
+    """
+    if real_path(target) != real_path(source):
+        yield target
+        return
+    # A link keeps its place.
+    target = real_path(source)
+    check_replaceable(target)
+    before = target.stat()
+    yield target
+    if not copy_owner(before, target):
+        report.notes.append("it belongs to you now, since its owner cannot be kept")
+    if (links := before.st_nlink - 1) > 0:
+        kind = "hard link to it elsewhere still shows" if links == 1 else "hard links still show"
+        report.notes.append(f"{links} {kind} the faces")
 
 
 def detect_video(
@@ -208,7 +310,7 @@ def blur_video(
     *,
     gap: int = 5,
     keep_metadata: bool = False,
-    check_threshold: float | None = None,
+    check_threshold: float | None = CHECK_THRESHOLD,
     on_frame: OnFrame | None = None,
 ) -> Report:
     """Write a video with its faces covered and its audio unchanged.
@@ -242,11 +344,10 @@ def blur_video(
             video.frames(), detector, report, interrupted, on_frame, video.frame_count
         )
         for frame, faces in fill_gaps(found, gap):
-            image = anonymize(frame.image, faces, options, out=frame.image)
+            frame = frame.anonymize(faces, options)
             if check_threshold is not None:
-                left = _find_uncovered(image, faces, detector, options, check_threshold)
-                report.add_uncovered(left, frame.time)
-            write(image, frame.time)
+                frame = _look_again(frame, faces, detector, options, check_threshold, report)
+            write(frame.image, frame.time)
     return report
 
 
@@ -278,40 +379,17 @@ def detect_frames(
             return
 
 
-def _find_uncovered(
-    image: Image, faces: Faces, detector: Detector, options: AnonymizeOptions, threshold: float
-) -> Faces:
-    """Detect again in an anonymized image, for faces that are not covered."""
-    again = detector.detect(image, replace(detector.options, threshold=threshold))
-    return uncovered(again, faces, options)
-
-
-def blur_images(
-    inputs: Iterable[str | Path],
-    out: str | Path,
+def _look_again(
+    frame: Frame,
+    faces: Faces,
     detector: Detector,
-    options: AnonymizeOptions = DEFAULT,
-    *,
-    keep_metadata: bool = False,
-) -> Generator[tuple[Path, Report | Exception], None, None]:
-    """Anonymize images into a folder; yield each path with its report, or with why it failed.
-
-    The inputs are image files, folders (with their subfolders) and globs. Results keep the tree of
-    their folder or glob. The other parameters are those of `blur_image`.
-
-    Raises:
-        ValueError: a result would replace an original.
-    """
-    out = Path(out)
-    sources = find_images(inputs, out)
-    check_results(sources, out)
-
-    def on_image(detector: Detector, source: Source, image: Image) -> Report:
-        target = out / source.result
-        return blur_image(
-            source.path, target, detector, options, image=image, keep_metadata=keep_metadata
-        )
-
-    with closing(process_files(sources, detector, on_image, refuse_video)) as results:
-        for source, result in results:
-            yield source.path, result
+    options: AnonymizeOptions,
+    threshold: float,
+    report: Report,
+) -> Frame:
+    """Detect again in a frame whose `faces` are covered; cover and report what was left."""
+    threshold = min(threshold, detector.options.threshold)
+    found = detector.detect(frame.image, replace(detector.options, threshold=threshold))
+    left = uncovered(found, faces, options)
+    report.add_again(left, frame.time)
+    return frame.anonymize(left, options)

@@ -75,18 +75,44 @@ def test_a_file_of_many_links_is_covered_once_in_place(
     assert "1 face in 1 image" in capsys.readouterr().out
 
 
-def test_in_place_never_loses_frames(draw: Draw, toy: str, capsys: Captured) -> None:
+def test_in_place_never_loses_what_is_not_written(draw: Draw, toy: str, capsys: Captured) -> None:
     draw("album/a.bmp", 255)
     frames = [Pillow.new("RGB", (64, 48), color) for color in ("red", "blue")]
-    frames[0].save("album/b.webp", save_all=True, append_images=frames[1:])
-    Pillow.new("L", (64, 48), 128).save("album/c.png", transparency=128)
+    frames[0].save("b.webp", save_all=True, append_images=frames[1:])
+    Path("b.webp").rename("album/b.png")
+    Pillow.new("L", (64, 48), 128).save("c.png", transparency=128)
+    Path("c.png").rename("album/c.jpg")
+    Pillow.new("I;16", (64, 48)).save("album/d.png")
     before = [path.read_bytes() for path in sorted(Path("album").iterdir())]
     assert run("album", "--in-place", "--model", toy) == 1
     assert [path.read_bytes() for path in sorted(Path("album").iterdir())] == before
-    assert sorted(path.name for path in Path("album").iterdir()) == ["a.bmp", "b.webp", "c.png"]
+    assert [path.name for path in sorted(Path("album").iterdir())] == [
+        *("a.bmp", "b.png", "c.jpg", "d.png")
+    ]
     told = capsys.readouterr().err
-    assert "several frames" in told
+    assert "2 frames of WEBP, which cannot be written as .png" in told
     assert "transparent parts" in told
+    assert "16 bits" in told
+
+
+def test_in_place_keeps_owner_and_times_and_tells_of_hard_links(
+    draw: Draw, toy: str, capsys: Captured
+) -> None:
+    path = draw("album/a.png", 255)
+    path.chmod(0o640)
+    owner = 12345 if os.geteuid() == 0 else os.geteuid()
+    os.chown(path, owner, -1)
+    os.utime(path, ns=(10**18, 10**18 + 700))
+    Path("elsewhere.png").hardlink_to(path)
+    assert run("album", "--in-place", "--model", toy, "--method", "solid") == 0
+    after = path.stat()
+    assert (after.st_uid, after.st_mode & 0o777) == (owner, 0o640)
+    assert after.st_mtime_ns == 10**18 + 700
+    told = capsys.readouterr().err
+    assert told == "note: album/a.png: 1 hard link to it elsewhere still shows the faces\n"
+    assert faces_of("elsewhere.png") == [True, False]
+    assert run("album", "--in-place", "--model", toy) == 0
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
@@ -100,17 +126,23 @@ def test_the_metadata_of_a_pipe_cannot_be_kept(draw: Draw, toy: str, capsys: Cap
     assert "pipe is not a file; write it without metadata" in capsys.readouterr().err
 
 
-def test_check_reports_what_stays_uncovered(draw: Draw, toy: str, capsys: Captured) -> None:
+def test_a_second_look_covers_and_reports_what_was_left(
+    draw: Draw, toy: str, capsys: Captured
+) -> None:
     draw("a.png", 255, 64)
     command = ["a.png", "--out", "new", "--model", toy, "--method", "solid"]
+    level = read_image("a.png")[28, 36, 0]
+    assert run(*command, "--no-check") == 0
+    assert read_image("new/a.png")[28, 36, 0] == level
+    assert capsys.readouterr().err == ""
     assert run(*command) == 0
-    assert run(*command, "--check") == 1
-    out, err = capsys.readouterr()
-    assert err == "error: a.png: not covered: 0.25 at 30,22,42,34\n"
-    assert "1 with a face not covered" in out
-    assert faces_of("new/a.png") == [False, False]
-    assert run(*command, "--check", "--threshold", "0.2") == 0
-    assert run(*command, "--check", "--keep", "30,20,45,40") == 0
+    assert capsys.readouterr().err == (
+        "note: a.png: also covered after a second look: 0.25 at 30,22,42,34\n"
+    )
+    assert not read_image("new/a.png").any()
+    assert run(*command, "--keep", "30,20,45,40") == 0
+    assert read_image("new/a.png")[28, 36, 0] == level
+    assert capsys.readouterr().err == ""
 
 
 def test_kept_regions_are_left_alone(draw: Draw, toy: str) -> None:

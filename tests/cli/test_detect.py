@@ -17,7 +17,6 @@ import pytest
 from extd.cli.app import main
 from extd.cli.detect import detect
 from extd.cli.inference import INFERENCE
-from extd.data.coco import read_coco
 from extd.data.datasets import read_dataset
 from extd.detector import Detector, Options
 from extd.evaluation.predictions import read_predictions
@@ -249,7 +248,7 @@ def test_coco_yolo_and_wider_are_read_back(draw: Draw, toy: str, capsys: Capture
     }
 
     # `file_name` is relative to the file, so no folder has to be named.
-    coco = {picture.path.resolve(): picture for picture in read_coco(Path("new/faces.json"))}
+    coco = {picture.path.resolve(): picture for picture in read_dataset(Path("new/faces.json"))}
     labels = read_dataset(Path("labels"), "yolo", Path("album"))
     yolo = {sample.path: sample for sample in labels}
     wider = read_predictions(Path("wider"))
@@ -348,3 +347,16 @@ def test_a_second_run_leaves_the_results_of_the_first_alone(
 def test_an_address_is_not_a_file(draw: Draw, toy: str, capsys: Captured) -> None:
     assert main(["detect", "https://example.org/a.jpg", "--model", toy]) == 1
     assert "download it first" in capsys.readouterr().err
+
+
+def test_results_of_long_names_are_shortened(draw: Draw, toy: str) -> None:
+    draw("a.bmp", 255).rename("a" * 255)
+    draw("b.png", 255).rename("b" * 251 + ".png")
+    files = ["a" * 255, "b" * 251 + ".png"]
+    outputs = ["--out", "boxed", "--yolo", "labels", "--wider", "found"]
+    assert main(["detect", *files, *outputs, "--model", toy]) == 0
+    assert main(["blur", *files, "--out", "blurred", "--model", toy]) == 0
+    assert main(["crop", *files, "--out", "crops", "--model", toy]) == 0
+    for folder in ("boxed", "labels", "found", "blurred", "crops"):
+        assert len(list(Path(folder).iterdir())) == 2
+    assert Path("blurred", "b" * 251 + ".png").exists()

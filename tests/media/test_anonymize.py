@@ -128,7 +128,7 @@ def test_faces_in_kept_regions_are_left_alone() -> None:
     assert len(uncovered(faces, faces, covering)) == 0
 
 
-def test_what_lies_less_than_half_under_a_cover_is_uncovered() -> None:
+def test_what_lies_less_than_three_quarters_under_a_cover_is_uncovered() -> None:
     hidden = to_faces([(20, 20, 40, 40)])
     found = to_faces([(22, 22, 38, 38), (17, 17, 43, 43), (60, 20, 75, 40), (40, 20, 60, 40)])
     assert uncovered(found, hidden).boxes.tolist() == found.boxes[2:].tolist()

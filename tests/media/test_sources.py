@@ -176,7 +176,9 @@ def test_a_list_takes_the_place_of_a_dash() -> None:
     [
         ("a/b.jpg", "a/b.jpg"),
         ("b.WEBP", "b.WEBP"),
-        ("b.tiff", "b.tiff.png"),
+        ("b.tiff", "b.tiff"),
+        ("b.gif", "b.gif"),
+        ("b.bmp", "b.bmp.png"),
         ("b", "b.png"),
         ("b.MP4", "b.MP4"),
         ("a/b.avi", "a/b.avi.mkv"),

@@ -8,8 +8,11 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
+from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 
+import extd
 from extd.data.coco import read_coco
 from extd.faces import Faces
 from extd.files import open_text
@@ -190,3 +193,34 @@ def test_landmarks_are_in_json_and_csv(tmp_path: Path) -> None:
     assert (row["x_left_eye"], row["y_right_mouth"]) == ("10.12", "19.12")
     frames = csv_header(landmarks=True, frames=True) + csv_lines("a.mp4", faces, (7, 0.28))
     assert next(csv.DictReader(io.StringIO(frames)))["frame"] == "7"
+
+
+@pytest.mark.parametrize(("quality", "sampling"), [(60, 2), (98, 0), (80, 1)])
+def test_jpeg_keeps_quantization_and_sampling(
+    tmp_path: Path, toy: str, quality: int, sampling: int
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 30, (96, 128, 3), np.uint8)
+    source, target = tmp_path / "a.jpg", tmp_path / "b.jpg"
+    PIL.Image.fromarray(noise).save(source, quality=quality, subsampling=sampling)
+    detector = extd.Detector(toy)
+    extd.blur_image(source, target, detector)
+    with PIL.Image.open(source) as before, PIL.Image.open(target) as after:
+        assert isinstance(before, JpegImageFile)
+        assert isinstance(after, JpegImageFile)
+        assert after.quantization == before.quantization
+        assert get_sampling(after) == get_sampling(before) == sampling
+        assert np.abs(np.asarray(after).astype(int) - np.asarray(before)).mean() < 8
+    assert abs(target.stat().st_size / source.stat().st_size - 1) < 0.1
+    extd.blur_image(source, target, detector, quality=20)
+    assert target.stat().st_size < source.stat().st_size
+    extd.blur_image(source, tmp_path / "c.webp", detector)
+    extd.blur_image(source, tmp_path / "d.webp", detector, quality=20)
+    sizes = [(tmp_path / name).stat().st_size for name in ("c.webp", "d.webp")]
+    assert sizes[1] < sizes[0] / 2
+
+
+def test_gray_and_cmyk_jpeg_are_written(tmp_path: Path, toy: str) -> None:
+    for mode in ("L", "CMYK"):
+        PIL.Image.new(mode, (64, 48)).save(tmp_path / f"{mode}.jpg", quality=50)
+        extd.blur_image(tmp_path / f"{mode}.jpg", tmp_path / "out.jpg", extd.Detector(toy))
+        assert read_image(tmp_path / "out.jpg").shape == (48, 64, 3)

@@ -26,10 +26,7 @@ from extd.media.sources import (
     is_video,
     read_list,
 )
-from extd.pipeline import OnFrame, Report, blur_image, blur_video
-
-CHECK_THRESHOLD = 0.2
-"""Least probability of a face that `--check` reports."""
+from extd.pipeline import CHECK_THRESHOLD, OnFrame, Report, blur_animation, blur_image, blur_video
 
 
 def read_regions(_: object, tokens: Sequence[Token]) -> tuple[Region, ...]:
@@ -45,6 +42,7 @@ def read_regions(_: object, tokens: Sequence[Token]) -> tuple[Region, ...]:
 
 
 KEEP = Parameter(metavar="X1,Y1,X2,Y2", converter=read_regions, n_tokens=1, show_default=False)
+QUALITY = Parameter(group=RESULTS, metavar="1-100", validator=Number(gte=1, lte=100))
 HOLD = Parameter(group=VIDEO, metavar="FRAMES", validator=Number(gte=0))
 
 
@@ -54,15 +52,17 @@ class Cover:
     """How faces are covered, and where results go.
 
     Attributes:
-        out: Save the results in this folder, in the same tree. JPEG, PNG and WebP keep their
-            format, other images become PNG; MP4, MOV, MKV and WebM keep theirs, other videos
-            become MKV.
-        in_place: Replace the images instead; only JPEG, PNG and WebP.
+        out: Save the results in this folder, in the same tree. Images keep their format, except
+            that HEIC and BMP become PNG; MP4, MOV, MKV and WebM keep theirs, other videos become
+            MKV.
+        in_place: Replace the images instead; not HEIC and BMP.
         keep_metadata: Keep EXIF, with place and time, and the color profile of JPEG, PNG, WebP
             and AVIF (EXIF only), and what a video tells of place, time and camera. Thumbnails and
             maker notes are never kept.
-        check: Look for uncovered faces in the results, with a probability above 0.2, and report
-            images and frames that have one; the exit code is 1. Many of these are not faces.
+        check: Look for faces in the results again, from a probability of 0.2, then cover these,
+            too, and report them. This takes twice the time. Some of them are not faces.
+        quality: Quality of JPEG, AVIF and WebP, 1 to 100, except of animations. By default JPEG
+            keeps that of the original, AVIF is written with 90 and WebP lossless.
         method: blur, pixelate (4 cells per face), solid (black), or image.
         image: The image for the method image.
         shape: The shape of a cover.
@@ -76,7 +76,8 @@ class Cover:
     out: Annotated[Folder | None, Parameter(group=RESULTS)] = None
     in_place: Annotated[bool, Parameter(group=RESULTS)] = False
     keep_metadata: Annotated[bool, Parameter(group=RESULTS)] = False
-    check: Annotated[bool, Parameter(group=RESULTS)] = False
+    check: Annotated[bool, Parameter(group=RESULTS, negative="--no-check")] = True
+    quality: Annotated[int | None, WHOLE_NUMBER, QUALITY] = None
     method: Method = "blur"
     image: Annotated[Path | None, Parameter(metavar="FILE")] = None
     shape: Shape = "ellipse"
@@ -105,13 +106,13 @@ def blur(
     """Cover the faces in images and videos, so that nobody is recognized.
 
     Other files in the folders are left alone and counted. A file that cannot be read is reported,
-    the rest goes on, and the exit code is 1. Of animations only the first frame is written.
+    the rest goes on, and the exit code is 1. Animations and documents keep all frames and pages.
 
     Videos need the extra `video`. Their audio stays as it is: voices are not disguised. Subtitles
     and other tracks are left out. Of a broken video, or after Ctrl-C, what could be read is
     written.
 
-        extd blur album --out album-anonymous --check
+        extd blur album --out album-anonymous
         extd blur party.mp4 --out blurred --hold 10
         extd blur photo.jpg --out blurred --method solid --shape box
     """
@@ -130,7 +131,7 @@ def blur(
 
 def covering(cover: Cover, options: AnonymizeOptions, detector: Detector, note: str) -> Task:
     """Cover the faces of each file, in the folder or in place; the detector is for videos."""
-    threshold = min(CHECK_THRESHOLD, detector.options.threshold) if cover.check else None
+    threshold = CHECK_THRESHOLD if cover.check else None
 
     def target(source: Source) -> Path:
         return source.path if cover.out is None else cover.out / source.result
@@ -144,11 +145,13 @@ def covering(cover: Cover, options: AnonymizeOptions, detector: Detector, note: 
             image=image,
             keep_metadata=cover.keep_metadata,
             check_threshold=threshold,
+            quality=cover.quality,
         )
         return describe(source, report)
 
     def on_video(source: Source, on_frame: OnFrame) -> Outcome:
-        report = blur_video(
+        blur_frames = blur_video if is_video(source.path) else blur_animation
+        report = blur_frames(
             source.path,
             target(source),
             detector,
@@ -160,29 +163,30 @@ def covering(cover: Cover, options: AnonymizeOptions, detector: Detector, note: 
         )
         return describe(source, report)
 
-    flaw = "with a face not covered"
-    return Task("covering", "faces  file", on_image, on_video, [cover.out], flaw, note)
+    return Task("covering", "faces  file", on_image, on_video, [cover.out], note=note)
 
 
 def describe(source: Source, report: Report) -> Outcome:
     """What to print about a file."""
-    frames = f", {count(report.frames, 'frame')}" if is_video(source.path) else ""
+    several = is_video(source.path) or report.frames > 1
+    frames = f", {count(report.frames, 'frame')}" if several else ""
     rows = [f"{report.faces:5}  {source.path}{frames}"] if report.frames else []
-    flaws = [describe_uncovered(source.path, report)] if report.uncovered else []
-    return Outcome(report.faces, rows, report.error, flaws)
+    notes = [describe_again(source.path, report)] if report.again else []
+    notes += [f"{source.path}: {note}" for note in report.notes]
+    return Outcome(report.faces, rows, report.error, notes=notes)
 
 
-def describe_uncovered(path: Path, report: Report) -> str:
-    """The first uncovered faces, as in `a.png: not covered: 0.31 at 10,20,30,40`."""
-    video = is_video(path)
+def describe_again(path: Path, report: Report) -> str:
+    """What a second look covered, as in `a.png: also covered: 0.31 at 10,20,30,40`."""
+    video = is_video(path) or report.frames > 1
     shown = []
-    for face, time in report.uncovered:
+    for face, time in report.again:
         box = ",".join(f"{value:.0f}" for value in face.box)
         shown.append((f"{clock(time)}: " if video else "") + f"{face.score:.2f} at {box}")
-    frames = f" in {count(report.uncovered_frames, 'frame')}" if video else ""
-    rest = report.uncovered_faces - len(shown)
+    frames = f" in {count(report.again_frames, 'frame')}" if video else ""
+    rest = report.again_faces - len(shown)
     more = f" and {rest:,} more" if rest else ""
-    return f"{path}: not covered{frames}: {'; '.join(shown)}{more}"
+    return f"{path}: also covered after a second look{frames}: {'; '.join(shown)}{more}"
 
 
 def find_sources(inputs: Iterable[str], out: Path | None) -> list[Source]:

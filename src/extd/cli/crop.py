@@ -1,21 +1,25 @@
 """`extd crop`: images in; a file for each of their faces out."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
+from extd.batch import refuse_video
 from extd.cli.files import Outcome, Task, run_files
 from extd.cli.inference import INFERENCE, SEARCH, Files, Inference, Pixels, Threshold, load_detector
-from extd.cli.terminal import Folder, UsageError, usage_errors
+from extd.cli.terminal import Folder, UsageError, count, usage_errors
 from extd.detector import Detector
 from extd.files import real_path
 from extd.images import Image
-from extd.media.sources import Source, find_images, read_list
-from extd.pipeline import crop_image
+from extd.media.animation import open_animation
+from extd.media.sources import Source, find_images, is_video, read_list
+from extd.media.video import Fault
+from extd.pipeline import OnFrame, crop_image
 
 CROP = Group("How to crop", sort_key=1)
 
@@ -33,7 +37,8 @@ def crop(
     """Crop the faces of images, one file for each.
 
     The faces of trip/photo.jpg become trip/photo-001.jpg, trip/photo-002.jpg and so on, the surest
-    first, as `extd detect` lists them. An image that cannot be read is reported, the rest goes on,
+    first, as `extd detect` lists them; those of the second frame or page of a.gif become
+    a.gif-0002-001.png and so on. An image that cannot be read is reported, the rest goes on,
     and the exit code is 1.
 
         extd crop album --out faces --square --min-face 40
@@ -55,8 +60,7 @@ def crop(
     if align is not None and not detector.network.landmarks:
         raise UsageError(f"--align needs landmarks, and {inference.machine.model} finds none")
 
-    def on_image(detector: Detector, source: Source, image: Image) -> Outcome:
-        target = out / source.result
+    def cut(detector: Detector, source: Source, image: Image, target: Path) -> Outcome:
         paths = crop_image(
             source.path, target, detector, image=image, margin=margin, square=square, align=align
         )
@@ -68,9 +72,31 @@ def crop(
         faces = len(paths) - len(flaws)
         return Outcome(faces, [f"{faces:5}  {source.path}"], flaws=flaws)
 
+    def on_image(detector: Detector, source: Source, image: Image) -> Outcome:
+        return cut(detector, source, image, out / source.crop)
+
+    def on_video(source: Source, on_frame: OnFrame) -> Outcome:
+        return crop_frames(source, out / source.crop, partial(cut, detector, source))
+
     flaw = "with a face not aligned"
-    task = Task("cropping", "faces  file", on_image, written=[out], flaw=flaw)
+    task = Task("cropping", "faces  file", on_image, on_video, written=[out], flaw=flaw)
     return run_files(task, sources, detector, inference.max_pixels)
+
+
+def crop_frames(source: Source, target: Path, cut: Callable[[Image, Path], Outcome]) -> Outcome:
+    """Crop the faces of all frames or pages of an image; their number goes before the face's."""
+    if is_video(source.path):
+        raise refuse_video(source)
+    outcomes = []
+    with open_animation(source.path) as animation:
+        for frame in animation.frames():
+            if isinstance(frame, Fault):
+                raise frame.error
+            numbered = target.parent / f"{target.stem}-{frame.index + 1:04}{target.suffix}"
+            outcomes.append(cut(frame.image, numbered))
+    faces = sum(outcome.faces for outcome in outcomes)
+    row = f"{faces:5}  {source.path}, {count(len(outcomes), 'frame')}"
+    return Outcome(faces, [row], flaws=[flaw for one in outcomes for flaw in one.flaws])
 
 
 def protect_originals(sources: Sequence[Source], out: Path) -> None:

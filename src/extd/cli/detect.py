@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -26,11 +26,20 @@ from extd.data.yolo import yolo_lines
 from extd.detector import Detector
 from extd.evaluation.predictions import prediction_text, to_prediction
 from extd.faces import Faces
+from extd.files import shorten
 from extd.images import Image
+from extd.media.animation import frame_count
 from extd.media.frames import check_camera, is_camera, open_source, without_password
 from extd.media.sources import Source, find_media, is_video, read_list
 from extd.media.video import Span
-from extd.pipeline import OnFrame, Report, detect_frames, detect_image, detect_video
+from extd.pipeline import (
+    OnFrame,
+    Report,
+    detect_animation,
+    detect_frames,
+    detect_image,
+    detect_video,
+)
 from extd.signals import defer_interrupt
 
 
@@ -110,24 +119,31 @@ def detect_files(
         faces = detect_image(path, detector, image=image, target=target(source))
         if outputs.yolo is not None:
             lines = yolo_lines(faces.boxes, faces.width, faces.height)
-            write_text(outputs.yolo / name, lines)
+            write_text(shorten(outputs.yolo / name), lines)
         if outputs.wider is not None:
             image_name = source.name.with_suffix(".jpg").as_posix()
             text = prediction_text(image_name, to_prediction(faces))
-            write_text(outputs.wider / name, text)
+            write_text(shorten(outputs.wider / name), text)
         best = float(faces.scores.max(initial=0))
         rows = face_rows(path, faces) if alone else [file_row(len(faces), best, str(path))]
         return Outcome(len(faces), rows, found=faces)
 
     def on_video(source: Source, on_frame: OnFrame) -> Outcome:
         path = source.path
-        report = detect_video(path, detector, span, target=target(source), on_frame=on_frame)
+        if is_video(path):
+            report = detect_video(path, detector, span, target=target(source), on_frame=on_frame)
+        elif outputs.for_images:
+            raise ValueError(
+                f"{path} has several frames or pages; leave out --coco, --yolo, --wider"
+            )
+        else:
+            report = detect_animation(path, detector, target=target(source), on_frame=on_frame)
         file = f"{path}, {count(report.frames, 'frame')}"
         row = file_row(report.faces, report.best_score, file)
         return Outcome(report.faces, [row], report.error)
 
     alone = is_one_image(sources)
-    videos = any(is_video(source.path) for source in sources)
+    videos = bool(outputs.csv) and any(has_frames(source.path) for source in sources)
     task = Task(
         "detecting",
         "" if alone else "faces   best  file",
@@ -138,6 +154,16 @@ def detect_files(
         quiet=outputs.quiet,
     )
     return run_files(task, sources, detector, max_pixels)
+
+
+def has_frames(path: Path) -> bool:
+    """Whether a file is a video, or an image of several frames or pages."""
+    if is_video(path):
+        return True
+    # Reading it reports what is broken.
+    with suppress(ValueError, OSError):
+        return frame_count(path) > 1
+    return False
 
 
 def watch(detector: Detector, address: str, span: Span, outputs: Outputs) -> int:

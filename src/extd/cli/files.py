@@ -12,7 +12,7 @@ from rich.progress import Progress
 
 from extd.batch import process_files, refuse_video
 from extd.cli.outputs import NO_RESULTS, Add
-from extd.cli.terminal import count, print_error, print_line, progress_bar
+from extd.cli.terminal import count, print_error, print_line, print_note, progress_bar
 from extd.detector import Detector
 from extd.faces import Faces
 from extd.images import Image
@@ -30,6 +30,7 @@ class Outcome:
         rows: lines of the table.
         error: why the file failed or its result is incomplete.
         flaws: error lines about a result that was written all the same.
+        notes: what else the user should know.
         found: the faces of an image, for files of results.
     """
 
@@ -37,6 +38,7 @@ class Outcome:
     rows: Sequence[str] = ()
     error: Exception | None = None
     flaws: Sequence[str] = ()
+    notes: Sequence[str] = ()
     found: Faces | None = None
 
 
@@ -80,7 +82,7 @@ def run_files(task: Task, sources: Sequence[Source], detector: Detector, max_pix
 
     def on_video(source: Source) -> Outcome:
         if task.on_video is None:
-            refuse_video(source)
+            raise refuse_video(source)
         with frame_progress(bar, source.path.name, add) as on_frame:
             return task.on_video(source, on_frame)
 
@@ -98,6 +100,8 @@ def run_files(task: Task, sources: Sequence[Source], detector: Detector, max_pix
                     add(str(source.path), found, None)
             for error in filter(None, (outcome.error, *outcome.flaws)):
                 print_error(str(error), bar.console)
+            for note in outcome.notes:
+                print_note(note, bar.console)
             failed, flawed = outcome.error is not None, bool(outcome.flaws)
             totals.update(faces=outcome.faces, failed=failed, flawed=flawed)
     if not task.quiet:

@@ -75,6 +75,11 @@ def print_error(message: str, console: Console | None = None) -> None:
     (console or Console(stderr=True)).print(line, soft_wrap=True)
 
 
+def print_note(message: str, console: Console) -> None:
+    """One yellow line on stderr, for what is no error."""
+    console.print(Text("note: " + " ".join(message.split()), style="yellow"), soft_wrap=True)
+
+
 def print_line(line: str, console: Console | None = None) -> None:
     """A line as it is, however long."""
     (console or Console()).print(line, soft_wrap=True, markup=False, highlight=False, emoji=False)

@@ -31,7 +31,7 @@ SMALL_BLUR = 4.0
 """Standard deviation in pixels that a patch is shrunk to, where the Gaussian is cheap."""
 POINTS = 16
 """Points a side at which it is looked up how much of a face is covered."""
-COVERED = 0.5
+COVERED = 0.75
 """Share of a box under covers from which its face counts as covered."""
 
 
@@ -106,8 +106,8 @@ def anonymize(
 def uncovered(found: Faces, hidden: Faces, options: AnonymizeOptions = DEFAULT) -> Faces:
     """Of the faces `found` in an anonymized image, those that were not covered.
 
-    A second detection at a low threshold also finds covers. A face is uncovered if less than half
-    of its box lies under the covers of the faces `hidden`, unless it is to be kept.
+    A second detection at a low threshold also finds covers. A face is uncovered if less than three
+    quarters of its box lie under the covers of the faces `hidden`, unless it is to be kept.
     """
     covers = around(_not_kept(hidden, options.keep), options.margin)
     candidates = _not_kept(found, options.keep)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from extd.images import read_image
+from extd.media.animation import frame_count, open_animation
 from extd.media.sources import find_media, is_video
 from extd.media.video import WHOLE, Fault, Frame, Span, open_video, pyav, upright
 
@@ -33,7 +34,8 @@ def open_source(
 ) -> Generator[Frame | Fault, None, None]:
     """Yield the frames of images, videos or a camera, one after the other.
 
-    A `Fault` stands for an image that cannot be read and for what is missing from a broken video;
+    Animations and documents yield all of their frames and pages. A `Fault` stands for an image
+    that cannot be read and for what is missing from a broken video;
     the rest goes on. Decoders and cameras are released when the generator ends or is closed.
 
     Args:
@@ -58,6 +60,9 @@ def open_source(
             if is_video(path):
                 with open_video(path, span) as video:
                     yield from video.frames()
+            elif frame_count(path) > 1:
+                with open_animation(path) as animation:
+                    yield from animation.frames()
             else:
                 yield Frame(read_image(path), str(path))
         except (ValueError, OSError) as error:

@@ -11,13 +11,16 @@ from functools import cache
 from itertools import takewhile
 from pathlib import Path
 
-from extd.files import SUFFIXES, real_path
+from extd.files import SUFFIXES, real_path, shorten
 
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".wmv"}
     | {".flv", ".3gp", ".ogv"}
 )
-WRITTEN = frozenset({".jpg", ".jpeg", ".png", ".webp", ".mp4", ".m4v", ".mov", ".mkv", ".webm"})
+WRITTEN = frozenset(
+    {".jpg", ".jpeg", ".png", ".webp", ".avif", ".tif", ".tiff", ".gif"}
+    | {".mp4", ".m4v", ".mov", ".mkv", ".webm"}
+)
 """Formats that results keep; other images become PNG, other videos MKV."""
 LIST = "-"
 """Stands for a list of paths on standard input, one per line."""
@@ -38,10 +41,18 @@ class Source:
 
     @property
     def result(self) -> Path:
-        """Relative path of the result: `name`, with `.png` or `.mkv` added to other formats."""
+        """Relative path of the result: `name`, with `.png` or `.mkv` for what is not written."""
         if self.name.suffix.lower() in WRITTEN:
+            return shorten(self.name)
+        suffix = ".mkv" if is_video(self.path) else ".png"
+        return shorten(self.name.parent / f"{self.name.name}{suffix}")
+
+    @property
+    def crop(self) -> Path:
+        """Relative path after which crops are named: PNG where `result` has few colors or pages."""
+        if self.name.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp"}:
             return self.name
-        return self.name.with_name(self.name.name + (".mkv" if is_video(self.path) else ".png"))
+        return self.name.parent / f"{self.name.name}.png"
 
 
 def find_images(

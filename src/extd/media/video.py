@@ -7,14 +7,18 @@ from bisect import insort
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from extd.images import Image
+from extd.faces import Faces
+from extd.images import Image, read_image
+from extd.media.anonymize import AnonymizeOptions, anonymize
+from extd.media.transparency import Layers
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -37,16 +41,31 @@ class Frame:
     """One image of a source.
 
     Attributes:
-        image: uint8 [H, W, 3], RGB, upright.
+        image: uint8 [H, W, 3], RGB, upright; transparent pixels are blended with mid gray.
         name: the file, or the address of the camera.
         index: position among the frames of its source, counted from 0 where reading began.
         time: seconds since the beginning of the source.
+        layers: the colors and opacity of an image with transparent parts, if they are needed.
     """
 
     image: Image = field(repr=False)
     name: str
     index: int = 0
     time: float = 0.0
+    layers: Layers | None = field(default=None, repr=False)
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        """What is written: RGB [H, W, 3], or RGBA [H, W, 4] where parts are transparent."""
+        return self.image if self.layers is None else self.layers.rgba
+
+    def anonymize(self, faces: Faces, options: AnonymizeOptions) -> Frame:
+        """Cover faces; this overwrites the image."""
+        if self.layers is None:
+            anonymize(self.image, faces, options, out=self.image)
+            return self
+        layers = self.layers.anonymize(faces, options)
+        return replace(self, image=layers.flatten(), layers=layers)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,6 +145,7 @@ class Video:
         self._read_all = False
         self._damaged = 0
         stream.thread_type = "AUTO"
+        self._decoder = _decoder_with_alpha(stream)
         # Without an index, seeking can skip frames: read from the beginning instead.
         if span.start > 0 and container.format.name not in UNINDEXED:
             with suppress(pyav().FFmpegError):
@@ -206,7 +226,10 @@ class Video:
             if positions is not None and packet.size and packet.pts is not None:
                 insort(positions, packet.pts)
             try:
-                decoded = self.stream.decode(packet)
+                if self._decoder is None:
+                    decoded = self.stream.decode(packet)
+                else:
+                    decoded = self._decoder.decode(packet if packet.size else None)
             except pyav().FFmpegError:
                 self._damaged += 1
                 if positions and packet.pts in positions:
@@ -288,6 +311,15 @@ def pyav() -> Any:
     return av
 
 
+def _decoder_with_alpha(stream: VideoStream) -> Any:
+    """A decoder for the transparency of WebM, which FFmpeg's own ignore; None without it."""
+    tags = {name.lower(): value for name, value in stream.metadata.items()}
+    name = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(stream.codec_context.codec.canonical_name)
+    if tags.get("alpha_mode") != "1" or name is None:
+        return None
+    return pyav().CodecContext.create(name, "r")
+
+
 def orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
     """Whether to transpose a frame, then mirror it in x, then in y, to see it upright.
 
@@ -303,9 +335,10 @@ def orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
 
 
 def upright(frame: VideoFrame) -> Image:
-    """The pixels of a frame, turned upright."""
+    """The pixels of a frame, turned upright; transparent ones are blended with mid gray."""
     transposed, mirrored, flipped = orientation(frame)
-    image = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+    alpha = any(component.is_alpha for component in frame.format.components)
+    image = read_image(frame.to_ndarray(format="rgba" if alpha else "rgb24"))
     image = image.transpose(1, 0, 2) if transposed else image
     return np.ascontiguousarray(image[:: -1 if flipped else 1, :: -1 if mirrored else 1])
 

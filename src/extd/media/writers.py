@@ -12,22 +12,28 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import PIL.Image
 from PIL.ExifTags import IFD, Base
+from PIL.JpegImagePlugin import get_sampling
 
 from extd.data.coco import coco_json
 from extd.data.sample import Sample, detected
 from extd.faces import Faces
 from extd.files import atomic_write, open_text
-from extd.images import ORIENTATION, Image, catch_warnings, open_file, open_pil
+from extd.images import ORIENTATION, Image, catch_warnings, open_file, open_pil, read_image
+from extd.media.transparency import layers_of
 
 ENCODERS: dict[str, dict[str, Any]] = {
     ".jpg": {"format": "JPEG", "quality": 95, "subsampling": "4:2:0"},
     ".jpeg": {"format": "JPEG", "quality": 95, "subsampling": "4:2:0"},
     # A level that is fast: higher ones take several times as long for a few percent.
     ".png": {"format": "PNG", "compress_level": 1},
-    ".webp": {"format": "WEBP", "lossless": True},
+    # Exact, or the encoder chooses the colors of transparent pixels.
+    ".webp": {"format": "WEBP", "lossless": True, "exact": True},
+    ".avif": {"format": "AVIF", "quality": 90, "speed": 8},
+    ".tif": {"format": "TIFF", "compression": "tiff_adobe_deflate"},
+    ".tiff": {"format": "TIFF", "compression": "tiff_adobe_deflate"},
+    ".gif": {"format": "GIF"},
 }
 """How images are written, by suffix."""
 LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
@@ -41,8 +47,8 @@ IMAGE_TAGS = frozenset({0x014A, Base.JpegIFOffset, Base.JpegIFByteCount, Base.Ma
 DIRECTORY_TAGS = frozenset({IFD.Exif, IFD.GPSInfo, IFD.Interop})
 
 
-Metadata = Mapping[str, bytes]
-"""What Pillow writes beside the pixels: `exif` (CIPA DC-008, 4.5) and `icc_profile`."""
+Metadata = Mapping[str, Any]
+"""Pillow's options for writing: `exif` (CIPA DC-008, 4.5), `icc_profile`, `quality` and so on."""
 NO_METADATA: Metadata = {}
 
 
@@ -134,9 +140,11 @@ def write(results: Iterable[tuple[str | PathLike[str], Faces]], path: str | Path
 
 
 def write_image(path: Path, image: Image, metadata: Metadata = NO_METADATA) -> None:
-    """Write an RGB image as JPEG, PNG or WebP, by the suffix.
+    """Write an image in the format of the suffix, one of `ENCODERS`.
 
-    The file has nothing but the pixels, uint8 [H, W, 3], and `metadata`.
+    The file has nothing but the pixels, uint8 RGB [H, W, 3] or RGBA [H, W, 4], and `metadata`;
+    see `encoding` and `read_metadata`.
+    In JPEG, transparent pixels are blended with mid gray.
 
     Raises:
         ValueError: the format cannot hold the image, as WebP more than 16383 px a side, or the
@@ -144,11 +152,13 @@ def write_image(path: Path, image: Image, metadata: Metadata = NO_METADATA) -> N
     """
     options = {**ENCODERS[path.suffix.lower()], **metadata}
     encoded = io.BytesIO()
+    if options["format"] == "JPEG":
+        image = read_image(image)
     try:
         PIL.Image.fromarray(image).save(encoded, **options)
     except (ValueError, OSError, MemoryError) as error:
         height, width = image.shape[:2]
-        also = " with this metadata" if metadata else ""
+        also = " with this metadata" if {"exif", "icc_profile"} & metadata.keys() else ""
         raise ValueError(
             f"{path}: this format cannot hold {width} x {height} px{also}: {error}"
         ) from error
@@ -156,12 +166,35 @@ def write_image(path: Path, image: Image, metadata: Metadata = NO_METADATA) -> N
         partial.write_bytes(encoded.getbuffer())
 
 
+def encoding(target: Path, source: Path, quality: int | None = None) -> Metadata:
+    """How to write `target` as good as the image `source` is, or in a quality of 1 to 100.
+
+    A JPEG keeps its quantization tables and chroma subsampling, so that it loses little and its
+    size stays. A quality is for JPEG, AVIF and WebP, which it makes lossy; others are lossless.
+    """
+    kind = ENCODERS[target.suffix.lower()]["format"]
+    if quality is not None:
+        lossy = {"WEBP": {"lossless": False}, "JPEG": {}, "AVIF": {}}.get(kind)
+        return {} if lossy is None else {"quality": quality, **lossy}
+    # A pipe can be read only once.
+    if kind != "JPEG" or not source.is_file():
+        return {}
+    with open_file(source) as file:
+        image = open_pil(file, str(source))
+    tables = getattr(image, "quantization", None)
+    if not tables:
+        return {}
+    # Pillow would scale the tables by any other quality; -1 for the sampling is that of gray.
+    sampling = get_sampling(image)
+    return {"quality": -1, "qtables": tables, "subsampling": sampling if sampling >= 0 else 0}
+
+
 def check_replaceable(path: Path) -> None:
     """Refuse to replace an image if more than its faces would be lost.
 
     Raises:
-        ValueError: its format is not written, or it has several frames or pages, transparent
-            parts or 16 bits per channel.
+        ValueError: its format is not written, or it has 16 bits per channel, or transparent
+            parts and the name of a JPEG.
         OSError: it cannot be read.
     """
     if path.suffix.lower() not in ENCODERS:
@@ -170,16 +203,13 @@ def check_replaceable(path: Path) -> None:
         image = open_pil(file, str(path))
         if image.format in {"JPEG", "MPO"}:
             return
-        if getattr(image, "n_frames", 1) > 1:
-            raise ValueError(
-                f"{path} cannot be replaced: only one of its several frames would stay"
-            )
         # Tiles tell how pixels are stored, as `RGB;16B`.
         if any(";16" in str(tile[3]) for tile in image.tile):
             raise ValueError(
                 f"{path} cannot be replaced: only 8 of its 16 bits a channel would stay"
             )
-        if image.has_transparency_data and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
+        opaque = ENCODERS[path.suffix.lower()]["format"] == "JPEG"
+        if opaque and layers_of(image, str(path)) is not None:
             raise ValueError(f"{path} cannot be replaced: its transparent parts would be lost")
 
 

@@ -1,0 +1,148 @@
+"""Image files of several frames or pages, read one by one and written in their own format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import AppendingTiffWriter
+
+from extd.files import atomic_write
+from extd.images import MAX_PIXELS, open_file, open_pil, read_image
+from extd.media.transparency import layers_of
+from extd.media.video import Fault, Frame
+from extd.media.writers import ENCODERS, NO_METADATA, Metadata
+
+Write = Callable[[NDArray[np.uint8]], None]
+"""Append a frame: uint8 RGB [H, W, 3] or RGBA [H, W, 4]."""
+
+
+class Animation:
+    """An open image file of several frames or pages.
+
+    Attributes:
+        path: the file.
+        format: Pillow's name of its format.
+        frame_count: how many frames or pages it has.
+        paged: whether they are pages, which need not resemble each other.
+    """
+
+    def __init__(self, path: Path, image: ImageFile) -> None:
+        """Take an open image; use `open_animation` instead."""
+        self.path, self._image = path, image
+        self.format = str(image.format)
+        self.frame_count = _frame_count(image)
+        self.paged = self.format == "TIFF"
+        # Milliseconds that each frame read so far is shown.
+        self._durations: list[float] = []
+
+    def frames(self) -> Iterator[Frame | Fault]:
+        """Yield the frames, upright; in place of one that cannot be read comes a last `Fault`."""
+        name, time = str(self.path), 0.0
+        # Pillow and `read_image` name it in errors.
+        self._image.filename = name
+        for index in range(self.frame_count):
+            try:
+                self._image.seek(index)
+                width, height = self._image.size
+                if width * height > MAX_PIXELS:
+                    raise ValueError(f"it has {width:,} x {height:,} pixels")
+                layers = layers_of(self._image, name)
+                image = read_image(self._image) if layers is None else layers.flatten()
+            except Exception as error:  # noqa: BLE001 - decoders raise anything
+                fault = ValueError(f"{name}: frame {index + 1} of {self.frame_count}: {error}")
+                yield Fault(name, fault)
+                return
+            yield Frame(image, name, index, time, layers)
+            # Known only after decoding.
+            self._durations.append(float(self._image.info.get("duration") or 0))
+            time += self._durations[-1] / 1000
+
+    def timing(self) -> dict[str, Any]:
+        """What Pillow writes of the times and repetitions of the frames read so far."""
+        durations = [round(duration) for duration in self._durations]
+        default_image = getattr(self._image, "default_image", False)
+        timing: dict[str, Any] = {"duration": durations[1:] if default_image else durations}
+        if default_image:
+            # Shown only by programs that do not know animated PNG.
+            timing["default_image"] = True
+        if "loop" in self._image.info:
+            timing["loop"] = self._image.info["loop"]
+        return timing
+
+
+@contextmanager
+def open_animation(path: str | Path) -> Iterator[Animation]:
+    """Open an image file of several frames or pages; errors are those of `read_image`."""
+    with open_file(path) as file:
+        yield Animation(Path(path), open_pil(file, str(path)))
+
+
+@contextmanager
+def write_animation(
+    path: Path, source: Animation, metadata: Metadata = NO_METADATA
+) -> Iterator[Write]:
+    """Write frames or pages in the format of `source`, with its times, once the block ends well.
+
+    Raises:
+        ValueError: that format is not written, or not the one that the suffix of `path` names.
+    """
+    options = dict(ENCODERS.get(path.suffix.lower(), {}))
+    if options.get("format") != source.format:
+        raise ValueError(
+            f"{source.path} has {source.frame_count} frames of {source.format}, which cannot be "
+            f"written as {path.suffix}; convert it, or name it after its format"
+        )
+    with atomic_write(path) as partial:
+        if source.paged:
+            # One by one: all pages of a long document may not fit into memory.
+            with AppendingTiffWriter(str(partial), new=True) as pages:
+
+                def write_page(pixels: NDArray[np.uint8]) -> None:
+                    PIL.Image.fromarray(pixels).save(pages, **options)
+                    pages.newFrame()
+
+                yield write_page
+            return
+        frames: list[PIL.Image.Image] = []
+        yield lambda pixels: frames.append(PIL.Image.fromarray(pixels))
+        options |= {"save_all": True, "append_images": frames[1:], **source.timing(), **metadata}
+        if source.format == "GIF" and any(frame.mode == "RGBA" for frame in frames):
+            # Each frame is whole, so the one before must not shine through.
+            options["disposal"] = 2
+        try:
+            frames[0].save(partial, **options)
+        except (ValueError, OSError, MemoryError) as error:
+            raise ValueError(f"{path}: the frames cannot be written: {error}") from error
+
+
+def frame_count(path: Path, max_pixels: int = MAX_PIXELS) -> int:
+    """How many frames or pages an image file has; 1 for a pipe, which can be read only once.
+
+    Raises:
+        OSError: it cannot be opened.
+        ValueError: it is not an image, or its frames have more than `max_pixels` together; pages
+            have that many each.
+    """
+    if not path.is_file():
+        return 1
+    with open_file(path) as file:
+        image = open_pil(file, str(path))
+        count, (width, height) = _frame_count(image), image.size
+    if count > 1 and image.format != "TIFF" and width * height * count > max_pixels:
+        raise ValueError(
+            f"{path} has {count:,} frames of {width:,} x {height:,} pixels, more than "
+            f"{max_pixels:,} together; raise max_pixels (--max-pixels) if it is to be trusted"
+        )
+    return count
+
+
+def _frame_count(image: ImageFile) -> int:
+    # The further images of a JPEG are previews.
+    return 1 if image.format in {"JPEG", "MPO"} else getattr(image, "n_frames", 1)

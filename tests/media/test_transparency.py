@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import PIL.Image
+import pytest
+
+import extd
+from extd.faces import Faces
+from extd.images import GRAY, read_image
+from extd.media.anonymize import AnonymizeOptions, Method
+from extd.media.transparency import Layers, read_layers
+from extd.media.writers import write_image
+
+HIDDEN = (200, 10, 10)
+SURE = extd.Options(threshold=0.7)
+"""The toy detector takes gray for a face, too."""
+
+
+def draw(path: Path) -> Path:
+    """A face for the toy detector at the left, hidden red at the right, 60 % alpha below."""
+    pixels = np.zeros((48, 64, 4), np.uint8)
+    pixels[..., 3] = 255
+    pixels[24:32, 8:16, :3] = 255, 6, 0
+    pixels[:, 40:] = *HIDDEN, 0
+    pixels[40:, :8] = 153, 150, 157, 153
+    PIL.Image.fromarray(pixels).save(path)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_what_is_transparent_stays_so_and_hides_nothing(
+    tmp_path: Path, toy: str, suffix: str
+) -> None:
+    source = draw(tmp_path / f"a{suffix}")
+    before = source.read_bytes()
+    options = AnonymizeOptions("solid")
+    for name in ("b.png", "b.webp"):
+        report = extd.blur_image(source, tmp_path / name, extd.Detector(toy, options=SURE), options)
+        assert report.faces == 1
+        with PIL.Image.open(tmp_path / name) as image:
+            assert image.mode == "RGBA"
+            pixels = np.asarray(image)
+        assert (pixels[:, 40:] == (GRAY, GRAY, GRAY, 0)).all()
+        assert (pixels[40:, :8] == (153, 150, 157, 153)).all()
+        assert not pixels[22:34, 6:18, :3].any()
+        assert (pixels[22:34, 6:18, 3] == 255).all()
+    extd.blur_image(source, tmp_path / "c.jpg", extd.Detector(toy, options=SURE), options)
+    assert np.abs(read_image(tmp_path / "c.jpg")[:, 48:].astype(int) - GRAY).max() < 4
+    assert source.read_bytes() == before
+    extd.detect_image(source, extd.Detector(toy, options=SURE), target=tmp_path / "d.png")
+    assert (read_image(tmp_path / "d.png")[:, 40:] == GRAY).all()
+
+
+def test_transparency_is_kept_in_place(tmp_path: Path, toy: str) -> None:
+    source = draw(tmp_path / "a.png")
+    extd.blur_image(source, source, extd.Detector(toy, options=SURE), AnonymizeOptions("solid"))
+    with PIL.Image.open(source) as image:
+        assert image.getpixel((60, 4)) == (GRAY, GRAY, GRAY, 0)
+        assert image.getpixel((12, 28)) == (0, 0, 0, 255)
+
+
+def test_opaque_images_have_no_layers(tmp_path: Path) -> None:
+    for mode, name in (("RGBA", "a.png"), ("RGB", "a.jpg"), ("I;16", "b.png")):
+        PIL.Image.new(mode, (4, 4)).save(tmp_path / name)
+    PIL.Image.new("RGBA", (4, 4), (1, 2, 3, 255)).save(tmp_path / "a.png")
+    assert [read_layers(tmp_path / name) for name in ("a.png", "a.jpg", "b.png")] == [None] * 3
+
+
+@pytest.mark.parametrize("method", ["blur", "pixelate", "solid"])
+def test_a_face_in_the_opacity_is_covered_there(method: Method) -> None:
+    alpha = np.random.default_rng(0).integers(1, 255, (48, 64), np.uint8)
+    layers = Layers(np.zeros((48, 64, 3), np.uint8), alpha)
+    faces = Faces(np.array([[8, 8, 40, 40]], np.float32), np.ones(1, np.float32), 64, 48)
+    covered = layers.anonymize(faces, AnonymizeOptions(method))
+    assert covered.alpha[16:32, 16:32].std() < alpha.std() / 3
+    assert (covered.alpha[:, 50:] == alpha[:, 50:]).all()
+
+
+def test_an_outline_in_the_opacity_is_kept() -> None:
+    alpha = np.full((48, 64), 255, np.uint8)
+    alpha[:, :20] = 0
+    layers = Layers(np.zeros((48, 64, 3), np.uint8), alpha)
+    faces = Faces(np.array([[8, 8, 40, 40]], np.float32), np.ones(1, np.float32), 64, 48)
+    assert (layers.anonymize(faces, AnonymizeOptions()).alpha == alpha).all()
+
+
+def test_the_transparent_parts_of_a_video_are_gray(tmp_path: Path) -> None:
+    path = tmp_path / "a.webm"
+    with av.open(str(path), "w") as output:
+        track = output.add_stream("libvpx-vp9", rate=25, options={"auto-alt-ref": "0"})
+        track.width = track.height = 64
+        track.pix_fmt = "yuva420p"
+        for index in range(3):
+            pixels = np.full((64, 64, 4), 255, np.uint8)
+            pixels[:, 32:] = *HIDDEN, 0
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgba").reformat(format="yuva420p")
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            output.mux(track.encode(frame))
+        output.mux(track.encode())
+    frames = list(extd.open_source(path))
+    assert len(frames) == 3
+    for item in frames:
+        assert isinstance(item, extd.Frame)
+        assert np.abs(item.image[:, 36:].astype(int) - GRAY).max() < 4
+        assert item.image[:, :28].min() > 240
+
+
+def test_jpeg_has_no_transparency(tmp_path: Path) -> None:
+    pixels = np.zeros((8, 8, 4), np.uint8)
+    write_image(tmp_path / "a.jpg", pixels)
+    assert np.abs(read_image(tmp_path / "a.jpg").astype(int) - GRAY).max() < 3
