@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import io
 import struct
 import sys
 from contextlib import suppress
@@ -147,36 +146,22 @@ def test_metadata_that_does_not_fit_is_refused(
     capfd.readouterr()
 
 
-def test_animations_and_formats_that_are_not_written_are_not_replaced(tmp_path: Path) -> None:
-    frames = [Pillow.new("RGB", (8, 8), color) for color in ("red", "blue")]
-    for suffix in (".webp", ".png"):
-        path = tmp_path / f"moving{suffix}"
-        stream = io.BytesIO()
-        frames[0].save(stream, suffix[1:], save_all=True, append_images=frames[1:])
-        path.write_bytes(stream.getvalue())
-        with pytest.raises(ValueError, match="several frames"):
-            check_replaceable(path)
-    frames[0].save(tmp_path / "still.jpg")
+def test_formats_that_are_not_written_are_not_replaced(tmp_path: Path) -> None:
+    Pillow.new("RGB", (8, 8)).save(tmp_path / "still.jpg")
     check_replaceable(tmp_path / "still.jpg")
     with pytest.raises(ValueError, match="not written"):
-        check_replaceable(tmp_path / "a.tiff")
+        check_replaceable(tmp_path / "a.bmp")
 
 
-@pytest.mark.parametrize("suffix", ["png", "webp"])
-def test_what_would_lose_transparency_or_depth_is_not_replaced(tmp_path: Path, suffix: str) -> None:
-    clear, opaque, gif = (tmp_path / f"{name}.{suffix}" for name in ("clear", "opaque", "palette"))
-    Pillow.new("RGBA", (8, 8), (255, 0, 0, 128)).save(clear)
-    Pillow.new("RGBA", (8, 8), (255, 0, 0, 255)).save(opaque)
-    check_replaceable(opaque)
+def test_what_would_lose_transparency_or_depth_is_not_replaced(tmp_path: Path) -> None:
+    Pillow.new("RGBA", (8, 8), (255, 0, 0, 128)).save(tmp_path / "clear.png")
+    check_replaceable(tmp_path / "clear.png")
+    (tmp_path / "clear.png").rename(tmp_path / "clear.jpg")
     with pytest.raises(ValueError, match="transparent"):
-        check_replaceable(clear)
-    if suffix == "png":
-        Pillow.new("P", (8, 8)).save(gif, transparency=0)
-        with pytest.raises(ValueError, match="transparent"):
-            check_replaceable(gif)
-        Pillow.fromarray(np.full((8, 8), 40_000, np.uint16)).save(tmp_path / "deep.png")
-        with pytest.raises(ValueError, match="16 bits"):
-            check_replaceable(tmp_path / "deep.png")
+        check_replaceable(tmp_path / "clear.jpg")
+    Pillow.fromarray(np.full((8, 8), 40_000, np.uint16)).save(tmp_path / "deep.png")
+    with pytest.raises(ValueError, match="16 bits"):
+        check_replaceable(tmp_path / "deep.png")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names are Unicode elsewhere")
