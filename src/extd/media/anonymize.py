@@ -116,7 +116,10 @@ def uncovered(found: Faces, hidden: Faces, options: AnonymizeOptions = DEFAULT) 
     shares = []
     for box in candidates.boxes:
         points = box[:2] + grid * (box[2:] - box[:2])
-        x, y = np.moveaxis(np.abs(points - _centers(covers)) / _radii(covers), -1, 0)
+        # Only covers that reach the box: there can be thousands.
+        apart = (covers[:, 2:] < box[:2] - 1) | (covers[:, :2] > box[2:] + 1)
+        near = covers[~apart.any(axis=1)]
+        x, y = np.moveaxis(np.abs(points - _centers(near)) / _radii(near), -1, 0)
         inside = (np.hypot(x, y) if options.shape == "ellipse" else np.maximum(x, y)) <= 1
         shares.append(inside.any(axis=1).mean())
     return candidates[np.array(shares, np.float64) < COVERED]
