@@ -320,7 +320,9 @@ def _from_array(array: NDArray[Any]) -> Image:
     pixels = _to_uint8(pixels)
     if pixels.shape[2] == 4:
         return _to_rgb(PIL.Image.fromarray(np.ascontiguousarray(pixels)))
-    return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
+    if pixels.shape[2] == 1:
+        pixels = pixels.repeat(3, axis=2)
+    return np.ascontiguousarray(pixels)
 
 
 def _to_uint8(pixels: NDArray[Any]) -> Image:

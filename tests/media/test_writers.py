@@ -13,7 +13,7 @@ import pytest
 from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 
 import extd
-from extd.data.coco import read_coco
+from extd.data.datasets import read_dataset
 from extd.faces import Faces
 from extd.files import open_text
 from extd.images import read_image
@@ -105,7 +105,7 @@ def test_a_suffix_chooses_the_format(tmp_path: Path) -> None:
     lines = (tmp_path / "faces.jsonl").read_text()
     assert lines == "".join(json_line(str(name), faces) for name, faces in results)
     assert (tmp_path / "faces.csv").read_text() == HEADER + csv_lines("a.jpg", FACES)
-    labels = read_coco(tmp_path / "faces.JSON", tmp_path)
+    labels = read_dataset(tmp_path / "faces.JSON", "coco", tmp_path)
     assert [image.path.name for image in labels] == ["a.jpg", "b.jpg"]
     assert np.allclose(labels[0].boxes, FACES.boxes, atol=0.02)
     with pytest.raises(ValueError, match=r"faces\.txt: give a name that ends in \.jsonl, \.csv"):
@@ -127,7 +127,7 @@ def test_coco_of_an_interrupted_run_has_what_was_found(
     with pytest.raises(stop):
         write_until_stopped()
     if stop is KeyboardInterrupt:
-        assert [len(image.boxes) for image in read_coco(path, tmp_path)] == [2]
+        assert [len(image.boxes) for image in read_dataset(path, "coco", tmp_path)] == [2]
     else:
         assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
