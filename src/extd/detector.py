@@ -239,21 +239,26 @@ class Detector:
         """Pool the faces of all passes, suppress overlapping ones, apply the limits."""
         height, width = image.shape[:2]
         scaled: dict[float, Image] = {}
-        looks = []
+        whole, parts = [], []
         for one in passes(options, width, height):
             if one.factor not in scaled:
                 # Halving what was halved already costs little.
                 larger = scaled.get(2 * one.factor, image)
                 scaled[one.factor] = resize(larger, Pass(one.factor).size(width, height))
             view = one.orient(scaled[one.factor])
-            found, parts = self._look(view, one, options)
-            looks.append((one.undo(found, width, height), one.undo(parts, width, height)))
-        box_voting = self.network.box_voting
-        found, parts = (
-            suppress(pool(faces), options.threshold, options.nms_iou, box_voting=box_voting)
-            for faces in zip(*looks, strict=True)
+            seen, cut = self._look(view, one, options)
+            whole.append(one.undo(seen, width, height))
+            if len(cut):
+                parts.append(one.undo(cut, width, height))
+        choose = partial(
+            suppress,
+            threshold=options.threshold,
+            nms_iou=options.nms_iou,
+            box_voting=self.network.box_voting,
         )
-        found = add_uncovered(found, parts)
+        found = choose(pool(whole))
+        if parts:
+            found = add_uncovered(found, choose(pool(parts)))
         boxes = found.boxes
         if options.clip:
             boxes = clip(boxes, width, height)
