@@ -10,10 +10,10 @@ import extd
 from extd.detector import Detector
 
 
-def draw(path: Path, red: int = 255) -> Path:
+def draw(path: Path) -> Path:
     """Write a 64 x 48 image, with a face of 12 px for the toy detector."""
     image = np.zeros((48, 64, 3), np.uint8)
-    image[24:32, 8:16] = red, 6, 0
+    image[24:32, 8:16] = 255, 6, 0
     path.parent.mkdir(parents=True, exist_ok=True)
     PIL.Image.fromarray(image).save(path)
     return path
