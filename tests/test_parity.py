@@ -12,7 +12,8 @@ from extd import Detector, Options
 from extd.models.export import export_onnx
 from extd.models.network import convert_official
 
-OPTIONS = Options(threshold=0.05, nms_iou=0.3, top_k=5000, max_faces=750, clip=False)
+# The authors' code makes one pass, whatever the size of the image.
+OPTIONS = Options(threshold=0.05, nms_iou=0.3, top_k=5000, max_faces=750, scales=(1.0,), clip=False)
 
 
 @pytest.mark.shared
