@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from extd.faces import Faces
 from extd.images import Image, read_image
 from extd.media.anonymize import AnonymizeOptions, anonymize
+from extd.media.timeline import Timeline
 from extd.media.transparency import Layers
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ MISSING_END = 0.5
 """Seconds that may be missing at the end before a video counts as cut off."""
 UNINDEXED = frozenset({"mpegts", "mpeg", "flv"})
 """FFmpeg's names of formats in which seeking is a guess."""
+MAX_GAP = 10.0
+"""Seconds by which the clock of formats for broadcasting jumps only by mistake."""
 MAX_TIME = 1e9
 """Seconds; no video is longer."""
 ROUNDING = 1e-4
@@ -140,6 +143,11 @@ class Video:
         self._audio: deque[tuple[float, Packet[Any]]] = deque()
         # Players start here, not at 0.
         self._origin = max(container.start_time or 0, 0) / 1e6
+        # Seconds; 0 if the file does not say.
+        self._length = (container.duration or 0) / 1e6
+        if "matroska" in container.format.name and self._length > self._origin:
+            # There, most programs count from 0.
+            self._length -= self._origin
         # Seconds up to which the packets of each track were read.
         self._reached: dict[int, float] = {}
         self._read_all = False
@@ -160,9 +168,9 @@ class Video:
     @property
     def frame_count(self) -> int | None:
         """About how many frames `frames` yields, according to the file; None if it does not say."""
-        if not self.container.duration:
+        if not self._length:
             return None
-        seconds = min(self.container.duration / 1e6, self.span.stop) - self.span.start
+        seconds = min(self._length, self.span.stop) - self.span.start
         return math.ceil(max(seconds, 0) * self.frame_rate / self.span.every)
 
     def frames(self) -> Iterator[Frame | Fault]:
@@ -184,9 +192,8 @@ class Video:
                 yield Fault(str(self.path), readable(error, self.path))
                 return
             reason = f"it breaks off after {self._end():.1f} s"
-        length = (self.container.duration or 0) / 1e6
-        if self._read_all and self._end() < length - MISSING_END:
-            reason = f"it ends after {self._end():.1f} of {length:.1f} s"
+        if self._read_all and self._end() < self._length - MISSING_END:
+            reason = f"it ends after {self._end():.1f} of {self._length:.1f} s"
         if self._damaged:
             verb = "is" if self._damaged == 1 else "are"
             damage = f"{self._damaged:,} of its frames {verb} damaged"
@@ -254,7 +261,10 @@ class Video:
     def _read_packets(self) -> Iterator[Packet[Any]]:
         """Yield the packets of all tracks, and keep those of the span's audio."""
         # All tracks, because the longest one tells whether the end of the file is there.
-        for packet in self.container.demux():
+        tracks = {self.stream.index, *(stream.index for stream in self.container.streams.audio)}
+        jumps = self.container.format.flags & pyav().format.Flags.ts_discont.value
+        timeline = Timeline(tracks, MAX_GAP if jumps else math.inf)
+        for packet in timeline.lay_out(self.container.demux()):
             if packet.pts is not None:
                 time = float(packet.pts * packet.time_base) - self._origin
                 end = time + float((packet.duration or 0) * packet.time_base)
