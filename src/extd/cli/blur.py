@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from extd.detector import Detector
 from extd.files import real_path
 from extd.images import Image, read_image
 from extd.media.anonymize import AnonymizeOptions, Method, Region, Shape
+from extd.media.audio import AudioMode
 from extd.media.sources import (
     Source,
     check_results,
@@ -26,6 +28,7 @@ from extd.media.sources import (
     is_video,
     read_list,
 )
+from extd.media.videowriter import VideoOptions
 from extd.pipeline import CHECK_THRESHOLD, OnFrame, Report, blur_animation, blur_image, blur_video
 
 
@@ -71,6 +74,8 @@ class Cover:
         keep: Do not cover faces whose center is in this region, in pixels of the upright image.
         hold: For so many frames a face stays covered where it is missed, and before and after it
             is seen. As many frames are held in memory.
+        audio: auto copies audio, as MKV if need be, and encodes what cannot be copied as AAC or
+            Opus; copy leaves the latter out; encode encodes all; drop leaves all out.
     """
 
     out: Annotated[Folder | None, Parameter(group=RESULTS)] = None
@@ -85,6 +90,7 @@ class Cover:
     strength: float = 1.0
     keep: Annotated[tuple[Region, ...], KEEP] = ()
     hold: Annotated[int, WHOLE_NUMBER, HOLD] = 5
+    audio: Annotated[AudioMode, Parameter(group=VIDEO)] = "auto"
 
     def options(self) -> AnonymizeOptions:
         """The library's options, with the image read."""
@@ -150,14 +156,18 @@ def covering(cover: Cover, options: AnonymizeOptions, detector: Detector, note: 
         return describe(source, report)
 
     def on_video(source: Source, on_frame: OnFrame) -> Outcome:
-        blur_frames = blur_video if is_video(source.path) else blur_animation
+        output = VideoOptions(cover.keep_metadata, cover.audio)
+        blur_frames = (
+            partial(blur_video, output=output)
+            if is_video(source.path)
+            else partial(blur_animation, keep_metadata=cover.keep_metadata)
+        )
         report = blur_frames(
             source.path,
             target(source),
             detector,
             options,
             gap=cover.hold,
-            keep_metadata=cover.keep_metadata,
             check_threshold=threshold,
             on_frame=on_frame,
         )

@@ -140,7 +140,8 @@ def detect_files(
             report = detect_animation(path, detector, target=target(source), on_frame=on_frame)
         file = f"{path}, {count(report.frames, 'frame')}"
         row = file_row(report.faces, report.best_score, file)
-        return Outcome(report.faces, [row], report.error)
+        notes = [f"{path}: {note}" for note in report.notes]
+        return Outcome(report.faces, [row], report.error, notes=notes)
 
     alone = is_one_image(sources)
     videos = bool(outputs.csv) and any(has_frames(source.path) for source in sources)

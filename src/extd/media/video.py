@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import insort
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -129,6 +129,7 @@ class Video:
         container: PyAV's container.
         stream: the video track.
         first: the first decoded frame, which knows colors and orientation; None before it.
+        notes: which of its tracks are left out or changed.
     """
 
     def __init__(
@@ -138,6 +139,7 @@ class Video:
         self.path, self.span = path, span
         self.container, self.stream = container, stream
         self.first: VideoFrame | None = None
+        self.notes = [_left_out(one) for one in _videos(container) if one is not stream]
         # Tracks of audio to keep, and their packets with their times.
         self._tracks: frozenset[int] = frozenset()
         self._audio: deque[tuple[float, Packet[Any]]] = deque()
@@ -203,9 +205,9 @@ class Video:
         if reason:
             yield Fault(str(self.path), ValueError(f"{self.path}: {reason}"))
 
-    def keep_audio(self) -> None:
-        """Keep the audio packets that are read from now on, for `audio`."""
-        self._tracks = frozenset(stream.index for stream in self.container.streams.audio)
+    def keep_audio(self, tracks: Iterable[int]) -> None:
+        """Keep the packets of audio tracks that are read from now on, for `audio`."""
+        self._tracks = frozenset(tracks)
 
     def audio(self, until: float) -> Iterator[Packet[Any]]:
         """Yield the packets of audio up to a time in seconds, each once.
@@ -302,12 +304,25 @@ def open_video(path: str | Path, span: Span = WHOLE) -> Iterator[Video]:
     except av.FFmpegError as error:
         raise readable(error, path) from error
     with container:
-        cover = av.stream.Disposition.attached_pic
-        for stream in container.streams.video:
-            if stream.codec_context is not None and not stream.disposition & cover:
+        for stream in _videos(container):
+            if stream.codec_context is not None:
                 yield Video(path, span, container, stream)
                 return
         raise ValueError(f"{path} has no video track that can be decoded")
+
+
+def _videos(container: InputContainer) -> list[VideoStream]:
+    """The video tracks, without cover images."""
+    cover = pyav().stream.Disposition.attached_pic
+    return [stream for stream in container.streams.video if not stream.disposition & cover]
+
+
+def _left_out(stream: VideoStream) -> str:
+    """What to tell of a further video track."""
+    # PyAV has none for unknown codecs.
+    codec: Any = stream.codec_context
+    what = "unknown codec" if codec is None else f"{codec.name}, {codec.width} x {codec.height} px"
+    return f"video track {stream.index + 1} ({what}) is left out"
 
 
 def pyav() -> Any:
