@@ -116,7 +116,8 @@ def test_a_file_that_begins_late_is_whole(film: Film, tmp_path: Path) -> None:
     source, late = film("a.mkv", 20), tmp_path / "late.mkv"
     with av.open(str(source)) as before, av.open(str(late), "w") as after:
         tracks = [after.add_stream_from_template(stream) for stream in before.streams]
-        for packet in before.demux():
+        packets: Any = before.demux()
+        for packet in packets:
             if packet.dts is not None:
                 delay = round(50 / packet.time_base)
                 packet.pts, packet.dts = packet.pts + delay, packet.dts + delay
