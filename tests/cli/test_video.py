@@ -76,7 +76,7 @@ def test_images_and_videos_of_a_tree_are_covered(film: Film, toy: str, capsys: C
         "faces  file",
         "    4  album/a.mp4, 4 frames",
         "    3  album/trip/b.avi, 3 frames",
-        "7 faces in 2 videos; 1 other file left alone",
+        "7 faces in 2 videos; left alone: 1 .txt",
         "written: new",
     ]
     assert not any(reds("new/a.mp4") + reds("new/trip/b.avi.mkv"))
