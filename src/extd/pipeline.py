@@ -348,7 +348,7 @@ def blur_video(
             frame = frame.anonymize(faces, options)
             if check_threshold is not None:
                 frame = _look_again(frame, faces, detector, options, check_threshold, report)
-            write(frame.image, frame.time)
+            write(frame.pixels, frame.time)
     report.notes += video.notes
     return report
 

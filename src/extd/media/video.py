@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extd.faces import Faces
-from extd.images import Image, read_image
+from extd.images import Image
 from extd.media.anonymize import AnonymizeOptions, anonymize
 from extd.media.timeline import Timeline
-from extd.media.transparency import Layers
+from extd.media.transparency import Layers, split
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -187,7 +187,10 @@ class Video:
                 if self.first is None:
                     self.first = frame
                 if index % self.span.every == 0:
-                    yield Frame(upright(frame), str(self.path), index, time)
+                    pixels = upright(frame)
+                    layers = split(pixels) if pixels.shape[2] == 4 else None
+                    image = pixels if layers is None else layers.flatten()
+                    yield Frame(image, str(self.path), index, time, layers)
                 index += 1
         except (pyav().FFmpegError, ValueError, OSError) as error:
             if index == 0:
@@ -359,13 +362,13 @@ def orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
     return transposed, (c if transposed else a) < 0, (b if transposed else d) < 0
 
 
-def upright(frame: VideoFrame) -> Image:
-    """The pixels of a frame, turned upright; transparent ones are blended with mid gray."""
+def upright(frame: VideoFrame) -> NDArray[np.uint8]:
+    """The pixels of a frame, turned upright: RGB [H, W, 3], or RGBA [H, W, 4] if it has alpha."""
     transposed, mirrored, flipped = orientation(frame)
     alpha = any(component.is_alpha for component in frame.format.components)
-    image = read_image(frame.to_ndarray(format="rgba" if alpha else "rgb24"))
-    image = image.transpose(1, 0, 2) if transposed else image
-    return np.ascontiguousarray(image[:: -1 if flipped else 1, :: -1 if mirrored else 1])
+    pixels = np.asarray(frame.to_ndarray(format="rgba" if alpha else "rgb24"), np.uint8)
+    pixels = pixels.transpose(1, 0, 2) if transposed else pixels
+    return np.ascontiguousarray(pixels[:: -1 if flipped else 1, :: -1 if mirrored else 1])
 
 
 def readable(error: Exception, path: Path, problem: str = "is broken or not a video") -> Exception:

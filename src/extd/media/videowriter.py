@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from extd.files import atomic_write, shorten
-from extd.images import Image
 from extd.media.audio import MKV, AudioMode, AudioPlan, AudioTracks, open_output, plan_audio
 from extd.media.video import Video, orientation, pyav, readable
 
@@ -31,15 +31,20 @@ CONTAINERS = {
 }
 """FFmpeg's names of the containers that are written, by suffix."""
 # No B-frames: with them, varying frame times shorten an MP4.
-H264 = "libx264", {"crf": "20", "preset": "veryfast", "bf": "0"}
+H264 = "libx264", "yuv420p", {"crf": "20", "preset": "veryfast", "bf": "0"}
 # WebM does not hold H.264.
-VP9 = "libvpx-vp9", {"crf": "30", "b": "0", "deadline": "realtime", "cpu-used": "6"}
+VP9 = "libvpx-vp9", "yuv420p", {"crf": "30", "b": "0", "deadline": "realtime", "cpu-used": "6"}
+# Its alternate reference frames exclude transparency.
+ALPHA_VP9 = VP9[0], "yuva420p", {**VP9[2], "auto-alt-ref": "0"}
+ALPHA_PRORES = "prores_ks", "yuva444p10le", {"profile": "4444", "alpha_bits": "8"}
+ALPHA = {"mov": ALPHA_PRORES, MKV: ALPHA_VP9, "webm": ALPHA_VP9}
+"""How containers hold video with transparency."""
 MATRICES = frozenset({1, 5, 6, 7, 9})
 """RGB to YUV conversions that are kept, as in ISO/IEC 23091-2: BT.709, 601 and 2020."""
 UNSPECIFIED = 2
 
-Write = Callable[[Image, float], None]
-"""Append a frame: uint8 [H, W, 3], RGB, and its time in seconds in the source."""
+Write = Callable[[NDArray[np.uint8], float], None]
+"""Append a frame and its time in seconds in the source: uint8, RGB [H, W, 3] or RGBA [H, W, 4]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,8 @@ def write_video(path: str | Path, source: Video, options: VideoOptions = PLAIN) 
     """Write a video with the frame rate, times, colors and audio of an open one.
 
     The file appears when the block ends: complete, or after Ctrl-C with the frames so far; after
-    another error not at all. Frames are encoded as H.264 (VP9 in WebM) with even width and height.
+    another error not at all. Frames are encoded as H.264 (VP9 in WebM) with even width and height;
+    if the first one has transparency, that is kept, as VP9 or, in MOV, as ProRes.
     Other tracks, such as subtitles, covers and camera data, are dropped. `source.notes` tells what
     was not simply copied.
 
@@ -79,7 +85,7 @@ def write_video(path: str | Path, source: Video, options: VideoOptions = PLAIN) 
         A function that appends a frame; call it in order of time.
 
     Raises:
-        ValueError: no frame was written, or the container is unknown.
+        ValueError: no frame was written, or the container is unknown or holds no transparency.
         OSError: the file cannot be written, as on a full disk.
     """
     av = pyav()
@@ -127,7 +133,7 @@ class _Encoder:
         self._audio: AudioTracks | None = None
         self._last_pts = -1
 
-    def write(self, image: Image, time: float) -> None:
+    def write(self, image: NDArray[np.uint8], time: float) -> None:
         """Encode a frame, and write the audio up to it."""
         if self.track is None:
             self.track = _add_video(self._output, self._source, image, self._plan.kind)
@@ -157,15 +163,23 @@ class _Encoder:
                 self._audio.write(packet)
 
 
-def _add_video(output: OutputContainer, source: Video, image: Image, kind: str) -> VideoStream:
+def _add_video(
+    output: OutputContainer, source: Video, image: NDArray[np.uint8], kind: str
+) -> VideoStream:
     """Add the video track; `image` is its first frame."""
-    codec, options = VP9 if kind == "webm" else H264
+    codec, pixel_format, options = VP9 if kind == "webm" else H264
+    if image.shape[2] == 4:
+        if kind not in ALPHA:
+            raise ValueError(
+                f"{source.path}: MP4 cannot hold its transparency; write it as MKV, WebM or MOV"
+            )
+        codec, pixel_format, options = ALPHA[kind]
     rate = source.frame_rate / source.span.every
     track = cast("VideoStream", output.add_stream(codec, rate=rate, options=options))
     height, width = image.shape[:2]
     # The chroma planes have half the resolution.
     track.width, track.height = width + width % 2, height + height % 2
-    track.pix_fmt = "yuv420p"
+    track.pix_fmt = pixel_format
     context = track.codec_context
     # The `tee` of `open_output` does not tell that MKV needs this.
     context.flags |= pyav().codec.context.Flags.global_header
@@ -182,19 +196,20 @@ def _add_video(output: OutputContainer, source: Video, image: Image, kind: str) 
     return track
 
 
-def _to_frame(image: Image, track: VideoStream) -> VideoFrame:
+def _to_frame(image: NDArray[np.uint8], track: VideoStream) -> VideoFrame:
     """An image as the track takes it; odd sides get their last pixels repeated."""
     width, height = track.width, track.height
     missing = height - image.shape[0], width - image.shape[1]
     if missing != (0, 0) and set(missing) <= {0, 1}:
         image = np.pad(image, ((0, missing[0]), (0, missing[1]), (0, 0)), "edge")
     context = track.codec_context
-    frame: VideoFrame = pyav().VideoFrame.from_ndarray(image, format="rgb24")
+    channels = "rgb24" if image.shape[2] == 3 else "rgba"
+    frame: VideoFrame = pyav().VideoFrame.from_ndarray(image, format=channels)
     # FFmpeg resizes where the video changes its size on the way.
     return frame.reformat(
         width=width,
         height=height,
-        format="yuv420p",
+        format=track.pix_fmt,
         dst_colorspace=None if context.colorspace == UNSPECIFIED else context.colorspace,
         dst_color_range=context.color_range or None,
     )
