@@ -16,13 +16,13 @@ Film = Callable[..., Path]
 Packets = list[tuple[float, bytes]]
 
 
-def noisy(path: Path, *codecs: str, rate: int = 44_100) -> Path:
+def noisy(path: Path, *codecs: str, rate: int = 44_100, layout: str = "mono") -> Path:
     """Write a second of video with an audio track in each of the codecs."""
     with av.open(str(path), "w") as output:
         track: Any = output.add_stream("flv" if path.suffix == ".flv" else "mpeg4", rate=10)
         track.width, track.height, track.pix_fmt = 64, 48, "yuv420p"
         sounds: list[Any] = [
-            output.add_stream(one, rate=rate, layout="mono", bit_rate=64_000) for one in codecs
+            output.add_stream(one, rate=rate, layout=layout, bit_rate=64_000) for one in codecs
         ]
         for index in range(10):
             image = np.full((48, 64, 3), 20 * index, np.uint8)
@@ -100,6 +100,13 @@ def test_what_only_mkv_holds_makes_the_result_mkv(tmp_path: Path) -> None:
     ]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.mp4.mkv"]
     assert {"pcm_alaw", "mp3float"} == {*audio_of(tmp_path / "out" / "b.mp4.mkv")}
+
+
+def test_sound_whose_channels_have_no_names_does_not_fail_at_the_end(tmp_path: Path) -> None:
+    source = noisy(tmp_path / "a.mkv", "pcm_s16le", layout="stereo")
+    assert copy(source, tmp_path / "b.mp4") == [
+        "MP4 cannot hold audio track 1 (pcm_s16le), so the result is MKV"
+    ]
 
 
 def test_what_nothing_holds_is_encoded_or_left_out(tmp_path: Path) -> None:

@@ -75,6 +75,11 @@ def plan_audio(tracks: Iterable[AudioStream], kind: str, mode: AudioMode) -> Aud
 def holds(kind: str, track: AudioStream) -> bool:
     """Whether a container can hold a copy of a track: whether FFmpeg writes its header."""
     av = pyav()
+    context: Any = track.codec_context
+    # MP4 fails only at its end where it is not known which channels of PCM are left and right.
+    pcm = context is not None and context.name.startswith("pcm_")
+    if kind == "mp4" and pcm and context.layout.name.endswith("channels"):
+        return False
     output = open_output(Path(os.devnull), kind)
     try:
         output.add_stream_from_template(track)

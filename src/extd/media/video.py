@@ -31,6 +31,8 @@ MISSING_END = 0.5
 """Seconds that may be missing at the end before a video counts as cut off."""
 UNINDEXED = frozenset({"mpegts", "mpeg", "flv"})
 """FFmpeg's names of formats in which seeking is a guess."""
+FROM_ZERO = frozenset({"matroska,webm", "nut", "asf"})
+"""FFmpeg's names of formats whose length counts from 0, wherever they begin."""
 MAX_GAP = 10.0
 """Seconds by which the clock of formats for broadcasting jumps only by mistake."""
 MAX_TIME = 1e9
@@ -147,8 +149,7 @@ class Video:
         self._origin = max(container.start_time or 0, 0) / 1e6
         # Seconds; 0 if the file does not say.
         self._length = (container.duration or 0) / 1e6
-        if "matroska" in container.format.name and self._length > self._origin:
-            # There, most programs count from 0.
+        if container.format.name in FROM_ZERO and self._length > self._origin:
             self._length -= self._origin
         # Seconds up to which the packets of each track were read.
         self._reached: dict[int, float] = {}
