@@ -79,15 +79,8 @@ def crop(
     def on_video(source: Source, on_frame: OnFrame) -> Outcome:
         return crop_frames(source, out / source.crop, partial(cut, detector, source))
 
-    task = Task(
-        "cropping",
-        "faces  file",
-        on_image,
-        on_video,
-        written=[out],
-        flaw="with a face not aligned",
-        left_alone=left_alone(inputs, sources, out, SUFFIXES),
-    )
+    flaw, others = "with a face not aligned", left_alone(inputs, sources, out, SUFFIXES)
+    task = Task("cropping", "faces  file", on_image, on_video, [out], flaw, others)
     return run_files(task, sources, detector, inference.max_pixels)
 
 
