@@ -54,6 +54,15 @@ def test_what_begins_anew_follows_what_was_there() -> None:
     assert [dts for track, dts in moved if track == SOUND] == list(range(0, 4000, 100))
 
 
+def test_one_late_image_of_a_slow_camera_is_no_sign() -> None:
+    first = [(SOUND, time) for time in range(0, 3000, 100)]
+    slow: list[tuple[int, int | None]] = [(VIDEO, 0), *first, (VIDEO, 2000)]
+    moved = laid_out([*slow, (SOUND, 0), (VIDEO, 2900), (SOUND, 100), (VIDEO, 0), (SOUND, 200)])
+    assert moved[len(slow) :] == [
+        *((SOUND, 3000), (VIDEO, 2900), (SOUND, 3100), (VIDEO, 3000), (SOUND, 3200))
+    ]
+
+
 def test_a_leap_is_closed_only_where_formats_leap_by_mistake() -> None:
     leaping = both(0, 100, 60_000, 60_100)
     assert laid_out(leaping) == both(0, 100, 200, 300)

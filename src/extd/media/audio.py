@@ -138,20 +138,21 @@ class AudioTracks:
             self._last[index] = packet.dts
             packet.stream = self._copies[index]
             self._output.mux(packet)
-        except (pyav().error.InvalidDataError, pyav().error.ArgumentError):
+        except pyav().FFmpegError as error:
+            # Such as a full disk.
+            if isinstance(error, OSError):
+                raise
             self.lost += 1
 
     def finish(self) -> None:
-        """Write what encoders still hold."""
+        """Write what decoders and encoders still hold."""
         for index, encoder in self._encoders.items():
-            with suppress(pyav().error.InvalidDataError, pyav().error.ArgumentError):
-                self._encode(index, None)
+            self._encode(index, None)
             self._output.mux(encoder.encode(None))
 
     def _encode(self, index: int, packet: Packet[Any] | None) -> None:
-        encoder = self._encoders[index]
         for frame in self._sources[index].codec_context.decode(packet):
-            self._output.mux(encoder.encode(frame))
+            self._output.mux(self._encoders[index].encode(frame))
 
 
 def _add_encoder(output: OutputContainer, source: AudioStream, kind: str) -> Any:

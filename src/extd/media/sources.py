@@ -170,8 +170,11 @@ def check_results(sources: Sequence[Source], out: Path) -> None:
     originals = {real_path(source.path) for source in sources}
     for source in sources:
         target = out / source.result
-        # Some audio makes a video MKV.
-        for path in (target, shorten(target.with_name(f"{target.name}.mkv"))):
+        paths = [target]
+        if target.suffix.lower() in WRITTEN_VIDEOS:
+            # Some audio makes the result MKV.
+            paths.append(shorten(target.with_name(f"{target.name}.mkv")))
+        for path in paths:
             if real_path(path) in originals:
                 kind = "video" if is_video(source.path) else "image"
                 raise ValueError(f"{out} would replace the {kind} {path}; choose another folder")

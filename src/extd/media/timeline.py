@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 BACK = Fraction(1, 2)
 """Seconds that a clock may go back: some demuxers count frames in the order they are stored."""
-LOOK_AHEAD = 1
+LOOK_AHEAD = 3
 """Seconds to read on after a jump, to see whether the other tracks jump, too."""
-GOES_ON = Fraction(1, 2)
-"""Seconds of another track, read meanwhile, that show that it does not."""
-MAX_HELD = 5_000
+GOES_ON = Fraction(1, 2), 3
+"""Seconds and packets of another track, read meanwhile, that show that it does not."""
+MAX_HELD = 1_000
 """Packets held meanwhile."""
 
 
@@ -83,15 +83,24 @@ class Timeline:
     def _is_clear(self) -> bool:
         """Whether enough packets are held."""
         packet, placed = self._held[-1]
-        length = Fraction(0) if placed else _seconds(packet) - self._begins[packet.stream_index]
+        if placed:
+            # Those from before a jump are few.
+            return self._goes_on(packet.stream_index) or len(self._held) > MAX_HELD
+        length = _seconds(packet) - self._begins[packet.stream_index]
         all_jumped = self._begins.keys() >= self._last.keys()
         return all_jumped or length > LOOK_AHEAD or len(self._held) > MAX_HELD
+
+    def _goes_on(self, track: int) -> bool:
+        """Whether a track did not jump, but goes on where it was."""
+        seconds, packets = GOES_ON
+        count = sum(placed and packet.stream_index == track for packet, placed in self._held)
+        last = self._last[track]
+        return count >= packets and last - self._before.get(track, last) > seconds
 
     def _release(self) -> Iterator[Packet[Any]]:
         """Yield what is held: moved together, or as it is if the other tracks go on."""
         begins, self._begins = self._begins, {}
-        others = self._before.keys() - begins.keys()
-        if begins and not any(self._last[one] - self._before[one] > GOES_ON for one in others):
+        if begins and not any(map(self._goes_on, self._before.keys() - begins.keys())):
             self._latest = max(
                 (self._ends[one] - begin for one, begin in begins.items() if one in self._ends),
                 default=self._latest,
