@@ -13,8 +13,6 @@ from itertools import takewhile
 from pathlib import Path
 
 from extd.files import SUFFIXES, real_path, shorten
-from extd.images import is_image
-from extd.media.video import open_video
 
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".wmv"}
@@ -120,6 +118,10 @@ def is_video(path: Path) -> bool:
     """Whether a file is a video: by its name, or else because FFmpeg opens it as one."""
     if path.suffix.lower() in VIDEO_SUFFIXES:
         return True
+    # Not above: without numpy, help is shown at once.
+    from extd.images import is_image
+    from extd.media.video import open_video
+
     with suppress(OSError, ValueError, ImportError):
         # A pipe can be read only once.
         if path.is_file() and not is_image(path):
