@@ -19,7 +19,7 @@ if typing.TYPE_CHECKING:
     from extd.media.crops import crops
     from extd.media.frames import open_source
     from extd.media.video import Fault, Frame, Span, open_video
-    from extd.media.videowriter import write_video
+    from extd.media.videowriter import VideoOptions, write_video
     from extd.media.writers import write
     from extd.pipeline import (
         Report,
@@ -46,6 +46,7 @@ __all__ = [
     "Options",
     "Report",
     "Span",
+    "VideoOptions",
     "__version__",
     "annotate",
     "anonymize",
@@ -75,6 +76,7 @@ _HOMES = {
     "Options": "extd.detector",
     "Report": "extd.pipeline",
     "Span": "extd.media.video",
+    "VideoOptions": "extd.media.videowriter",
     "annotate": "extd.media.annotate",
     "anonymize": "extd.media.anonymize",
     "blur_animation": "extd.pipeline",

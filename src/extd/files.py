@@ -13,6 +13,7 @@ from typing import TextIO
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".heif", ".tif", ".tiff", ".bmp", ".gif"}
+    | {".jfif", ".jpe", ".jif", ".apng", ".hif", ".dib"}
 )
 """Names of image files end so, in folders and globs."""
 

@@ -37,6 +37,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF")
 """Pillow's names of the formats that are read; some of its others run programs."""
 HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 NOT_AN_IMAGE = "is broken or not an image; extd reads JPEG, PNG, WebP, AVIF, TIFF, BMP and GIF"
+PREFIX = 64
+"""Bytes at the beginning of a file that tell its format."""
 
 CHANNELS = (1, 3, 4)
 MAX_PIXELS = 500_000_000
@@ -179,10 +181,18 @@ class _BoundedReader(io.BufferedReader):
         return super().read(size)
 
 
+def is_image(path: PathName) -> bool:
+    """Whether a file begins like an image of a format that is read, even if it is broken."""
+    with Path(path).open("rb") as file:
+        prefix = file.read(PREFIX)
+    accepts = [PIL.Image.OPEN[format_][1] for format_ in FORMATS]
+    return _is_heif(prefix) or any(accept is not None and accept(prefix) for accept in accepts)
+
+
 def open_pil(file: IO[bytes], name: str) -> ImageFile:
     """Read the header of an image; a ValueError about it begins with `name`."""
     # PIL.Image.open has a limit of pixels, but it is one for the whole process.
-    prefix = file.read(64)
+    prefix = file.read(PREFIX)
     if not prefix:
         raise ValueError(f"{name} is empty")
     # The plugin for AVIF would take HEIC of some brands, too.
@@ -202,7 +212,7 @@ def open_pil(file: IO[bytes], name: str) -> ImageFile:
 
 def _heif_format(prefix: bytes, name: str) -> tuple[str, ...]:
     """Pillow's name of HEIC where a file begins like one, once its plugin is loaded."""
-    if prefix[4:8] != b"ftyp" or prefix[8:12] not in HEIF_BRANDS or b"avi" in prefix[:64]:
+    if not _is_heif(prefix):
         return ()
     try:
         import pillow_heif
@@ -212,6 +222,10 @@ def _heif_format(prefix: bytes, name: str) -> tuple[str, ...]:
         ) from error
     pillow_heif.register_heif_opener()
     return ("HEIF",)
+
+
+def _is_heif(prefix: bytes) -> bool:
+    return prefix[4:8] == b"ftyp" and prefix[8:12] in HEIF_BRANDS and b"avi" not in prefix
 
 
 _warnings_lock = threading.Lock()

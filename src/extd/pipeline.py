@@ -19,7 +19,7 @@ from extd.media.crops import align_all, crops
 from extd.media.tracking import fill_gaps
 from extd.media.transparency import read_layers
 from extd.media.video import WHOLE, Fault, Frame, Span, open_video
-from extd.media.videowriter import write_video
+from extd.media.videowriter import PLAIN, VideoOptions, write_video
 from extd.media.writers import NO_METADATA, check_replaceable, encoding, read_metadata, write_image
 from extd.signals import defer_interrupt
 
@@ -299,6 +299,7 @@ def detect_video(
         for frame, faces in found:
             if write is not None:
                 write(annotate(frame.image, faces, landmarks=True, out=frame.image), frame.time)
+    report.notes += video.notes
     return report
 
 
@@ -309,11 +310,11 @@ def blur_video(
     options: AnonymizeOptions = DEFAULT,
     *,
     gap: int = 5,
-    keep_metadata: bool = False,
+    output: VideoOptions = PLAIN,
     check_threshold: float | None = CHECK_THRESHOLD,
     on_frame: OnFrame | None = None,
 ) -> Report:
-    """Write a video with its faces covered and its audio unchanged.
+    """Write a video with its faces covered and its audio.
 
     Ctrl-C ends it after the current frame. Then, and if the video breaks off, which the report
     says, the frames so far are written.
@@ -324,7 +325,7 @@ def blur_video(
         detector: as for `blur_image`, like `options` and `check_threshold`.
         options: how to cover faces.
         gap: for how many frames a face stays covered where it is missed; see `fill_gaps`.
-        keep_metadata: copy the file's tags, such as place, time and camera.
+        output: whether tags are kept, and what becomes of the audio, which can change the name.
         check_threshold: as for `blur_image`, in each frame.
         on_frame: called with each frame and its detected faces.
 
@@ -337,7 +338,7 @@ def blur_video(
     report = Report()
     with (
         open_video(source) as video,
-        write_video(target, video, keep_metadata=keep_metadata) as write,
+        write_video(target, video, output) as write,
         defer_interrupt() as interrupted,
     ):
         found = detect_frames(
@@ -347,7 +348,8 @@ def blur_video(
             frame = frame.anonymize(faces, options)
             if check_threshold is not None:
                 frame = _look_again(frame, faces, detector, options, check_threshold, report)
-            write(frame.image, frame.time)
+            write(frame.pixels, frame.time)
+    report.notes += video.notes
     return report
 
 

@@ -54,6 +54,38 @@ def test_the_table_of_several_images_has_a_line_each(
 
 
 @pytest.mark.parametrize(
+    "command",
+    [
+        ["detect", "album"],
+        ["crop", "album", "--out", "new"],
+        ["blur", "album", "--out", "new"],
+        ["blur", "album", "--in-place"],
+    ],
+)
+def test_every_command_names_what_it_leaves_alone(
+    draw: Draw, toy: str, capsys: Captured, command: list[str]
+) -> None:
+    draw("album/a.png")
+    for name in ("a.txt", "b.txt", "c.xyz"):
+        Path("album", name).touch()
+    assert main([*command, "--model", toy]) == 0
+    out, err = capsys.readouterr()
+    assert "0 faces in 1 image; left alone: 2 .txt, 1 .xyz" in out
+    assert err == ""
+
+
+def test_with_results_on_standard_output_a_note_names_what_is_left_alone(
+    draw: Draw, toy: str, capsys: Captured
+) -> None:
+    draw("album/a.png")
+    Path("album/a.txt").touch()
+    assert main(["detect", "album", "--json", "-", "--model", toy]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["faces"] == []
+    assert err == "note: left alone: 1 .txt\n"
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         ["a.png", "b.png", "--json"],

@@ -76,7 +76,7 @@ def test_images_and_videos_of_a_tree_are_covered(film: Film, toy: str, capsys: C
         "faces  file",
         "    4  album/a.mp4, 4 frames",
         "    3  album/trip/b.avi, 3 frames",
-        "7 faces in 2 videos; 1 other file left alone",
+        "7 faces in 2 videos; left alone: 1 .txt",
         "written: new",
     ]
     assert not any(reds("new/a.mp4") + reds("new/trip/b.avi.mkv"))
@@ -246,6 +246,29 @@ def test_a_video_is_opened_once(film: Film, toy: str, monkeypatch: pytest.Monkey
     monkeypatch.setattr(av, "open", count)
     extd.blur_video(path, "b.mp4", Detector(toy))
     assert opened == ["r", "w"]
+
+
+def test_audio_is_copied_or_dropped_and_notes_tell_of_tracks(
+    film: Film, toy: str, capsys: Captured
+) -> None:
+    with av.open("a.mkv", "w") as output:
+        tracks: list[Any] = [output.add_stream("mpeg4", rate=5) for _ in range(2)]
+        for track in tracks:
+            track.width, track.height, track.pix_fmt = 64, 48, "yuv420p"
+        sound: Any = output.add_stream("mp3", rate=44_100, layout="mono")
+        for track in tracks:
+            output.mux(track.encode(av.VideoFrame(64, 48, "yuv420p")) + track.encode())
+        heard = av.AudioFrame.from_ndarray(np.zeros((1, 9000), np.float32), "fltp", "mono")
+        heard.sample_rate = 44_100
+        output.mux(sound.encode(heard) + sound.encode())
+    note = "note: a.mkv: video track 2 (mpeg4, 64 x 48 px) is left out\n"
+    for arguments, kept in ((["--out", "new"], 1), (["--out", "mute", "--audio", "drop"], 0)):
+        assert blur("a.mkv", *arguments, model=toy) == 0
+        assert capsys.readouterr().err == note
+        with av.open(f"{arguments[1]}/a.mkv") as written:
+            assert (len(written.streams.video), len(written.streams.audio)) == (1, kept)
+    assert main(["detect", "a.mkv", "--model", toy]) == 0
+    assert capsys.readouterr().err == note
 
 
 def test_a_list_of_paths_is_read_from_standard_input(

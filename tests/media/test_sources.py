@@ -2,13 +2,28 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import PIL.Image
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extd.media.sources import WRITTEN, Source, find_images, find_media, is_video, read_list
+from extd.files import SUFFIXES
+from extd.media.frames import open_source
+from extd.media.sources import (
+    WRITTEN_IMAGES,
+    WRITTEN_VIDEOS,
+    Source,
+    check_results,
+    find_images,
+    find_media,
+    is_video,
+    left_alone,
+    read_list,
+)
 from extd.media.videowriter import CONTAINERS
 from extd.media.writers import ENCODERS
 
@@ -144,6 +159,74 @@ def test_videos_count_where_they_are_asked_for(album: Path) -> None:
     assert [source.name for source in find_media(["album/*.MP4"])] == [Path("d.MP4")]
 
 
+def test_what_is_left_alone_in_folders_is_named_by_kind(album: Path) -> None:
+    for name in ("album/trip/b.pdf", "album/README", "album/d.MP4", "album/e.TXT", "album/f.jfif"):
+        (album / name).touch()
+    (album / "album/g.ts").write_text("Good.")
+    (album / "album/h.ts").write_bytes((b"G" + bytes(187)) * 2)
+    sources = find_media(["album"])
+    assert {source.name.name for source in sources} >= {"f.jfif", "h.ts", "d.MP4"}
+    told = "2 .txt, 1 .pdf, 1 .ts, 1 without suffix"
+    assert left_alone(["album", "album", "other"], sources) == told
+    assert left_alone(["album"], sources, album / "album" / "trip") == told.replace(" 1 .pdf,", "")
+    named = find_media(["album", "album/g.ts"])
+    assert left_alone(["album"], named) == told.replace(" 1 .ts,", "")
+    images = find_images(["album"])
+    found = left_alone(["album"], images, suffixes=SUFFIXES)
+    assert found == "2 .ts, 2 .txt, 1 .mp4, 1 .pdf, 1 without suffix"
+    assert left_alone(["other", "album/notes.txt", "missing", "*"], []) == ""
+    for number in range(12):
+        (album / f"other/x.{number:02}").touch()
+    told = left_alone(["other"], [])
+    assert told.startswith("1 .00, 1 .01, ")
+    assert told.endswith(", 1 .07, 4 of other kinds")
+
+
+@pytest.mark.parametrize("name", ["film", "film.mp4.download", "film.ts", "film.jpg", "film.h264"])
+def test_a_named_file_is_a_video_if_ffmpeg_opens_it(
+    tmp_path: Path, film: Callable[..., Path], name: str
+) -> None:
+    made = film(
+        {"film.ts": "a.mts", "film.h264": "a.h264"}.get(name, "a.mp4"), codecs=("libx264", None)
+    )
+    path = made.rename(tmp_path / name)
+    assert is_video(path)
+    (source,) = find_media([path])
+    assert source.result == Path(f"{name}.mkv")
+    assert len(list(open_source(path))) == 10
+
+
+def test_images_and_texts_are_no_videos(tmp_path: Path) -> None:
+    files = {
+        "a": encode("JPEG"),
+        "a.psd": b"8BPS\0\1" + bytes(6) + b"\0\3\0\0\0\4\0\0\0\4\0\10\0\3" + bytes(80),
+        "a.txt": b"hello " * 100,
+        "a.gif": encode("GIF"),
+        "broken.jpg": encode("JPEG")[1:],
+        "random": np.random.default_rng(0).bytes(10_000),
+        "empty": b"",
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+        assert not is_video(tmp_path / name), name
+    assert not is_video(tmp_path)
+    assert not is_video(tmp_path / "missing")
+    assert is_video(tmp_path / "missing.mkv")
+
+
+def encode(kind: str) -> bytes:
+    file = io.BytesIO()
+    PIL.Image.new("RGB", (32, 32), (200, 100, 0)).save(file, kind)
+    return file.getvalue()
+
+
+def test_results_that_become_mkv_replace_no_original(album: Path) -> None:
+    for name in ("other/a.mp4", "album/a.mp4.mkv"):
+        (album / name).touch()
+    with pytest.raises(ValueError, match=r"would replace the video album/a\.mp4\.mkv"):
+        check_results(find_media(["other/a.mp4", "album/a.mp4.mkv"]), Path("album"))
+
+
 def test_links_that_lead_to_themselves_end(album: Path) -> None:
     (album / "album" / "again").symlink_to("..")
     (album / "album" / "loop.jpg").symlink_to("loop.jpg")
@@ -179,6 +262,7 @@ def test_a_list_takes_the_place_of_a_dash() -> None:
         ("b.tiff", "b.tiff"),
         ("b.gif", "b.gif"),
         ("b.bmp", "b.bmp.png"),
+        ("b.jfif", "b.jfif"),
         ("b", "b.png"),
         ("b.MP4", "b.MP4"),
         ("a/b.avi", "a/b.avi.mkv"),
@@ -191,4 +275,5 @@ def test_results_in_formats_that_are_not_written_become_png_or_mkv(
 
 
 def test_every_format_of_results_can_be_written() -> None:
-    assert {*ENCODERS, *CONTAINERS} == WRITTEN
+    assert ENCODERS.keys() == WRITTEN_IMAGES
+    assert CONTAINERS.keys() == WRITTEN_VIDEOS

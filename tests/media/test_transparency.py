@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -12,7 +13,9 @@ import extd
 from extd.faces import Faces
 from extd.images import GRAY, read_image
 from extd.media.anonymize import AnonymizeOptions, Method
+from extd.media.frames import open_source
 from extd.media.transparency import Layers, read_layers
+from extd.media.video import Frame
 from extd.media.writers import write_image
 
 HIDDEN = (200, 10, 10)
@@ -114,3 +117,56 @@ def test_jpeg_has_no_transparency(tmp_path: Path) -> None:
     pixels = np.zeros((8, 8, 4), np.uint8)
     write_image(tmp_path / "a.jpg", pixels)
     assert np.abs(read_image(tmp_path / "a.jpg").astype(int) - GRAY).max() < 3
+
+
+def ghostly(path: Path, codec: str, pixel_format: str) -> Path:
+    """Write a video of three frames: red below an alpha that is 0, 128 and 255 in stripes."""
+    pixels = np.zeros((48, 64, 4), np.uint8)
+    pixels[..., 0] = 200
+    pixels[:, 21:42, 3], pixels[:, 42:, 3] = 128, 255
+    with av.open(str(path), "w") as output:
+        track: Any = output.add_stream(codec, rate=10, options={"auto-alt-ref": "0"})
+        track.width, track.height, track.pix_fmt = 64, 48, pixel_format
+        for _ in range(3):
+            output.mux(track.encode(av.VideoFrame.from_ndarray(pixels, format="rgba")))
+        output.mux(track.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pixel_format", "result"),
+    [
+        ("a.webm", "libvpx-vp9", "yuva420p", "b.webm"),
+        ("a.mov", "prores_ks", "yuva444p10le", "b.mov"),
+        ("a.mkv", "ffv1", "bgra", "b.mkv"),
+        ("a.mov", "png", "rgba", "b.mkv"),
+    ],
+)
+def test_videos_keep_their_transparency(
+    tmp_path: Path, toy: str, name: str, codec: str, pixel_format: str, result: str
+) -> None:
+    source, target = ghostly(tmp_path / name, codec, pixel_format), tmp_path / result
+    # Nothing is covered.
+    detector = extd.Detector(toy, options=extd.Options(threshold=0.95))
+    report = extd.blur_video(source, target, detector, check_threshold=None)
+    assert (report.frames, report.error) == (3, None)
+    frames = list(open_source(target))
+    assert len(frames) == 3
+    for frame in frames:
+        assert isinstance(frame, Frame)
+        assert frame.layers is not None
+        # The middles of the stripes.
+        alpha = frame.layers.alpha[24, [10, 31, 52]].astype(int)
+        assert alpha == pytest.approx([0, 128, 255], abs=8)
+        assert frame.layers.color[24, 10].tolist() == pytest.approx([128] * 3, abs=12)
+        assert frame.layers.color[24, 52].tolist() == pytest.approx([200, 0, 0], abs=20)
+        assert frame.image[24, 31].tolist() == pytest.approx([164, 64, 64], abs=20)
+
+
+def test_a_container_without_transparency_is_refused(tmp_path: Path, toy: str) -> None:
+    source = ghostly(tmp_path / "a.mov", "png", "rgba")
+    with pytest.raises(ValueError, match=r"a\.mov: MP4 cannot hold its transparency; write it as"):
+        extd.blur_video(source, tmp_path / "b.mp4", extd.Detector(toy, options=SURE))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mov"]
+    extd.detect_video(source, extd.Detector(toy, options=SURE), target=tmp_path / "b.mp4")
+    assert (tmp_path / "b.mp4").exists()

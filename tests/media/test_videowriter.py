@@ -12,7 +12,7 @@ import pytest
 
 from extd.media.frames import open_source
 from extd.media.video import WHOLE, Fault, Frame, Span, open_video
-from extd.media.videowriter import write_video
+from extd.media.videowriter import PLAIN, VideoOptions, write_video
 
 Film = Callable[..., Path]
 
@@ -22,11 +22,13 @@ def frames_of(path: Path, span: Span | None = None) -> list[Frame]:
     return [item for item in open_source(path, span or Span()) if isinstance(item, Frame)]
 
 
-def copy(source: Path, target: Path, span: Span | None = None, **metadata: bool) -> list[Frame]:
+def copy(
+    source: Path, target: Path, span: Span | None = None, options: VideoOptions = PLAIN
+) -> list[Frame]:
     """Write the frames of a video as they are; those of what is written."""
     with (
         open_video(source, span or WHOLE) as video,
-        write_video(target, video, **metadata) as write,
+        write_video(target, video, options) as write,
     ):
         for frame in video.frames():
             assert isinstance(frame, Frame)
@@ -113,10 +115,8 @@ def test_frames_of_another_size_are_made_to_fit(film: Film, tmp_path: Path) -> N
     assert after[1].image.mean() == pytest.approx(200, abs=3)
 
 
-def test_what_a_container_cannot_hold_is_told(film: Film, tmp_path: Path) -> None:
+def test_unknown_containers_are_refused(film: Film, tmp_path: Path) -> None:
     source = film("a.mp4")
-    with pytest.raises(ValueError, match=r"a\.mp4: its audio cannot be copied: .*webm"):
-        copy(source, tmp_path / "b.webm")
     with pytest.raises(ValueError, match=r"b\.avi: videos are written as \.mp4, "):
         copy(source, tmp_path / "b.avi")
 
@@ -127,7 +127,7 @@ def test_nothing_is_told_of_place_and_camera_unless_it_is_kept(film: Film, tmp_p
         source, bare, kept = film(f"a{suffix}", metadata=told), tmp_path / "b", tmp_path / "c"
         bare, kept = bare.with_suffix(suffix), kept.with_suffix(suffix)
         copy(source, bare)
-        copy(source, kept, keep_metadata=True)
+        copy(source, kept, options=VideoOptions(keep_metadata=True))
         secrets = b"48.12", b"taken by me"
         assert all(secret in kept.read_bytes() for secret in secrets)
         assert not any(secret in bare.read_bytes() for secret in secrets)

@@ -1,9 +1,9 @@
 """`extd blur`: images and videos in; the same with their faces covered out."""
 
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -14,18 +14,21 @@ from extd.cli.files import Outcome, Task, run_files
 from extd.cli.inference import INFERENCE, RESULTS, VIDEO, Files, Inference, Threshold, load_detector
 from extd.cli.terminal import WHOLE_NUMBER, Folder, UsageError, clock, count, usage_errors
 from extd.detector import Detector
-from extd.files import real_path
+from extd.files import SUFFIXES, real_path
 from extd.images import Image, read_image
 from extd.media.anonymize import AnonymizeOptions, Method, Region, Shape
+from extd.media.audio import AudioMode
 from extd.media.sources import (
+    VIDEO_SUFFIXES,
     Source,
     check_results,
     find_images,
     find_media,
-    is_folder,
     is_video,
+    left_alone,
     read_list,
 )
+from extd.media.videowriter import VideoOptions
 from extd.pipeline import CHECK_THRESHOLD, OnFrame, Report, blur_animation, blur_image, blur_video
 
 
@@ -71,6 +74,8 @@ class Cover:
         keep: Do not cover faces whose center is in this region, in pixels of the upright image.
         hold: For so many frames a face stays covered where it is missed, and before and after it
             is seen. As many frames are held in memory.
+        audio: auto copies audio, as MKV if need be, and encodes what cannot be copied as AAC or
+            Opus; copy leaves the latter out; encode encodes all; drop leaves all out.
     """
 
     out: Annotated[Folder | None, Parameter(group=RESULTS)] = None
@@ -85,6 +90,7 @@ class Cover:
     strength: float = 1.0
     keep: Annotated[tuple[Region, ...], KEEP] = ()
     hold: Annotated[int, WHOLE_NUMBER, HOLD] = 5
+    audio: Annotated[AudioMode, Parameter(group=VIDEO)] = "auto"
 
     def options(self) -> AnonymizeOptions:
         """The library's options, with the image read."""
@@ -105,11 +111,12 @@ def blur(
 ) -> int:
     """Cover the faces in images and videos, so that nobody is recognized.
 
-    Other files in the folders are left alone and counted. A file that cannot be read is reported,
-    the rest goes on, and the exit code is 1. Animations and documents keep all frames and pages.
+    Other files in the folders are left alone and named by their kinds. A file that cannot be read
+    is reported, the rest goes on, and the exit code is 1. Animations and documents keep all frames
+    and pages.
 
-    Videos need the extra `video`. Their audio stays as it is: voices are not disguised. Subtitles
-    and other tracks are left out. Of a broken video, or after Ctrl-C, what could be read is
+    Videos need the extra `video`. Voices in their audio are not disguised. Subtitles and other
+    tracks are left out. Of a broken video, or after Ctrl-C, what could be read is
     written.
 
         extd blur album --out album-anonymous
@@ -123,13 +130,13 @@ def blur(
         sources = find_sources(inputs, cover.out)
         options = cover.options()
     detector = load_detector(inference, threshold)
-    others = count_others(inputs, sources, cover.out)
-    note = f"; {count(others, 'other file')} left alone" if others else ""
-    task = covering(cover, options, detector, note)
+    suffixes = SUFFIXES if cover.out is None else SUFFIXES | VIDEO_SUFFIXES
+    others = left_alone(inputs, sources, cover.out, suffixes)
+    task = covering(cover, options, detector, others)
     return run_files(task, sources, detector, inference.max_pixels)
 
 
-def covering(cover: Cover, options: AnonymizeOptions, detector: Detector, note: str) -> Task:
+def covering(cover: Cover, options: AnonymizeOptions, detector: Detector, others: str) -> Task:
     """Cover the faces of each file, in the folder or in place; the detector is for videos."""
     threshold = CHECK_THRESHOLD if cover.check else None
 
@@ -150,20 +157,24 @@ def covering(cover: Cover, options: AnonymizeOptions, detector: Detector, note: 
         return describe(source, report)
 
     def on_video(source: Source, on_frame: OnFrame) -> Outcome:
-        blur_frames = blur_video if is_video(source.path) else blur_animation
+        output = VideoOptions(cover.keep_metadata, cover.audio)
+        blur_frames = (
+            partial(blur_video, output=output)
+            if is_video(source.path)
+            else partial(blur_animation, keep_metadata=cover.keep_metadata)
+        )
         report = blur_frames(
             source.path,
             target(source),
             detector,
             options,
             gap=cover.hold,
-            keep_metadata=cover.keep_metadata,
             check_threshold=threshold,
             on_frame=on_frame,
         )
         return describe(source, report)
 
-    return Task("covering", "faces  file", on_image, on_video, [cover.out], note=note)
+    return Task("covering", "faces  file", on_image, on_video, [cover.out], left_alone=others)
 
 
 def describe(source: Source, report: Report) -> Outcome:
@@ -201,18 +212,3 @@ def find_sources(inputs: Iterable[str], out: Path | None) -> list[Source]:
         if is_video(source.path):
             raise ValueError(f"{source.path}: videos are not replaced; give --out DIR")
     return list(originals.values())
-
-
-def count_others(inputs: Iterable[str], sources: Sequence[Source], results: Path | None) -> int:
-    """How many files in the folders among `inputs` are not sources.
-
-    Hidden files, and what an earlier run left in `results`, do not count.
-    """
-    left_out = None if results is None else real_path(results)
-    others = set()
-    for folder in filter(is_folder, map(Path, inputs)):
-        for parent, folders, names in os.walk(folder):
-            below = [(name, real_path(Path(parent, name))) for name in folders]
-            folders[:] = [name for name, real in below if name[0] != "." and real != left_out]
-            others |= {Path(parent, name).absolute() for name in names if name[0] != "."}
-    return len(others - {source.path.absolute() for source in sources})

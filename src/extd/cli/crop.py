@@ -14,10 +14,10 @@ from extd.cli.files import Outcome, Task, run_files
 from extd.cli.inference import INFERENCE, SEARCH, Files, Inference, Pixels, Threshold, load_detector
 from extd.cli.terminal import Folder, UsageError, count, usage_errors
 from extd.detector import Detector
-from extd.files import real_path
+from extd.files import SUFFIXES, real_path
 from extd.images import Image
 from extd.media.animation import open_animation
-from extd.media.sources import Source, find_images, is_video, read_list
+from extd.media.sources import Source, find_images, is_video, left_alone, read_list
 from extd.media.video import Fault
 from extd.pipeline import OnFrame, crop_image
 
@@ -54,7 +54,8 @@ def crop(
         min_face: Leave out faces smaller than this, by their longer side.
     """
     with usage_errors():
-        sources = find_images(read_list(files, sys.stdin), out)
+        inputs = read_list(files, sys.stdin)
+        sources = find_images(inputs, out)
     protect_originals(sources, out)
     detector = load_detector(inference, threshold, min_face=min_face)
     if align is not None and not detector.network.landmarks:
@@ -78,8 +79,8 @@ def crop(
     def on_video(source: Source, on_frame: OnFrame) -> Outcome:
         return crop_frames(source, out / source.crop, partial(cut, detector, source))
 
-    flaw = "with a face not aligned"
-    task = Task("cropping", "faces  file", on_image, on_video, written=[out], flaw=flaw)
+    flaw, others = "with a face not aligned", left_alone(inputs, sources, out, SUFFIXES)
+    task = Task("cropping", "faces  file", on_image, on_video, [out], flaw, others)
     return run_files(task, sources, detector, inference.max_pixels)
 
 

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -30,7 +30,7 @@ from extd.files import shorten
 from extd.images import Image
 from extd.media.animation import frame_count
 from extd.media.frames import check_camera, is_camera, open_source, without_password
-from extd.media.sources import Source, find_media, is_video, read_list
+from extd.media.sources import Source, find_media, is_video, left_alone, read_list
 from extd.media.video import Span
 from extd.pipeline import (
     OnFrame,
@@ -98,18 +98,19 @@ def detect(
                     "a camera is watched alone; its results go to --json and --csv only"
                 )
             check_camera(files[0])
-        sources = [] if camera else find_media(read_list(files, sys.stdin), outputs.out)
+        inputs = [] if camera else read_list(files, sys.stdin)
+        sources = find_media(inputs, outputs.out)
         protect_originals(sources, outputs)
     detector = load_detector(inference, threshold, min_face=min_face, max_faces=max_faces)
     if camera:
         return watch(detector, files[0], span, outputs)
-    return detect_files(detector, sources, outputs, span, inference.max_pixels)
+    task = detecting(detector, sources, outputs, span)
+    task = replace(task, left_alone=left_alone(inputs, sources, outputs.out))
+    return run_files(task, sources, detector, inference.max_pixels)
 
 
-def detect_files(
-    detector: Detector, sources: Sequence[Source], outputs: Outputs, span: Span, max_pixels: int
-) -> int:
-    """Detect the faces of all files, print and write results; return the exit code."""
+def detecting(detector: Detector, sources: Sequence[Source], outputs: Outputs, span: Span) -> Task:
+    """Detect the faces of each file, and write the results; the detector is for videos."""
 
     def target(source: Source) -> Path | None:
         return None if outputs.out is None else outputs.out / source.result
@@ -140,11 +141,12 @@ def detect_files(
             report = detect_animation(path, detector, target=target(source), on_frame=on_frame)
         file = f"{path}, {count(report.frames, 'frame')}"
         row = file_row(report.faces, report.best_score, file)
-        return Outcome(report.faces, [row], report.error)
+        notes = [f"{path}: {note}" for note in report.notes]
+        return Outcome(report.faces, [row], report.error, notes=notes)
 
     alone = is_one_image(sources)
     videos = bool(outputs.csv) and any(has_frames(source.path) for source in sources)
-    task = Task(
+    return Task(
         "detecting",
         "" if alone else "faces   best  file",
         on_image,
@@ -153,7 +155,6 @@ def detect_files(
         results=open_outputs(outputs, frames=videos, landmarks=detector.network.landmarks),
         quiet=outputs.quiet,
     )
-    return run_files(task, sources, detector, max_pixels)
 
 
 def has_frames(path: Path) -> bool:

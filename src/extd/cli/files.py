@@ -54,7 +54,7 @@ class Task:
             it, videos fail.
         written: files and folders of results, named at the end if they exist.
         flaw: what results with flaws are called.
-        note: follows the totals.
+        left_alone: which other files there are in the folders.
         results: opened for the files; yields what adds the faces of images and frames, and errors.
         quiet: print errors only.
     """
@@ -65,7 +65,7 @@ class Task:
     on_video: Callable[[Source, OnFrame], Outcome] | None = None
     written: Sequence[str | Path | None] = ()
     flaw: str = "with flaws"
-    note: str = ""
+    left_alone: str = ""
     results: AbstractContextManager[Add] = NO_RESULTS
     quiet: bool = False
 
@@ -104,19 +104,23 @@ def run_files(task: Task, sources: Sequence[Source], detector: Detector, max_pix
                 print_note(note, bar.console)
             failed, flawed = outcome.error is not None, bool(outcome.flaws)
             totals.update(faces=outcome.faces, failed=failed, flawed=flawed)
-    if not task.quiet:
-        print_totals(task, sources, totals)
+    print_totals(task, sources, totals)
     return 1 if totals["failed"] or totals["flawed"] else 0
 
 
 def print_totals(task: Task, sources: Sequence[Source], totals: Counter[str]) -> None:
     """Print how many faces were found, files failed and results are flawed, and where they are."""
+    others = f"left alone: {task.left_alone}" if task.left_alone else ""
+    if task.quiet:
+        if others:
+            print_note(others, Console(stderr=True))
+        return
     videos = sum(is_video(source.path) for source in sources)
     kind = "image" if not videos else "video" if videos == len(sources) else "file"
     line = f"{count(totals['faces'], 'face')} in {count(len(sources) - totals['failed'], kind)}"
     for key, what in (("failed", "failed"), ("flawed", task.flaw)):
         line += f", {totals[key]:,} {what}" if totals[key] else ""
-    print_line(line + task.note)
+    print_line("; ".join(filter(None, (line, others))))
     for target in task.written:
         # A folder appears with the first result.
         if target is not None and Path(target).exists():

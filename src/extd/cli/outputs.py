@@ -18,7 +18,7 @@ from extd.media.sources import VIDEO_SUFFIXES, Source, check_results, is_video
 from extd.media.video import Frame
 from extd.media.writers import csv_header, csv_lines, json_line, open_coco
 
-UNREAD = frozenset({".jfif", ".jxl", ".jp2", ".psd", ".dng", ".cr2", ".nef", ".arw"})
+UNREAD = frozenset({".jxl", ".jp2", ".psd", ".dng", ".cr2", ".nef", ".arw"})
 """More image formats; results must not overwrite them either."""
 
 

@@ -198,7 +198,7 @@ def newest(decoded: Iterator[VideoFrame], name: str) -> Generator[Frame, None, N
     try:
         while isinstance(item := latest.get(), tuple):
             index, seconds, frame = item
-            yield Frame(upright(frame), name, index, seconds)
+            yield Frame(read_image(upright(frame)), name, index, seconds)
     finally:
         stopped.set()
         with suppress(Empty):

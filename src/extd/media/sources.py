@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,13 +16,20 @@ from extd.files import SUFFIXES, real_path, shorten
 
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".wmv"}
-    | {".flv", ".3gp", ".ogv"}
+    | {".flv", ".3gp", ".ogv", ".ts", ".m2t", ".m2v", ".mpe", ".vob", ".asf", ".f4v", ".3g2"}
+    | {".ogm", ".divx", ".dv", ".mxf", ".qt", ".rm", ".rmvb", ".ivf", ".y4m", ".nut"}
+    | {".h264", ".264", ".h265", ".265", ".hevc", ".mjpeg", ".mjpg"}
 )
-WRITTEN = frozenset(
-    {".jpg", ".jpeg", ".png", ".webp", ".avif", ".tif", ".tiff", ".gif"}
-    | {".mp4", ".m4v", ".mov", ".mkv", ".webm"}
-)
+JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".jpe", ".jif"})
+WRITTEN_IMAGES = JPEG_SUFFIXES | {".png", ".apng", ".webp", ".avif", ".tif", ".tiff", ".gif"}
+WRITTEN_VIDEOS = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm"})
 """Formats that results keep; other images become PNG, other videos MKV."""
+SYNC, PACKET = b"G", 188
+"""MPEG transport streams are packets of that many bytes, each with that first (ISO/IEC 13818-1)."""
+NO_FILMS = frozenset({"image2", "ico", "tty", "bin", "xbin", "adf", "idf"})
+"""FFmpeg's names of formats that are no videos to anybody else: images and text."""
+KINDS = 8
+"""How many kinds of files a line names."""
 LIST = "-"
 """Stands for a list of paths on standard input, one per line."""
 
@@ -42,15 +50,16 @@ class Source:
     @property
     def result(self) -> Path:
         """Relative path of the result: `name`, with `.png` or `.mkv` for what is not written."""
-        if self.name.suffix.lower() in WRITTEN:
+        video = is_video(self.path)
+        if self.name.suffix.lower() in (WRITTEN_VIDEOS if video else WRITTEN_IMAGES):
             return shorten(self.name)
-        suffix = ".mkv" if is_video(self.path) else ".png"
+        suffix = ".mkv" if video else ".png"
         return shorten(self.name.parent / f"{self.name.name}{suffix}")
 
     @property
     def crop(self) -> Path:
         """Relative path after which crops are named: PNG where `result` has few colors or pages."""
-        if self.name.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp"}:
+        if self.name.suffix.lower() in JPEG_SUFFIXES | {".png", ".webp"}:
             return self.name
         return self.name.parent / f"{self.name.name}.png"
 
@@ -106,8 +115,47 @@ def find_media(inputs: Iterable[str | Path], results: Path | None = None) -> lis
 
 
 def is_video(path: Path) -> bool:
-    """Whether a file is a video, by its name."""
-    return path.suffix.lower() in VIDEO_SUFFIXES
+    """Whether a file is a video: by its name, or else because FFmpeg opens it as one."""
+    if path.suffix.lower() in VIDEO_SUFFIXES:
+        return True
+    # Not above: without numpy, help is shown at once.
+    from extd.images import is_image
+    from extd.media.video import open_video
+
+    with suppress(OSError, ValueError, ImportError):
+        # A pipe can be read only once.
+        if path.is_file() and not is_image(path):
+            with open_video(path) as video:
+                kind = video.container.format.name
+                return video.stream.width > 0 and not (kind in NO_FILMS or kind.endswith("_pipe"))
+    return False
+
+
+def left_alone(
+    inputs: Iterable[str | Path],
+    sources: Iterable[Source],
+    results: Path | None = None,
+    suffixes: frozenset[str] = SUFFIXES | VIDEO_SUFFIXES,
+) -> str:
+    """Name the files in the folders among `inputs` that are not listed, as in `2 .txt, 1 .pdf`.
+
+    Hidden files, and what an earlier run left in `results`, do not count. Nothing gives "".
+    """
+    left_out = None if results is None else real_path(results)
+    named = {source.path.absolute() for source in sources}
+    others = set()
+    for folder in filter(is_folder, map(Path, inputs)):
+        for parent, folders, names in os.walk(folder):
+            below = [(name, real_path(Path(parent, name))) for name in folders]
+            folders[:] = [name for name, real in below if name[0] != "." and real != left_out]
+            paths = [Path(parent, name) for name in names if name[0] != "."]
+            others |= {path.absolute() for path in paths if not _is_listed(path, suffixes)}
+    kinds = Counter(path.suffix.lower() or "without suffix" for path in others - named)
+    ordered = sorted(kinds.items(), key=lambda kind: (-kind[1], kind[0]))
+    told = [f"{number:,} {kind}" for kind, number in ordered[:KINDS]]
+    if rest := sum(number for _, number in ordered[KINDS:]):
+        told.append(f"{rest:,} of other kinds")
+    return ", ".join(told)
 
 
 def is_folder(path: Path | os.DirEntry[str]) -> bool:
@@ -124,9 +172,14 @@ def check_results(sources: Sequence[Source], out: Path) -> None:
     originals = {real_path(source.path) for source in sources}
     for source in sources:
         target = out / source.result
-        if real_path(target) in originals:
-            kind = "video" if is_video(source.path) else "image"
-            raise ValueError(f"{out} would replace the {kind} {target}; choose another folder")
+        paths = [target]
+        if target.suffix.lower() in WRITTEN_VIDEOS:
+            # Some audio makes the result MKV.
+            paths.append(shorten(target.with_name(f"{target.name}.mkv")))
+        for path in paths:
+            if real_path(path) in originals:
+                kind = "video" if is_video(source.path) else "image"
+                raise ValueError(f"{out} would replace the {kind} {path}; choose another folder")
 
 
 def read_list(inputs: Iterable[str], stream: Iterable[str]) -> list[str]:
@@ -201,5 +254,10 @@ def _is_listed(path: Path, suffixes: frozenset[str]) -> bool:
         return False
     # Reading a pipe may never end; for other special files it gives an error.
     with suppress(OSError):
-        return not path.is_fifo()
+        if path.is_fifo():
+            return False
+        if path.suffix.lower() == ".ts":
+            # Programs in TypeScript are called so, too.
+            with path.open("rb") as file:
+                return file.read(PACKET + 1)[::PACKET] == 2 * SYNC
     return True

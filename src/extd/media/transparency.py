@@ -65,9 +65,13 @@ def layers_of(image: PIL.Image.Image, name: str) -> Layers | None:
     """The layers of an image, upright; None if it is opaque. Errors are those of `read_image`."""
     if not image.has_transparency_data or image.mode.startswith(("F", "I")):
         return None
-    pixels = np.array(load_upright(image, name).convert("RGBA"))
-    color, alpha = np.ascontiguousarray(pixels[..., :3]), pixels[..., 3]
-    return None if alpha.min() == 255 else Layers(color, alpha)
+    layers = split(np.array(load_upright(image, name).convert("RGBA")))
+    return None if layers.alpha.min() == 255 else layers
+
+
+def split(pixels: NDArray[np.uint8]) -> Layers:
+    """The layers of RGBA pixels, uint8 [H, W, 4], which are copied."""
+    return Layers(np.ascontiguousarray(pixels[..., :3]), np.ascontiguousarray(pixels[..., 3]))
 
 
 def read_layers(path: Path) -> Layers | None:

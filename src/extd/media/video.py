@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import insort
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extd.faces import Faces
-from extd.images import Image, read_image
+from extd.images import Image
 from extd.media.anonymize import AnonymizeOptions, anonymize
-from extd.media.transparency import Layers
+from extd.media.timeline import Timeline
+from extd.media.transparency import Layers, split
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -30,6 +31,10 @@ MISSING_END = 0.5
 """Seconds that may be missing at the end before a video counts as cut off."""
 UNINDEXED = frozenset({"mpegts", "mpeg", "flv"})
 """FFmpeg's names of formats in which seeking is a guess."""
+FROM_ZERO = frozenset({"matroska,webm", "nut", "asf"})
+"""FFmpeg's names of formats whose length counts from 0, wherever they begin."""
+MAX_GAP = 10.0
+"""Seconds by which the clock of formats for broadcasting jumps only by mistake."""
 MAX_TIME = 1e9
 """Seconds; no video is longer."""
 ROUNDING = 1e-4
@@ -126,6 +131,7 @@ class Video:
         container: PyAV's container.
         stream: the video track.
         first: the first decoded frame, which knows colors and orientation; None before it.
+        notes: which of its tracks are left out or changed.
     """
 
     def __init__(
@@ -135,11 +141,16 @@ class Video:
         self.path, self.span = path, span
         self.container, self.stream = container, stream
         self.first: VideoFrame | None = None
+        self.notes = [_left_out(one) for one in _videos(container) if one is not stream]
         # Tracks of audio to keep, and their packets with their times.
         self._tracks: frozenset[int] = frozenset()
         self._audio: deque[tuple[float, Packet[Any]]] = deque()
         # Players start here, not at 0.
         self._origin = max(container.start_time or 0, 0) / 1e6
+        # Seconds; 0 if the file does not say.
+        self._length = (container.duration or 0) / 1e6
+        if container.format.name in FROM_ZERO and self._length > self._origin:
+            self._length -= self._origin
         # Seconds up to which the packets of each track were read.
         self._reached: dict[int, float] = {}
         self._read_all = False
@@ -160,9 +171,9 @@ class Video:
     @property
     def frame_count(self) -> int | None:
         """About how many frames `frames` yields, according to the file; None if it does not say."""
-        if not self.container.duration:
+        if not self._length:
             return None
-        seconds = min(self.container.duration / 1e6, self.span.stop) - self.span.start
+        seconds = min(self._length, self.span.stop) - self.span.start
         return math.ceil(max(seconds, 0) * self.frame_rate / self.span.every)
 
     def frames(self) -> Iterator[Frame | Fault]:
@@ -177,16 +188,18 @@ class Video:
                 if self.first is None:
                     self.first = frame
                 if index % self.span.every == 0:
-                    yield Frame(upright(frame), str(self.path), index, time)
+                    pixels = upright(frame)
+                    layers = split(pixels) if pixels.shape[2] == 4 else None
+                    image = pixels if layers is None else layers.flatten()
+                    yield Frame(image, str(self.path), index, time, layers)
                 index += 1
         except (pyav().FFmpegError, ValueError, OSError) as error:
             if index == 0:
                 yield Fault(str(self.path), readable(error, self.path))
                 return
             reason = f"it breaks off after {self._end():.1f} s"
-        length = (self.container.duration or 0) / 1e6
-        if self._read_all and self._end() < length - MISSING_END:
-            reason = f"it ends after {self._end():.1f} of {length:.1f} s"
+        if self._read_all and self._end() < self._length - MISSING_END:
+            reason = f"it ends after {self._end():.1f} of {self._length:.1f} s"
         if self._damaged:
             verb = "is" if self._damaged == 1 else "are"
             damage = f"{self._damaged:,} of its frames {verb} damaged"
@@ -196,9 +209,9 @@ class Video:
         if reason:
             yield Fault(str(self.path), ValueError(f"{self.path}: {reason}"))
 
-    def keep_audio(self) -> None:
-        """Keep the audio packets that are read from now on, for `audio`."""
-        self._tracks = frozenset(stream.index for stream in self.container.streams.audio)
+    def keep_audio(self, tracks: Iterable[int]) -> None:
+        """Keep the packets of audio tracks that are read from now on, for `audio`."""
+        self._tracks = frozenset(tracks)
 
     def audio(self, until: float) -> Iterator[Packet[Any]]:
         """Yield the packets of audio up to a time in seconds, each once.
@@ -254,7 +267,10 @@ class Video:
     def _read_packets(self) -> Iterator[Packet[Any]]:
         """Yield the packets of all tracks, and keep those of the span's audio."""
         # All tracks, because the longest one tells whether the end of the file is there.
-        for packet in self.container.demux():
+        tracks = {self.stream.index, *(stream.index for stream in self.container.streams.audio)}
+        jumps = self.container.format.flags & pyav().format.Flags.ts_discont.value
+        timeline = Timeline(tracks, MAX_GAP if jumps else math.inf)
+        for packet in timeline.lay_out(self.container.demux()):
             if packet.pts is not None:
                 time = float(packet.pts * packet.time_base) - self._origin
                 end = time + float((packet.duration or 0) * packet.time_base)
@@ -292,12 +308,25 @@ def open_video(path: str | Path, span: Span = WHOLE) -> Iterator[Video]:
     except av.FFmpegError as error:
         raise readable(error, path) from error
     with container:
-        cover = av.stream.Disposition.attached_pic
-        for stream in container.streams.video:
-            if stream.codec_context is not None and not stream.disposition & cover:
+        for stream in _videos(container):
+            if stream.codec_context is not None:
                 yield Video(path, span, container, stream)
                 return
         raise ValueError(f"{path} has no video track that can be decoded")
+
+
+def _videos(container: InputContainer) -> list[VideoStream]:
+    """The video tracks, without cover images."""
+    cover = pyav().stream.Disposition.attached_pic
+    return [stream for stream in container.streams.video if not stream.disposition & cover]
+
+
+def _left_out(stream: VideoStream) -> str:
+    """What to tell of a further video track."""
+    # PyAV has none for unknown codecs.
+    codec: Any = stream.codec_context
+    what = "unknown codec" if codec is None else f"{codec.name}, {codec.width} x {codec.height} px"
+    return f"video track {stream.index + 1} ({what}) is left out"
 
 
 def pyav() -> Any:
@@ -334,13 +363,13 @@ def orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
     return transposed, (c if transposed else a) < 0, (b if transposed else d) < 0
 
 
-def upright(frame: VideoFrame) -> Image:
-    """The pixels of a frame, turned upright; transparent ones are blended with mid gray."""
+def upright(frame: VideoFrame) -> NDArray[np.uint8]:
+    """The pixels of a frame, turned upright: RGB [H, W, 3], or RGBA [H, W, 4] if it has alpha."""
     transposed, mirrored, flipped = orientation(frame)
     alpha = any(component.is_alpha for component in frame.format.components)
-    image = read_image(frame.to_ndarray(format="rgba" if alpha else "rgb24"))
-    image = image.transpose(1, 0, 2) if transposed else image
-    return np.ascontiguousarray(image[:: -1 if flipped else 1, :: -1 if mirrored else 1])
+    pixels = np.asarray(frame.to_ndarray(format="rgba" if alpha else "rgb24"), np.uint8)
+    pixels = pixels.transpose(1, 0, 2) if transposed else pixels
+    return np.ascontiguousarray(pixels[:: -1 if flipped else 1, :: -1 if mirrored else 1])
 
 
 def readable(error: Exception, path: Path, problem: str = "is broken or not a video") -> Exception:

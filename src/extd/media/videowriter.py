@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
-from extd.files import atomic_write
-from extd.images import Image
+from extd.files import atomic_write, shorten
+from extd.media.audio import MKV, AudioMode, AudioPlan, AudioTracks, open_output, plan_audio
 from extd.media.video import Video, orientation, pyav, readable
 
 if TYPE_CHECKING:
-    from av.audio.stream import AudioStream
     from av.container import OutputContainer
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
@@ -25,40 +26,66 @@ CONTAINERS = {
     ".mp4": "mp4",
     ".m4v": "mp4",
     ".mov": "mov",
-    ".mkv": "matroska",
+    ".mkv": MKV,
     ".webm": "webm",
 }
 """FFmpeg's names of the containers that are written, by suffix."""
 # No B-frames: with them, varying frame times shorten an MP4.
-H264 = "libx264", {"crf": "20", "preset": "veryfast", "bf": "0"}
+H264 = "libx264", "yuv420p", {"crf": "20", "preset": "veryfast", "bf": "0"}
 # WebM does not hold H.264.
-VP9 = "libvpx-vp9", {"crf": "30", "b": "0", "deadline": "realtime", "cpu-used": "6"}
+VP9 = "libvpx-vp9", "yuv420p", {"crf": "30", "b": "0", "deadline": "realtime", "cpu-used": "6"}
+# Its alternate reference frames exclude transparency.
+ALPHA_VP9 = VP9[0], "yuva420p", {**VP9[2], "auto-alt-ref": "0"}
+ALPHA_PRORES = "prores_ks", "yuva444p10le", {"profile": "4444", "alpha_bits": "8"}
+ALPHA = {"mov": ALPHA_PRORES, MKV: ALPHA_VP9, "webm": ALPHA_VP9}
+"""How containers hold video with transparency."""
 MATRICES = frozenset({1, 5, 6, 7, 9})
 """RGB to YUV conversions that are kept, as in ISO/IEC 23091-2: BT.709, 601 and 2020."""
 UNSPECIFIED = 2
 
-Write = Callable[[Image, float], None]
-"""Append a frame: uint8 [H, W, 3], RGB, and its time in seconds in the source."""
+Write = Callable[[NDArray[np.uint8], float], None]
+"""Append a frame and its time in seconds in the source: uint8, RGB [H, W, 3] or RGBA [H, W, 4]."""
+
+
+@dataclass(frozen=True, slots=True)
+class VideoOptions:
+    """How a video is written.
+
+    Attributes:
+        keep_metadata: copy the file's tags, such as place, time and camera.
+        audio: `auto` copies each track that some container holds and encodes the others as AAC
+            (Opus in WebM); `copy` leaves the others out; `encode` encodes all of them, so that
+            the file keeps its name; `drop` writes none.
+    """
+
+    keep_metadata: bool = False
+    audio: AudioMode = "auto"
+
+
+PLAIN = VideoOptions()
 
 
 @contextmanager
-def write_video(path: str | Path, source: Video, *, keep_metadata: bool = False) -> Iterator[Write]:
+def write_video(path: str | Path, source: Video, options: VideoOptions = PLAIN) -> Iterator[Write]:
     """Write a video with the frame rate, times, colors and audio of an open one.
 
     The file appears when the block ends: complete, or after Ctrl-C with the frames so far; after
-    another error not at all. Frames are encoded as H.264 (VP9 in WebM) with even width and height,
-    audio is copied. Other tracks, such as subtitles, covers and camera data, are dropped.
+    another error not at all. Frames are encoded as H.264 (VP9 in WebM) with even width and height;
+    if the first one has transparency, that is kept, as VP9 or, in MOV, as ProRes.
+    Other tracks, such as subtitles, covers and camera data, are dropped. `source.notes` tells what
+    was not simply copied.
 
     Args:
-        path: its suffix is one of `CONTAINERS`. Folders are created.
+        path: its suffix is one of `CONTAINERS`. Folders are created. If only MKV can hold a copy
+            of the audio, it is written as MKV, and `.mkv` is added to the name.
         source: the video that the frames come from; read them inside the block.
-        keep_metadata: copy the file's tags, such as place, time and camera.
+        options: what else there is to choose.
 
     Yields:
         A function that appends a frame; call it in order of time.
 
     Raises:
-        ValueError: no frame was written, or the container is unknown or cannot hold the audio.
+        ValueError: no frame was written, or the container is unknown or holds no transparency.
         OSError: the file cannot be written, as on a full disk.
     """
     av = pyav()
@@ -67,15 +94,20 @@ def write_video(path: str | Path, source: Video, *, keep_metadata: bool = False)
     kind = CONTAINERS.get(path.suffix.lower(), "")
     if not kind:
         raise ValueError(f"{path}: videos are written as {', '.join(CONTAINERS)}")
+    plan = plan_audio(source.container.streams.audio, kind, options.audio)
+    source.notes += plan.notes
+    if plan.kind != kind:
+        path = shorten(path.with_name(f"{path.name}.mkv"))
     # Without it, these two keep only a few of the tags.
-    options = {"movflags": "use_metadata_tags"} if keep_metadata and kind in {"mp4", "mov"} else {}
-    source.keep_audio()
+    all_tags = options.keep_metadata and plan.kind in {"mp4", "mov"}
+    flags = {"movflags": "use_metadata_tags"} if all_tags else {}
+    source.keep_audio(one.index for one in (*plan.copied, *plan.encoded))
     with atomic_write(path) as partial:
         try:
-            with av.open(f"file:{partial}", "w", format=kind, options=options) as output:
-                if keep_metadata:
+            with open_output(partial, plan.kind, flags) as output:
+                if options.keep_metadata:
                     output.metadata.update(source.container.metadata)
-                encoder = _Encoder(output, source)
+                encoder = _Encoder(output, source, plan)
                 try:
                     yield encoder.write
                 except KeyboardInterrupt as error:
@@ -95,48 +127,62 @@ def write_video(path: str | Path, source: Video, *, keep_metadata: bool = False)
 class _Encoder:
     """The tracks of the written video, created with the first frame."""
 
-    def __init__(self, output: OutputContainer, source: Video) -> None:
-        self._output, self._source = output, source
+    def __init__(self, output: OutputContainer, source: Video, plan: AudioPlan) -> None:
+        self._output, self._source, self._plan = output, source, plan
         self.track: VideoStream | None = None
-        self._audio: dict[int, AudioStream] = {}
+        self._audio: AudioTracks | None = None
         self._last_pts = -1
 
-    def write(self, image: Image, time: float) -> None:
-        """Encode a frame, and copy the audio up to it."""
+    def write(self, image: NDArray[np.uint8], time: float) -> None:
+        """Encode a frame, and write the audio up to it."""
         if self.track is None:
-            self.track = _add_video(self._output, self._source, image)
-            self._audio = _add_audio(self._output, self._source)
+            self.track = _add_video(self._output, self._source, image, self._plan.kind)
+            self._audio = AudioTracks(self._output, self._plan)
         frame = _to_frame(image, self.track)
         frame.time_base = self.track.codec_context.time_base
         pts = round((time - self._source.span.start) / frame.time_base)
         # Encoders refuse times that do not increase.
         self._last_pts = frame.pts = max(pts, self._last_pts + 1)
-        self._copy_audio(time)
+        self._write_audio(time)
         self._output.mux(self.track.encode(frame))
 
     def finish(self, *, rest_of_audio: bool) -> None:
-        """Flush the encoder."""
+        """Flush the encoders."""
         if rest_of_audio:
-            self._copy_audio(math.inf)
+            self._write_audio(math.inf)
+        if self._audio is not None:
+            self._audio.finish()
+            if self._audio.lost:
+                self._source.notes.append(f"{self._audio.lost:,} packets of audio are broken")
         if self.track is not None:
             self._output.mux(self.track.encode())
 
-    def _copy_audio(self, until: float) -> None:
+    def _write_audio(self, until: float) -> None:
         for packet in self._source.audio(until):
-            packet.stream = self._audio[packet.stream_index]
-            self._output.mux(packet)
+            if self._audio is not None:
+                self._audio.write(packet)
 
 
-def _add_video(output: OutputContainer, source: Video, image: Image) -> VideoStream:
+def _add_video(
+    output: OutputContainer, source: Video, image: NDArray[np.uint8], kind: str
+) -> VideoStream:
     """Add the video track; `image` is its first frame."""
-    codec, options = VP9 if output.format.name == "webm" else H264
+    codec, pixel_format, options = VP9 if kind == "webm" else H264
+    if image.shape[2] == 4:
+        if kind not in ALPHA:
+            raise ValueError(
+                f"{source.path}: MP4 cannot hold its transparency; write it as MKV, WebM or MOV"
+            )
+        codec, pixel_format, options = ALPHA[kind]
     rate = source.frame_rate / source.span.every
     track = cast("VideoStream", output.add_stream(codec, rate=rate, options=options))
     height, width = image.shape[:2]
     # The chroma planes have half the resolution.
     track.width, track.height = width + width % 2, height + height % 2
-    track.pix_fmt = "yuv420p"
+    track.pix_fmt = pixel_format
     context = track.codec_context
+    # The `tee` of `open_output` does not tell that MKV needs this.
+    context.flags |= pyav().codec.context.Flags.global_header
     context.time_base = source.stream.time_base or Fraction(1, 1000)
     aspect = source.stream.sample_aspect_ratio or Fraction(1)
     first = source.first
@@ -150,33 +196,20 @@ def _add_video(output: OutputContainer, source: Video, image: Image) -> VideoStr
     return track
 
 
-def _add_audio(output: OutputContainer, source: Video) -> dict[int, AudioStream]:
-    """Add a copy of each audio track, by the index of the original."""
-    copies = {}
-    for stream in source.container.streams.audio:
-        try:
-            copy = output.add_stream_from_template(stream)
-        except ValueError as error:
-            raise ValueError(f"{source.path}: its audio cannot be copied: {error}") from error
-        if stream.language:
-            copy.metadata["language"] = stream.language
-        copies[stream.index] = copy
-    return copies
-
-
-def _to_frame(image: Image, track: VideoStream) -> VideoFrame:
+def _to_frame(image: NDArray[np.uint8], track: VideoStream) -> VideoFrame:
     """An image as the track takes it; odd sides get their last pixels repeated."""
     width, height = track.width, track.height
     missing = height - image.shape[0], width - image.shape[1]
     if missing != (0, 0) and set(missing) <= {0, 1}:
         image = np.pad(image, ((0, missing[0]), (0, missing[1]), (0, 0)), "edge")
     context = track.codec_context
-    frame: VideoFrame = pyav().VideoFrame.from_ndarray(image, format="rgb24")
+    channels = "rgb24" if image.shape[2] == 3 else "rgba"
+    frame: VideoFrame = pyav().VideoFrame.from_ndarray(image, format=channels)
     # FFmpeg resizes where the video changes its size on the way.
     return frame.reformat(
         width=width,
         height=height,
-        format="yuv420p",
+        format=track.pix_fmt,
         dst_colorspace=None if context.colorspace == UNSPECIFIED else context.colorspace,
         dst_color_range=context.color_range or None,
     )

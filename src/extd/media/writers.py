@@ -23,11 +23,12 @@ from extd.files import atomic_write, open_text
 from extd.images import ORIENTATION, Image, catch_warnings, open_file, open_pil, read_image
 from extd.media.transparency import layers_of
 
+JPEG = {"format": "JPEG", "quality": 95, "subsampling": "4:2:0"}
+# A level that is fast: higher ones take several times as long for a few percent.
+PNG = {"format": "PNG", "compress_level": 1}
 ENCODERS: dict[str, dict[str, Any]] = {
-    ".jpg": {"format": "JPEG", "quality": 95, "subsampling": "4:2:0"},
-    ".jpeg": {"format": "JPEG", "quality": 95, "subsampling": "4:2:0"},
-    # A level that is fast: higher ones take several times as long for a few percent.
-    ".png": {"format": "PNG", "compress_level": 1},
+    **dict.fromkeys((".jpg", ".jpeg", ".jfif", ".jpe", ".jif"), JPEG),
+    **dict.fromkeys((".png", ".apng"), PNG),
     # Exact, or the encoder chooses the colors of transparent pixels.
     ".webp": {"format": "WEBP", "lossless": True, "exact": True},
     ".avif": {"format": "AVIF", "quality": 90, "speed": 8},
