@@ -90,7 +90,7 @@ def process_files(
             return partial(process, source)
         with _errors_name(path):
             image = read_image(path, max_pixels=max_pixels)
-            chosen = detector.of_many(image)
+            chosen = detector.for_batch(image)
             if chosen is detector:
                 # All images share its threads, so it takes one at a time.
                 return partial(on_image, detector, source, image)
@@ -99,8 +99,8 @@ def process_files(
 
     if len(sources) > 1:
         # Made here, or several threads would make one each.
-        _ = detector.serial
-    with closing(prefetch(sources, start, detector.at_once)) as started:
+        _ = detector.single_threaded
+    with closing(prefetch(sources, start, detector.workers)) as started:
         for source, rest in started:
             result: Result | Exception
             try:

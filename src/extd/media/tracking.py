@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 from extd.boxes import Boxes, iou
 from extd.faces import Faces
 
-MISSED = 25
-"""Frames without a face after which it would get a new id: a second of most videos."""
+MISSED = 15
+"""For how many frames a face may be missed and keep its id; after more, others are taken for it."""
 GROWTH = 0.5
 """Share of its sides by which a box grows on each side before matching, for fast faces."""
 MATCH_IOU = 0.2
 """Least IoU of two boxes of one face; low, as faces move while they are missed."""
-NEWEST = 0.3
+STANDING = 0.8
+"""What counts of the IoU with the last box itself: the face may have stopped or turned back."""
+NEWEST = 0.5
 """Least weight of the newest step in the mean velocity of a face."""
 
 Item = TypeVar("Item")
@@ -32,7 +34,7 @@ def track(
     """Give the faces of successive frames ids, from 1 on, which hold while a face is missed.
 
     A face is expected where its mean velocity has taken it. The boxes of each frame are matched to
-    those expected, greedily by the IoU of boxes grown to twice their sides.
+    those expected, greedily by the IoU of grown boxes.
 
     Args:
         detections: the faces of each frame, with anything that belongs to it, such as its image.
@@ -47,7 +49,8 @@ def track(
     next_id = 1
     for number, (item, faces) in enumerate(detections):
         age = (number - last)[:, None]
-        matches = match(boxes + np.tile(velocities * age, 2), faces.boxes)
+        moving = similarity(boxes + np.tile(velocities * age, 2), faces.boxes)
+        matches = match(np.maximum(moving, STANDING * similarity(boxes, faces.boxes)))
         known = matches >= 0
         old = matches[known]
         found = np.empty(len(faces), np.int64)
@@ -71,13 +74,17 @@ def track(
         yield item, replace(faces, ids=found)
 
 
-def match(expected: Boxes, boxes: Boxes) -> NDArray[np.int64]:
-    """The index in `expected` [M, 4] of each of `boxes` [N, 4], or -1; the greatest IoU first."""
-    matches = np.full(len(boxes), -1, np.int64)
-    overlap = iou(_grow(expected), _grow(boxes))
-    rows, columns = np.nonzero(overlap >= MATCH_IOU)
-    free = np.ones(len(expected), np.bool_)
-    for index in np.argsort(-overlap[rows, columns], kind="stable").tolist():
+def similarity(expected: Boxes, boxes: Boxes) -> NDArray[np.float32]:
+    """IoU of `expected` [M, 4] and `boxes` [N, 4], both grown: [M, N]."""
+    return iou(_grow(expected), _grow(boxes))
+
+
+def match(similarities: NDArray[np.float32]) -> NDArray[np.int64]:
+    """The row of [M, N] that goes with each column, or -1; greedy, the most similar first."""
+    matches = np.full(similarities.shape[1], -1, np.int64)
+    free = np.ones(len(similarities), np.bool_)
+    rows, columns = np.nonzero(similarities >= MATCH_IOU)
+    for index in np.argsort(-similarities[rows, columns], kind="stable").tolist():
         row, column = rows[index], columns[index]
         if free[row] and matches[column] < 0:
             matches[column], free[row] = row, False
@@ -163,16 +170,17 @@ def fill_gaps(detections: Iterable[tuple[Item, Faces]], gap: int) -> Iterator[tu
 
 
 def _tracked(faces: Faces, frame: int) -> list[TrackedFace]:
-    if faces.ids is None:
+    if faces.ids is None and len(faces):
         raise ValueError("the faces have no ids; track them first")
-    columns = (faces.boxes, faces.scores.tolist(), faces.ids.tolist())
+    ids = [] if faces.ids is None else faces.ids.tolist()
+    columns = (faces.boxes, faces.scores.tolist(), ids)
     return [TrackedFace(*face, frame) for face in zip(*columns, strict=True)]
 
 
 def _add_faces(item: Item, faces: Faces, added: list[TrackedFace]) -> tuple[Item, Faces]:
-    if not added or faces.ids is None:
+    if not added:
         return item, faces
     boxes = [*faces.boxes, *(face.box for face in added)]
     scores = [*faces.scores, *(face.score for face in added)]
-    ids = [*faces.ids, *(face.id for face in added)]
+    ids = [face.id for face in (*faces, *added)]
     return item, Faces(boxes, scores, faces.width, faces.height, ids=ids)
