@@ -10,7 +10,7 @@ from functools import cached_property, partial
 from itertools import product
 from numbers import Real
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -208,18 +208,18 @@ class Detector:
         return self.network.threads or cores()
 
     @cached_property
-    def single_threaded(self) -> Detector:
+    def single_threaded(self) -> Self:
         """This detector, computing only in the calling thread; off the CPU, itself.
 
         Threads with an image each finish more of them than threads that share each image.
         """
         if self.network.provider != CPU or self.workers == 1:
             return self
-        alone = Detector.__new__(Detector)
+        alone = type(self).__new__(type(self))
         alone.options, alone.network = self.options, self.network.in_threads(1)
         return alone
 
-    def for_batch(self, image: Image) -> Detector:
+    def for_batch(self, image: Image) -> Self:
         """The detector for one image of many: `single_threaded`, or itself if memory forbids it.
 
         Images side by side have no more pixels together than one without tiles.

@@ -34,8 +34,8 @@ class Faces:
         height: of the image in pixels.
         landmarks: float32 [N, 5, 2], read-only; x and y of the eyes, nose and mouth corners,
             image-left first, perhaps outside the image. None from a network that finds none.
-        ids: int64 [N], read-only; the same for a face in all frames of a video. None unless they
-            were tracked.
+        ids: int64 [N], read-only; the same for a face in all frames of a video, -1 where it is not
+            known. None unless faces were tracked.
     """
 
     boxes: NDArray[np.float32]
@@ -112,7 +112,7 @@ class Faces:
         landmarks = None
         if self.landmarks is not None:
             landmarks = tuple((x, y) for x, y in self.landmarks[index].tolist())
-        number = None if self.ids is None else int(self.ids[index])
+        number = None if self.ids is None or self.ids[index] < 0 else int(self.ids[index])
         return Face((x1, y1, x2, y2), float(self.scores[index]), landmarks, number)
 
     def __iter__(self) -> Iterator[Face]:

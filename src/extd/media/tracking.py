@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import TypeVar
 
 import numpy as np
@@ -131,42 +132,48 @@ def fill_gaps(detections: Iterable[tuple[Item, Faces]], gap: int) -> Iterator[tu
         raise ValueError(f"gap is {gap}; give 0 or more frames")
     # Frames that may still get faces from later ones, and those that they got so far.
     pending: deque[tuple[Item, Faces, list[TrackedFace]]] = deque()
-    # The last box of each face that may still go on, and boxes that the next one hardly overlaps.
+    # The last box of each face that may still go on; those left behind by a jump are negative.
     last_seen: dict[int, TrackedFace] = {}
-    left_behind: list[TrackedFace] = []
+    left_behind = count(-1, -1)
     number = -1
-
-    def fill(before: TrackedFace, after: TrackedFace) -> None:
-        """Interpolate a face in the pending frames between two of its boxes."""
-        oldest = number + 1 - len(pending)
-        for frame in range(max(before.frame + 1, oldest), min(after.frame, number + 1)):
-            share = np.float32((frame - before.frame) / (after.frame - before.frame))
-            box = before.box + share * (after.box - before.box)
-            score = min(before.score, after.score)
-            pending[frame - oldest][2].append(TrackedFace(box, score, before.id, frame))
 
     for number, (item, faces) in enumerate(detections):
         pending.append((item, faces, []))
         for face in _tracked(faces, number):
             last = last_seen.get(face.id)
             if last is not None:
-                fill(last, face)
+                _fill(pending, number, last, face)
             if last is None or iou(last.box[None], face.box[None]) < MATCH_IOU:
                 # It is taken to have been there before.
-                fill(replace(face, frame=number - gap - 1), face)
-                left_behind += [] if last is None else [last]
+                _fill(pending, number, replace(face, frame=number - gap - 1), face)
+                if last is not None:
+                    last_seen[next(left_behind)] = last
             last_seen[face.id] = face
-        for last in [*last_seen.values(), *left_behind]:
+        for key, last in [*last_seen.items()]:
             if last.frame == number - gap - 1:
-                fill(last, replace(last, frame=number))
-        last_seen = {id_: last for id_, last in last_seen.items() if last.frame >= number - gap}
-        left_behind = [last for last in left_behind if last.frame >= number - gap]
+                _fill(pending, number, last, replace(last, frame=number))
+                del last_seen[key]
         if len(pending) > gap:
             yield _add_faces(*pending.popleft())
-    for last in [*last_seen.values(), *left_behind]:
-        fill(last, replace(last, frame=last.frame + gap + 1))
+    for last in last_seen.values():
+        _fill(pending, number, last, replace(last, frame=last.frame + gap + 1))
     for frame in pending:
         yield _add_faces(*frame)
+
+
+def _fill(
+    pending: Sequence[tuple[Item, Faces, list[TrackedFace]]],
+    newest: int,
+    before: TrackedFace,
+    after: TrackedFace,
+) -> None:
+    """Interpolate a face in the pending frames, up to the `newest`, between two of its boxes."""
+    oldest = newest + 1 - len(pending)
+    for frame in range(max(before.frame + 1, oldest), min(after.frame, newest + 1)):
+        share = np.float32((frame - before.frame) / (after.frame - before.frame))
+        box = before.box + share * (after.box - before.box)
+        score = min(before.score, after.score)
+        pending[frame - oldest][2].append(TrackedFace(box, score, before.id, frame))
 
 
 def _tracked(faces: Faces, frame: int) -> list[TrackedFace]:

@@ -41,8 +41,30 @@ Write = Callable[[Image, float], None]
 """Append a frame: uint8 [H, W, 3], RGB, and its time in seconds in the source."""
 
 
+def check_encoder(name: str) -> None:
+    """Refuse an encoder that FFmpeg does not have here, or that is not for videos.
+
+    Raises:
+        ValueError: the message names it.
+    """
+    av = pyav()
+    try:
+        codec = av.Codec(name, "w")
+    except ValueError as error:
+        raise ValueError(f"{name} is no encoder of this FFmpeg; give one like libx265") from error
+    if "yuv420p" not in {form.name for form in codec.video_formats or ()}:
+        raise ValueError(f"{name} does not encode videos as yuv420p; give one like libx265")
+
+
 @contextmanager
-def write_video(path: str | Path, source: Video, *, keep_metadata: bool = False) -> Iterator[Write]:
+def write_video(
+    path: str | Path,
+    source: Video,
+    *,
+    keep_metadata: bool = False,
+    encoder: str | None = None,
+    crf: int | None = None,
+) -> Iterator[Write]:
     """Write a video with the frame rate, times, colors and audio of an open one.
 
     The file appears when the block ends: complete, or after Ctrl-C with the frames so far; after
@@ -53,6 +75,8 @@ def write_video(path: str | Path, source: Video, *, keep_metadata: bool = False)
         path: its suffix is one of `CONTAINERS`. Folders are created.
         source: the video that the frames come from; read them inside the block.
         keep_metadata: copy the file's tags, such as place, time and camera.
+        encoder: FFmpeg's name of another encoder, such as `libx265`.
+        crf: its constant rate factor, if it is to be another.
 
     Yields:
         A function that appends a frame; call it in order of time.
@@ -69,20 +93,26 @@ def write_video(path: str | Path, source: Video, *, keep_metadata: bool = False)
         raise ValueError(f"{path}: videos are written as {', '.join(CONTAINERS)}")
     # Without it, these two keep only a few of the tags.
     options = {"movflags": "use_metadata_tags"} if keep_metadata and kind in {"mp4", "mov"} else {}
+    codec, settings = VP9 if kind == "webm" else H264
+    if encoder is not None and encoder != codec:
+        check_encoder(encoder)
+        codec, settings = encoder, {}
+    if crf is not None:
+        settings = {**settings, "crf": str(crf)}
     source.keep_audio()
     with atomic_write(path) as partial:
         try:
             with av.open(f"file:{partial}", "w", format=kind, options=options) as output:
                 if keep_metadata:
                     output.metadata.update(source.container.metadata)
-                encoder = _Encoder(output, source)
+                tracks = _Encoder(output, source, (codec, settings))
                 try:
-                    yield encoder.write
+                    yield tracks.write
                 except KeyboardInterrupt as error:
                     interrupt = error
-                if encoder.track is None:
+                if tracks.track is None:
                     raise interrupt or ValueError(f"{path}: there is no frame to write")
-                encoder.finish(rest_of_audio=interrupt is None)
+                tracks.finish(rest_of_audio=interrupt is None)
         except av.FFmpegError as error:
             if interrupt is not None:
                 # Ctrl-C counts for more: after an error, the next file would begin.
@@ -95,8 +125,10 @@ def write_video(path: str | Path, source: Video, *, keep_metadata: bool = False)
 class _Encoder:
     """The tracks of the written video, created with the first frame."""
 
-    def __init__(self, output: OutputContainer, source: Video) -> None:
-        self._output, self._source = output, source
+    def __init__(
+        self, output: OutputContainer, source: Video, codec: tuple[str, dict[str, str]]
+    ) -> None:
+        self._output, self._source, self._codec = output, source, codec
         self.track: VideoStream | None = None
         self._audio: dict[int, AudioStream] = {}
         self._last_pts = -1
@@ -104,7 +136,7 @@ class _Encoder:
     def write(self, image: Image, time: float) -> None:
         """Encode a frame, and copy the audio up to it."""
         if self.track is None:
-            self.track = _add_video(self._output, self._source, image)
+            self.track = _add_video(self._output, self._source, image, self._codec)
             self._audio = _add_audio(self._output, self._source)
         frame = _to_frame(image, self.track)
         frame.time_base = self.track.codec_context.time_base
@@ -127,16 +159,19 @@ class _Encoder:
             self._output.mux(packet)
 
 
-def _add_video(output: OutputContainer, source: Video, image: Image) -> VideoStream:
+def _add_video(
+    output: OutputContainer, source: Video, image: Image, codec: tuple[str, dict[str, str]]
+) -> VideoStream:
     """Add the video track; `image` is its first frame."""
-    codec, options = VP9 if output.format.name == "webm" else H264
+    name, options = codec
     rate = source.frame_rate / source.span.every
-    track = cast("VideoStream", output.add_stream(codec, rate=rate, options=options))
+    track = cast("VideoStream", output.add_stream(name, rate=rate, options=options))
     height, width = image.shape[:2]
     # The chroma planes have half the resolution.
     track.width, track.height = width + width % 2, height + height % 2
     track.pix_fmt = "yuv420p"
     context = track.codec_context
+    context.max_b_frames = 0
     context.time_base = source.stream.time_base or Fraction(1, 1000)
     aspect = source.stream.sample_aspect_ratio or Fraction(1)
     first = source.first
