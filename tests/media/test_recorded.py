@@ -89,7 +89,6 @@ def test_faces_without_ids_get_new_ones_where_others_have_some(write) -> None:
         ({"faces": [{"box": [1, 2, 3, 4], "score": 2}]}, "score 2"),
         ({"faces": [{"box": [1, 2, 3, 4], "id": "3"}]}, "id is '3'"),
         ({"faces": [{"box": [1, 2, 3, 4], "id": True}]}, "id is True"),
-        ({"faces": [{"box": [1, 2, 3, 4], "id": 3}] * 2}, "two faces have the id 3"),
     ],
 )
 def test_a_bad_line_is_named_by_number(write, changes: dict[str, object], message: str) -> None:

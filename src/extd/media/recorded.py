@@ -125,8 +125,6 @@ def _read_entry(entry: dict[str, object]) -> tuple[str, float, int, Faces]:
     for number in ids:
         if number != -1 and not _is_whole(number):
             raise ValueError(f"id is {number!r}; give a whole number from 0")
-        if number != -1 and ids.count(number) > 1:
-            raise ValueError(f"two faces have the id {number}")
     boxes = np.array([row["box"] for row in rows], np.float32) if rows else np.empty((0, 4))
     scores = [row.get("score", 1.0) for row in rows]
     tracked = ids if max(ids, default=-1) >= 0 else None

@@ -33,6 +33,8 @@ CONTAINERS = {
 H264 = "libx264", {"crf": "20", "preset": "veryfast", "bf": "0"}
 # WebM does not hold H.264.
 VP9 = "libvpx-vp9", {"crf": "30", "b": "0", "deadline": "realtime", "cpu-used": "6"}
+QUIET = {"libx265": {"x265-params": "log-level=error"}}
+"""Encoders that would print their settings."""
 MATRICES = frozenset({1, 5, 6, 7, 9})
 """RGB to YUV conversions that are kept, as in ISO/IEC 23091-2: BT.709, 601 and 2020."""
 UNSPECIFIED = 2
@@ -96,7 +98,7 @@ def write_video(
     codec, settings = VP9 if kind == "webm" else H264
     if encoder is not None and encoder != codec:
         check_encoder(encoder)
-        codec, settings = encoder, {}
+        codec, settings = encoder, QUIET.get(encoder, {})
     if crf is not None:
         settings = {**settings, "crf": str(crf)}
     source.keep_audio()
