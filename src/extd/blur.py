@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -140,11 +141,11 @@ def blur_image(
     metadata = read_metadata(source) if options.keep_metadata else NO_METADATA
     # Before anything else decodes it: this limits the size.
     image = read_image(source) if image is None else image
-    report = Report()
+    report, lines = Report(), Counter[bool]()
     frame = Frame(image, str(source), layers=read_layers(source))
-    faces = _find_with(finder, report)(frame)
+    faces = _find_with(finder, lines)(frame)
     report.add(faces)
-    _check_lines(finder, report, source)
+    _check_lines(finder, lines, report, source)
     with _replacing(source, target, report) as target:
         frame, faces = _cover(frame, faces, finder, options, report)
         if on_frame is not None:
@@ -170,14 +171,15 @@ def blur_animation(
         ValueError: a frame cannot be read, or the suffix of `target` is of another format.
         OSError: a file cannot be read or written.
     """
-    source, target, report = Path(source), Path(target), Report()
+    source, target = Path(source), Path(target)
+    report, lines = Report(), Counter[bool]()
     metadata = read_metadata(source) if options.keep_metadata else NO_METADATA
     with (
         _replacing(source, target, report) as target,
         open_animation(source) as animation,
         write_animation(target, animation, metadata) as write,
     ):
-        found = detect_frames(animation.frames(), _find_with(finder, report), report, Event())
+        found = detect_frames(animation.frames(), _find_with(finder, lines), report, Event())
         if not animation.paged:
             found = _follow(found, finder, source, options.gap)
         for frame, faces in found:
@@ -187,7 +189,7 @@ def blur_animation(
             write(frame.pixels)
         if report.error is not None:
             raise report.error
-        _check_lines(finder, report, source)
+        _check_lines(finder, lines, report, source)
     return report
 
 
@@ -217,8 +219,9 @@ def blur_video(
         OSError: a file cannot be read or written.
         KeyboardInterrupt: after Ctrl-C, once the file is written.
     """
-    source, report, span = Path(source), Report(), options.span
-    find = _find_with(finder, report)
+    source, span = Path(source), options.span
+    report, lines = Report(), Counter[bool]()
+    find = _find_with(finder, lines)
 
     def find_in_span(frame: Frame) -> Faces:
         height, width = frame.image.shape[:2]
@@ -242,35 +245,33 @@ def blur_video(
                 if on_frame is not None:
                     on_frame(frame, faces, video.frame_count)
             write(frame.image, frame.time)
-        _check_lines(finder, report, source)
+        _check_lines(finder, lines, report, source)
     return report
 
 
-def _find_with(finder: FaceFinder, report: Report) -> Find:
-    """What finds the faces of frames; the report counts those that a file has no line about."""
+def _find_with(finder: FaceFinder, lines: Counter[bool]) -> Find:
+    """What finds the faces of frames; counts those that a file has a line about, and has not."""
     if isinstance(finder, Detector):
         return find_with(finder)
 
     def find(frame: Frame) -> Faces:
         faces = finder.find(frame)
-        if faces is None:
-            report.unlisted += 1
-            height, width = frame.image.shape[:2]
-            return Faces.empty(width, height)
-        return faces
+        lines[faces is not None] += 1
+        height, width = frame.image.shape[:2]
+        return Faces.empty(width, height) if faces is None else faces
 
     return find
 
 
-def _check_lines(finder: FaceFinder, report: Report, source: Path) -> None:
-    """Refuse a file of faces that has none of the frames; the report tells of a part of them."""
-    if isinstance(finder, Detector) or not report.unlisted:
+def _check_lines(finder: FaceFinder, lines: Counter[bool], report: Report, source: Path) -> None:
+    """Refuse a file that has a line about none of the frames; the report tells of some."""
+    if isinstance(finder, Detector) or not lines[False]:
         return
-    if report.unlisted == report.frames:
+    if not lines[True]:
         raise ValueError(f"{finder.path} has no line about any of these frames of {source}")
     report.notes.append(
-        f"{finder.path} has no line about {report.unlisted:,} of its {report.frames:,} frames; "
-        "faces in them are covered only for as long as they are held"
+        f"{finder.path} has no line about {lines[False]:,} of {lines.total():,} frames; there, "
+        "faces are covered only for as long as they are held"
     )
 
 

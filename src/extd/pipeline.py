@@ -38,7 +38,6 @@ class Report:
         frames: number of frames processed; 1 for an image.
         faces: number of faces detected in all frames together.
         best_score: the highest of their scores; 0 without faces.
-        unlisted: number of frames that a file of faces has no line about.
         again_frames: number of frames in which a second look found more faces.
         again_faces: number of these faces.
         again: the first few of them, each with the time of its frame in seconds.
@@ -49,7 +48,6 @@ class Report:
     frames: int = 0
     faces: int = 0
     best_score: float = 0.0
-    unlisted: int = 0
     again_frames: int = 0
     again_faces: int = 0
     again: list[tuple[Face, float]] = field(default_factory=list)

@@ -107,9 +107,7 @@ def test_an_edited_file_counts(found: list[dict[str, object]], capsys: Captured)
     assert blur("--faces", "faces.jsonl", "--hold", "0", "--out", "new") == 0
     told = shown("new/a.mp4")
     assert told == [(index == 5 or index >= 30, index == 5 or index >= 30) for index in range(40)]
-    assert "note: a.mp4: faces.jsonl has no line about 10 of its 40 frames" in (
-        capsys.readouterr().err
-    )
+    assert "note: a.mp4: faces.jsonl has no line about 10 of 40 frames" in (capsys.readouterr().err)
 
 
 def test_faces_without_ids_are_tracked(film: str, toy: str) -> None:
@@ -123,7 +121,8 @@ def test_a_part_is_found_by_its_times(found: list[dict[str, object]]) -> None:
     assert blur("--faces", "faces.jsonl", "--keep-id", "2", *part, "new") == 0
     assert shown("new/a.mp4") == [(False, True)] * 10
     save([{**row, "time": row["time"] + 100} for row in found])
-    assert blur("--faces", "faces.jsonl", *part, "other") == 1
+    for outside in ("drop", "keep"):
+        assert blur("--faces", "faces.jsonl", "--outside", outside, *part, "other") == 1
     assert not Path("other/a.mp4").exists()
 
 
