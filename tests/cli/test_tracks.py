@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -43,7 +44,7 @@ def run(command: str, *arguments: str, model: str) -> int:
     return main([command, "a.mp4", *arguments, "--model", model])
 
 
-def rows(name: str) -> list[dict[str, object]]:
+def rows(name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in Path(name).read_text().splitlines()]
 
 
@@ -73,7 +74,7 @@ def test_ids_hold_while_a_face_is_hidden(film: str, toy: str) -> None:
 
 
 @pytest.fixture
-def found(film: str, toy: str) -> list[dict[str, object]]:
+def found(film: str, toy: str) -> list[dict[str, Any]]:
     """The rows of faces.jsonl; the moving face is id 1, the resting one id 2."""
     assert run("detect", "--track", "--json", "faces.jsonl", model=toy) == 0
     found = rows("faces.jsonl")
@@ -84,12 +85,12 @@ def found(film: str, toy: str) -> list[dict[str, object]]:
     return found
 
 
-def save(found: Sequence[dict[str, object]]) -> None:
+def save(found: Sequence[dict[str, Any]]) -> None:
     Path("faces.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
 
 
 def test_faces_are_covered_from_a_file_without_the_network(
-    found: list[dict[str, object]], toy: str, capsys: Captured
+    found: list[dict[str, Any]], toy: str, capsys: Captured
 ) -> None:
     assert blur("--faces", "faces.jsonl", "--out", "new") == 0
     assert not any(map(any, shown("new/a.mp4")))
@@ -101,7 +102,7 @@ def test_faces_are_covered_from_a_file_without_the_network(
     assert capsys.readouterr().err == ""
 
 
-def test_an_edited_file_counts(found: list[dict[str, object]], capsys: Captured) -> None:
+def test_an_edited_file_counts(found: list[dict[str, Any]], capsys: Captured) -> None:
     del found[5]["faces"][:]
     save(found[:30])
     assert blur("--faces", "faces.jsonl", "--hold", "0", "--out", "new") == 0
@@ -116,7 +117,7 @@ def test_faces_without_ids_are_tracked(film: str, toy: str) -> None:
     assert not any(resting for _, resting in shown("new/a.mp4"))
 
 
-def test_a_part_is_found_by_its_times(found: list[dict[str, object]]) -> None:
+def test_a_part_is_found_by_its_times(found: list[dict[str, Any]]) -> None:
     part = ["--start", "0.4", "--end", "0.8", "--out"]
     assert blur("--faces", "faces.jsonl", "--keep-id", "2", *part, "new") == 0
     assert shown("new/a.mp4") == [(False, True)] * 10
@@ -197,7 +198,7 @@ def test_the_encoder_can_be_chosen(film: str, toy: str) -> None:
     ],
 )
 def test_wrong_usage_is_explained_and_nothing_is_written(
-    found: list[dict[str, object]], capsys: Captured, arguments: list[str], message: str
+    found: list[dict[str, Any]], capsys: Captured, arguments: list[str], message: str
 ) -> None:
     lines = [json.dumps(row) for row in found]
     Path("bad.jsonl").write_text("\n".join([lines[0], lines[1].replace("box", "bax")]))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,13 @@ from extd.media.recorded import read_faces
 from extd.media.video import Frame
 from extd.media.writers import json_line
 
+Write = Callable[..., Path]
 FACES = Faces([[1, 2, 30, 40], [5, 6, 7, 8]], [0.5, 0.25], 64, 48)
 IMAGE = np.zeros((48, 64, 3), np.uint8)
 
 
 @pytest.fixture
-def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
     monkeypatch.chdir(tmp_path)
 
     def write(*lines: object) -> Path:
@@ -27,7 +29,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
     return write
 
 
-def test_what_was_written_is_read(write) -> None:
+def test_what_was_written_is_read(write: Write) -> None:
     tracked = Faces(FACES.boxes, FACES.scores, 64, 48, ids=[4, 9])
     recorded = read_faces(
         write(
@@ -49,14 +51,14 @@ def test_what_was_written_is_read(write) -> None:
         recorded.find(Frame(IMAGE[:9, :9], "a.png"))
 
 
-def test_pages_of_the_same_time_are_told_apart(write) -> None:
+def test_pages_of_the_same_time_are_told_apart(write: Write) -> None:
     pages = [json_line("a.tif", FACES[:count], (count, 0.0)) for count in (1, 2)]
     recorded = read_faces(write(*pages))
     found = [recorded.find(Frame(IMAGE, "a.tif", index)) for index in range(3)]
     assert found == [None, FACES[:1], FACES]
 
 
-def test_faces_without_ids_get_new_ones_where_others_have_some(write) -> None:
+def test_faces_without_ids_get_new_ones_where_others_have_some(write: Write) -> None:
     one, two = {"box": [1, 2, 3, 4], "id": 7}, {"box": [5, 6, 7, 8]}
     frame = {"path": "a.mp4", "width": 64, "height": 48}
     recorded = read_faces(
@@ -91,7 +93,9 @@ def test_faces_without_ids_get_new_ones_where_others_have_some(write) -> None:
         ({"faces": [{"box": [1, 2, 3, 4], "id": True}]}, "id is True"),
     ],
 )
-def test_a_bad_line_is_named_by_number(write, changes: dict[str, object], message: str) -> None:
+def test_a_bad_line_is_named_by_number(
+    write: Write, changes: dict[str, object], message: str
+) -> None:
     good = {"path": "a.png", "width": 64, "height": 48, "faces": []}
     bad = write(good, "\n", {**good, "path": "b.png", **changes})
     with pytest.raises(ValueError, match=rf"faces\.jsonl, line 3: .*{message}"):
@@ -108,7 +112,7 @@ def test_a_bad_line_is_named_by_number(write, changes: dict[str, object], messag
         (json_line("a.png", FACES), r"an earlier line is about the same frame of a\.png"),
     ],
 )
-def test_what_is_no_line_at_all_is_named_by_number(write, line: str, message: str) -> None:
+def test_what_is_no_line_at_all_is_named_by_number(write: Write, line: str, message: str) -> None:
     bad = write(json_line("a.png", FACES), line)
     with pytest.raises(ValueError, match=rf"faces\.jsonl, line 2: {message}"):
         read_faces(bad)

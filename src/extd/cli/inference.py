@@ -56,7 +56,7 @@ MaxFaces = Annotated[
     WHOLE_NUMBER,
     Parameter(
         group=SEARCH,
-        help="Keep at most this many faces per image, those with the highest scores; by default "
+        help="Find at most this many faces per image, those with the highest scores; by default "
         "all.",
     ),
 ]
