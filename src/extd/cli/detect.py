@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -98,24 +97,17 @@ def detect(
     detector = load_detector(inference, threshold, min_face=min_face, max_faces=max_faces)
     if camera:
         return watch(detector, files[0], span, outputs, tracked=track)
-    search = VideoSearch(span, track)
-    return detect_files(detector, sources, outputs, search, inference.max_pixels)
-
-
-@dataclass(frozen=True, slots=True)
-class VideoSearch:
-    """Which frames of videos are searched, and whether their faces are tracked."""
-
-    span: Span
-    tracked: bool
+    return detect_files(detector, sources, outputs, span, inference.max_pixels, tracked=track)
 
 
 def detect_files(
     detector: Detector,
     sources: Sequence[Source],
     outputs: Outputs,
-    search: VideoSearch,
+    span: Span,
     max_pixels: int,
+    *,
+    tracked: bool,
 ) -> int:
     """Detect the faces of all files, print and write results; return the exit code."""
 
@@ -137,15 +129,10 @@ def detect_files(
         return Outcome(len(faces), rows, found=faces)
 
     def on_video(source: Source, on_frame: OnFrame) -> Outcome:
-        path, tracked = source.path, search.tracked
+        path, boxed = source.path, target(source)
         if is_video(path):
             report = detect_video(
-                path,
-                detector,
-                search.span,
-                target=target(source),
-                tracked=tracked,
-                on_frame=on_frame,
+                path, detector, span, target=boxed, tracked=tracked, on_frame=on_frame
             )
         elif outputs.for_images:
             raise ValueError(
@@ -153,7 +140,7 @@ def detect_files(
             )
         else:
             report = detect_animation(
-                path, detector, target=target(source), tracked=tracked, on_frame=on_frame
+                path, detector, target=boxed, tracked=tracked, on_frame=on_frame
             )
         file = f"{path}, {count(report.frames, 'frame')}"
         row = file_row(report.faces, report.best_score, file)
@@ -161,15 +148,15 @@ def detect_files(
 
     alone = is_one_image(sources)
     videos = bool(outputs.csv) and any(has_frames(source.path) for source in sources)
+    landmarks = detector.network.landmarks
+    results = open_outputs(outputs, frames=videos, landmarks=landmarks, ids=tracked)
     task = Task(
         "detecting",
         "" if alone else "faces   best  file",
         on_image,
         on_video,
         [outputs.json, outputs.csv, outputs.coco, outputs.out, outputs.yolo, outputs.wider],
-        results=open_outputs(
-            outputs, frames=videos, landmarks=detector.network.landmarks, ids=search.tracked
-        ),
+        results=results,
         quiet=outputs.quiet,
     )
     return run_files(task, sources, detector, max_pixels)

@@ -39,6 +39,8 @@ MATRICES = frozenset({1, 5, 6, 7, 9})
 """RGB to YUV conversions that are kept, as in ISO/IEC 23091-2: BT.709, 601 and 2020."""
 UNSPECIFIED = 2
 
+Codec = tuple[str, dict[str, str]]
+"""FFmpeg's name of an encoder, and its options."""
 Write = Callable[[Image, float], None]
 """Append a frame: uint8 [H, W, 3], RGB, and its time in seconds in the source."""
 
@@ -95,19 +97,14 @@ def write_video(
         raise ValueError(f"{path}: videos are written as {', '.join(CONTAINERS)}")
     # Without it, these two keep only a few of the tags.
     options = {"movflags": "use_metadata_tags"} if keep_metadata and kind in {"mp4", "mov"} else {}
-    codec, settings = VP9 if kind == "webm" else H264
-    if encoder is not None and encoder != codec:
-        check_encoder(encoder)
-        codec, settings = encoder, QUIET.get(encoder, {})
-    if crf is not None:
-        settings = {**settings, "crf": str(crf)}
+    codec = _codec(kind, encoder, crf)
     source.keep_audio()
     with atomic_write(path) as partial:
         try:
             with av.open(f"file:{partial}", "w", format=kind, options=options) as output:
                 if keep_metadata:
                     output.metadata.update(source.container.metadata)
-                tracks = _Encoder(output, source, (codec, settings))
+                tracks = _Encoder(output, source, codec)
                 try:
                     yield tracks.write
                 except KeyboardInterrupt as error:
@@ -124,12 +121,19 @@ def write_video(
         raise interrupt
 
 
+def _codec(kind: str, encoder: str | None, crf: int | None) -> Codec:
+    """The codec for a container, or that of the `encoder`."""
+    name, options = VP9 if kind == "webm" else H264
+    if encoder is not None and encoder != name:
+        check_encoder(encoder)
+        name, options = encoder, QUIET.get(encoder, {})
+    return name, options if crf is None else {**options, "crf": str(crf)}
+
+
 class _Encoder:
     """The tracks of the written video, created with the first frame."""
 
-    def __init__(
-        self, output: OutputContainer, source: Video, codec: tuple[str, dict[str, str]]
-    ) -> None:
+    def __init__(self, output: OutputContainer, source: Video, codec: Codec) -> None:
         self._output, self._source, self._codec = output, source, codec
         self.track: VideoStream | None = None
         self._audio: dict[int, AudioStream] = {}
@@ -161,9 +165,7 @@ class _Encoder:
             self._output.mux(packet)
 
 
-def _add_video(
-    output: OutputContainer, source: Video, image: Image, codec: tuple[str, dict[str, str]]
-) -> VideoStream:
+def _add_video(output: OutputContainer, source: Video, image: Image, codec: Codec) -> VideoStream:
     """Add the video track; `image` is its first frame."""
     name, options = codec
     rate = source.frame_rate / source.span.every
