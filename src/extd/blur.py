@@ -10,8 +10,6 @@ from pathlib import Path
 from threading import Event
 from typing import Literal
 
-import numpy as np
-
 from extd.batch import process_files, refuse_video
 from extd.detector import Detector
 from extd.faces import Faces
@@ -298,21 +296,7 @@ def _cover(
     if limits.max_faces is not None:
         left = left[: max(limits.max_faces - len(faces), 0)]
     report.add_again(left, frame.time)
-    return frame.anonymize(left, options.cover), _join(faces, left)
-
-
-def _join(faces: Faces, more: Faces) -> Faces:
-    if not len(more):
-        return faces
-    both = [*faces, *more]
-    ids = [-1 if face.id is None else face.id for face in both]
-    return Faces(
-        [face.box for face in both],
-        [face.score for face in both],
-        faces.width,
-        faces.height,
-        ids=None if faces.ids is None else np.array(ids),
-    )
+    return frame.anonymize(left, options.cover), faces.join(left)
 
 
 @contextmanager

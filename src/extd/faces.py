@@ -94,6 +94,15 @@ class Faces:
         """No face in an image of that size in pixels."""
         return cls(np.empty((0, 4)), np.empty(0), width, height)
 
+    def join(self, more: Faces) -> Faces:
+        """These faces and `more` of the same image, without landmarks."""
+        if not len(more):
+            return self
+        boxes = np.concatenate([self.boxes, more.boxes])
+        scores = np.concatenate([self.scores, more.scores])
+        ids = [-1 if face.id is None else face.id for faces in (self, more) for face in faces]
+        return Faces(boxes, scores, self.width, self.height, ids=ids)
+
     def __len__(self) -> int:
         return len(self.scores)
 

@@ -58,18 +58,12 @@ def test_pages_of_the_same_time_are_told_apart(write: Write) -> None:
     assert found == [None, FACES[:1], FACES]
 
 
-def test_faces_without_ids_get_new_ones_where_others_have_some(write: Write) -> None:
-    one, two = {"box": [1, 2, 3, 4], "id": 7}, {"box": [5, 6, 7, 8]}
-    frame = {"path": "a.mp4", "width": 64, "height": 48}
-    recorded = read_faces(
-        write(
-            {**frame, "frame": 0, "time": 0, "faces": [two, one]},
-            {**frame, "frame": 1, "time": 0.04, "faces": [two]},
-        )
-    )
-    found = [recorded.find(Frame(IMAGE, "a.mp4", index, index / 25)) for index in range(2)]
-    assert [faces.ids.tolist() for faces in found] == [[8, 7], [9]]
-    assert found[0].scores.tolist() == [1, 1]
+def test_a_face_needs_only_its_box(write: Write) -> None:
+    faces = [{"box": [5, 6, 7, 8]}, {"box": [1, 2, 3, 4], "id": 7}]
+    recorded = read_faces(write({"path": "a.png", "width": 64, "height": 48, "faces": faces}))
+    found = recorded.find(Frame(IMAGE, "a.png"))
+    assert [face.id for face in found] == [None, 7]
+    assert found.scores.tolist() == [1, 1]
 
 
 @pytest.mark.parametrize(

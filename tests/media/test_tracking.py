@@ -107,12 +107,9 @@ def test_the_most_similar_pair_goes_first() -> None:
     assert match(similarities[:, :0]).tolist() == []
 
 
-def test_wrong_values_are_named() -> None:
+def test_a_negative_gap_is_refused() -> None:
     with pytest.raises(ValueError, match="gap is -1"):
         list(fill_gaps([], -1))
-    with pytest.raises(ValueError, match="track them first"):
-        list(fill_gaps([(0, faces_at(50))], 1))
-    assert list(fill_gaps([(0, faces_at())], 1)) == [(0, faces_at())]
 
 
 def ids_of(found: list[Faces], missed: int = 15) -> list[list[int]]:
@@ -136,6 +133,11 @@ def test_a_face_that_jumps_is_covered_at_both_places() -> None:
     here, there = faces_at(0), faces_at(150)
     found = [(i, replace(faces, ids=[7])) for i, faces in enumerate([here, there])]
     assert [lefts(faces) for _, faces in fill_gaps(found, 1)] == [[0, 150], [0, 150]]
+
+
+def test_a_face_without_an_id_is_a_new_one() -> None:
+    found = list(enumerate([faces_at(0), faces_at(), faces_at(4), faces_at()]))
+    assert [lefts(faces) for _, faces in fill_gaps(found, 1)] == [[0], [0, 4], [4], [4]]
 
 
 def idf1(truth: list[dict[int, NDArray[np.float32]]], found: list[Faces]) -> float:

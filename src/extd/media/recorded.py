@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -64,21 +64,16 @@ class RecordedFaces:
 
     def ids(self, name: str) -> set[int]:
         """The ids of the faces of a file; none if they were not tracked."""
-        return {
-            face.id for faces in _all(self.of_file(name)) for face in faces if face.id is not None
-        }
-
-
-def _all(timeline: Timeline) -> Iterator[Faces]:
-    return (faces for at_time in timeline.values() for faces in at_time.values())
+        timeline = self.of_file(name).values()
+        found = (face for at_time in timeline for faces in at_time.values() for face in faces)
+        return {face.id for face in found if face.id is not None}
 
 
 def read_faces(path: str | Path) -> RecordedFaces:
     """Read what `extd detect --json` wrote: a JSON object for each image or frame.
 
     Its keys are `path`, `width`, `height`, `faces` and, for frames, `frame` and `time` in seconds.
-    A face has a `box`, and may have a `score` and an `id`. Where some faces of a file have ids,
-    the others get new ones. Lines about errors are skipped.
+    A face has a `box`, and may have a `score` and an `id`. Lines about errors are skipped.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -97,7 +92,7 @@ def read_faces(path: str | Path) -> RecordedFaces:
             at_time = files.setdefault(real_path(Path(name)), {}).setdefault(time, {})
             if at_time.setdefault(index, faces) is not faces:
                 raise ValueError(f"an earlier line is about the same frame of {name}")
-    return RecordedFaces(path, {name: _number(timeline) for name, timeline in files.items()})
+    return RecordedFaces(path, files)
 
 
 def _parse(line: str) -> dict[str, object]:
@@ -140,24 +135,3 @@ def _size(value: object) -> int:
     if not isinstance(value, int) or not _is_whole(value):
         raise ValueError(f"a side of the image is {value!r}; give pixels")
     return value
-
-
-def _number(timeline: Timeline) -> Timeline:
-    """Give each face without an id one of its own, if other faces of the file have ids."""
-    given = [faces.ids.max(initial=-1) for faces in _all(timeline) if faces.ids is not None]
-    next_id = int(max(given, default=-1)) + 1
-
-    def number(faces: Faces) -> Faces:
-        nonlocal next_id
-        ids = np.full(len(faces), -1) if faces.ids is None else faces.ids.copy()
-        new = ids < 0
-        ids[new] = np.arange(next_id, next_id + new.sum())
-        next_id += int(new.sum())
-        return replace(faces, ids=ids)
-
-    if not given:
-        return timeline
-    return {
-        time: {index: number(faces) for index, faces in at_time.items()}
-        for time, at_time in timeline.items()
-    }

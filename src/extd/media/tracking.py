@@ -119,36 +119,38 @@ def fill_gaps(detections: Iterable[tuple[Item, Faces]], gap: int) -> Iterator[tu
     are the boxes at both ends of a gap if they hardly overlap: it might be two faces.
 
     Args:
-        detections: the faces of each frame, which have ids, with anything that belongs to it.
+        detections: the faces of each frame, with anything that belongs to it. A face without an id
+            is taken for a new one; see `track`.
         gap: how many frames; as many are read ahead and held in memory.
 
     Yields:
         One pair for each of `detections`, in order; detected faces come first, unchanged.
 
     Raises:
-        ValueError: `gap` is negative, or faces have no ids; see `track`.
+        ValueError: `gap` is negative.
     """
     if gap < 0:
         raise ValueError(f"gap is {gap}; give 0 or more frames")
     # Frames that may still get faces from later ones, and those that they got so far.
     pending: deque[tuple[Item, Faces, list[TrackedFace]]] = deque()
-    # The last box of each face that may still go on; those left behind by a jump are negative.
+    # The last box of each face by its id; of one left behind by a jump, or without, by a new one.
     last_seen: dict[int, TrackedFace] = {}
-    left_behind = count(-1, -1)
+    new_keys = count(-1, -1)
     number = -1
 
     for number, (item, faces) in enumerate(detections):
         pending.append((item, faces, []))
         for face in _tracked(faces, number):
-            last = last_seen.get(face.id)
+            key = face.id if face.id >= 0 else next(new_keys)
+            last = last_seen.get(key)
             if last is not None:
                 _fill(pending, number, last, face)
             if last is None or iou(last.box[None], face.box[None]) < MATCH_IOU:
                 # It is taken to have been there before.
                 _fill(pending, number, replace(face, frame=number - gap - 1), face)
                 if last is not None:
-                    last_seen[next(left_behind)] = last
-            last_seen[face.id] = face
+                    last_seen[next(new_keys)] = last
+            last_seen[key] = face
         for key, last in [*last_seen.items()]:
             if last.frame == number - gap - 1:
                 _fill(pending, number, last, replace(last, frame=number))
@@ -177,9 +179,7 @@ def _fill(
 
 
 def _tracked(faces: Faces, frame: int) -> list[TrackedFace]:
-    if faces.ids is None and len(faces):
-        raise ValueError("the faces have no ids; track them first")
-    ids = [] if faces.ids is None else faces.ids.tolist()
+    ids = [-1] * len(faces) if faces.ids is None else faces.ids.tolist()
     columns = (faces.boxes, faces.scores.tolist(), ids)
     return [TrackedFace(*face, frame) for face in zip(*columns, strict=True)]
 
@@ -187,7 +187,5 @@ def _tracked(faces: Faces, frame: int) -> list[TrackedFace]:
 def _add_faces(item: Item, faces: Faces, added: list[TrackedFace]) -> tuple[Item, Faces]:
     if not added:
         return item, faces
-    boxes = [*faces.boxes, *(face.box for face in added)]
-    scores = [*faces.scores, *(face.score for face in added)]
-    ids = [face.id for face in (*faces, *added)]
-    return item, Faces(boxes, scores, faces.width, faces.height, ids=ids)
+    boxes, scores, ids = zip(*((face.box, face.score, face.id) for face in added), strict=True)
+    return item, faces.join(Faces(boxes, scores, faces.width, faces.height, ids=ids))
