@@ -72,7 +72,7 @@ def test_a_face_needs_only_its_box(write: Write) -> None:
         ({"path": ""}, "path is ''"),
         ({"path": 3}, "path is 3"),
         ({"width": 0}, "0 x 48 px"),
-        ({"width": "64"}, "a side of the image is '64'"),
+        ({"width": "64"}, "64 x 48 px; give whole numbers"),
         ({"frame": -1}, "frame is -1"),
         ({"frame": 1.5}, r"frame is 1\.5"),
         ({"time": float("nan")}, "time is nan"),

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -95,7 +96,7 @@ def read_faces(path: str | Path) -> RecordedFaces:
     return RecordedFaces(path, files)
 
 
-def _parse(line: str) -> dict[str, object]:
+def _parse(line: str) -> dict[str, Any]:
     try:
         entry = json.loads(line)
     except json.JSONDecodeError as error:
@@ -105,12 +106,12 @@ def _parse(line: str) -> dict[str, object]:
     return entry
 
 
-def _read_entry(entry: dict[str, object]) -> tuple[str, float, int, Faces]:
+def _read_entry(entry: dict[str, Any]) -> tuple[str, float, int, Faces]:
     name, index, time = entry["path"], entry.get("frame", 0), entry.get("time", 0.0)
     width, height, rows = entry["width"], entry["height"], entry["faces"]
     if not isinstance(name, str) or not name:
         raise ValueError(f"path is {name!r}; give a file")
-    if not isinstance(index, int) or not _is_whole(index):
+    if not _is_whole(index):
         raise ValueError(f"frame is {index!r}; give a whole number from 0")
     if not isinstance(time, int | float) or not math.isfinite(time):
         raise ValueError(f"time is {time!r}; give seconds")
@@ -123,15 +124,9 @@ def _read_entry(entry: dict[str, object]) -> tuple[str, float, int, Faces]:
     boxes = np.array([row["box"] for row in rows], np.float32) if rows else np.empty((0, 4))
     scores = [row.get("score", 1.0) for row in rows]
     tracked = ids if max(ids, default=-1) >= 0 else None
-    faces = Faces(boxes, scores, _size(width), _size(height), ids=tracked)
+    faces = Faces(boxes, scores, width, height, ids=tracked)
     return name, round(float(time), 6), index, faces
 
 
 def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 62
-
-
-def _size(value: object) -> int:
-    if not isinstance(value, int) or not _is_whole(value):
-        raise ValueError(f"a side of the image is {value!r}; give pixels")
-    return value
