@@ -6,7 +6,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from extd.batch import is_large, process_files
+from extd.batch import process_files
 from extd.detector import Detector
 from extd.images import Image as Pixels
 from extd.media.sources import Source, find_media
@@ -40,14 +40,6 @@ def test_results_come_in_the_order_of_the_sources(tmp_path: Path, toy: str, thre
     assert isinstance(made[2], ValueError)
     assert made[3] == (d, (48, 64, 3))
     assert made[4] == (e, ())
-
-
-def test_large_images_are_known_by_their_headers(tmp_path: Path) -> None:
-    for suffix in ("tiff", "png"):
-        PIL.Image.new("L", (4200, 4100)).save(tmp_path / f"a.{suffix}")
-        assert is_large(tmp_path / f"a.{suffix}", 10**9)
-        assert not is_large(tmp_path / f"a.{suffix}", 10**7)
-    assert not is_large(tmp_path / "missing.png", 10**9)
 
 
 @pytest.mark.parametrize("count", [1, 3])

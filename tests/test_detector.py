@@ -260,7 +260,7 @@ def test_few_of_many_images_are_read_ahead(detector: Detector) -> None:
     assert taken == 0
     for done in range(1, 4):
         next(results)
-        assert taken == done + max(detector.at_once, 2)
+        assert taken == done + max(detector.workers, 2)
     results.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("extd")]
 
@@ -269,13 +269,13 @@ def test_many_images_are_looked_at_side_by_side_within_the_memory_of_one(
     detector: Detector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     two = Detector(detector.network.path, threads=2)
-    assert (two.at_once, two.serial.at_once) == (2, 1)
-    assert two.of_many(draw()) is two.serial
-    assert two.serial.of_many(draw()) is two.serial
+    assert (two.workers, two.single_threaded.workers) == (2, 1)
+    assert two.for_batch(draw()) is two.single_threaded
+    assert two.single_threaded.for_batch(draw()) is two.single_threaded
     monkeypatch.setattr("extd.detector.LARGE", 2 * 64 * 48)
     fitting, larger = draw((1, 1, 255, 3)), draw((1, 1, 255, 3), width=65)
-    assert two.of_many(fitting) is two.serial
-    assert two.of_many(larger) is two
+    assert two.for_batch(fitting) is two.single_threaded
+    assert two.for_batch(larger) is two
     assert list(two.detect_many([fitting, larger])) == [two.detect(fitting), two.detect(larger)]
 
 

@@ -116,6 +116,20 @@ def test_supervision_gets_copies_of_one_class() -> None:
     assert len(Faces.empty(3, 2).to_supervision()) == 0
 
 
+def test_ids_belong_to_faces() -> None:
+    faces = Faces(TWO.boxes, TWO.scores, 64, 48, ids=[7, -1])
+    assert [face.id for face in faces] == [7, None]
+    assert faces[1:].ids.tolist() == [-1]
+    assert [row.get("id") for row in faces.to_dict()] == [7, None]
+    assert faces != TWO
+    both = faces.join(TWO)
+    assert both.ids.tolist() == [7, -1, -1, -1]
+    assert np.array_equal(both.boxes, np.concatenate([TWO.boxes] * 2))
+    assert faces.join(Faces.empty(64, 48)) is faces
+    with pytest.raises(ValueError, match=r"ids have shape \(1,\); expected \(2,\)"):
+        Faces(TWO.boxes, TWO.scores, 64, 48, ids=[1])
+
+
 def test_a_missing_supervision_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "supervision", None)
     with pytest.raises(ImportError, match="pip install supervision"):

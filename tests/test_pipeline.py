@@ -23,7 +23,7 @@ def test_a_folder_is_anonymized_in_one_call(tmp_path: Path, toy: str) -> None:
     album, out = tmp_path / "album", tmp_path / "out"
     draw(album / "trip" / "a.png")
     (album / "b.jpg").write_text("text")
-    options = extd.AnonymizeOptions("solid")
+    options = extd.BlurOptions(extd.AnonymizeOptions("solid"))
     reports = dict(extd.blur_images([album], out, Detector(toy), options))
     assert isinstance(reports[album / "b.jpg"], ValueError)
     report = reports[album / "trip" / "a.png"]
@@ -36,7 +36,8 @@ def test_a_folder_is_anonymized_in_one_call(tmp_path: Path, toy: str) -> None:
 
 def test_files_are_processed_in_one_call_each(tmp_path: Path, toy: str) -> None:
     detector, source = Detector(toy), draw(tmp_path / "a.png")
-    report = extd.blur_image(source, tmp_path / "b.png", detector, extd.AnonymizeOptions("solid"))
+    options = extd.BlurOptions(extd.AnonymizeOptions("solid"))
+    report = extd.blur_image(source, tmp_path / "b.png", detector, options)
     assert (report.frames, report.faces, report.again) == (1, 1, [])
     faces = extd.detect_image(source, detector, target=tmp_path / "c.png")
     assert len(faces) == 1

@@ -10,7 +10,7 @@ import os
 import typing
 
 if typing.TYPE_CHECKING:
-    from extd.batch import blur_images
+    from extd.blur import BlurOptions, blur_animation, blur_image, blur_images, blur_video
     from extd.detector import Detector, Options
     from extd.faces import Face, Faces
     from extd.images import read_image
@@ -18,14 +18,13 @@ if typing.TYPE_CHECKING:
     from extd.media.anonymize import AnonymizeOptions, anonymize
     from extd.media.crops import crops
     from extd.media.frames import open_source
+    from extd.media.recorded import read_faces
+    from extd.media.tracking import track
     from extd.media.video import Fault, Frame, Span, open_video
     from extd.media.videowriter import VideoOptions, write_video
     from extd.media.writers import write
     from extd.pipeline import (
         Report,
-        blur_animation,
-        blur_image,
-        blur_video,
         crop_image,
         detect_animation,
         detect_image,
@@ -38,6 +37,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 __version__ = "0.1.0"
 __all__ = [
     "AnonymizeOptions",
+    "BlurOptions",
     "Detector",
     "Face",
     "Faces",
@@ -61,13 +61,16 @@ __all__ = [
     "detect_video",
     "open_source",
     "open_video",
+    "read_faces",
     "read_image",
+    "track",
     "write",
     "write_video",
 ]
 
 _HOMES = {
     "AnonymizeOptions": "extd.media.anonymize",
+    "BlurOptions": "extd.blur",
     "Detector": "extd.detector",
     "Face": "extd.faces",
     "Faces": "extd.faces",
@@ -79,10 +82,10 @@ _HOMES = {
     "VideoOptions": "extd.media.videowriter",
     "annotate": "extd.media.annotate",
     "anonymize": "extd.media.anonymize",
-    "blur_animation": "extd.pipeline",
-    "blur_image": "extd.pipeline",
-    "blur_images": "extd.batch",
-    "blur_video": "extd.pipeline",
+    "blur_animation": "extd.blur",
+    "blur_image": "extd.blur",
+    "blur_images": "extd.blur",
+    "blur_video": "extd.blur",
     "crop_image": "extd.pipeline",
     "crops": "extd.media.crops",
     "detect_animation": "extd.pipeline",
@@ -90,7 +93,9 @@ _HOMES = {
     "detect_video": "extd.pipeline",
     "open_source": "extd.media.frames",
     "open_video": "extd.media.video",
+    "read_faces": "extd.media.recorded",
     "read_image": "extd.images",
+    "track": "extd.media.tracking",
     "write": "extd.media.writers",
     "write_video": "extd.media.videowriter",
 }

@@ -3,65 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from extd.detector import Detector
-from extd.images import MAX_PIXELS, Image, image_size, read_image
-from extd.media.animation import frame_count
-from extd.media.anonymize import DEFAULT, AnonymizeOptions
-from extd.media.sources import Source, check_results, find_images, is_video
+from extd.images import MAX_PIXELS, Image
+from extd.media.animation import read_single
+from extd.media.recorded import RecordedFaces
+from extd.media.sources import Source, is_video
 from extd.passes import LARGE
-from extd.pipeline import Report, blur_image
 from extd.prefetch import prefetch
 
+Finder = TypeVar("Finder", bound=Detector | RecordedFaces)
 Result = TypeVar("Result")
-
-
-def blur_images(
-    inputs: Iterable[str | Path],
-    out: str | Path,
-    detector: Detector,
-    options: AnonymizeOptions = DEFAULT,
-    *,
-    keep_metadata: bool = False,
-) -> Generator[tuple[Path, Report | Exception], None, None]:
-    """Anonymize images into a folder; yield each path with its report, or with why it failed.
-
-    The inputs are image files, folders (with their subfolders) and globs. Results keep the tree of
-    their folder or glob. The other parameters are those of `blur_image`.
-
-    Raises:
-        ValueError: a result would replace an original.
-    """
-    out = Path(out)
-    sources = find_images(inputs, out)
-    check_results(sources, out)
-
-    def on_image(detector: Detector, source: Source, image: Image) -> Report:
-        target = out / source.result
-        return blur_image(
-            source.path, target, detector, options, image=image, keep_metadata=keep_metadata
-        )
-
-    def on_frames(source: Source) -> Report:
-        if is_video(source.path):
-            raise refuse_video(source)
-        target = out / source.result
-        return blur_image(source.path, target, detector, options, keep_metadata=keep_metadata)
-
-    with closing(process_files(sources, detector, on_image, on_frames)) as results:
-        for source, result in results:
-            yield source.path, result
 
 
 def process_files(
     sources: Sequence[Source],
-    detector: Detector,
-    on_image: Callable[[Detector, Source, Image], Result],
+    finder: Finder,
+    on_image: Callable[[Finder, Source, Image], Result],
     on_video: Callable[[Source], Result],
     max_pixels: int = MAX_PIXELS,
 ) -> Generator[tuple[Source, Result | Exception], None, None]:
@@ -72,35 +35,38 @@ def process_files(
 
     Args:
         sources: images and videos.
-        detector: what `on_image` gets, perhaps limited to one thread.
-        on_image: called in any thread with the detector to use, the image file and its pixels.
+        finder: what `on_image` gets; of a detector perhaps one limited to one thread.
+        on_image: called in any thread with what finds faces, the image file and its pixels.
         on_video: called with a video file, or an image file of several frames or pages.
         max_pixels: images with more pixels fail.
     """
 
     def process(source: Source) -> Result:
-        if is_video(source.path) or frame_count(source.path, max_pixels) > 1:
-            return on_video(source)
-        return on_image(detector, source, read_image(source.path, max_pixels=max_pixels))
+        image = None if is_video(source.path) else read_single(source.path, max_pixels)
+        return on_video(source) if image is None else on_image(finder, source, image)
 
     def start(source: Source) -> Callable[[], Result]:
         """Do what can be done ahead, and return the rest as a function."""
-        path = source.path
-        if len(sources) == 1 or is_video(path) or is_large(path, max_pixels):
+        if len(sources) == 1 or is_video(source.path):
             return partial(process, source)
-        with _errors_name(path):
-            image = read_image(path, max_pixels=max_pixels)
-            chosen = detector.of_many(image)
-            if chosen is detector:
+        with _errors_name(source.path):
+            image = read_single(source.path, max_pixels, LARGE)
+            if image is None:
+                return partial(process, source)
+            chosen = finder.for_batch(image) if isinstance(finder, Detector) else finder
+            if chosen is finder and isinstance(finder, Detector):
                 # All images share its threads, so it takes one at a time.
-                return partial(on_image, detector, source, image)
+                return partial(on_image, finder, source, image)
             result = on_image(chosen, source, image)
         return lambda: result
 
-    if len(sources) > 1:
-        # Made here, or several threads would make one each.
-        _ = detector.serial
-    with closing(prefetch(sources, start, detector.at_once)) as started:
+    threads = 0
+    if isinstance(finder, Detector):
+        threads = finder.workers
+        if len(sources) > 1:
+            # Made here, or several threads would make one each.
+            _ = finder.single_threaded
+    with closing(prefetch(sources, start, threads)) as started:
         for source, rest in started:
             result: Result | Exception
             try:
@@ -125,16 +91,6 @@ def _errors_name(path: Path) -> Iterator[None]:
             raise
         kind = ImportError if isinstance(error, ImportError) else ValueError
         raise kind(f"{path}: {error}") from error
-
-
-def is_large(path: Path, max_pixels: int = MAX_PIXELS) -> bool:
-    """Whether an image is too large to be in memory together with another, or has many frames."""
-    # A pipe can be read only once; reading reports what is broken.
-    if path.is_file():
-        with suppress(OSError, ValueError):
-            width, height = image_size(path)
-            return LARGE < width * height <= max_pixels or frame_count(path) > 1
-    return False
 
 
 def refuse_video(source: Source) -> ValueError:

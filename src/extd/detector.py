@@ -10,7 +10,7 @@ from functools import cached_property, partial
 from itertools import product
 from numbers import Real
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -173,7 +173,7 @@ class Detector:
     ) -> Generator[Faces, None, None]:
         """Find the faces in many images of any size: one result per image, in order.
 
-        Lazy: `at_once` threads read images ahead of need and detect side by side. An image that
+        Lazy: `workers` threads read images ahead of need and detect side by side. An image that
         cannot be read ends the iteration after the results of all before it; to skip it, call
         `detect` in a loop and catch its errors.
 
@@ -190,8 +190,8 @@ class Detector:
     ) -> Generator[Faces, None, None]:
         begin = partial(self._begin, options=options)
         # Made here, or several threads would make one each.
-        _ = self.serial
-        with closing(prefetch(enumerate(images), begin, self.at_once)) as begun:
+        _ = self.single_threaded
+        with closing(prefetch(enumerate(images), begin, self.workers)) as begun:
             for (position, source), rest in begun:
                 if isinstance(rest, OSError) and rest.errno is not None:
                     message = f"image {position}: {rest.strerror}"
@@ -203,33 +203,33 @@ class Detector:
                 yield faces
 
     @cached_property
-    def at_once(self) -> int:
+    def workers(self) -> int:
         """How many images are processed side by side: as many as there are threads."""
         return self.network.threads or cores()
 
     @cached_property
-    def serial(self) -> Detector:
+    def single_threaded(self) -> Self:
         """This detector, computing only in the calling thread; off the CPU, itself.
 
         Threads with an image each finish more of them than threads that share each image.
         """
-        if self.network.provider != CPU or self.at_once == 1:
+        if self.network.provider != CPU or self.workers == 1:
             return self
-        alone = Detector.__new__(Detector)
+        alone = type(self).__new__(type(self))
         alone.options, alone.network = self.options, self.network.in_threads(1)
         return alone
 
-    def of_many(self, image: Image) -> Detector:
-        """The detector for `image`, one of many: `serial`, or this one if memory forbids it.
+    def for_batch(self, image: Image) -> Self:
+        """The detector for one image of many: `single_threaded`, or itself if memory forbids it.
 
         Images side by side have no more pixels together than one without tiles.
         """
-        return self.serial if image[..., 0].size * self.at_once <= LARGE else self
+        return self.single_threaded if image[..., 0].size * self.workers <= LARGE else self
 
     def _begin(self, numbered: tuple[int, ImageSource], options: Options) -> Callable[[], Faces]:
         """Do what can be done ahead for an image, and return the rest as a function."""
         image = read_image(numbered[1])
-        chosen = self.of_many(image)
+        chosen = self.for_batch(image)
         if chosen is self:
             return partial(self._find, image, options)
         faces = chosen._find(image, options)

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """One face: its box, its probability, and its landmarks as x and y; see `Faces`."""
+    """One face: its box, its probability, its landmarks as x and y, and its id; see `Faces`."""
 
     box: tuple[float, float, float, float]
     score: float
     landmarks: tuple[tuple[float, float], ...] | None = None
+    id: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False, init=False)
@@ -33,6 +34,8 @@ class Faces:
         height: of the image in pixels.
         landmarks: float32 [N, 5, 2], read-only; x and y of the eyes, nose and mouth corners,
             image-left first, perhaps outside the image. None from a network that finds none.
+        ids: int64 [N], read-only; the same for a face in all frames of a video, -1 where it is not
+            known. None unless faces were tracked.
     """
 
     boxes: NDArray[np.float32]
@@ -40,6 +43,7 @@ class Faces:
     width: int
     height: int
     landmarks: NDArray[np.float32] | None
+    ids: NDArray[np.int64] | None
 
     def __init__(
         self,
@@ -48,6 +52,7 @@ class Faces:
         width: int,
         height: int,
         landmarks: ArrayLike | None = None,
+        ids: ArrayLike | None = None,
     ) -> None:
         """Copy and check the arrays.
 
@@ -61,12 +66,15 @@ class Faces:
             raise ValueError(f"the image is {width} x {height} px; give whole numbers from 1")
         boxes, scores = np.array(boxes, np.float32), np.array(scores, np.float32)
         points = None if landmarks is None else np.array(landmarks, np.float32)
+        ids = None if ids is None else np.array(ids, np.int64)
         if boxes.ndim != 2 or boxes.shape[1] != 4:
             raise ValueError(f"boxes have shape {boxes.shape}; expected (N, 4)")
         if scores.shape != boxes.shape[:1]:
             raise ValueError(f"scores have shape {scores.shape}; expected {boxes.shape[:1]}")
         if points is not None and points.shape != (len(scores), 5, 2):
             raise ValueError(f"landmarks have shape {points.shape}; expected (N, 5, 2)")
+        if ids is not None and ids.shape != scores.shape:
+            raise ValueError(f"ids have shape {ids.shape}; expected {scores.shape}")
         wrong = ~(np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] >= boxes[:, :2]).all(axis=1))
         if wrong.any():
             raise ValueError(f"box {boxes[wrong][0].tolist()} needs finite x1 <= x2 and y1 <= y2")
@@ -75,7 +83,7 @@ class Faces:
             raise ValueError(f"score {scores[wrong][0]} is outside 0 to 1")
         if points is not None and not np.isfinite(points).all():
             raise ValueError("landmarks need finite coordinates")
-        values = (boxes, scores, int(width), int(height), points)
+        values = (boxes, scores, int(width), int(height), points, ids)
         for name, value in zip(self.__slots__, values, strict=True):
             if isinstance(value, np.ndarray):
                 value.flags.writeable = False
@@ -85,6 +93,15 @@ class Faces:
     def empty(cls, width: int, height: int) -> Faces:
         """No face in an image of that size in pixels."""
         return cls(np.empty((0, 4)), np.empty(0), width, height)
+
+    def join(self, more: Faces) -> Faces:
+        """These faces and `more` of the same image, without landmarks."""
+        if not len(more):
+            return self
+        boxes = np.concatenate([self.boxes, more.boxes])
+        scores = np.concatenate([self.scores, more.scores])
+        ids = [-1 if face.id is None else face.id for faces in (self, more) for face in faces]
+        return Faces(boxes, scores, self.width, self.height, ids=ids)
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -97,12 +114,15 @@ class Faces:
         """One face, or those that a slice, a mask or an array of indices picks."""
         if isinstance(index, slice | np.ndarray):
             points = None if self.landmarks is None else self.landmarks[index]
-            return Faces(self.boxes[index], self.scores[index], self.width, self.height, points)
+            ids = None if self.ids is None else self.ids[index]
+            boxes, scores = self.boxes[index], self.scores[index]
+            return Faces(boxes, scores, self.width, self.height, points, ids)
         x1, y1, x2, y2 = self.boxes[index].tolist()
         landmarks = None
         if self.landmarks is not None:
             landmarks = tuple((x, y) for x, y in self.landmarks[index].tolist())
-        return Face((x1, y1, x2, y2), float(self.scores[index]), landmarks)
+        number = None if self.ids is None or self.ids[index] < 0 else int(self.ids[index])
+        return Face((x1, y1, x2, y2), float(self.scores[index]), landmarks, number)
 
     def __iter__(self) -> Iterator[Face]:
         return (self[index] for index in range(len(self)))
@@ -117,7 +137,7 @@ class Faces:
         return Faces, self._values()
 
     def _values(self) -> tuple[Any, ...]:
-        return self.boxes, self.scores, self.width, self.height, self.landmarks
+        return self.boxes, self.scores, self.width, self.height, self.landmarks, self.ids
 
     def __repr__(self) -> str:
         return f"Faces({len(self)} in {self.width} x {self.height} px)"
@@ -125,12 +145,14 @@ class Faces:
     def to_dict(self) -> list[dict[str, object]]:
         """For JSON: `{"box": [x1, y1, x2, y2], "score": s}` per face, to 0.01 px and 0.0001.
 
-        Faces with landmarks also have `"landmarks": [[x, y], ...]`.
+        Tracked faces also have `"id"`, and faces with landmarks `"landmarks": [[x, y], ...]`.
         """
         rows: list[dict[str, object]] = []
         for face in self:
             box = [round(value, 2) for value in face.box]
             rows.append({"box": box, "score": round(face.score, 4)})
+            if face.id is not None:
+                rows[-1]["id"] = face.id
             if face.landmarks is not None:
                 rows[-1]["landmarks"] = [[round(x, 2), round(y, 2)] for x, y in face.landmarks]
         return rows
@@ -148,4 +170,9 @@ class Faces:
                 "Faces.to_supervision needs the package supervision; run: pip install supervision"
             ) from error
         classes = np.zeros(len(self), int)
-        return Detections(self.boxes.copy(), confidence=self.scores.copy(), class_id=classes)
+        return Detections(
+            self.boxes.copy(),
+            confidence=self.scores.copy(),
+            class_id=classes,
+            tracker_id=None if self.ids is None else self.ids.copy(),
+        )

@@ -254,13 +254,18 @@ def _broken(name: str) -> Iterator[None]:
 
 def _decode(file: IO[bytes], name: str, max_pixels: int) -> Image:
     image = open_pil(file, name)
+    check_pixels(image, name, max_pixels)
+    return _from_pil(image, name)
+
+
+def check_pixels(image: PIL.Image.Image, name: str, max_pixels: int) -> None:
+    """Refuse an image of more pixels, which is not decoded yet, with a ValueError."""
     width, height = image.size
     if width * height > max_pixels:
         raise ValueError(
             f"{name} has {width:,} x {height:,} pixels, more than {max_pixels:,} together; "
             "raise max_pixels (--max-pixels) if it is to be trusted"
         )
-    return _from_pil(image, name)
 
 
 def load_upright(image: PIL.Image.Image, name: str) -> PIL.Image.Image:

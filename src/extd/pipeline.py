@@ -1,33 +1,31 @@
-"""From file to file: detect, blur or crop the faces of an image or video."""
+"""From file to file: detect or crop the faces of an image or video."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 
 from extd.detector import Detector
 from extd.faces import Face, Faces
-from extd.files import copy_owner, real_path, shorten
+from extd.files import real_path, shorten
 from extd.images import Image, read_image
-from extd.media.animation import Animation, frame_count, open_animation, write_animation
+from extd.media.animation import frame_count, open_animation, write_animation
 from extd.media.annotate import annotate
-from extd.media.anonymize import DEFAULT, AnonymizeOptions, uncovered
 from extd.media.crops import align_all, crops
-from extd.media.tracking import fill_gaps
-from extd.media.transparency import read_layers
+from extd.media.tracking import track
 from extd.media.video import WHOLE, Fault, Frame, Span, open_video
-from extd.media.videowriter import PLAIN, VideoOptions, write_video
-from extd.media.writers import NO_METADATA, check_replaceable, encoding, read_metadata, write_image
+from extd.media.videowriter import write_video
+from extd.media.writers import encoding, write_image
 from extd.signals import defer_interrupt
 
+Find = Callable[[Frame], Faces]
+"""Finds the faces of a frame."""
 OnFrame = Callable[[Frame, Faces, int | None], None]
 """Called with each frame of a video, its faces, and about how many frames there are, if known."""
 
-CHECK_THRESHOLD = 0.2
-"""Least probability of a face that the second look covers; low, so that it finds what is left."""
 DESCRIBED = 3
 """How many faces of the second look a report describes; a long video can have very many."""
 
@@ -136,143 +134,33 @@ def crop_image(
     return written
 
 
-def blur_image(
-    source: str | Path,
-    target: str | Path,
-    detector: Detector,
-    options: AnonymizeOptions = DEFAULT,
-    *,
-    image: Image | None = None,
-    keep_metadata: bool = False,
-    check_threshold: float | None = CHECK_THRESHOLD,
-    quality: int | None = None,
-) -> Report:
-    """Write an image with its faces covered, in all of its frames or pages.
-
-    Args:
-        source: the image file.
-        target: the file to write, in the format of its suffix; `source` itself is replaced.
-        detector: a threshold of 0.3 covers more than the default of 0.5.
-        options: how to cover faces.
-        image: the pixels of `source`, if they were read already; they are overwritten.
-        keep_metadata: copy EXIF and the color profile.
-        check_threshold: detect again in the result with this threshold, or that of the detector
-            if it is lower; cover and report what was left. None turns this off.
-        quality: 1 to 100, for JPEG, AVIF and WebP; by default JPEG keeps that of the source.
-
-    Raises:
-        ValueError: the image or its metadata cannot be read, or the image cannot be replaced.
-        OSError: a file cannot be read or written.
-    """
-    source, target = Path(source), Path(target)
-    if image is None and frame_count(source) > 1:
-        return blur_animation(
-            source,
-            target,
-            detector,
-            options,
-            keep_metadata=keep_metadata,
-            check_threshold=check_threshold,
-        )
-    metadata = read_metadata(source) if keep_metadata else NO_METADATA
-    # Before anything else decodes it: this limits the size.
-    image = read_image(source) if image is None else image
-    faces = detector.detect(image)
-    report = Report()
-    report.add(faces)
-    with _replacing(source, target, report) as target:
-        frame = Frame(image, str(source), layers=read_layers(source))
-        frame = frame.anonymize(faces, options)
-        if check_threshold is not None:
-            frame = _look_again(frame, faces, detector, options, check_threshold, report)
-        write_image(target, frame.pixels, {**encoding(target, source, quality), **metadata})
-    return report
-
-
 def detect_animation(
     source: str | Path,
     detector: Detector,
     *,
     target: str | Path | None = None,
+    tracked: bool = False,
     on_frame: OnFrame | None = None,
 ) -> Report:
-    """Detect the faces in all frames or pages of an image file; see `blur_animation`."""
+    """Detect the faces in all frames or pages of an image file.
+
+    The parameters are those of `detect_video`; faces of pages are not tracked. A frame that cannot
+    be read is an error.
+    """
     report = Report()
     with (
         open_animation(source) as animation,
         nullcontext() if target is None else write_animation(Path(target), animation) as write,
     ):
-        for frame, faces in _whole_animation(animation, detector, report, on_frame):
+        found = detect_frames(animation.frames(), find_with(detector), report, Event())
+        for frame, faces in track(found) if tracked and not animation.paged else found:
+            if on_frame is not None:
+                on_frame(frame, faces, animation.frame_count)
             if write is not None:
                 write(annotate(frame.image, faces, landmarks=True, out=frame.image))
-    return report
-
-
-def blur_animation(
-    source: str | Path,
-    target: str | Path,
-    detector: Detector,
-    options: AnonymizeOptions = DEFAULT,
-    *,
-    gap: int = 5,
-    keep_metadata: bool = False,
-    check_threshold: float | None = CHECK_THRESHOLD,
-    on_frame: OnFrame | None = None,
-) -> Report:
-    """Write an image file of several frames or pages, in its own format, with its faces covered.
-
-    The parameters are those of `blur_image` and `blur_video`; `gap` does not count for pages. It
-    is written whole or not at all: if a frame cannot be read, or after Ctrl-C, nothing is.
-
-    Raises:
-        ValueError: a frame cannot be read, or the suffix of `target` is of another format.
-        OSError: a file cannot be read or written.
-    """
-    source, target, report = Path(source), Path(target), Report()
-    metadata = read_metadata(source) if keep_metadata else NO_METADATA
-    with (
-        _replacing(source, target, report) as target,
-        open_animation(source) as animation,
-        write_animation(target, animation, metadata) as write,
-    ):
-        found = _whole_animation(animation, detector, report, on_frame)
-        for frame, faces in fill_gaps(found, 0 if animation.paged else gap):
-            frame = frame.anonymize(faces, options)
-            if check_threshold is not None:
-                frame = _look_again(frame, faces, detector, options, check_threshold, report)
-            write(frame.pixels)
-    return report
-
-
-def _whole_animation(
-    animation: Animation, detector: Detector, report: Report, on_frame: OnFrame | None
-) -> Iterator[tuple[Frame, Faces]]:
-    """Yield all frames with their faces; a frame that cannot be read is an error."""
-    count = animation.frame_count
-    yield from detect_frames(animation.frames(), detector, report, Event(), on_frame, count)
     if report.error is not None:
         raise report.error
-
-
-@contextmanager
-def _replacing(source: Path, target: Path, report: Report) -> Iterator[Path]:
-    """The file to write: `target`, or what a link means if that is `source`, which is checked.
-
-    That keeps its owner, mode and times; the report tells what could not be kept.
-    """
-    if real_path(target) != real_path(source):
-        yield target
-        return
-    # A link keeps its place.
-    target = real_path(source)
-    check_replaceable(target)
-    before = target.stat()
-    yield target
-    if not copy_owner(before, target):
-        report.notes.append("it belongs to you now, since its owner cannot be kept")
-    if (links := before.st_nlink - 1) > 0:
-        kind = "hard link to it elsewhere still shows" if links == 1 else "hard links still show"
-        report.notes.append(f"{links} {kind} the faces")
+    return report
 
 
 def detect_video(
@@ -281,53 +169,21 @@ def detect_video(
     span: Span = WHOLE,
     *,
     target: str | Path | None = None,
+    tracked: bool = False,
     on_frame: OnFrame | None = None,
 ) -> Report:
-    """Detect the faces of a video; with a `target`, write it there with its faces marked.
-
-    Parameters, Ctrl-C and errors are as for `blur_video`; `span` selects frames and audio.
-    """
-    report = Report()
-    with (
-        open_video(source, span) as video,
-        nullcontext() if target is None else write_video(target, video) as write,
-        defer_interrupt() as interrupted,
-    ):
-        found = detect_frames(
-            video.frames(), detector, report, interrupted, on_frame, video.frame_count
-        )
-        for frame, faces in found:
-            if write is not None:
-                write(annotate(frame.image, faces, landmarks=True, out=frame.image), frame.time)
-    report.notes += video.notes
-    return report
-
-
-def blur_video(
-    source: str | Path,
-    target: str | Path,
-    detector: Detector,
-    options: AnonymizeOptions = DEFAULT,
-    *,
-    gap: int = 5,
-    output: VideoOptions = PLAIN,
-    check_threshold: float | None = CHECK_THRESHOLD,
-    on_frame: OnFrame | None = None,
-) -> Report:
-    """Write a video with its faces covered and its audio.
+    """Detect the faces of a video.
 
     Ctrl-C ends it after the current frame. Then, and if the video breaks off, which the report
     says, the frames so far are written.
 
     Args:
         source: the video file.
-        target: the file to write: MP4, MOV, MKV or WebM.
-        detector: as for `blur_image`, like `options` and `check_threshold`.
-        options: how to cover faces.
-        gap: for how many frames a face stays covered where it is missed; see `fill_gaps`.
-        output: whether tags are kept, and what becomes of the audio, which can change the name.
-        check_threshold: as for `blur_image`, in each frame.
-        on_frame: called with each frame and its detected faces.
+        detector: what finds the faces.
+        span: which frames are read, and which audio.
+        target: the file to write, with the faces marked: MP4, MOV, MKV or WebM.
+        tracked: give faces ids; see `track`.
+        on_frame: called with each frame and its faces.
 
     Raises:
         ImportError: PyAV is missing.
@@ -337,29 +193,27 @@ def blur_video(
     """
     report = Report()
     with (
-        open_video(source) as video,
-        write_video(target, video, output) as write,
+        open_video(source, span) as video,
+        nullcontext() if target is None else write_video(target, video) as write,
         defer_interrupt() as interrupted,
     ):
-        found = detect_frames(
-            video.frames(), detector, report, interrupted, on_frame, video.frame_count
-        )
-        for frame, faces in fill_gaps(found, gap):
-            frame = frame.anonymize(faces, options)
-            if check_threshold is not None:
-                frame = _look_again(frame, faces, detector, options, check_threshold, report)
-            write(frame.pixels, frame.time)
+        found = detect_frames(video.frames(), find_with(detector), report, interrupted)
+        for frame, faces in track(found) if tracked else found:
+            if on_frame is not None:
+                on_frame(frame, faces, video.frame_count)
+            if write is not None:
+                write(annotate(frame.image, faces, landmarks=True, out=frame.image), frame.time)
     report.notes += video.notes
     return report
 
 
+def find_with(detector: Detector) -> Find:
+    """What finds the faces of frames by detection."""
+    return lambda frame: detector.detect(frame.image)
+
+
 def detect_frames(
-    frames: Iterable[Frame | Fault],
-    detector: Detector,
-    report: Report,
-    interrupted: Event,
-    on_frame: OnFrame | None = None,
-    frame_count: int | None = None,
+    frames: Iterable[Frame | Fault], find: Find, report: Report, interrupted: Event
 ) -> Iterator[tuple[Frame, Faces]]:
     """Yield frames with their faces until they end or the event is set; `report` counts them.
 
@@ -372,26 +226,8 @@ def detect_frames(
                 raise item.error
             report.error = item.error
             return
-        faces = detector.detect(item.image)
+        faces = find(item)
         report.add(faces)
-        if on_frame is not None:
-            on_frame(item, faces, frame_count)
         yield item, faces
         if interrupted.is_set():
             return
-
-
-def _look_again(
-    frame: Frame,
-    faces: Faces,
-    detector: Detector,
-    options: AnonymizeOptions,
-    threshold: float,
-    report: Report,
-) -> Frame:
-    """Detect again in a frame whose `faces` are covered; cover and report what was left."""
-    threshold = min(threshold, detector.options.threshold)
-    found = detector.detect(frame.image, replace(detector.options, threshold=threshold))
-    left = uncovered(found, faces, options)
-    report.add_again(left, frame.time)
-    return frame.anonymize(left, options)

@@ -7,6 +7,7 @@ import json
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -211,20 +212,18 @@ def test_an_error_of_a_video_has_its_line(film: Film, toy: str) -> None:
 
 def test_python_blurs_a_video_in_one_call(film: Film, toy: str) -> None:
     path, calls = film("a.mp4", [64, 255, 64, 0]), []
-    options = extd.AnonymizeOptions("solid")
+    options = extd.BlurOptions(extd.AnonymizeOptions("solid"), gap=0)
     report = extd.blur_video(
         path,
         "b.mp4",
         Detector(toy),
-        options,
-        gap=0,
-        check_threshold=None,
+        replace(options, check_threshold=None),
         on_frame=lambda frame, faces, total: calls.append((frame.index, len(faces), total)),
     )
     assert calls == [(0, 0, 4), (1, 1, 4), (2, 0, 4), (3, 0, 4)]
     assert (report.frames, report.faces, report.error) == (4, 1, None)
     assert reds("b.mp4") == [True, False, True, False]
-    report = extd.blur_video(path, "b.mp4", Detector(toy), options, gap=0)
+    report = extd.blur_video(path, "b.mp4", Detector(toy), options)
     assert (report.again_frames, report.again_faces) == (2, 2)
     assert [round(time, 2) for _, time in report.again] == [0, 0.08]
     assert not any(reds("b.mp4"))

@@ -74,7 +74,8 @@ def test_frames_stay_transparent(tmp_path: Path, toy: str, suffix: str) -> None:
     frames = [draw(250, alpha=True), draw(40, alpha=True)]
     source = save(tmp_path / f"a{suffix}", frames)
     detector = extd.Detector(toy, options=extd.Options(threshold=0.8))
-    report = extd.blur_image(source, tmp_path / f"b{suffix}", detector, check_threshold=None)
+    options = extd.BlurOptions(check_threshold=None)
+    report = extd.blur_image(source, tmp_path / f"b{suffix}", detector, options)
     assert (report.frames, report.faces) == (2, 1)
     for pixels, _ in read(tmp_path / f"b{suffix}"):
         assert (pixels[:, 34:, 3] == 0).all()

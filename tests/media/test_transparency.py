@@ -40,10 +40,10 @@ def test_what_is_transparent_stays_so_and_hides_nothing(
 ) -> None:
     source = draw(tmp_path / f"a{suffix}")
     before = source.read_bytes()
-    options = AnonymizeOptions("solid")
+    options = extd.BlurOptions(AnonymizeOptions("solid"), check_threshold=None)
     detector = extd.Detector(toy, options=SURE)
     for name in ("b.png", "b.webp"):
-        report = extd.blur_image(source, tmp_path / name, detector, options, check_threshold=None)
+        report = extd.blur_image(source, tmp_path / name, detector, options)
         assert report.faces == 1
         with PIL.Image.open(tmp_path / name) as image:
             assert image.mode == "RGBA"
@@ -52,7 +52,7 @@ def test_what_is_transparent_stays_so_and_hides_nothing(
         assert (pixels[40:, :8] == (153, 150, 157, 153)).all()
         assert not pixels[22:34, 6:18, :3].any()
         assert (pixels[22:34, 6:18, 3] == 255).all()
-    extd.blur_image(source, tmp_path / "c.jpg", detector, options, check_threshold=None)
+    extd.blur_image(source, tmp_path / "c.jpg", detector, options)
     assert np.abs(read_image(tmp_path / "c.jpg")[:, 48:].astype(int) - GRAY).max() < 4
     assert source.read_bytes() == before
     extd.detect_image(source, extd.Detector(toy, options=SURE), target=tmp_path / "d.png")
@@ -61,7 +61,8 @@ def test_what_is_transparent_stays_so_and_hides_nothing(
 
 def test_transparency_is_kept_in_place(tmp_path: Path, toy: str) -> None:
     source = draw(tmp_path / "a.png")
-    extd.blur_image(source, source, extd.Detector(toy, options=SURE), AnonymizeOptions("solid"))
+    options = extd.BlurOptions(AnonymizeOptions("solid"))
+    extd.blur_image(source, source, extd.Detector(toy, options=SURE), options)
     with PIL.Image.open(source) as image:
         assert image.getpixel((60, 4)) == (GRAY, GRAY, GRAY, 0)
         assert image.getpixel((12, 28)) == (0, 0, 0, 255)
@@ -148,7 +149,7 @@ def test_videos_keep_their_transparency(
     source, target = ghostly(tmp_path / name, codec, pixel_format), tmp_path / result
     # Nothing is covered.
     detector = extd.Detector(toy, options=extd.Options(threshold=0.95))
-    report = extd.blur_video(source, target, detector, check_threshold=None)
+    report = extd.blur_video(source, target, detector, extd.BlurOptions(check_threshold=None))
     assert (report.frames, report.error) == (3, None)
     frames = list(open_source(target))
     assert len(frames) == 3

@@ -12,7 +12,7 @@ import pytest
 
 from extd.media.frames import open_source
 from extd.media.video import WHOLE, Fault, Frame, Span, open_video
-from extd.media.videowriter import PLAIN, VideoOptions, write_video
+from extd.media.videowriter import write_video
 
 Film = Callable[..., Path]
 
@@ -23,12 +23,12 @@ def frames_of(path: Path, span: Span | None = None) -> list[Frame]:
 
 
 def copy(
-    source: Path, target: Path, span: Span | None = None, options: VideoOptions = PLAIN
+    source: Path, target: Path, span: Span | None = None, *, keep_metadata: bool = False
 ) -> list[Frame]:
     """Write the frames of a video as they are; those of what is written."""
     with (
         open_video(source, span or WHOLE) as video,
-        write_video(target, video, options) as write,
+        write_video(target, video, keep_metadata=keep_metadata) as write,
     ):
         for frame in video.frames():
             assert isinstance(frame, Frame)
@@ -127,7 +127,7 @@ def test_nothing_is_told_of_place_and_camera_unless_it_is_kept(film: Film, tmp_p
         source, bare, kept = film(f"a{suffix}", metadata=told), tmp_path / "b", tmp_path / "c"
         bare, kept = bare.with_suffix(suffix), kept.with_suffix(suffix)
         copy(source, bare)
-        copy(source, kept, options=VideoOptions(keep_metadata=True))
+        copy(source, kept, keep_metadata=True)
         secrets = b"48.12", b"taken by me"
         assert all(secret in kept.read_bytes() for secret in secrets)
         assert not any(secret in bare.read_bytes() for secret in secrets)

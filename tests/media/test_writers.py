@@ -211,10 +211,10 @@ def test_jpeg_keeps_quantization_and_sampling(
         assert get_sampling(after) == get_sampling(before) == sampling
         assert np.abs(np.asarray(after).astype(int) - np.asarray(before)).mean() < 8
     assert abs(target.stat().st_size / source.stat().st_size - 1) < 0.1
-    extd.blur_image(source, target, detector, quality=20)
+    extd.blur_image(source, target, detector, extd.BlurOptions(quality=20))
     assert target.stat().st_size < source.stat().st_size
     extd.blur_image(source, tmp_path / "c.webp", detector)
-    extd.blur_image(source, tmp_path / "d.webp", detector, quality=20)
+    extd.blur_image(source, tmp_path / "d.webp", detector, extd.BlurOptions(quality=20))
     sizes = [(tmp_path / name).stat().st_size for name in ("c.webp", "d.webp")]
     assert sizes[1] < sizes[0] / 2
 

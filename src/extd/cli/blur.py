@@ -2,22 +2,50 @@
 
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
 
+from extd.blur import (
+    CHECK_THRESHOLD,
+    BlurOptions,
+    FaceFinder,
+    blur_animation,
+    blur_image,
+    blur_video,
+)
 from extd.cli.files import Outcome, Task, run_files
-from extd.cli.inference import INFERENCE, RESULTS, VIDEO, Files, Inference, Threshold, load_detector
-from extd.cli.terminal import WHOLE_NUMBER, Folder, UsageError, clock, count, usage_errors
-from extd.detector import Detector
+from extd.cli.inference import (
+    ALL,
+    INFERENCE,
+    RESULTS,
+    VIDEO,
+    Files,
+    Frames,
+    Inference,
+    MaxFaces,
+    Threshold,
+    load_detector,
+)
+from extd.cli.outputs import Outputs, open_outputs, protect_originals
+from extd.cli.terminal import (
+    WHOLE_NUMBER,
+    Folder,
+    Target,
+    UsageError,
+    clock,
+    count,
+    usage_errors,
+)
+from extd.faces import Faces
 from extd.files import SUFFIXES, real_path
 from extd.images import Image, read_image
 from extd.media.anonymize import AnonymizeOptions, Method, Region, Shape
 from extd.media.audio import AudioMode
+from extd.media.recorded import RecordedFaces, read_faces
 from extd.media.sources import (
     VIDEO_SUFFIXES,
     Source,
@@ -28,8 +56,8 @@ from extd.media.sources import (
     left_alone,
     read_list,
 )
-from extd.media.videowriter import VideoOptions
-from extd.pipeline import CHECK_THRESHOLD, OnFrame, Report, blur_animation, blur_image, blur_video
+from extd.media.videowriter import MAX_CRF, VideoOptions, check_encoder
+from extd.pipeline import OnFrame, Report
 
 
 def read_regions(_: object, tokens: Sequence[Token]) -> tuple[Region, ...]:
@@ -47,67 +75,92 @@ def read_regions(_: object, tokens: Sequence[Token]) -> tuple[Region, ...]:
 KEEP = Parameter(metavar="X1,Y1,X2,Y2", converter=read_regions, n_tokens=1, show_default=False)
 QUALITY = Parameter(group=RESULTS, metavar="1-100", validator=Number(gte=1, lte=100))
 HOLD = Parameter(group=VIDEO, metavar="FRAMES", validator=Number(gte=0))
+CRF = Parameter(group=VIDEO, metavar=f"0-{MAX_CRF}")
+IDS = Parameter(metavar="ID", negative="", show_default=False)
 
 
-@Parameter(name="*", group=Group("How to cover", sort_key=1))
+@Parameter(name="*", group=RESULTS)
 @dataclass(frozen=True, slots=True)
-class Cover:
-    """How faces are covered, and where results go.
+class Results:
+    """Where results go, and how they are encoded.
 
     Attributes:
         out: Save the results in this folder, in the same tree. Images keep their format, except
             that HEIC and BMP become PNG; MP4, MOV, MKV and WebM keep theirs, other videos become
             MKV.
         in_place: Replace the images instead; not HEIC and BMP.
+        json: Write JSON Lines, as `extd detect` does, with all faces that were covered or kept; -
+            or no name means standard output.
         keep_metadata: Keep EXIF, with place and time, and the color profile of JPEG, PNG, WebP
             and AVIF (EXIF only), and what a video tells of place, time and camera. Thumbnails and
             maker notes are never kept.
-        check: Look for faces in the results again, from a probability of 0.2, then cover these,
-            too, and report them. This takes twice the time. Some of them are not faces.
         quality: Quality of JPEG, AVIF and WebP, 1 to 100, except of animations. By default JPEG
             keeps that of the original, AVIF is written with 90 and WebP lossless.
+        encoder: FFmpeg's encoder of videos, as libx265; by default libx264, and libvpx-vp9 for
+            WebM.
+        crf: Its constant rate factor: lower is better and larger. By default 20, and 30 for WebM.
+        audio: auto copies audio, as MKV if need be, and encodes what cannot be copied as AAC or
+            Opus; copy leaves the latter out; encode encodes all; drop leaves all out.
+    """
+
+    out: Folder | None = None
+    in_place: bool = False
+    json: Target = None
+    keep_metadata: bool = False
+    quality: Annotated[int | None, WHOLE_NUMBER, QUALITY] = None
+    encoder: Annotated[str | None, Parameter(group=VIDEO, metavar="NAME")] = None
+    crf: Annotated[int | None, WHOLE_NUMBER, CRF] = None
+    audio: Annotated[AudioMode, Parameter(group=VIDEO)] = "auto"
+
+
+@Parameter(name="*", group=Group("How to cover", sort_key=1))
+@dataclass(frozen=True, slots=True)
+class Cover:
+    """Which faces are covered, and how.
+
+    Attributes:
         method: blur, pixelate (4 cells per face), solid (black), or image.
         image: The image for the method image.
         shape: The shape of a cover.
         margin: How far it extends over the box on each side, as a share of the box's own.
         strength: 2 blurs twice as far, or leaves half the cells.
         keep: Do not cover faces whose center is in this region, in pixels of the upright image.
+        faces: Cover the faces in this file, which `extd detect --json` wrote and you may have
+            edited, instead of detecting any. Options of the search and model have no effect then,
+            and there is no second look.
+        keep_id: Do not cover the faces with this id in that file; may be repeated.
+        check: Look for faces in the results again, from a probability of 0.2, then cover these,
+            too, and report them. This takes twice the time. Some of them are not faces.
         hold: For so many frames a face stays covered where it is missed, and before and after it
             is seen. As many frames are held in memory.
-        audio: auto copies audio, as MKV if need be, and encodes what cannot be copied as AAC or
-            Opus; copy leaves the latter out; encode encodes all; drop leaves all out.
+        outside: What to do with the frames before --start and from --end on: drop, or keep,
+            uncovered.
     """
 
-    out: Annotated[Folder | None, Parameter(group=RESULTS)] = None
-    in_place: Annotated[bool, Parameter(group=RESULTS)] = False
-    keep_metadata: Annotated[bool, Parameter(group=RESULTS)] = False
-    check: Annotated[bool, Parameter(group=RESULTS, negative="--no-check")] = True
-    quality: Annotated[int | None, WHOLE_NUMBER, QUALITY] = None
     method: Method = "blur"
     image: Annotated[Path | None, Parameter(metavar="FILE")] = None
     shape: Shape = "ellipse"
     margin: float = 0.25
     strength: float = 1.0
     keep: Annotated[tuple[Region, ...], KEEP] = ()
+    faces: Annotated[Path | None, Parameter(metavar="FILE")] = None
+    keep_id: Annotated[list[int], IDS] = field(default_factory=list)
+    check: Annotated[bool, Parameter(negative="--no-check")] = True
     hold: Annotated[int, WHOLE_NUMBER, HOLD] = 5
-    audio: Annotated[AudioMode, Parameter(group=VIDEO)] = "auto"
-
-    def options(self) -> AnonymizeOptions:
-        """The library's options, with the image read."""
-        image = None if self.image is None else read_image(self.image)
-        return AnonymizeOptions(
-            self.method, self.shape, self.margin, self.strength, image, self.keep
-        )
+    outside: Annotated[Literal["drop", "keep"], Parameter(group=VIDEO)] = "drop"
 
 
-DEFAULT = Cover()
+RESULTS_IN, COVER = Results(), Cover()
 
 
 def blur(
     *files: Files,
-    cover: Cover = DEFAULT,
+    results: Results = RESULTS_IN,
+    cover: Cover = COVER,
     threshold: Threshold = 0.3,
+    max_faces: MaxFaces = None,
     inference: Inference = INFERENCE,
+    frames: Frames = ALL,
 ) -> int:
     """Cover the faces in images and videos, so that nobody is recognized.
 
@@ -122,59 +175,99 @@ def blur(
         extd blur album --out album-anonymous
         extd blur party.mp4 --out blurred --hold 10
         extd blur photo.jpg --out blurred --method solid --shape box
+        extd blur film.mp4 --out blurred --faces faces.jsonl --keep-id 3
     """
-    if (cover.out is None) != cover.in_place:
+    if (results.out is None) != results.in_place:
         raise UsageError("give either --out DIR or --in-place")
     inputs = read_list(files, sys.stdin)
+    outputs = Outputs(json=results.json)
     with usage_errors():
-        sources = find_sources(inputs, cover.out)
-        options = cover.options()
-    detector = load_detector(inference, threshold)
-    suffixes = SUFFIXES if cover.out is None else SUFFIXES | VIDEO_SUFFIXES
-    others = left_alone(inputs, sources, cover.out, suffixes)
-    task = covering(cover, options, detector, others)
-    return run_files(task, sources, detector, inference.max_pixels)
+        sources = find_sources(inputs, results.out)
+        protect_originals(sources, outputs)
+        options = blur_options(results, cover, frames)
+        recorded = None if cover.faces is None else read_faces(cover.faces)
+        check_ids(cover, recorded, sources)
+    suffixes = SUFFIXES if results.out is None else SUFFIXES | VIDEO_SUFFIXES
+    others = left_alone(inputs, sources, results.out, suffixes)
+    finder = recorded or load_detector(inference, threshold, max_faces=max_faces)
+    task = blurring(results, options, finder, outputs, others)
+    return run_files(task, sources, finder, inference.max_pixels)
 
 
-def covering(cover: Cover, options: AnonymizeOptions, detector: Detector, others: str) -> Task:
-    """Cover the faces of each file, in the folder or in place; the detector is for videos."""
-    threshold = CHECK_THRESHOLD if cover.check else None
+def blur_options(results: Results, cover: Cover, frames: Frames) -> BlurOptions:
+    """The library's options, with the image read."""
+    if results.encoder is not None:
+        check_encoder(results.encoder)
+    return BlurOptions(
+        AnonymizeOptions(
+            cover.method,
+            cover.shape,
+            cover.margin,
+            cover.strength,
+            None if cover.image is None else read_image(cover.image),
+            cover.keep,
+            tuple(cover.keep_id),
+        ),
+        gap=cover.hold,
+        check_threshold=CHECK_THRESHOLD if cover.check else None,
+        keep_metadata=results.keep_metadata,
+        quality=results.quality,
+        span=frames.span(),
+        outside=cover.outside,
+        video=VideoOptions(results.audio, results.encoder, results.crf),
+    )
+
+
+def check_ids(cover: Cover, recorded: RecordedFaces | None, sources: Sequence[Source]) -> None:
+    """Refuse ids to keep that mean no face, or faces of several files."""
+    if not cover.keep_id:
+        return
+    if recorded is None:
+        raise ValueError("--keep-id needs --faces, the file that `extd detect --track` wrote")
+    if len(sources) != 1:
+        raise ValueError(f"--keep-id is for one file at a time, not {len(sources):,}")
+    known = recorded.ids(str(sources[0].path))
+    for number in cover.keep_id:
+        if number not in known:
+            hint = "" if known else "; it has no ids, which `extd detect --track` gives"
+            raise ValueError(f"--keep-id {number}: no face in {cover.faces} has this id{hint}")
+
+
+def blurring(
+    results: Results, options: BlurOptions, finder: FaceFinder, outputs: Outputs, others: str
+) -> Task[FaceFinder]:
+    """Cover the faces of each file, in the folder or in place; `finder` is for videos."""
 
     def target(source: Source) -> Path:
-        return source.path if cover.out is None else cover.out / source.result
+        return source.path if results.out is None else results.out / source.result
 
-    def on_image(detector: Detector, source: Source, image: Image) -> Outcome:
+    def on_image(finder: FaceFinder, source: Source, image: Image) -> Outcome:
+        found: list[Faces] = []
         report = blur_image(
             source.path,
             target(source),
-            detector,
+            finder,
             options,
             image=image,
-            keep_metadata=cover.keep_metadata,
-            check_threshold=threshold,
-            quality=cover.quality,
+            on_frame=lambda _, faces, __: found.append(faces),
         )
-        return describe(source, report)
+        return replace(describe(source, report), found=found[0])
 
     def on_video(source: Source, on_frame: OnFrame) -> Outcome:
-        output = VideoOptions(cover.keep_metadata, cover.audio)
-        blur_frames = (
-            partial(blur_video, output=output)
-            if is_video(source.path)
-            else partial(blur_animation, keep_metadata=cover.keep_metadata)
-        )
-        report = blur_frames(
-            source.path,
-            target(source),
-            detector,
-            options,
-            gap=cover.hold,
-            check_threshold=threshold,
-            on_frame=on_frame,
-        )
+        blur_frames = blur_video if is_video(source.path) else blur_animation
+        report = blur_frames(source.path, target(source), finder, options, on_frame=on_frame)
         return describe(source, report)
 
-    return Task("covering", "faces  file", on_image, on_video, [cover.out], left_alone=others)
+    return Task(
+        "covering",
+        "faces  file",
+        on_image,
+        on_video,
+        [results.out, results.json],
+        left_alone=others,
+        results=open_outputs(outputs),
+        quiet=outputs.quiet,
+    )
 
 
 def describe(source: Source, report: Report) -> Outcome:

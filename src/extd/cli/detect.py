@@ -3,17 +3,27 @@
 import sys
 from collections.abc import Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from extd.cli.files import Outcome, Task, frame_progress, is_one_image, run_files
-from extd.cli.inference import INFERENCE, SEARCH, VIDEO, Files, Inference, Threshold, load_detector
+from extd.cli.inference import (
+    ALL,
+    INFERENCE,
+    SEARCH,
+    VIDEO,
+    Files,
+    Frames,
+    Inference,
+    MaxFaces,
+    Threshold,
+    load_detector,
+)
 from extd.cli.outputs import OUTPUTS, Outputs, open_outputs, protect_originals
 from extd.cli.terminal import (
-    WHOLE_NUMBER,
     UsageError,
     count,
     print_error,
@@ -31,6 +41,7 @@ from extd.images import Image
 from extd.media.animation import frame_count
 from extd.media.frames import check_camera, is_camera, open_source, without_password
 from extd.media.sources import Source, find_media, is_video, left_alone, read_list
+from extd.media.tracking import track
 from extd.media.video import Span
 from extd.pipeline import (
     OnFrame,
@@ -39,27 +50,9 @@ from extd.pipeline import (
     detect_frames,
     detect_image,
     detect_video,
+    find_with,
 )
 from extd.signals import defer_interrupt
-
-
-@Parameter(name="*", group=VIDEO)
-@dataclass(frozen=True, slots=True)
-class Frames:
-    """Which frames of a video or camera are searched.
-
-    Attributes:
-        start: Begin at this time of a video.
-        end: End before this time.
-        every: Take every n-th frame.
-    """
-
-    start: Annotated[float, Parameter(metavar="SECONDS")] = 0.0
-    end: Annotated[float | None, Parameter(metavar="SECONDS")] = None
-    every: Annotated[int, WHOLE_NUMBER, Parameter(metavar="FRAMES")] = 1
-
-
-ALL = Frames()
 
 
 def detect(
@@ -67,9 +60,10 @@ def detect(
     outputs: Outputs = OUTPUTS,
     threshold: Threshold = 0.5,
     min_face: Annotated[float, Parameter(group=SEARCH, metavar="PX")] = 0,
-    max_faces: Annotated[int | None, WHOLE_NUMBER, Parameter(group=SEARCH)] = None,
+    max_faces: MaxFaces = None,
     inference: Inference = INFERENCE,
     frames: Frames = ALL,
+    track: Annotated[bool, Parameter(group=VIDEO, negative="")] = False,
 ) -> int:
     """Detect the faces in images and videos.
 
@@ -82,15 +76,16 @@ def detect(
         extd detect album --out boxed
         extd detect film.mp4 --out boxed --start 60 --end 90
         extd detect "album/**/*.png" --json faces.jsonl
+        extd detect film.mp4 --track --json faces.jsonl
         extd detect camera:0 --json -
 
     Args:
         min_face: Leave out faces smaller than this, by their longer side.
-        max_faces: Keep at most this many faces per image, those with the highest scores; by
-            default all.
+        track: Give each face of a video or animation an id, which it keeps while it is missed for
+            up to 15 frames. Ids are in JSON, CSV and the marks.
     """
     with usage_errors():
-        span = Span(frames.start, frames.end, frames.every)
+        span = frames.span()
         camera = any(map(is_camera, files))
         if camera:
             if len(files) > 1 or outputs.out or outputs.for_images:
@@ -103,13 +98,15 @@ def detect(
         protect_originals(sources, outputs)
     detector = load_detector(inference, threshold, min_face=min_face, max_faces=max_faces)
     if camera:
-        return watch(detector, files[0], span, outputs)
-    task = detecting(detector, sources, outputs, span)
+        return watch(detector, files[0], span, outputs, tracked=track)
+    task = detecting(detector, sources, outputs, span, tracked=track)
     task = replace(task, left_alone=left_alone(inputs, sources, outputs.out))
     return run_files(task, sources, detector, inference.max_pixels)
 
 
-def detecting(detector: Detector, sources: Sequence[Source], outputs: Outputs, span: Span) -> Task:
+def detecting(
+    detector: Detector, sources: Sequence[Source], outputs: Outputs, span: Span, *, tracked: bool
+) -> Task[Detector]:
     """Detect the faces of each file, and write the results; the detector is for videos."""
 
     def target(source: Source) -> Path | None:
@@ -130,15 +127,19 @@ def detecting(detector: Detector, sources: Sequence[Source], outputs: Outputs, s
         return Outcome(len(faces), rows, found=faces)
 
     def on_video(source: Source, on_frame: OnFrame) -> Outcome:
-        path = source.path
+        path, boxed = source.path, target(source)
         if is_video(path):
-            report = detect_video(path, detector, span, target=target(source), on_frame=on_frame)
+            report = detect_video(
+                path, detector, span, target=boxed, tracked=tracked, on_frame=on_frame
+            )
         elif outputs.for_images:
             raise ValueError(
                 f"{path} has several frames or pages; leave out --coco, --yolo, --wider"
             )
         else:
-            report = detect_animation(path, detector, target=target(source), on_frame=on_frame)
+            report = detect_animation(
+                path, detector, target=boxed, tracked=tracked, on_frame=on_frame
+            )
         file = f"{path}, {count(report.frames, 'frame')}"
         row = file_row(report.faces, report.best_score, file)
         notes = [f"{path}: {note}" for note in report.notes]
@@ -146,13 +147,15 @@ def detecting(detector: Detector, sources: Sequence[Source], outputs: Outputs, s
 
     alone = is_one_image(sources)
     videos = bool(outputs.csv) and any(has_frames(source.path) for source in sources)
+    landmarks = detector.network.landmarks
+    results = open_outputs(outputs, frames=videos, landmarks=landmarks, ids=tracked)
     return Task(
         "detecting",
         "" if alone else "faces   best  file",
         on_image,
         on_video,
         [outputs.json, outputs.csv, outputs.coco, outputs.out, outputs.yolo, outputs.wider],
-        results=open_outputs(outputs, frames=videos, landmarks=detector.network.landmarks),
+        results=results,
         quiet=outputs.quiet,
     )
 
@@ -167,19 +170,22 @@ def has_frames(path: Path) -> bool:
     return False
 
 
-def watch(detector: Detector, address: str, span: Span, outputs: Outputs) -> int:
+def watch(detector: Detector, address: str, span: Span, outputs: Outputs, *, tracked: bool) -> int:
     """Detect faces in a camera's newest frames until it ends or Ctrl-C; return the exit code."""
     name, report = without_password(address), Report()
     with (
-        open_outputs(outputs, frames=True, landmarks=detector.network.landmarks) as add,
+        open_outputs(
+            outputs, frames=True, landmarks=detector.network.landmarks, ids=tracked
+        ) as add,
         progress_bar(quiet=outputs.quiet) as bar,
         frame_progress(bar, name, add) as on_frame,
         closing(open_source(address, span)) as frames,
     ):
         try:
             with defer_interrupt() as interrupted:
-                for _ in detect_frames(frames, detector, report, interrupted, on_frame):
-                    pass
+                found = detect_frames(frames, find_with(detector), report, interrupted)
+                for frame, faces in track(found) if tracked else found:
+                    on_frame(frame, faces, None)
         except KeyboardInterrupt:
             # Ctrl-C is how watching ends.
             pass

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic
 
 from rich.console import Console
 from rich.progress import Progress
 
-from extd.batch import process_files, refuse_video
+from extd.batch import Finder, process_files, refuse_video
 from extd.cli.outputs import NO_RESULTS, Add
 from extd.cli.terminal import count, print_error, print_line, print_note, progress_bar
-from extd.detector import Detector
 from extd.faces import Faces
 from extd.images import Image
 from extd.media.sources import Source, is_video
@@ -43,13 +43,13 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class Task(Generic[Finder]):
     """What a command does with each file, and what it prints.
 
     Attributes:
         name: as in `detecting`, for the progress bar.
         header: first line of the table; empty for none.
-        on_image: called in any thread, with the detector to use, the image file and its pixels.
+        on_image: called in any thread, with what finds faces, the image file and its pixels.
         on_video: called with a video file, and with what to call for each of its frames; without
             it, videos fail.
         written: files and folders of results, named at the end if they exist.
@@ -61,7 +61,7 @@ class Task:
 
     name: str
     header: str
-    on_image: Callable[[Detector, Source, Image], Outcome]
+    on_image: Callable[[Finder, Source, Image], Outcome]
     on_video: Callable[[Source, OnFrame], Outcome] | None = None
     written: Sequence[str | Path | None] = ()
     flaw: str = "with flaws"
@@ -70,7 +70,9 @@ class Task:
     quiet: bool = False
 
 
-def run_files(task: Task, sources: Sequence[Source], detector: Detector, max_pixels: int) -> int:
+def run_files(
+    task: Task[Finder], sources: Sequence[Source], finder: Finder, max_pixels: int
+) -> int:
     """Process files and print what becomes of them; return the exit code."""
     if task.on_video and sources and all(is_video(source.path) for source in sources):
         # Among images, a video that cannot be read is one failure of many.
@@ -89,7 +91,7 @@ def run_files(task: Task, sources: Sequence[Source], detector: Detector, max_pix
     if task.header:
         print_line(task.header, console)
     totals: Counter[str] = Counter()
-    processed = process_files(sources, detector, task.on_image, on_video, max_pixels)
+    processed = process_files(sources, finder, task.on_image, on_video, max_pixels)
     with task.results as add, bar, closing(processed):
         for source, result in bar.track(processed, len(sources), description=task.name):
             outcome = Outcome(error=result) if isinstance(result, Exception) else result
@@ -108,7 +110,7 @@ def run_files(task: Task, sources: Sequence[Source], detector: Detector, max_pix
     return 1 if totals["failed"] or totals["flawed"] else 0
 
 
-def print_totals(task: Task, sources: Sequence[Source], totals: Counter[str]) -> None:
+def print_totals(task: Task[Finder], sources: Sequence[Source], totals: Counter[str]) -> None:
     """Print how many faces were found, files failed and results are flawed, and where they are."""
     others = f"left alone: {task.left_alone}" if task.left_alone else ""
     if task.quiet:

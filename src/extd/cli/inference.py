@@ -11,6 +11,7 @@ from extd.catalog import DEFAULT_MODEL, Precision
 from extd.cli.terminal import WHOLE_NUMBER, usage_errors
 from extd.detector import Detector, Options
 from extd.images import MAX_PIXELS
+from extd.media.video import Span
 from extd.runtime import CPU
 
 RESULTS = Group("Results", sort_key=1)
@@ -48,6 +49,15 @@ Threshold = Annotated[
     Parameter(
         group=SEARCH,
         help="Least probability of a face, 0 to below 1. Lower values find more, true and false.",
+    ),
+]
+MaxFaces = Annotated[
+    int | None,
+    WHOLE_NUMBER,
+    Parameter(
+        group=SEARCH,
+        help="Find at most this many faces per image, those with the highest scores; by default "
+        "all.",
     ),
 ]
 Pixels = Annotated[int, WHOLE_NUMBER, Parameter(metavar="PX")]
@@ -106,6 +116,29 @@ class Inference:
 
 
 INFERENCE = Inference()
+
+
+@Parameter(name="*", group=VIDEO)
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """Which frames of a video or camera are read.
+
+    Attributes:
+        start: Begin at this time of a video.
+        end: End before this time.
+        every: Take every n-th frame.
+    """
+
+    start: Annotated[float, Parameter(metavar="SECONDS")] = 0.0
+    end: Annotated[float | None, Parameter(metavar="SECONDS")] = None
+    every: Annotated[int, WHOLE_NUMBER, Parameter(metavar="FRAMES")] = 1
+
+    def span(self) -> Span:
+        """The library's value."""
+        return Span(self.start, self.end, self.every)
+
+
+ALL = Frames()
 
 
 @usage_errors()

@@ -105,11 +105,13 @@ class ResultsError(Exception):
 
 
 @contextmanager
-def open_outputs(outputs: Outputs, *, frames: bool, landmarks: bool) -> Iterator[Add]:
+def open_outputs(
+    outputs: Outputs, *, frames: bool = False, landmarks: bool = False, ids: bool = False
+) -> Iterator[Add]:
     """Open the files of results, and yield the function that adds to them, line by line.
 
-    `frames` and `landmarks` tell whether CSV has columns for them; those for frame and time are 0
-    for images.
+    `frames`, `landmarks` and `ids` tell whether CSV has columns for them; those for frame and time
+    are 0 for images, and ids are empty.
     """
     with ExitStack() as stack:
         json = stack.enter_context(open_results(outputs.json)) if outputs.json else None
@@ -128,7 +130,7 @@ def open_outputs(outputs: Outputs, *, frames: bool, landmarks: bool) -> Iterator
                 if json:
                     write(json, json_line(name, result, None if frame is None else place))
                 if csv and isinstance(result, Faces):
-                    write(csv, csv_lines(name, result, place if frames else None))
+                    write(csv, csv_lines(name, result, place if frames else None, ids=ids))
                 if coco and add_coco and isinstance(result, Faces):
                     add_coco(relative_name(Path(name), coco.parent), result)
             except OSError as error:
@@ -136,7 +138,7 @@ def open_outputs(outputs: Outputs, *, frames: bool, landmarks: bool) -> Iterator
 
         try:
             if csv:
-                write(csv, csv_header(landmarks=landmarks, frames=frames))
+                write(csv, csv_header(landmarks=landmarks, frames=frames, ids=ids))
             yield add
         except ResultsError as error:
             raise error.__cause__ or error from None

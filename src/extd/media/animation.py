@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import AppendingTiffWriter
 
 from extd.files import atomic_write
-from extd.images import MAX_PIXELS, open_file, open_pil, read_image
+from extd.images import MAX_PIXELS, Image, check_pixels, open_file, open_pil, read_image
 from extd.media.transparency import layers_of
 from extd.media.video import Fault, Frame
 from extd.media.writers import ENCODERS, NO_METADATA, Metadata
@@ -122,25 +123,51 @@ def write_animation(
             raise ValueError(f"{path}: the frames cannot be written: {error}") from error
 
 
-def frame_count(path: Path, max_pixels: int = MAX_PIXELS) -> int:
+def frame_count(path: Path) -> int:
     """How many frames or pages an image file has; 1 for a pipe, which can be read only once.
+
+    Errors are those of `read_single`.
+    """
+    if not path.is_file():
+        return 1
+    with open_file(path) as file:
+        image = open_pil(file, str(path))
+        count = _frame_count(image)
+        _check_frames(image, count, str(path), MAX_PIXELS)
+        return count
+
+
+def read_single(path: Path, max_pixels: int, largest: float = math.inf) -> Image | None:
+    """Read an image file; None, undecoded, if it has several frames or over `largest` pixels.
+
+    Of a pipe, which can be read only once, the first frame is read in any case.
 
     Raises:
         OSError: it cannot be opened.
         ValueError: it is not an image, or its frames have more than `max_pixels` together; pages
             have that many each.
     """
-    if not path.is_file():
-        return 1
+    name, is_pipe = str(path), not path.is_file()
     with open_file(path) as file:
-        image = open_pil(file, str(path))
-        count, (width, height) = _frame_count(image), image.size
+        image = open_pil(file, name)
+        check_pixels(image, name, max_pixels)
+        count = 1 if is_pipe else _frame_count(image)
+        _check_frames(image, count, name, max_pixels)
+        width, height = image.size
+        if count > 1 or (width * height > largest and not is_pipe):
+            return None
+        # Errors name it.
+        image.filename = name
+        return read_image(image)
+
+
+def _check_frames(image: ImageFile, count: int, name: str, max_pixels: int) -> None:
+    width, height = image.size
     if count > 1 and image.format != "TIFF" and width * height * count > max_pixels:
         raise ValueError(
-            f"{path} has {count:,} frames of {width:,} x {height:,} pixels, more than "
+            f"{name} has {count:,} frames of {width:,} x {height:,} pixels, more than "
             f"{max_pixels:,} together; raise max_pixels (--max-pixels) if it is to be trusted"
         )
-    return count
 
 
 def _frame_count(image: ImageFile) -> int:

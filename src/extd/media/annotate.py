@@ -30,7 +30,7 @@ PADDING = 3
 def annotate(
     image: Image, faces: Faces, *, landmarks: bool = False, out: Image | None = None
 ) -> Image:
-    """Draw a frame around every face, with its score where there is room.
+    """Draw a frame around every face, with its id and score where there is room.
 
     Frames lie just outside the boxes, so that tiny faces stay visible. A score goes above or
     below its frame, in a large one also inside. The best come first, and a score that would cover
@@ -61,7 +61,9 @@ def annotate(
     taken = boxes
     for index in np.argsort(-faces.scores, kind="stable").tolist():
         others = np.delete(taken, index, axis=0)
-        label = _draw_score(canvas, float(faces.scores[index]), boxes[index], widths[index], others)
+        face = faces[index]
+        text = f"{face.score:.2f}" if face.id is None else f"#{face.id} {face.score:.2f}"
+        label = _draw_label(canvas, text, boxes[index], widths[index], others)
         if label is not None:
             taken = np.concatenate([taken, [label]])
     if landmarks and faces.landmarks is not None:
@@ -93,14 +95,14 @@ def _draw_dot(canvas: Image, center: NDArray[np.float32], radius: float, color: 
     part[np.hypot(columns + 0.5 - center[0], rows + 0.5 - center[1]) <= radius] = color
 
 
-def _draw_score(
-    canvas: Image, score: float, box: WholeBox, width: int, others: WholeBox
+def _draw_label(
+    canvas: Image, text: str, box: WholeBox, width: int, others: WholeBox
 ) -> tuple[int, int, int, int] | None:
-    """Write a score above, below or in its frame, where none of `others` [N, 4] is; tell where."""
+    """Write a label above, below or in its frame, where none of `others` [N, 4] is; tell where."""
     x1, y1, x2, y2 = box.tolist()
     longest = max(canvas.shape[:2])
     digits = max(9.0, longest / 160, min((x2 - x1) / 6, longest / 50))
-    label = _label(f"{score:.2f}", round(digits / DIGIT))
+    label = _label(text, round(digits / DIGIT))
     height = len(label)
     left = min(max(x1 - 1 - width, 0), canvas.shape[1] - label.shape[1])
     tops = [y1 - 1 - width - height, y2 + 1 + width]

@@ -53,6 +53,7 @@ class AnonymizeOptions:
         image: uint8 [H, W, 3], RGB, for the method `image`.
         keep: regions to leave alone: a face whose center is in one is not covered. A cover of
             another face may reach into them.
+        keep_ids: ids of faces to leave alone, likewise.
     """
 
     method: Method = "blur"
@@ -61,6 +62,7 @@ class AnonymizeOptions:
     strength: float = 1.0
     image: Image | None = None
     keep: tuple[Region, ...] = ()
+    keep_ids: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -93,7 +95,7 @@ def anonymize(
 ) -> Image:
     """Cover every face; the parameters and errors are those of `annotate`."""
     canvas = canvas_of(image, faces, out)
-    hidden = _not_kept(faces, options.keep)
+    hidden = _not_kept(faces, options)
     covers = around(hidden, options.margin)
     sides = longer_side(hidden.boxes).tolist()
     # Each cover is made from the canvas, not the image: a weaker blur over a stronger one would
@@ -109,8 +111,8 @@ def uncovered(found: Faces, hidden: Faces, options: AnonymizeOptions = DEFAULT) 
     A second detection at a low threshold also finds covers. A face is uncovered if less than three
     quarters of its box lie under the covers of the faces `hidden`, unless it is to be kept.
     """
-    covers = around(_not_kept(hidden, options.keep), options.margin)
-    candidates = _not_kept(found, options.keep)
+    covers = around(_not_kept(hidden, options), options.margin)
+    candidates = _not_kept(found, options)
     steps = (np.arange(POINTS, dtype=np.float32) + 0.5) / POINTS
     grid = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 1, 2)
     shares = []
@@ -125,12 +127,14 @@ def uncovered(found: Faces, hidden: Faces, options: AnonymizeOptions = DEFAULT) 
     return candidates[np.array(shares, np.float64) < COVERED]
 
 
-def _not_kept(faces: Faces, keep: tuple[Region, ...]) -> Faces:
-    """The faces whose centers are in no region."""
+def _not_kept(faces: Faces, options: AnonymizeOptions) -> Faces:
+    """The faces whose centers are in no region to keep, and whose ids are not to be kept."""
     x, y = _centers(faces.boxes).T
     kept = np.zeros(len(faces), np.bool_)
-    for x1, y1, x2, y2 in keep:
+    for x1, y1, x2, y2 in options.keep:
         kept |= (x1 <= x) & (x <= x2) & (y1 <= y) & (y <= y2)
+    if faces.ids is not None:
+        kept |= np.isin(faces.ids, options.keep_ids)
     return faces[~kept]
 
 

@@ -118,6 +118,9 @@ class Span:
         """`end`, or infinity."""
         return math.inf if self.end is None else self.end
 
+    def __contains__(self, time: float) -> bool:
+        return self.start - ROUNDING <= time < self.stop - ROUNDING
+
 
 WHOLE = Span()
 
@@ -258,7 +261,7 @@ class Video:
                 count += 1
                 if time < self.span.start - ROUNDING:
                     continue
-                if time >= self.span.stop - ROUNDING:
+                if time not in self.span:
                     return
                 self._damaged += frame.is_corrupt
                 yield time, frame

@@ -39,10 +39,15 @@ ALPHA_VP9 = VP9[0], "yuva420p", {**VP9[2], "auto-alt-ref": "0"}
 ALPHA_PRORES = "prores_ks", "yuva444p10le", {"profile": "4444", "alpha_bits": "8"}
 ALPHA = {"mov": ALPHA_PRORES, MKV: ALPHA_VP9, "webm": ALPHA_VP9}
 """How containers hold video with transparency."""
+QUIET = {"libx265": {"x265-params": "log-level=error"}}
+"""Encoders that would print their settings."""
+MAX_CRF = 63
 MATRICES = frozenset({1, 5, 6, 7, 9})
 """RGB to YUV conversions that are kept, as in ISO/IEC 23091-2: BT.709, 601 and 2020."""
 UNSPECIFIED = 2
 
+Codec = tuple[str, str, dict[str, str]]
+"""FFmpeg's name of an encoder, the pixel format, and options."""
 Write = Callable[[NDArray[np.uint8], float], None]
 """Append a frame and its time in seconds in the source: uint8, RGB [H, W, 3] or RGBA [H, W, 4]."""
 
@@ -52,21 +57,52 @@ class VideoOptions:
     """How a video is written.
 
     Attributes:
-        keep_metadata: copy the file's tags, such as place, time and camera.
         audio: `auto` copies each track that some container holds and encodes the others as AAC
             (Opus in WebM); `copy` leaves the others out; `encode` encodes all of them, so that
             the file keeps its name; `drop` writes none.
+        encoder: FFmpeg's name of an encoder, such as `libx265`, instead of the container's usual
+            one.
+        crf: its constant rate factor, 0 to 63; lower is better and larger.
+
+    Raises:
+        ValueError: a value is out of range; the message names it.
     """
 
-    keep_metadata: bool = False
     audio: AudioMode = "auto"
+    encoder: str | None = None
+    crf: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.crf is not None and not 0 <= self.crf <= MAX_CRF:
+            raise ValueError(f"crf is {self.crf}; give 0 to {MAX_CRF}")
 
 
 PLAIN = VideoOptions()
 
 
+def check_encoder(name: str) -> None:
+    """Refuse an encoder that FFmpeg does not have here, or that is not for videos.
+
+    Raises:
+        ValueError: the message names it.
+    """
+    av = pyav()
+    try:
+        codec = av.Codec(name, "w")
+    except ValueError as error:
+        raise ValueError(f"{name} is no encoder of this FFmpeg; give one like libx265") from error
+    if "yuv420p" not in {form.name for form in codec.video_formats or ()}:
+        raise ValueError(f"{name} does not encode videos as yuv420p; give one like libx265")
+
+
 @contextmanager
-def write_video(path: str | Path, source: Video, options: VideoOptions = PLAIN) -> Iterator[Write]:
+def write_video(
+    path: str | Path,
+    source: Video,
+    options: VideoOptions = PLAIN,
+    *,
+    keep_metadata: bool = False,
+) -> Iterator[Write]:
     """Write a video with the frame rate, times, colors and audio of an open one.
 
     The file appears when the block ends: complete, or after Ctrl-C with the frames so far; after
@@ -79,7 +115,8 @@ def write_video(path: str | Path, source: Video, options: VideoOptions = PLAIN) 
         path: its suffix is one of `CONTAINERS`. Folders are created. If only MKV can hold a copy
             of the audio, it is written as MKV, and `.mkv` is added to the name.
         source: the video that the frames come from; read them inside the block.
-        options: what else there is to choose.
+        options: the encoder and what becomes of the audio.
+        keep_metadata: copy the file's tags, such as place, time and camera.
 
     Yields:
         A function that appends a frame; call it in order of time.
@@ -99,22 +136,22 @@ def write_video(path: str | Path, source: Video, options: VideoOptions = PLAIN) 
     if plan.kind != kind:
         path = shorten(path.with_name(f"{path.name}.mkv"))
     # Without it, these two keep only a few of the tags.
-    all_tags = options.keep_metadata and plan.kind in {"mp4", "mov"}
+    all_tags = keep_metadata and plan.kind in {"mp4", "mov"}
     flags = {"movflags": "use_metadata_tags"} if all_tags else {}
     source.keep_audio(one.index for one in (*plan.copied, *plan.encoded))
     with atomic_write(path) as partial:
         try:
             with open_output(partial, plan.kind, flags) as output:
-                if options.keep_metadata:
+                if keep_metadata:
                     output.metadata.update(source.container.metadata)
-                encoder = _Encoder(output, source, plan)
+                tracks = _Encoder(output, source, plan, options)
                 try:
-                    yield encoder.write
+                    yield tracks.write
                 except KeyboardInterrupt as error:
                     interrupt = error
-                if encoder.track is None:
+                if tracks.track is None:
                     raise interrupt or ValueError(f"{path}: there is no frame to write")
-                encoder.finish(rest_of_audio=interrupt is None)
+                tracks.finish(rest_of_audio=interrupt is None)
         except av.FFmpegError as error:
             if interrupt is not None:
                 # Ctrl-C counts for more: after an error, the next file would begin.
@@ -124,11 +161,30 @@ def write_video(path: str | Path, source: Video, options: VideoOptions = PLAIN) 
         raise interrupt
 
 
+def _codec(source: Video, kind: str, options: VideoOptions, *, transparent: bool) -> Codec:
+    """The codec for a container, or that of the chosen encoder."""
+    if transparent and kind not in ALPHA:
+        raise ValueError(
+            f"{source.path}: MP4 cannot hold its transparency; write it as MKV, WebM or MOV"
+        )
+    name, pixel_format, flags = ALPHA[kind] if transparent else VP9 if kind == "webm" else H264
+    if options.encoder is not None and options.encoder != name:
+        if transparent:
+            raise ValueError(
+                f"{source.path}: {options.encoder} loses transparency; leave out the encoder"
+            )
+        check_encoder(options.encoder)
+        name, flags = options.encoder, QUIET.get(options.encoder, {})
+    return name, pixel_format, flags if options.crf is None else {**flags, "crf": str(options.crf)}
+
+
 class _Encoder:
     """The tracks of the written video, created with the first frame."""
 
-    def __init__(self, output: OutputContainer, source: Video, plan: AudioPlan) -> None:
-        self._output, self._source, self._plan = output, source, plan
+    def __init__(
+        self, output: OutputContainer, source: Video, plan: AudioPlan, options: VideoOptions
+    ) -> None:
+        self._output, self._source, self._plan, self._options = output, source, plan, options
         self.track: VideoStream | None = None
         self._audio: AudioTracks | None = None
         self._last_pts = -1
@@ -136,7 +192,9 @@ class _Encoder:
     def write(self, image: NDArray[np.uint8], time: float) -> None:
         """Encode a frame, and write the audio up to it."""
         if self.track is None:
-            self.track = _add_video(self._output, self._source, image, self._plan.kind)
+            transparent = image.shape[2] == 4
+            codec = _codec(self._source, self._plan.kind, self._options, transparent=transparent)
+            self.track = _add_video(self._output, self._source, image, codec)
             self._audio = AudioTracks(self._output, self._plan)
         frame = _to_frame(image, self.track)
         frame.time_base = self.track.codec_context.time_base
@@ -164,23 +222,18 @@ class _Encoder:
 
 
 def _add_video(
-    output: OutputContainer, source: Video, image: NDArray[np.uint8], kind: str
+    output: OutputContainer, source: Video, image: NDArray[np.uint8], codec: Codec
 ) -> VideoStream:
     """Add the video track; `image` is its first frame."""
-    codec, pixel_format, options = VP9 if kind == "webm" else H264
-    if image.shape[2] == 4:
-        if kind not in ALPHA:
-            raise ValueError(
-                f"{source.path}: MP4 cannot hold its transparency; write it as MKV, WebM or MOV"
-            )
-        codec, pixel_format, options = ALPHA[kind]
+    name, pixel_format, options = codec
     rate = source.frame_rate / source.span.every
-    track = cast("VideoStream", output.add_stream(codec, rate=rate, options=options))
+    track = cast("VideoStream", output.add_stream(name, rate=rate, options=options))
     height, width = image.shape[:2]
     # The chroma planes have half the resolution.
     track.width, track.height = width + width % 2, height + height % 2
     track.pix_fmt = pixel_format
     context = track.codec_context
+    context.max_b_frames = 0
     # The `tee` of `open_output` does not tell that MKV needs this.
     context.flags |= pyav().codec.context.Flags.global_header
     context.time_base = source.stream.time_base or Fraction(1, 1000)

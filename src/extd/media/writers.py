@@ -68,23 +68,28 @@ def json_line(path: str, result: Faces | Exception, frame: tuple[int, float] | N
     return json.dumps(record) + "\n"
 
 
-def csv_header(*, landmarks: bool, frames: bool = False) -> str:
+def csv_header(*, landmarks: bool, frames: bool = False, ids: bool = False) -> str:
     """The columns of `csv_lines`."""
     place = ["path", "frame", "time"] if frames else ["path"]
     points = [f"{axis}_{point}" for point in LANDMARKS for axis in "xy"] if landmarks else []
-    return ",".join([*place, "width", "height", "x1", "y1", "x2", "y2", "score", *points]) + "\n"
+    columns = ["width", "height", "x1", "y1", "x2", "y2", "score", *(["id"] if ids else [])]
+    return ",".join([*place, *columns, *points]) + "\n"
 
 
-def csv_lines(path: str, faces: Faces, frame: tuple[int, float] | None = None) -> str:
+def csv_lines(
+    path: str, faces: Faces, frame: tuple[int, float] | None = None, *, ids: bool = False
+) -> str:
     """One line of CSV per face, with the columns of `csv_header`; nothing without faces.
 
-    `frame` is its number and time in seconds, if the file has these columns.
+    `frame` is its number and time in seconds, if the file has these columns, and `ids` tells
+    whether it has one for ids.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     place = [path] if frame is None else [path, frame[0], f"{frame[1]:.6f}"]
     for face in faces:
         numbers = [f"{value:.2f}" for value in face.box] + [f"{face.score:.4f}"]
+        numbers += ["" if face.id is None else str(face.id)] if ids else []
         numbers += [f"{value:.2f}" for point in face.landmarks or () for value in point]
         writer.writerow([*place, faces.width, faces.height, *numbers])
     return text.getvalue()
