@@ -16,6 +16,7 @@ import numpy as np
 
 from extd.boxes import VOTE_SHARE, area, clip, longer_side
 from extd.catalog import DEFAULT_MODEL, Precision
+from extd.cpu import cores
 from extd.faces import Faces
 from extd.images import Image, ImageSource, read_image, resize
 from extd.passes import (
@@ -29,7 +30,7 @@ from extd.passes import (
     pyramid,
     suppress,
 )
-from extd.prefetch import cores, prefetch
+from extd.prefetch import prefetch
 from extd.runtime import CPU, OnnxModel
 
 OPTIONAL = ("max_faces", "max_face", "longest", "tile")

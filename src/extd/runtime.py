@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import platform
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import get_args
 
@@ -17,24 +16,12 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from extd.catalog import Precision, find_weights, load_catalog
+from extd.cpu import check_threads, cores, has_int8
 from extd.faces import Faces
-from extd.prefetch import check_threads
 
 CPU = "CPUExecutionProvider"
-DOT_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "asimddp"})
-"""Linux's names of instructions that multiply and add four bytes at once."""
 PATCH, GRAY = 4, 128
 """Side of a patch of a raw file's input, px, and the value of pixels beyond the image."""
-
-
-@cache
-def has_int8() -> bool:
-    """Whether the processor has VNNI (x86) or dot products (Arm), without which int8 is slow."""
-    try:
-        return not DOT_PRODUCTS.isdisjoint(Path("/proc/cpuinfo").read_text("utf-8").split())
-    except OSError:
-        # Every Arm Mac has them; other systems do not tell.
-        return platform.system() == "Darwin" and platform.machine() == "arm64"
 
 
 class OnnxModel:
@@ -106,7 +93,9 @@ class OnnxModel:
 
     def _start(self) -> ort.InferenceSession:
         options = ort.SessionOptions()
-        options.intra_op_num_threads = self.threads
+        # By itself, ONNX Runtime counts the machine's cores, not those that are allowed.
+        limited = cores() < (os.cpu_count() or 1)
+        options.intra_op_num_threads = self.threads or (cores() if limited else 0)
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         # Memory patterns are kept for each shape ever seen, and images come in all sizes.

@@ -17,8 +17,8 @@ from extd.boxes import iou
 from extd.catalog import DEFAULT_MODEL, load_catalog
 from extd.cli.inference import Model
 from extd.cli.terminal import print_error, print_line
+from extd.cpu import has_int8
 from extd.detector import Detector
-from extd.runtime import has_int8
 
 IMAGE = Path(__file__).parents[1] / "assets" / "selfcheck.jpg"
 FACE = (112.0, 57.0, 206.0, 173.0)
