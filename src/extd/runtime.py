@@ -8,6 +8,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import get_args
 
@@ -33,7 +34,8 @@ class OnnxModel:
 
     Attributes:
         name: the model's name, or the file's if its metadata has none.
-        path: the ONNX file.
+        path: the ONNX file; within a zip archive if the package is in one.
+        content: its bytes.
         metadata: of the file: model, anchors, mean, training_data, ap, license, votes, sha256;
             values other than text are JSON.
         precision: `int8` or `float`, in which it computes.
@@ -53,10 +55,11 @@ class OnnxModel:
     ) -> None:
         check_threads(threads)
         self._wanted = _check_providers(CPU if providers is None else providers)
-        self.path = _find_file(model, self._wanted[0], precision)
+        file = _find_file(model, self._wanted[0], precision)
+        self.path = Path(str(file))
         self.threads = threads
         # Kept, since other threads and processes load it again and the file may change.
-        self._file = self.path.read_bytes()
+        self.content = file.read_bytes()
         self._session = self._start()
         self.provider: str = self._session.get_providers()[0]
         if self.provider != self._wanted[0]:
@@ -101,7 +104,7 @@ class OnnxModel:
         # Memory patterns are kept for each shape ever seen, and images come in all sizes.
         options.enable_mem_pattern = False
         try:
-            return ort.InferenceSession(self._file, options, providers=self._wanted)
+            return ort.InferenceSession(self.content, options, providers=self._wanted)
         except Exception as error:
             raise ValueError(f"ONNX Runtime cannot load {self.path}: {error}") from error
 
@@ -226,7 +229,7 @@ def _faces(
     return Faces(boxes[good], scores[good], width, height, points)
 
 
-def _find_file(model: str | Path, provider: str, precision: Precision) -> Path:
+def _find_file(model: str | Path, provider: str, precision: Precision) -> Traversable:
     """The ONNX file at the path `model`, or that ships under that name."""
     path = Path(model)
     suffix = path.suffix.lower()

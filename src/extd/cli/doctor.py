@@ -14,13 +14,13 @@ import PIL
 
 from extd import __version__
 from extd.boxes import iou
-from extd.catalog import DEFAULT_MODEL, load_catalog
+from extd.catalog import DEFAULT_MODEL, PACKAGE, load_catalog
 from extd.cli.inference import Model
 from extd.cli.terminal import print_error, print_line
 from extd.cpu import has_int8
 from extd.detector import Detector
 
-IMAGE = Path(__file__).parents[1] / "assets" / "selfcheck.jpg"
+IMAGE = PACKAGE / "assets" / "selfcheck.jpg"
 FACE = (112.0, 57.0, 206.0, 173.0)
 """The face of `IMAGE`: x1, y1, x2, y2 in pixels."""
 MIN_IOU = 0.5
@@ -56,7 +56,7 @@ def doctor(*, model: Model = DEFAULT_MODEL) -> int:
     try:
         detector = Detector(model)
         for provider in ort.get_available_providers():
-            print_line(f"{provider}: {provider_report(provider, detector.network.path)}")
+            print_line(f"{provider}: {provider_report(provider, detector.network.content)}")
         overlap = find_overlap(detector)
     except (ValueError, OSError) as error:
         print_error(f"the self-check failed: {error}")
@@ -78,7 +78,7 @@ def precision_reason(model: str) -> str:
 
 def find_overlap(detector: Detector) -> float:
     """IoU between the best box in the built-in image and the true one; an error if it is low."""
-    faces = detector.detect(IMAGE)
+    faces = detector.detect(IMAGE.read_bytes())
     overlap = float(iou(faces.boxes[:1], np.array([FACE], np.float32)).max(initial=0))
     if overlap < MIN_IOU:
         name = detector.network.name
@@ -86,7 +86,7 @@ def find_overlap(detector: Detector) -> float:
     return overlap
 
 
-def provider_report(provider: str, path: Path) -> str:
+def provider_report(provider: str, network: bytes) -> str:
     """Whether an ONNX Runtime provider runs a network, and how much of it.
 
     ONNX Runtime silently runs on the CPU what a provider cannot; only its profile shows it.
@@ -97,7 +97,7 @@ def provider_report(provider: str, path: Path) -> str:
     with tempfile.TemporaryDirectory() as folder:
         options.profile_file_prefix = str(Path(folder, "profile"))
         try:
-            session = ort.InferenceSession(str(path), options, providers=[provider])
+            session = ort.InferenceSession(network, options, providers=[provider])
             (images,) = session.get_inputs()
             raw = images.name == "patches"
             shape, kind = ((1, 32, 32, 48), np.uint8) if raw else ((1, 3, 128, 128), np.float32)
