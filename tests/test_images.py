@@ -347,7 +347,7 @@ def test_an_array_that_refuses_is_explained() -> None:
     def refuse() -> NDArray[Any]:
         raise TypeError("it is on the GPU")
 
-    with pytest.raises(ValueError, match="OtherArray.*it is on the GPU; copy it to a NumPy"):
+    with pytest.raises(ValueError, match=r"OtherArray.*it is on the GPU; copy it to a NumPy"):
         read_image(OtherArray(refuse))
 
 
