@@ -134,7 +134,7 @@ class Detector:
         *,
         options: Options | None = None,
         threads: int = 0,
-        providers: Sequence[str] | None = None,
+        providers: str | Sequence[str] = "cpu",
         precision: Precision = "auto",
     ) -> None:
         """Load a network.
@@ -143,7 +143,9 @@ class Detector:
             model: name of a model whose weights ship, in any letter case, or an `.onnx` file.
             options: for calls that give none.
             threads: how many threads compute; 0 means one per core.
-            providers: ONNX Runtime's execution providers, preferred first; None means the CPU.
+            providers: what runs the network: `cpu`, `cuda`, `tensorrt`, `coreml`, `openvino`,
+                `directml`, or any name of an ONNX Runtime execution provider, or several, preferred
+                first. `auto` takes an accelerator if one starts, else the CPU.
             precision: `int8` or `float` weights; `auto` takes int8 if the model has such weights
                 and the processor is faster with them. A file has only its own.
 

@@ -11,7 +11,6 @@ from extd.catalog import DEFAULT_MODEL, Precision
 from extd.cli.terminal import WHOLE_NUMBER, usage_errors
 from extd.detector import Detector, Options
 from extd.images import MAX_PIXELS
-from extd.runtime import CPU
 
 RESULTS = Group("Results", sort_key=1)
 SEARCH = Group("What to look for", sort_key=2)
@@ -61,14 +60,15 @@ class Machine:
     Attributes:
         model: A model that `extd models` lists, or an .onnx file.
         threads: How many threads compute.
-        provider: Execution provider of ONNX Runtime; `extd doctor` lists those that work here.
+        provider: What runs the network: cpu, cuda, tensorrt, coreml, openvino, directml, or auto
+            for an accelerator if one starts. `extd doctor` lists those that work here.
         precision: Weights of the model: int8 or float. By default int8 where there are such
             weights and the processor is faster with them.
     """
 
     model: Model = DEFAULT_MODEL
     threads: Annotated[int, WHOLE_NUMBER, Parameter(show_default="one a core")] = 0
-    provider: Annotated[str, Parameter(metavar="NAME")] = CPU
+    provider: Annotated[str, Parameter(metavar="NAME")] = "cpu"
     precision: Precision = "auto"
 
 
@@ -134,6 +134,6 @@ def load_model(machine: Machine, options: Options | None = None) -> Detector:
         machine.model,
         options=options,
         threads=machine.threads,
-        providers=[machine.provider],
+        providers=machine.provider,
         precision=machine.precision,
     )
