@@ -1,7 +1,7 @@
 """EXTD, a tiny face detector (arXiv 1906.06579).
 
->>> from extd import Detector
->>> for face in Detector().detect("photo.jpg"):
+>>> import extd
+>>> for face in extd.detect("photo.jpg"):
 ...     print(face.box, face.score)
 """
 
@@ -11,7 +11,7 @@ import typing
 
 if typing.TYPE_CHECKING:
     from extd.batch import blur_images
-    from extd.detector import Detector, Options
+    from extd.detector import Detector, Options, detect
     from extd.faces import Face, Faces
     from extd.images import read_image
     from extd.media.annotate import annotate
@@ -55,6 +55,7 @@ __all__ = [
     "blur_video",
     "crop_image",
     "crops",
+    "detect",
     "detect_animation",
     "detect_image",
     "detect_video",
@@ -83,6 +84,7 @@ _HOMES = {
     "blur_video": "extd.pipeline",
     "crop_image": "extd.pipeline",
     "crops": "extd.media.crops",
+    "detect": "extd.detector",
     "detect_animation": "extd.pipeline",
     "detect_image": "extd.pipeline",
     "detect_video": "extd.pipeline",
