@@ -87,8 +87,8 @@ class OnnxModel:
                 break
         else:
             raise ValueError(
-                f"provider {_short(self._wanted[0])!r} does not start on this machine; use "
-                f"{_short(self.provider)!r}, or install what it needs"
+                f"provider {short_name(self._wanted[0])!r} does not start on this machine; use "
+                f"{short_name(self.provider)!r}, or install what it needs"
             )
         self.padded = self.provider != CPU
         inputs = {value.name for value in self._session.get_inputs()}
@@ -311,11 +311,11 @@ def _choices(providers: str | Sequence[str]) -> list[list[str]]:
     names = [PROVIDERS.get(name.lower(), name) for name in given]
     missing = [name for name, full in zip(given, names, strict=True) if full not in available]
     if missing or not given:
-        installed = ", ".join(map(_short, available))
+        installed = ", ".join(map(short_name, available))
         raise ValueError(f"providers {missing} are not installed; choose from auto, {installed}")
     return [names]
 
 
-def _short(provider: str) -> str:
+def short_name(provider: str) -> str:
     """The short name of a provider of ONNX Runtime, if it has one."""
     return next((short for short, name in PROVIDERS.items() if name == provider), provider)

@@ -26,7 +26,10 @@ COMMANDS = {
             "Cover the faces in images and videos, so that nobody is recognized.",
         ),
         "crop": ("extd.cli.crop:crop", "Crop the faces of images, one file for each."),
-        "models": ("extd.cli.models:models", "List the models: EXTD-Lite and those of the paper."),
+        "models": (
+            "extd.cli.models:models",
+            "List the models that can be run: those with weights in the package.",
+        ),
         "doctor": ("extd.cli.doctor:doctor", "Check that detection works on this machine."),
     },
     "Evaluate and train": {
