@@ -17,7 +17,7 @@ Captured = pytest.CaptureFixture[str]
 
 COMMANDS = {
     "detect": "--out --json --csv --threshold --min-face --max-faces --longest --scales --flip "
-    "--model --threads --provider",
+    "--model --threads --provider --from0",
     "blur": "--method --image --shape --margin --strength --keep --out --in-place "
     "--keep-metadata --check --threshold --longest --scales --flip --model --threads --provider",
     "crop": "--out --margin --square --min-face --threshold --longest --scales --flip --model",

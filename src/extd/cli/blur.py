@@ -11,7 +11,17 @@ from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
 
 from extd.cli.files import Outcome, Task, run_files
-from extd.cli.inference import INFERENCE, RESULTS, VIDEO, Files, Inference, Threshold, load_detector
+from extd.cli.inference import (
+    INFERENCE,
+    RESULTS,
+    VIDEO,
+    Files,
+    From0,
+    Inference,
+    Threshold,
+    load_detector,
+    read_list,
+)
 from extd.cli.terminal import WHOLE_NUMBER, Folder, UsageError, clock, count, usage_errors
 from extd.detector import Detector
 from extd.files import real_path
@@ -24,7 +34,6 @@ from extd.media.sources import (
     find_media,
     is_folder,
     is_video,
-    read_list,
 )
 from extd.pipeline import CHECK_THRESHOLD, OnFrame, Report, blur_animation, blur_image, blur_video
 
@@ -102,6 +111,7 @@ def blur(
     cover: Cover = DEFAULT,
     threshold: Threshold = 0.3,
     inference: Inference = INFERENCE,
+    from0: From0 = False,
 ) -> int:
     """Cover the faces in images and videos, so that nobody is recognized.
 
@@ -118,8 +128,8 @@ def blur(
     """
     if (cover.out is None) != cover.in_place:
         raise UsageError("give either --out DIR or --in-place")
-    inputs = read_list(files, sys.stdin)
     with usage_errors():
+        inputs = read_list(files, sys.stdin, nul=from0)
         sources = find_sources(inputs, cover.out)
         options = cover.options()
     detector = load_detector(inference, threshold)

@@ -10,7 +10,17 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from extd.cli.files import Outcome, Task, frame_progress, is_one_image, run_files
-from extd.cli.inference import INFERENCE, SEARCH, VIDEO, Files, Inference, Threshold, load_detector
+from extd.cli.inference import (
+    INFERENCE,
+    SEARCH,
+    VIDEO,
+    Files,
+    From0,
+    Inference,
+    Threshold,
+    load_detector,
+    read_list,
+)
 from extd.cli.outputs import OUTPUTS, Outputs, open_outputs, protect_originals
 from extd.cli.terminal import (
     WHOLE_NUMBER,
@@ -30,7 +40,7 @@ from extd.files import shorten
 from extd.images import Image
 from extd.media.animation import frame_count
 from extd.media.frames import check_camera, is_camera, open_source, without_password
-from extd.media.sources import Source, find_media, is_video, read_list
+from extd.media.sources import Source, find_media, is_video
 from extd.media.video import Span
 from extd.pipeline import (
     OnFrame,
@@ -70,6 +80,7 @@ def detect(
     max_faces: Annotated[int | None, WHOLE_NUMBER, Parameter(group=SEARCH)] = None,
     inference: Inference = INFERENCE,
     frames: Frames = ALL,
+    from0: From0 = False,
 ) -> int:
     """Detect the faces in images and videos.
 
@@ -98,7 +109,7 @@ def detect(
                     "a camera is watched alone; its results go to --json and --csv only"
                 )
             check_camera(files[0])
-        sources = [] if camera else find_media(read_list(files, sys.stdin), outputs.out)
+        sources = [] if camera else find_media(read_list(files, sys.stdin, nul=from0), outputs.out)
         protect_originals(sources, outputs)
     detector = load_detector(inference, threshold, min_face=min_face, max_faces=max_faces)
     if camera:

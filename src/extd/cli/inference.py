@@ -1,8 +1,15 @@
 """The options of all commands that detect faces, and the detector that they ask for."""
 
+import atexit
+import io
+import os
+import re
+import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, BinaryIO, Literal, TextIO
 
 from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
@@ -10,7 +17,8 @@ from cyclopts.validators import Number
 from extd.catalog import DEFAULT_MODEL, Precision
 from extd.cli.terminal import WHOLE_NUMBER, usage_errors
 from extd.detector import Detector, Options
-from extd.images import MAX_PIXELS
+from extd.images import MAX_PIXELS, open_pil
+from extd.media.sources import LIST
 
 RESULTS = Group("Results", sort_key=1)
 SEARCH = Group("What to look for", sort_key=2)
@@ -39,8 +47,13 @@ Files = Annotated[
     str,
     Parameter(
         required=True,
-        help="Files, folders (with their subfolders), quoted globs, - for a list on stdin.",
+        help="Files, folders (with their subfolders), quoted globs; - for standard input, "
+        "which holds an image or names, one per line.",
     ),
+]
+From0 = Annotated[
+    bool,
+    Parameter(help="The names from standard input end with NUL, as find -print0 writes them."),
 ]
 Threshold = Annotated[
     float,
@@ -49,6 +62,8 @@ Threshold = Annotated[
         help="Least probability of a face, 0 to below 1. Lower values find more, true and false.",
     ),
 ]
+MAX_STREAM = 1 << 30
+"""Bytes that are read from standard input."""
 Pixels = Annotated[int, WHOLE_NUMBER, Parameter(metavar="PX")]
 
 
@@ -137,3 +152,49 @@ def load_model(machine: Machine, options: Options | None = None) -> Detector:
         providers=machine.provider,
         precision=machine.precision,
     )
+
+
+def read_list(inputs: Sequence[str], stream: TextIO, *, nul: bool = False) -> list[str]:
+    """Replace `-` among the inputs by what comes from a stream, as standard input.
+
+    That is names, one per line, or the bytes of an image, which hold NUL where names cannot; or
+    names that end with NUL, if `nul` says so.
+
+    Raises:
+        ValueError: it is neither, or has more than 1 GiB; or `nul` goes without `-`.
+    """
+    if nul and LIST not in inputs:
+        raise ValueError("--from0 is for names from standard input; give - for them")
+    listed: list[str] = []
+    for item in inputs:
+        listed += _read_stream(stream, nul=nul) if item == LIST else [item]
+    return listed
+
+
+def _read_stream(stream: TextIO, *, nul: bool) -> list[str]:
+    """The names that a stream holds, or that of a file with the image it holds."""
+    # Only text streams of tests have no bytes below.
+    below: BinaryIO = getattr(stream, "buffer", None) or io.BytesIO(stream.read().encode())
+    data = below.read(MAX_STREAM + 1)
+    if len(data) > MAX_STREAM:
+        raise ValueError("standard input has more than 1 GiB; name the file")
+    if nul or b"\0" not in data:
+        # File names need not be UTF-8.
+        text = data.decode("utf-8", "surrogateescape")
+        return list(filter(None, text.split("\0") if nul else re.split("[\r\n]+", text)))
+    try:
+        open_pil(io.BytesIO(data), "standard input")
+    except ValueError as error:
+        raise ValueError(f"{error}; names that end with NUL need --from0") from error
+    if Path("/proc/self/fd/0").exists():
+        # Opened by its name, it begins anew each time, even though the file is gone.
+        with tempfile.TemporaryFile() as file:
+            file.write(data)
+            file.flush()
+            os.dup2(file.fileno(), 0)
+        return ["/dev/stdin"]
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = Path(folder, "stdin")
+    path.write_bytes(data)
+    return [str(path)]
