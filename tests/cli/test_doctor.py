@@ -57,9 +57,11 @@ def test_packages_that_overwrite_each_other_are_named(
     assert main(["doctor"]) == 0
     out, err = capsys.readouterr()
     notes = err.splitlines()
-    assert notes[0].startswith("note: onnxruntime and onnxruntime-gpu all install the module onnx")
+    assert notes[0].startswith(
+        "note: onnxruntime and onnxruntime-gpu overwrite each other's module onnx"
+    )
     assert notes[0].endswith("pip uninstall onnxruntime onnxruntime-gpu, then install one of them")
-    assert notes[1].startswith("note: opencv-contrib-python and opencv-python all install")
+    assert notes[1].startswith("note: opencv-contrib-python and opencv-python overwrite")
     assert len(notes) == 2
     assert "onnxruntime-gpu        not installed" in out
     monkeypatch.setattr(doctor, "packages_distributions", dict)

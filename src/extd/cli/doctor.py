@@ -70,8 +70,8 @@ def doctor(*, model: Annotated[str, Parameter(metavar="NAME|FILE")] = DEFAULT_MO
     for module in RIVALS:
         if len(rivals := sorted(set(several.get(module, [])))) > 1:
             print_note(
-                f"{' and '.join(rivals)} all install the module {module}, over each other's "
-                f"files; run: pip uninstall {' '.join(rivals)}, then install one of them",
+                f"{' and '.join(rivals)} overwrite each other's module {module}; "
+                f"run: pip uninstall {' '.join(rivals)}, then install one of them",
                 Console(stderr=True),
             )
     try:
