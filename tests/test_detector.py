@@ -412,7 +412,6 @@ def test_a_list_gives_a_list(detector: Detector) -> None:
 def test_one_call_detects(toy: str) -> None:
     image = draw((1, 1, 102, 4), (3, 1, 255, 4), (5, 1, 204, 2))
     assert extd.detect(image, 0.3, model=toy) == Detector(toy, threshold=0.3).detect(image)
-    assert len(extd.detect(image, threshold=0.3, min_face=5, max_faces=1, model=toy)) == 1
     assert [len(faces) for faces in extd.detect([image, draw()], threshold=0.9, model=toy)] == [
         1,
         0,

@@ -321,39 +321,21 @@ class Detector:
 
 @overload
 def detect(
-    image: ImageSource,
-    threshold: float = 0.5,
-    *,
-    min_face: float = 0,
-    max_faces: int | None = None,
-    model: str | Path = DEFAULT_MODEL,
+    image: ImageSource, threshold: float = 0.5, model: str | Path = DEFAULT_MODEL
 ) -> Faces: ...
 @overload
 def detect(
-    image: Many,
-    threshold: float = 0.5,
-    *,
-    min_face: float = 0,
-    max_faces: int | None = None,
-    model: str | Path = DEFAULT_MODEL,
+    image: Many, threshold: float = 0.5, model: str | Path = DEFAULT_MODEL
 ) -> list[Faces]: ...
 def detect(
-    image: ImageSource | Many,
-    threshold: float = 0.5,
-    *,
-    min_face: float = 0,
-    max_faces: int | None = None,
-    model: str | Path = DEFAULT_MODEL,
+    image: ImageSource | Many, threshold: float = 0.5, model: str | Path = DEFAULT_MODEL
 ) -> Faces | list[Faces]:
     """`Detector.detect` in one call; a model is loaded by the first call and kept.
-
-    The other arguments are those of `Options`, and `model` is that of `Detector`.
 
     Raises:
         OSError, ValueError: as `Detector` and `Detector.detect`.
     """
-    options = Options(threshold=threshold, min_face=min_face, max_faces=max_faces)
-    return _loaded(model, os.getpid()).detect(image, options)
+    return _loaded(model, os.getpid()).detect(image, Options(threshold=threshold))
 
 
 @cache

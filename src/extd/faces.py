@@ -187,6 +187,5 @@ def _optional(package: str, method: str) -> Any:
     try:
         return import_module(package)
     except ImportError as error:
-        raise ImportError(
-            f"Faces.{method} needs the package {package}; run: pip install {package}"
-        ) from error
+        message = f"Faces.{method} needs the package {package}; run: pip install {package}"
+        raise ImportError(message) from error

@@ -54,11 +54,10 @@ def doctor(*, model: Annotated[str, Parameter(metavar="NAME|FILE")] = DEFAULT_MO
         model: A model that `extd models` lists, or an .onnx file.
     """
     several = packages_distributions()
-    usable = f"{cores()} of {os.cpu_count()} cores usable"
     lines = {
         "extd": __version__,
         "Python": f"{platform.python_version()} on {platform.platform()}",
-        "processor": f"{platform.machine()}, {usable}, {cpu_features()}",
+        "processor": f"{platform.machine()}, {cores()} of {os.cpu_count()} cores, {cpu_features()}",
     }
     for name in PACKAGES:
         module = "cv2" if name.startswith("opencv") else name

@@ -51,10 +51,7 @@ Files = Annotated[
         "which holds an image or names, one per line.",
     ),
 ]
-From0 = Annotated[
-    bool,
-    Parameter(help="The names from standard input end with NUL, as find -print0 writes them."),
-]
+From0 = Annotated[bool, Parameter(help="Names on standard input end with NUL (find -print0).")]
 Threshold = Annotated[
     float,
     Parameter(
@@ -193,8 +190,7 @@ def _read_stream(stream: TextIO, *, nul: bool) -> list[str]:
             file.flush()
             os.dup2(file.fileno(), 0)
         return ["/dev/stdin"]
-    folder = tempfile.mkdtemp()
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    path = Path(folder, "stdin")
+    path = Path(tempfile.mkdtemp(), "stdin")
+    atexit.register(shutil.rmtree, path.parent, ignore_errors=True)
     path.write_bytes(data)
     return [str(path)]

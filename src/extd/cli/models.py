@@ -12,14 +12,14 @@ from extd.cli.terminal import Target, count, print_line, write_json
 
 
 def models(*, all_: Annotated[bool, Parameter(name="--all")] = False, json: Target = None) -> int:
-    """List the models that can be run: those with weights in the package.
+    """List the models that can be run.
 
     Multiply-adds are those of the convolutions at 640 x 480 pixels. AP is the average precision
     on WIDER FACE's validation set at one scale, for its easy, medium and hard faces.
 
     Args:
-        all_: List all models of the paper, too. They can be trained, or converted from a checkpoint
-            of the paper's authors with `extd convert` and `extd export`.
+        all_: List the models without weights in the package, too. They can be trained, or made
+            from a checkpoint of the paper's authors with `extd convert` and `extd export`.
         json: Write a JSON list to a file; with - or nothing to standard output.
     """
     catalog = load_catalog()

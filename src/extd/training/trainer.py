@@ -18,6 +18,7 @@ from rich.console import Console
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from extd.cpu import cores
 from extd.data.sample import Sample
 from extd.models.anchors import anchor_boxes, anchor_levels
 from extd.models.config import ExtdConfig
