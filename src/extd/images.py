@@ -127,7 +127,7 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image:
         except (BufferError, RuntimeError, TypeError) as error:
             raise ValueError(f"{type(source)}: {error}; copy it to a NumPy array") from error
     if not hasattr(source, "read"):
-        raise ValueError(f"{source!r} is not an image; give a path, bytes, a file, or an array")
+        raise ValueError(f"{source!r:.60} is not an image; give a path, bytes, a file, or an array")
     name = str(getattr(source, "name", "the file object"))
     try:
         data = io.BytesIO(source.read())
