@@ -4,7 +4,9 @@ import copy
 import io
 import multiprocessing
 import threading
+import warnings
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+import extd
 from extd.boxes import iou, longer_side
 from extd.detector import Detector, Options
 from extd.faces import Faces
@@ -383,3 +386,43 @@ def test_angles_may_be_any_numbers(detector: Detector) -> None:
     image = draw((1, 1, 102, 4))
     turned = detector.detect(image, Options(rotations=np.array([0.0, 90.0])))
     assert turned == detector.detect(image, Options(rotations=(0, 90)))
+
+
+def test_keywords_go_before_the_options(toy: str) -> None:
+    options = Options(threshold=0.3, max_faces=9, flip=True)
+    found = Detector(toy, options=options, threshold=0.7, min_face=8).options
+    assert found == Options(threshold=0.7, min_face=8, max_faces=9, flip=True)
+    assert Detector(toy, max_faces=2).options == Options(max_faces=2)
+    with pytest.raises(ValueError, match=r"threshold is 2"):
+        Detector(toy, threshold=2)
+
+
+def test_a_list_gives_a_list(detector: Detector) -> None:
+    images = [draw((1, 1, 102, 4)), draw(), draw((1, 1, 204, 4), width=70)]
+    expected = [detector.detect(image) for image in images]
+    for several in (images, tuple(images)):
+        assert detector.detect(several) == expected
+    assert detector.detect([]) == []
+    sure = detector.detect(images, Options(threshold=0.7))
+    assert [len(faces) for faces in sure] == [0, 0, 1]
+    with pytest.raises(ValueError, match=r"image 1: 7 is not an image"):
+        detector.detect([images[0], 7])
+
+
+def test_one_call_detects(toy: str) -> None:
+    image = draw((1, 1, 102, 4), (3, 1, 255, 4), (5, 1, 204, 2))
+    assert extd.detect(image, 0.3, model=toy) == Detector(toy, threshold=0.3).detect(image)
+    assert [len(faces) for faces in extd.detect([image, draw()], threshold=0.9, model=toy)] == [
+        1,
+        0,
+    ]
+
+
+def test_a_fork_loads_its_own_network(toy: str) -> None:
+    image = draw((1, 1, 255, 4))
+    expected = extd.detect(image, model=toy)
+    with warnings.catch_warnings():
+        # Newer versions of Python warn of forks beside threads.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        with multiprocessing.get_context("fork").Pool(1) as pool:
+            assert pool.apply(partial(extd.detect, model=toy), (image,)) == expected

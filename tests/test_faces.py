@@ -130,10 +130,35 @@ def test_ids_belong_to_faces() -> None:
         Faces(TWO.boxes, TWO.scores, 64, 48, ids=[1])
 
 
-def test_a_missing_supervision_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "supervision", None)
-    with pytest.raises(ImportError, match="pip install supervision"):
-        TWO.to_supervision()
+@pytest.mark.parametrize(
+    ("method", "package"),
+    [("to_supervision", "supervision"), ("to_pandas", "pandas"), ("to_arrow", "pyarrow")],
+)
+def test_a_missing_package_is_explained(
+    monkeypatch: pytest.MonkeyPatch, method: str, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=f"Faces.{method} needs .*pip install {package}"):
+        getattr(TWO, method)()
+
+
+def test_tables_have_a_row_a_face() -> None:
+    points = np.arange(20).reshape(2, 5, 2)
+    marked = Faces(TWO.boxes, TWO.scores, 64, 48, points)
+    for faces in (TWO, marked, Faces.empty(64, 48)):
+        frame, table = faces.to_pandas(), faces.to_arrow()
+        assert set(frame.dtypes) == {np.dtype(np.float32)}
+        assert list(frame.columns) == table.column_names
+        assert table.to_pydict() == frame.to_dict("list")
+        assert np.array_equal(frame[["x1", "y1", "x2", "y2"]], faces.boxes)
+        assert np.array_equal(frame["score"], faces.scores)
+    assert list(frame.columns) == ["x1", "y1", "x2", "y2", "score"]
+    frame = marked.to_pandas()
+    assert frame["x_left_eye"].tolist() == points[:, 0, 0].tolist()
+    assert frame["y_right_mouth"].tolist() == points[:, 4, 1].tolist()
+    assert Faces(TWO.boxes, TWO.scores, 64, 48, ids=[7, -1]).to_pandas()["id"].tolist() == [7, -1]
+    frame.loc[0, "x1"] = 0
+    assert TWO.boxes[0, 0] == 1
 
 
 def test_sizes_are_whole_numbers_of_any_kind() -> None:

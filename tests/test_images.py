@@ -270,6 +270,8 @@ def test_threads_that_read_damaged_files_print_and_warn_nothing(
         (RAMP / 255, RAMP),
         ((RAMP / 255).astype(np.float16), RAMP),
         (RAMP[::-1, ::-1], RAMP[::-1, ::-1]),
+        (RAMP.astype(np.int64), RAMP),
+        (RAMP.astype(np.uint32), RAMP),
     ],
     ids=lambda value: f"{value.dtype} {value.shape}",
 )
@@ -297,7 +299,9 @@ def test_float_images_may_overshoot_by_a_rounding_error() -> None:
         (np.full((2, 2), np.nan), "nan"),
         (np.array([[0.5, np.nan]]), "nan"),
         (np.array([[0.5, np.inf]]), "inf"),
-        (RAMP.astype(np.int64), "int64"),
+        (RAMP.astype(np.int64) * 2, "image of int64 holds 0 to 255, but this one 0 to 496"),
+        (RAMP.astype(np.int16) - 1, "this one -1 to 247"),
+        (RAMP.astype(object), "object"),
         (RAMP > 9, "bool"),
         (RAMP[:, :, :2], r"\(32, 48, 2\)"),
         (RAMP[None], r"\(1, 32, 48, 3\)"),
@@ -308,6 +312,43 @@ def test_float_images_may_overshoot_by_a_rounding_error() -> None:
 def test_arrays_that_are_not_images(array: NDArray[Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read_image(array)
+
+
+class OtherArray:
+    """What libraries as JAX offer to NumPy; `values` may refuse."""
+
+    def __init__(self, values: Callable[[], NDArray[Any]]) -> None:
+        self.values = values
+
+    def __array__(self, dtype: object = None, copy: object = None) -> NDArray[Any]:
+        return self.values()
+
+
+class DLPackArray:
+    """An array of the array API standard, without a way of its own to NumPy."""
+
+    def __init__(self, values: NDArray[Any]) -> None:
+        self.values = values
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self.values.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> Any:
+        return self.values.__dlpack_device__()
+
+
+def test_arrays_of_other_libraries_are_read() -> None:
+    for values in (RAMP.copy(), RAMP.astype(np.int64), RAMP / 255, RAMP.transpose(2, 0, 1).copy()):
+        assert np.array_equal(read_image(OtherArray(values.copy)), RAMP)
+        assert np.array_equal(read_image(DLPackArray(values)), RAMP)
+
+
+def test_an_array_that_refuses_is_explained() -> None:
+    def refuse() -> NDArray[Any]:
+        raise TypeError("it is on the GPU")
+
+    with pytest.raises(ValueError, match=r"OtherArray.*it is on the GPU; copy it to a NumPy"):
+        read_image(OtherArray(refuse))
 
 
 @pytest.mark.parametrize("source", [None, 3, [[0, 0], [0, 0]]])

@@ -1,28 +1,15 @@
 from __future__ import annotations
 
-import os
-import sys
 import threading
 from collections.abc import Iterator
 
 import pytest
 
-from extd.prefetch import cores, prefetch
+from extd.prefetch import prefetch
 
 
 def running() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("extd-prefetch")]
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems bind no process to cores")
-def test_cores_are_those_that_the_process_may_use() -> None:
-    before = os.sched_getaffinity(0)
-    try:
-        os.sched_setaffinity(0, {min(before)})
-        assert cores() == 1
-    finally:
-        os.sched_setaffinity(0, before)
-    assert cores() == len(before)
 
 
 def test_results_come_in_the_order_of_the_items() -> None:

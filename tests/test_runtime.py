@@ -7,9 +7,11 @@ import onnx
 import onnxruntime
 import pytest
 
-from extd.catalog import load_catalog
+from extd.catalog import Precision, load_catalog
 from extd.faces import Faces
-from extd.runtime import OnnxModel
+from extd.images import read_image
+from extd.passes import suppress
+from extd.runtime import OnnxModel, padded_side
 
 CPU = "CPUExecutionProvider"
 
@@ -129,24 +131,97 @@ def test_one_provider_may_be_given_by_itself(echo: Path) -> None:
     assert OnnxModel(echo, providers=CPU).provider == CPU
 
 
-@pytest.mark.parametrize("providers", [["NoSuchProvider"], [CPU, "NoSuchProvider"], []])
+@pytest.mark.parametrize("providers", ["cpu", "CPU", ["cpu"], CPU, "auto"])
+def test_a_provider_has_a_short_name(echo: Path, providers: str | list[str]) -> None:
+    assert OnnxModel(echo, providers=providers).provider == CPU
+
+
+@pytest.mark.parametrize("providers", [["NoSuchProvider"], ["cpu", "tensorrt"], []])
 def test_a_provider_that_is_not_installed_is_refused(echo: Path, providers: list[str]) -> None:
-    with pytest.raises(ValueError, match=rf"{providers[-1:]} .*{CPU}".replace("[", r"\[")):
+    with pytest.raises(ValueError, match=rf"{providers[-1:]} .*auto, .*cpu".replace("[", r"\[")):
         OnnxModel(echo, providers=providers)
 
 
-def test_a_provider_that_falls_back_is_refused(echo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Stands for a GPU build on a machine without a GPU, where ONNX Runtime goes on with the CPU.
-    available = ["CUDAExecutionProvider", *onnxruntime.get_available_providers()]
-    start = onnxruntime.InferenceSession
+@pytest.fixture
+def gpu_build(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Stands for a GPU build on a machine without a GPU, where ONNX Runtime goes on with the CPU.
+
+    Gives the providers that are asked for, in order.
+    """
+    available = ["CUDAExecutionProvider", "DmlExecutionProvider", CPU]
+    start, asked = onnxruntime.InferenceSession, []
+
+    def session(content: bytes, options: object, providers: list[str]) -> object:
+        asked.append(providers)
+        if providers == ["DmlExecutionProvider"]:
+            raise RuntimeError("no device")
+        return start(content, options, providers=[CPU])
+
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: available)
-    monkeypatch.setattr(
-        onnxruntime,
-        "InferenceSession",
-        lambda path, options, providers: start(path, options, providers=[CPU]),
-    )
-    with pytest.raises(ValueError, match=rf"'CUDAExecutionProvider' does not start.*{CPU}"):
-        OnnxModel(echo, providers=["CUDAExecutionProvider"])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    return asked
+
+
+@pytest.mark.parametrize("name", ["cuda", "CUDAExecutionProvider"])
+def test_a_provider_that_falls_back_is_refused(
+    echo: Path, gpu_build: list[list[str]], name: str
+) -> None:
+    with pytest.raises(ValueError, match=r"'cuda' does not start.* use 'cpu'"):
+        OnnxModel(echo, providers=name)
+    assert gpu_build == [["CUDAExecutionProvider"]]
+    with pytest.raises(ValueError, match="no device"):
+        OnnxModel(echo, providers="directml")
+
+
+def test_auto_takes_the_first_provider_that_starts(echo: Path, gpu_build: list[list[str]]) -> None:
+    network = OnnxModel(echo, providers="auto")
+    assert gpu_build == [["CUDAExecutionProvider"], ["DmlExecutionProvider"], [CPU]]
+    assert (network.provider, network.padded) == (CPU, False)
+
+
+def test_padded_sides_are_few_and_near() -> None:
+    sides = np.arange(1, 4097)
+    padded = np.array([padded_side(int(side)) for side in sides])
+    assert (padded >= sides).all()
+    assert (padded <= np.maximum(1.25 * sides + 1, sides + 63)).all()
+    assert len(set(padded.tolist())) == 20
+    assert [padded_side(side) for side in (1, 65, 256, 257, 480, 640, 641)] == [
+        *(64, 128, 256, 320, 512, 640, 768)
+    ]
+
+
+@pytest.mark.parametrize("precision", ["int8", "float"])
+def test_padding_moves_no_face_by_half_a_pixel(
+    examples: Path, precision: Precision, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("extd.runtime.has_int8", lambda: True)
+    network = OnnxModel("extd-lite", threads=1, precision=precision)
+    for name, height, width in (("astronaut.jpg", 397, 389), ("solvay_1927.jpg", 651, 1025)):
+        image = read_image(examples / name)[:height, :width]
+        found = {}
+        for network.padded in (False, True):
+            (likely,) = network.run(image[None], 0.25)
+            assert (likely.width, likely.height) == (width, height)
+            found[network.padded] = suppress(likely, 0.5, 0.3, box_voting=network.box_voting)
+        # Where the border cuts a face, the network learns it from the zeros beyond.
+        inside = (found[False].boxes[:, 2:] < (width - 1, height - 1)).all(1)
+        plain = found[False][inside]
+        assert len(plain) > 0
+        for box, score in zip(plain.boxes, plain.scores, strict=True):
+            moved = np.abs(found[True].boxes - box).max(1)
+            assert moved.min() < 0.5
+            assert abs(found[True].scores[moved.argmin()] - score) < 0.05
+
+
+def test_padding_adds_no_face(tmp_path: Path) -> None:
+    mean = save(tmp_path / "echo.onnx", ECHO, mean="[255, 255, 255]")
+    network = OnnxModel(mean, threads=1)
+    network.padded = True
+    # Each white pixel is a face of no area, at 255, 255.
+    (faces,) = network.run(np.zeros((1, 100, 256, 3), np.uint8), 0.5)
+    assert (len(faces), faces.width, faces.height) == (0, 256, 100)
+    (faces,) = network.run(np.zeros((1, 256, 250, 3), np.uint8), -1)
+    assert set(map(tuple, faces.boxes.tolist())) == {(0, 0, 0, 0)}
 
 
 def test_threads_out_of_range_are_refused(echo: Path) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 import onnx
 import torch
 
-from extd.catalog import CATALOG, WEIGHTS, ModelInfo, Weights, WeightsFile, load_catalog
+from extd.catalog import PACKAGE, ModelInfo, Weights, WeightsFile, load_catalog
 from extd.cli.weights import calibration_images
 from extd.detector import Detector
 from extd.evaluation.protocols import single
@@ -40,6 +40,8 @@ from extd.models.network import (
 )
 from extd.models.quantize import export_int8
 
+CATALOG = Path(str(PACKAGE), "catalog.json")
+WEIGHTS = Path(str(PACKAGE), "weights")
 CARDS = Path(__file__).parents[1] / "docs" / "models"
 BEGIN, END = "<!-- written by tools/catalog.py -->", "<!-- end -->"
 LICENSE = "MIT; trained on photographs released for research"

@@ -1,7 +1,7 @@
 """EXTD, a tiny face detector (arXiv 1906.06579).
 
->>> from extd import Detector
->>> for face in Detector().detect("photo.jpg"):
+>>> import extd
+>>> for face in extd.detect("photo.jpg"):
 ...     print(face.box, face.score)
 """
 
@@ -11,7 +11,7 @@ import typing
 
 if typing.TYPE_CHECKING:
     from extd.blur import BlurOptions, blur_animation, blur_image, blur_images, blur_video
-    from extd.detector import Detector, Options
+    from extd.detector import Detector, Options, detect
     from extd.faces import Face, Faces
     from extd.images import read_image
     from extd.media.annotate import annotate
@@ -56,6 +56,7 @@ __all__ = [
     "blur_video",
     "crop_image",
     "crops",
+    "detect",
     "detect_animation",
     "detect_image",
     "detect_video",
@@ -88,6 +89,7 @@ _HOMES = {
     "blur_video": "extd.blur",
     "crop_image": "extd.pipeline",
     "crops": "extd.media.crops",
+    "detect": "extd.detector",
     "detect_animation": "extd.pipeline",
     "detect_image": "extd.pipeline",
     "detect_video": "extd.pipeline",

@@ -7,14 +7,17 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Any, Literal
 
 Precision = Literal["auto", "float", "int8"]
 """Of the weights; `auto` is int8 where there are such weights and the processor is faster."""
 DEFAULT_MODEL = "extd-lite"
-CATALOG = Path(__file__).with_name("catalog.json")
-WEIGHTS = Path(__file__).with_name("weights")
+PACKAGE = files("extd")
+"""Its files are read through this: it may be a zip archive."""
+CATALOG = PACKAGE / "catalog.json"
+WEIGHTS = PACKAGE / "weights"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ class ModelInfo:
     weights: Weights | None
 
 
-def load_catalog(path: Path = CATALOG) -> tuple[ModelInfo, ...]:
+def load_catalog(path: Traversable = CATALOG) -> tuple[ModelInfo, ...]:
     """The models of a catalog file, a JSON list of `ModelInfo`, in the file's order.
 
     Raises:
@@ -100,8 +103,12 @@ def nearest_name(name: str, names: Iterable[str]) -> str:
 
 
 def find_weights(
-    name: str, models: Sequence[ModelInfo], folder: Path = WEIGHTS, *, int8: bool | None = False
-) -> Path:
+    name: str,
+    models: Sequence[ModelInfo],
+    folder: Traversable = WEIGHTS,
+    *,
+    int8: bool | None = False,
+) -> Traversable:
     """The checked ONNX file of a model, named in any letter case, by default from the package.
 
     Where `int8` is None, it is the int8 file if there is one.

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from itertools import product
 from numbers import Real
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 
 from extd.boxes import VOTE_SHARE, area, clip, longer_side
 from extd.catalog import DEFAULT_MODEL, Precision
+from extd.cpu import cores
 from extd.faces import Faces
 from extd.images import Image, ImageSource, read_image, resize
 from extd.passes import (
@@ -29,9 +31,11 @@ from extd.passes import (
     pyramid,
     suppress,
 )
-from extd.prefetch import cores, prefetch
+from extd.prefetch import prefetch
 from extd.runtime import CPU, OnnxModel
 
+Many = list[Any] | tuple[Any, ...]
+"""Images, each of which `read_image` takes."""
 OPTIONAL = ("max_faces", "max_face", "longest", "tile")
 RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "threshold": (lambda score: 0 <= score < 1, "0 to below 1"),
@@ -131,18 +135,26 @@ class Detector:
         self,
         model: str | Path = DEFAULT_MODEL,
         *,
+        threshold: float | None = None,
+        min_face: float | None = None,
+        max_faces: int | None = None,
         options: Options | None = None,
         threads: int = 0,
-        providers: Sequence[str] | None = None,
+        providers: str | Sequence[str] = "cpu",
         precision: Precision = "auto",
     ) -> None:
         """Load a network.
 
         Args:
             model: name of a model whose weights ship, in any letter case, or an `.onnx` file.
+            threshold: instead of that of `options`.
+            min_face: likewise.
+            max_faces: likewise.
             options: for calls that give none.
             threads: how many threads compute; 0 means one per core.
-            providers: ONNX Runtime's execution providers, preferred first; None means the CPU.
+            providers: what runs the network: `cpu`, `cuda`, `tensorrt`, `coreml`, `openvino`,
+                `directml`, or any name of an ONNX Runtime execution provider, or several, preferred
+                first. `auto` takes an accelerator if one starts, else the CPU.
             precision: `int8` or `float` weights; `auto` takes int8 if the model has such weights
                 and the processor is faster with them. A file has only its own.
 
@@ -152,20 +164,33 @@ class Detector:
                 detector or has another precision, the first provider does not run here, or
                 `options` are not `Options`.
         """
-        self.options = _given(options) or Options()
+        given = {"threshold": threshold, "min_face": min_face, "max_faces": max_faces}
+        changes: dict[str, Any] = {
+            name: value for name, value in given.items() if value is not None
+        }
+        self.options = replace(_given(options) or Options(), **changes)
         self.network = OnnxModel(model, threads=threads, providers=providers, precision=precision)
 
-    def detect(self, image: ImageSource, options: Options | None = None) -> Faces:
-        """Find the faces in one image, best first, in pixels of the upright image.
+    @overload
+    def detect(self, image: ImageSource, options: Options | None = None) -> Faces: ...
+    @overload
+    def detect(self, image: Many, options: Options | None = None) -> list[Faces]: ...
+    def detect(
+        self, image: ImageSource | Many, options: Options | None = None
+    ) -> Faces | list[Faces]:
+        """Find the faces in an image, best first, in pixels of the upright image.
 
         Args:
-            image: anything that `extd.read_image` takes; arrays are RGB.
+            image: anything that `extd.read_image` takes; arrays are RGB. A list or tuple of these
+                gives a list, as from `detect_many`.
             options: instead of the detector's own.
 
         Raises:
             OSError: there is no such file, or it cannot be opened.
             ValueError: the image cannot be read; the message names it.
         """
+        if isinstance(image, list | tuple):
+            return list(self.detect_many(image, options))
         return self._find(read_image(image), _given(options) or self.options)
 
     def detect_many(
@@ -292,6 +317,31 @@ class Detector:
     def __repr__(self) -> str:
         network = self.network
         return f"Detector({network.name!r}, {network.provider}, threads={network.threads})"
+
+
+@overload
+def detect(
+    image: ImageSource, threshold: float = 0.5, model: str | Path = DEFAULT_MODEL
+) -> Faces: ...
+@overload
+def detect(
+    image: Many, threshold: float = 0.5, model: str | Path = DEFAULT_MODEL
+) -> list[Faces]: ...
+def detect(
+    image: ImageSource | Many, threshold: float = 0.5, model: str | Path = DEFAULT_MODEL
+) -> Faces | list[Faces]:
+    """`Detector.detect` in one call; a model is loaded by the first call and kept.
+
+    Raises:
+        OSError, ValueError: as `Detector` and `Detector.detect`.
+    """
+    return _loaded(model, os.getpid()).detect(image, Options(threshold=threshold))
+
+
+@cache
+def _loaded(model: str | Path, process: int) -> Detector:
+    """One for each process: a network does not survive a fork."""
+    return Detector(model)
 
 
 def passes(options: Options, width: int, height: int) -> list[Pass]:

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+    from pyarrow import Table
     from supervision import Detections
+
+LANDMARK_COLUMNS = tuple(
+    f"{axis}_{point}"
+    for point in ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
+    for axis in "xy"
+)
+"""Columns of the landmarks in tables; left and right are those of the image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,16 +173,49 @@ class Faces:
         Raises:
             ImportError: the package supervision is missing.
         """
-        try:
-            from supervision import Detections
-        except ImportError as error:
-            raise ImportError(
-                "Faces.to_supervision needs the package supervision; run: pip install supervision"
-            ) from error
+        detections: type[Detections] = _optional("supervision", "to_supervision").Detections
         classes = np.zeros(len(self), int)
-        return Detections(
+        return detections(
             self.boxes.copy(),
             confidence=self.scores.copy(),
             class_id=classes,
             tracker_id=None if self.ids is None else self.ids.copy(),
         )
+
+    def to_pandas(self) -> DataFrame:
+        """As a `pandas.DataFrame` with a row per face.
+
+        Its columns, float32, are x1, y1, x2, y2 and score, then x and y of each landmark, as in
+        CSV files: `x_left_eye`, `y_left_eye` and so on; then `id`, int64, if faces have ids.
+
+        Raises:
+            ImportError: the package pandas is missing.
+        """
+        table: DataFrame = _optional("pandas", "to_pandas").DataFrame(self._columns())
+        return table
+
+    def to_arrow(self) -> Table:
+        """As a `pyarrow.Table` with the columns of `to_pandas`.
+
+        Raises:
+            ImportError: the package pyarrow is missing.
+        """
+        return _optional("pyarrow", "to_arrow").table(self._columns())
+
+    def _columns(self) -> dict[str, NDArray[Any]]:
+        columns: dict[str, NDArray[Any]]
+        columns = dict(zip(("x1", "y1", "x2", "y2"), self.boxes.T.copy(), strict=True))
+        columns["score"] = self.scores.copy()
+        if self.landmarks is not None:
+            columns |= zip(LANDMARK_COLUMNS, self.landmarks.reshape(-1, 10).T.copy(), strict=True)
+        if self.ids is not None:
+            columns["id"] = self.ids.copy()
+        return columns
+
+
+def _optional(package: str, method: str) -> Any:
+    try:
+        return import_module(package)
+    except ImportError as error:
+        message = f"Faces.{method} needs the package {package}; run: pip install {package}"
+        raise ImportError(message) from error

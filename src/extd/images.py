@@ -74,9 +74,15 @@ class Tensor(Protocol):
     def is_floating_point(self) -> bool: ...  # noqa: D102
 
 
+class OtherArray(Protocol):
+    """An array of another library, as JAX or xarray; some have `__dlpack__` instead."""
+
+    def __array__(self) -> NDArray[Any]: ...
+
+
 PathName = str | PathLike[str]
 Bytes = bytes | bytearray | memoryview
-ImageSource = PathName | Bytes | BinaryIO | PIL.Image.Image | Tensor | NDArray[Any]
+ImageSource = PathName | Bytes | BinaryIO | PIL.Image.Image | Tensor | NDArray[Any] | OtherArray
 """What `read_image` takes."""
 
 
@@ -88,13 +94,13 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image:
             - a path, the bytes of a file, or a binary file object: JPEG, PNG, WebP, AVIF, TIFF,
               BMP, GIF or, with the extra `heic`, HEIC; the first of several frames or pages;
             - a PIL image;
-            - an array [H, W], [H, W, 1], [H, W, 3] RGB, [H, W, 4] RGBA, or channels first if the
-              last axis cannot be channels;
+            - an array of NumPy, or with `__array__` or `__dlpack__`: [H, W], [H, W, 1], [H, W, 3]
+              RGB, [H, W, 4] RGBA, or channels first if the last axis cannot be channels;
             - a torch tensor [H, W], [C, H, W], or channels last if the first axis cannot be
               channels.
-            The EXIF orientation of files and PIL images is applied. Arrays and tensors are uint8
-            (0 to 255), uint16 (0 to 65535) or float (0 to 1). Transparent pixels are blended with
-            mid gray; color profiles are not applied.
+            The EXIF orientation of files and PIL images is applied. Arrays and tensors are float
+            (0 to 1), uint16 (0 to 65535), or uint8 and other integers (0 to 255). Transparent
+            pixels are blended with mid gray; color profiles are not applied.
         max_pixels: refuse a file whose header promises more, before it is decoded.
 
     Returns:
@@ -116,8 +122,14 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image:
         return _from_pil(source, str(getattr(source, "filename", "")) or repr(source))
     if isinstance(source, Tensor):
         return _from_tensor(source)
+    if hasattr(source, "__array__") or hasattr(source, "__dlpack__"):
+        try:
+            convert: Any = np.asarray if hasattr(source, "__array__") else np.from_dlpack
+            return _from_array(convert(source))
+        except (BufferError, RuntimeError, TypeError) as error:
+            raise ValueError(f"{type(source)}: {error}; copy it to a NumPy array") from error
     if not hasattr(source, "read"):
-        raise ValueError(f"{source!r} is not an image; give a path, bytes, a file, or an array")
+        raise ValueError(f"{source!r:.60} is not an image; give a path, bytes, a file, or an array")
     name = str(getattr(source, "name", "the file object"))
     try:
         data = io.BytesIO(source.read())
@@ -345,24 +357,21 @@ def _from_array(array: NDArray[Any]) -> Image:
 
 
 def _to_uint8(pixels: NDArray[Any]) -> Image:
-    """Scale uint16 or float of 0 to 1 to the 256 levels, rounding to the nearest."""
+    """The 256 levels: of uint16 or float of 0 to 1 the nearest, of other integers themselves."""
     # The name, because a type of the other byte order is not equal to its native twin.
-    if pixels.dtype.name == "uint8":
+    kind = pixels.dtype.name
+    if kind == "uint8":
         return pixels
-    if pixels.dtype.name == "uint16":
-        return np.asarray(np.rint(pixels / 257), np.uint8)
-    if pixels.dtype.kind != "f":
-        raise ValueError(
-            f"an array of {pixels.dtype} is not an image; expected uint8, uint16 or float, 0 to 1"
-        )
+    if pixels.dtype.kind not in "iuf":
+        raise ValueError(f"an array of {kind} is not an image; expected integers or float")
+    most = 1 if pixels.dtype.kind == "f" else 65535 if kind == "uint16" else 255
     low, high = pixels.min(), pixels.max()
     # Written so that NaN fails too.
-    if not (low >= -ROUNDING and high <= 1 + ROUNDING):
-        raise ValueError(
-            f"a float image holds 0 to 1, but this one {low:g} to {high:g}; "
-            "divide by 255 where it holds 0 to 255"
-        )
-    return np.asarray(np.rint(pixels.clip(0, 1) * 255), np.uint8)
+    if not (low >= -ROUNDING and high <= most + ROUNDING):
+        hint = "; divide by 255 where it holds 0 to 255" if most == 1 else ""
+        shown = f"{low:g} to {high:g}{hint}"
+        raise ValueError(f"an image of {kind} holds 0 to {most}, but this one {shown}")
+    return np.asarray(np.rint(pixels.clip(0, most) * (255 / most)), np.uint8)
 
 
 def resize(image: Image, size: Size) -> Image:

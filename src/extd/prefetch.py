@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
+
+from extd.cpu import check_threads, cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 MIN_THREADS = 2
 """One thread can read while another waits for the disk."""
-MAX_THREADS = 1024
 
 
 def prefetch(
@@ -53,18 +53,3 @@ def prefetch(
             yield pop()
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def cores() -> int:
-    """How many cores this process may use; `taskset` and job schedulers can restrict them."""
-    # Only Linux has it.
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
-
-
-def check_threads(threads: int, name: str = "threads") -> None:
-    """Refuse an impossible number of threads, which the message calls `name`."""
-    if not 0 <= threads <= MAX_THREADS:
-        raise ValueError(
-            f"{name} is {threads}; give 0 for one a core, or how many, up to {MAX_THREADS}"
-        )

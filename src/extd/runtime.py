@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import platform
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import get_args
 
@@ -17,24 +17,23 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from extd.catalog import Precision, find_weights, load_catalog
+from extd.cpu import check_threads, cores, has_int8
 from extd.faces import Faces
-from extd.prefetch import check_threads
 
 CPU = "CPUExecutionProvider"
-DOT_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "asimddp"})
-"""Linux's names of instructions that multiply and add four bytes at once."""
+PROVIDERS = {
+    "cpu": CPU,
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "directml": "DmlExecutionProvider",
+}
+"""ONNX Runtime's execution providers by their short names."""
+AUTO = ("cuda", "directml", "coreml", "openvino", "cpu")
+"""What `auto` tries, in this order; not TensorRT, which prepares itself for minutes."""
 PATCH, GRAY = 4, 128
 """Side of a patch of a raw file's input, px, and the value of pixels beyond the image."""
-
-
-@cache
-def has_int8() -> bool:
-    """Whether the processor has VNNI (x86) or dot products (Arm), without which int8 is slow."""
-    try:
-        return not DOT_PRODUCTS.isdisjoint(Path("/proc/cpuinfo").read_text("utf-8").split())
-    except OSError:
-        # Every Arm Mac has them; other systems do not tell.
-        return platform.system() == "Darwin" and platform.machine() == "arm64"
 
 
 class OnnxModel:
@@ -46,14 +45,18 @@ class OnnxModel:
 
     Attributes:
         name: the model's name, or the file's if its metadata has none.
-        path: the ONNX file.
+        path: the ONNX file; within a zip archive if the package is in one.
+        content: its bytes.
         metadata: of the file: model, anchors, mean, training_data, ap, license, votes, sha256;
             values other than text are JSON.
         precision: `int8` or `float`, in which it computes.
         landmarks: whether it finds landmarks.
         box_voting: whether overlapping boxes are to be averaged by `extd.boxes.vote`.
         threads: as given.
-        provider: the execution provider that runs the network.
+        provider: ONNX Runtime's name of the execution provider that runs the network.
+        padded: whether images are padded to one of a few sizes, with boxes within half a pixel of
+            the same, except where a border cuts the face. Off the CPU they are: there, the first
+            image of each size takes long.
     """
 
     def __init__(
@@ -61,22 +64,33 @@ class OnnxModel:
         model: str | Path,
         *,
         threads: int = 0,
-        providers: Sequence[str] | None = None,
+        providers: str | Sequence[str] = "cpu",
         precision: Precision = "auto",
     ) -> None:
         check_threads(threads)
-        self._wanted = _check_providers(CPU if providers is None else providers)
-        self.path = _find_file(model, self._wanted[0], precision)
         self.threads = threads
-        # Kept, since other threads and processes load it again and the file may change.
-        self._file = self.path.read_bytes()
-        self._session = self._start()
-        self.provider: str = self._session.get_providers()[0]
-        if self.provider != self._wanted[0]:
+        choices = _choices(providers)
+        for self._wanted in choices:
+            file = _find_file(model, self._wanted[0], precision)
+            self.path = Path(str(file))
+            # Kept, since other threads and processes load it again and the file may change.
+            self.content = file.read_bytes()
+            try:
+                self._session = self._start()
+            except ValueError:
+                if self._wanted == choices[-1]:
+                    raise
+                continue
+            self.provider: str = self._session.get_providers()[0]
+            # ONNX Runtime goes on with the CPU where a provider does not start.
+            if self.provider == self._wanted[0]:
+                break
+        else:
             raise ValueError(
-                f"provider {self._wanted[0]!r} does not start on this machine; use "
-                f"{self.provider!r}, or install what it needs"
+                f"provider {short_name(self._wanted[0])!r} does not start on this machine; use "
+                f"{short_name(self.provider)!r}, or install what it needs"
             )
+        self.padded = self.provider != CPU
         inputs = {value.name for value in self._session.get_inputs()}
         outputs = {value.name for value in self._session.get_outputs()}
         raw = inputs == {"patches"} and outputs == {"raw"}
@@ -89,8 +103,10 @@ class OnnxModel:
         self.metadata = {key.removeprefix("extd."): notes[key] for key in sorted(notes)}
         try:
             self._head = RawHead(**json.loads(self.metadata["anchors"])) if raw else None
+            mean = json.loads(self.metadata.get("mean", json.dumps([GRAY] * 3)))
+            self._mean = np.rint(np.broadcast_to(mean, 3)).astype(np.uint8)
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{self.path} does not describe its anchors: {error}") from error
+            raise ValueError(f"{self.path} has wrong metadata, {error}; export it again") from error
         self.landmarks = self._head is not None or "landmarks" in outputs
         self.name = self.metadata.get("model", self.path.stem)
         self.precision = self.metadata.get("precision", "float")
@@ -106,13 +122,15 @@ class OnnxModel:
 
     def _start(self) -> ort.InferenceSession:
         options = ort.SessionOptions()
-        options.intra_op_num_threads = self.threads
+        # By itself, ONNX Runtime counts the machine's cores, not those that are allowed.
+        limited = cores() < (os.cpu_count() or 1)
+        options.intra_op_num_threads = self.threads or (cores() if limited else 0)
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         # Memory patterns are kept for each shape ever seen, and images come in all sizes.
         options.enable_mem_pattern = False
         try:
-            return ort.InferenceSession(self._file, options, providers=self._wanted)
+            return ort.InferenceSession(self.content, options, providers=self._wanted)
         except Exception as error:
             raise ValueError(f"ONNX Runtime cannot load {self.path}: {error}") from error
 
@@ -144,6 +162,15 @@ class OnnxModel:
             raise ValueError(
                 f"images are {images.dtype} {images.shape}; expected uint8 (N, H, W, 3)"
             )
+        height, width = images.shape[1:3]
+        if not self.padded:
+            return self._find(images, threshold)
+        size = len(images), padded_side(height), padded_side(width), 3
+        padded = np.full(size, self._mean)
+        padded[:, :height, :width] = images
+        return [_within(faces, width, height) for faces in self._find(padded, threshold)]
+
+    def _find(self, images: NDArray[np.uint8], threshold: float) -> list[Faces]:
         height, width = images.shape[1:3]
         if self._head is not None:
             (raw,) = self._compute(["raw"], to_patches(images), width, height)
@@ -211,6 +238,19 @@ class RawHead:
         return _faces(width, height, boxes, scores, landmarks)
 
 
+def padded_side(side: int) -> int:
+    """The next of 4, 5, 6 and 7 times a power of two px, and of 64, 128, 192 and 256 px."""
+    step = max(64, 1 << (side - 1).bit_length() >> 3)
+    return -(-side // step) * step
+
+
+def _within(faces: Faces, width: int, height: int) -> Faces:
+    """The faces in the upper left part of an image, of that size in pixels."""
+    centers = (faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2
+    chosen = faces[np.flatnonzero((centers < (width, height)).all(1))]
+    return Faces(chosen.boxes, chosen.scores, width, height, chosen.landmarks)
+
+
 def to_patches(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Images [N, H, W, 3] as patches of 4 x 4 px, [N, ceil(H / 4), ceil(W / 4), 48]."""
     count, height, width, _ = images.shape
@@ -237,7 +277,7 @@ def _faces(
     return Faces(boxes[good], scores[good], width, height, points)
 
 
-def _find_file(model: str | Path, provider: str, precision: Precision) -> Path:
+def _find_file(model: str | Path, provider: str, precision: Precision) -> Traversable:
     """The ONNX file at the path `model`, or that ships under that name."""
     path = Path(model)
     suffix = path.suffix.lower()
@@ -262,10 +302,20 @@ def _find_file(model: str | Path, provider: str, precision: Precision) -> Path:
     return find_weights(str(model), load_catalog(), int8=int8)
 
 
-def _check_providers(providers: Sequence[str]) -> list[str]:
-    providers = [providers] if isinstance(providers, str) else list(providers)
+def _choices(providers: str | Sequence[str]) -> list[list[str]]:
+    """ONNX Runtime's names of the providers to try, the first alternative first."""
+    given = [providers] if isinstance(providers, str) else list(providers)
     available = ort.get_available_providers()
-    if not providers or not set(providers) <= set(available):
-        missing = [provider for provider in providers if provider not in available]
-        raise ValueError(f"providers {missing} are not installed; choose from {available}")
-    return providers
+    if [name.lower() for name in given] == ["auto"]:
+        return [[PROVIDERS[name]] for name in AUTO if PROVIDERS[name] in available]
+    names = [PROVIDERS.get(name.lower(), name) for name in given]
+    missing = [name for name, full in zip(given, names, strict=True) if full not in available]
+    if missing or not given:
+        installed = ", ".join(map(short_name, available))
+        raise ValueError(f"providers {missing} are not installed; choose from auto, {installed}")
+    return [names]
+
+
+def short_name(provider: str) -> str:
+    """The short name of a provider of ONNX Runtime, if it has one."""
+    return next((short for short, name in PROVIDERS.items() if name == provider), provider)

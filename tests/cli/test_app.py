@@ -17,11 +17,11 @@ Captured = pytest.CaptureFixture[str]
 
 COMMANDS = {
     "detect": "--out --json --csv --threshold --min-face --max-faces --longest --scales --flip "
-    "--model --threads --provider",
+    "--model --threads --provider --from0",
     "blur": "--method --image --shape --margin --strength --keep --out --in-place "
     "--keep-metadata --check --threshold --longest --scales --flip --model --threads --provider",
     "crop": "--out --margin --square --min-face --threshold --longest --scales --flip --model",
-    "models": "--json",
+    "models": "--all --json",
     "doctor": "--model",
     "eval wider": "--images --ground-truth --predictions --protocol --save-predictions --json "
     "--model",
@@ -118,16 +118,21 @@ def test_the_module_runs_as_a_program() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "package", "wanted"),
     [
-        ["convert", "a.pth", "b.safetensors"],
-        ["export", "a.safetensors", "b.onnx"],
-        ["train", str(ROOT / "recipes" / "finetune.yaml"), "--out", "run"],
+        (["convert", "a.pth", "b.safetensors"], "torch", '"extd[train]"'),
+        (["export", "a.safetensors", "b.onnx"], "torch", '"extd[train]"'),
+        (
+            ["train", str(ROOT / "recipes" / "finetune.yaml"), "--out", "run"],
+            "torch",
+            '"extd[train]"',
+        ),
+        (["detect", "a.jpg"], "onnxruntime", "onnxruntime"),
     ],
 )
-def test_without_torch_the_error_tells_what_to_install(arguments: list[str]) -> None:
+def test_a_missing_package_is_named(arguments: list[str], package: str, wanted: str) -> None:
     program = (
-        "import sys; sys.modules['torch'] = None; from extd.cli.app import main; "
+        f"import sys; sys.modules[{package!r}] = None; from extd.cli.app import main; "
         f"sys.exit(main({arguments!r}))"
     )
     result = subprocess.run(
@@ -136,7 +141,7 @@ def test_without_torch_the_error_tells_what_to_install(arguments: list[str]) -> 
     assert result.returncode == 1
     assert result.stdout == ""
     assert result.stderr == (
-        f'error: extd {arguments[0]} needs the package torch; run: pip install "extd[train]"\n'
+        f"error: extd {arguments[0]} needs the package {package}; run: pip install {wanted}\n"
     )
 
 

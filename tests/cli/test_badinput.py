@@ -164,6 +164,30 @@ def test_a_pipe_is_a_image_and_a_device_is_none(draw: Draw, toy: str, capsys: Ca
     assert "1 image, 1 failed" in out
 
 
+@pytest.mark.parametrize("kind", ["jpg", "gif"])
+def test_standard_input_holds_an_image_or_names(draw: Draw, toy: str, kind: str) -> None:
+    draw("a.png", 255)
+    Image.open("a.png").save(f"line\nbreak.{kind}", quality=100)
+    data = Path(f"line\nbreak.{kind}").read_bytes()
+    begin = [sys.executable, "-m", "extd"]
+    end = ["--model", toy, "--threshold", "0.3"]
+
+    def path(data: bytes, *more: str) -> str:
+        command = [*begin, "detect", "-", "--json", "-", *more, *end]
+        result = subprocess.run(command, input=data, capture_output=True, check=True)
+        record = json.loads(result.stdout)
+        assert len(record["faces"]) == 1
+        return str(record["path"])
+
+    assert path(data) == "/dev/stdin"
+    assert path(b"a.png\n") == "a.png"
+    assert path(f"line\nbreak.{kind}\0".encode(), "--from0") == f"line\nbreak.{kind}"
+    # It is opened several times, for its pixels, transparency and encoding.
+    command = [*begin, "blur", "-", "--out", "new", *end]
+    assert b"1 face" in subprocess.run(command, input=data, capture_output=True, check=True).stdout
+    assert read_image("new/stdin.png").shape == (48, 64, 3)
+
+
 @pytest.mark.parametrize("command", OUT)
 def test_what_cannot_be_opened_is_told(
     draw: Draw, toy: str, capsys: Captured, command: str

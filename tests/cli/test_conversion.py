@@ -45,7 +45,7 @@ def test_a_checkpoint_of_the_authors_becomes_a_model_that_detects(
 
 
 def test_a_person_may_do_without_votes(tmp_path: Path) -> None:
-    weights = find_weights("extd-lite-nano", load_catalog()).with_suffix(".safetensors")
+    weights = Path(str(find_weights("extd-lite-nano", load_catalog()))).with_suffix(".safetensors")
     assert main(["export", str(weights), str(tmp_path / "plain.onnx"), "--no-box-voting"]) == 0
     assert OnnxModel("extd-lite-nano").box_voting
     assert not OnnxModel(tmp_path / "plain.onnx").box_voting

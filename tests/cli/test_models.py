@@ -14,13 +14,22 @@ from extd.cli.models import model_table
 Captured = pytest.CaptureFixture[str]
 
 
-def test_the_table_has_every_model_with_its_size(capsys: Captured) -> None:
+def test_the_table_has_the_models_that_can_be_run(capsys: Captured) -> None:
     assert main(["models"]) == 0
-    *table, note = capsys.readouterr().out.splitlines()[1:]
+    *table, note, rest = capsys.readouterr().out.splitlines()[1:]
     assert note == "AP on 363 of WIDER FACE's 3,226 validation images"
-    rows = [line.split() for line in table]
     catalog = load_catalog()
-    assert [row[0] for row in rows] == [model.name for model in catalog]
+    shipped = [model.name for model in catalog if model.weights]
+    assert [line.split()[0] for line in table] == shipped
+    assert rest == f"{len(catalog) - len(shipped)} more models without weights: extd models --all"
+
+
+def test_all_models_are_listed_with_their_size(capsys: Captured) -> None:
+    assert main(["models", "--all"]) == 0
+    *table, note = capsys.readouterr().out.splitlines()[1:]
+    assert note.startswith("AP on 363")
+    rows = [line.split() for line in table]
+    assert [row[0] for row in rows] == [model.name for model in load_catalog()]
     assert ["extd-fpn-64-prelu", "162,352", "10,059", "M"] in [row[:4] for row in rows]
 
 
@@ -36,8 +45,11 @@ def test_the_table_tells_of_weights_and_their_ap() -> None:
 
 def test_json_is_the_catalog(tmp_path: Path, capsys: Captured) -> None:
     path = tmp_path / "models.json"
-    assert main(["models", "--json"]) == 0
-    assert main(["models", "--json", str(path)]) == 0
+    assert main(["models", "--all", "--json"]) == 0
+    assert main(["models", "--all", "--json", str(path)]) == 0
     out = capsys.readouterr().out
     assert path.read_text() == out
-    assert json.loads(out) == [dataclasses.asdict(model) for model in load_catalog()]
+    every = [dataclasses.asdict(model) for model in load_catalog()]
+    assert json.loads(out) == every
+    assert main(["models", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [one for one in every if one["weights"]]

@@ -22,7 +22,6 @@ from extd.media.sources import (
     find_media,
     is_video,
     left_alone,
-    read_list,
 )
 from extd.media.videowriter import CONTAINERS
 from extd.media.writers import ENCODERS
@@ -240,18 +239,6 @@ def test_a_pipe_in_a_folder_is_no_image(album: Path) -> None:
     os.mkfifo(album / "album" / "pipe.jpg")
     assert find_images(["album", "album/*.jpg"]) == before
     assert len(find_images(["album/pipe.jpg"])) == 1
-
-
-def test_a_list_takes_the_place_of_a_dash() -> None:
-    stream = io.StringIO("b c.jpg\n\n-\r\nd.jpg")
-    assert read_list(["a.jpg", "-", "e.jpg", "-"], stream) == [
-        "a.jpg",
-        "b c.jpg",
-        "-",
-        "d.jpg",
-        "e.jpg",
-    ]
-    assert read_list(["a.jpg"], iter(())) == ["a.jpg"]
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,17 @@ def test_a_full_disk_is_told_and_leaves_nothing_behind(
         opened(images, tmp_path / "cache")
 
 
+def test_where_no_folder_can_be_made_another_is_advised(
+    images: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, **options: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(OSError, match=r"Read-only .*home.*; choose another folder with --cache"):
+        opened(images, tmp_path / "home" / "extd")
+
+
 def test_boxes_to_learn_nothing_from_are_taken_out_by_name() -> None:
     bad = [[5, 5, 5, 9], [5, 9, 8, 8], [np.nan, 1, 2, 3], [1, 1, np.inf, 3], [50, 1, 60, 9]]
     good = [[-5, -5, 5, 5], [30, 20, 45, 40]]

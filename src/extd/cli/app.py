@@ -26,7 +26,7 @@ COMMANDS = {
             "Cover the faces in images and videos, so that nobody is recognized.",
         ),
         "crop": ("extd.cli.crop:crop", "Crop the faces of images, one file for each."),
-        "models": ("extd.cli.models:models", "List the models: EXTD-Lite and those of the paper."),
+        "models": ("extd.cli.models:models", "List the models that can be run."),
         "doctor": ("extd.cli.doctor:doctor", "Check that detection works on this machine."),
     },
     "Evaluate and train": {
@@ -97,8 +97,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except ModuleNotFoundError as error:
         # The other extras have messages of their own.
-        package = f"extd {tokens[0]} needs the package {error.name}"
-        print_error(f'{package}; run: pip install "extd[train]"')
+        wanted = error.name if error.name == "onnxruntime" else '"extd[train]"'
+        print_error(f"extd {tokens[0]} needs the package {error.name}; run: pip install {wanted}")
         return 1
     except (ValueError, OSError, ImportError, MemoryError) as error:
         print_error(str(error) or "this machine has too little memory")

@@ -25,10 +25,12 @@ from extd.cli.inference import (
     VIDEO,
     Files,
     Frames,
+    From0,
     Inference,
     MaxFaces,
     Threshold,
     load_detector,
+    read_list,
 )
 from extd.cli.outputs import Outputs, open_outputs, protect_originals
 from extd.cli.terminal import (
@@ -54,7 +56,6 @@ from extd.media.sources import (
     find_media,
     is_video,
     left_alone,
-    read_list,
 )
 from extd.media.videowriter import MAX_CRF, VideoOptions, check_encoder
 from extd.pipeline import OnFrame, Report
@@ -161,6 +162,7 @@ def blur(
     max_faces: MaxFaces = None,
     inference: Inference = INFERENCE,
     frames: Frames = ALL,
+    from0: From0 = False,
 ) -> int:
     """Cover the faces in images and videos, so that nobody is recognized.
 
@@ -179,9 +181,9 @@ def blur(
     """
     if (results.out is None) != results.in_place:
         raise UsageError("give either --out DIR or --in-place")
-    inputs = read_list(files, sys.stdin)
     outputs = Outputs(json=results.json)
     with usage_errors():
+        inputs = read_list(files, sys.stdin, nul=from0)
         sources = find_sources(inputs, results.out)
         protect_originals(sources, outputs)
         options = blur_options(results, cover, frames)

@@ -11,13 +11,23 @@ from cyclopts.validators import Number
 
 from extd.batch import refuse_video
 from extd.cli.files import Outcome, Task, run_files
-from extd.cli.inference import INFERENCE, SEARCH, Files, Inference, Pixels, Threshold, load_detector
+from extd.cli.inference import (
+    INFERENCE,
+    SEARCH,
+    Files,
+    From0,
+    Inference,
+    Pixels,
+    Threshold,
+    load_detector,
+    read_list,
+)
 from extd.cli.terminal import Folder, UsageError, count, usage_errors
 from extd.detector import Detector
 from extd.files import SUFFIXES, real_path
 from extd.images import Image
 from extd.media.animation import open_animation
-from extd.media.sources import Source, find_images, is_video, left_alone, read_list
+from extd.media.sources import Source, find_images, is_video, left_alone
 from extd.media.video import Fault
 from extd.pipeline import OnFrame, crop_image
 
@@ -33,6 +43,7 @@ def crop(
     min_face: Annotated[float, Parameter(group=SEARCH, metavar="PX")] = 0,
     threshold: Threshold = 0.5,
     inference: Inference = INFERENCE,
+    from0: From0 = False,
 ) -> int:
     """Crop the faces of images, one file for each.
 
@@ -54,7 +65,7 @@ def crop(
         min_face: Leave out faces smaller than this, by their longer side.
     """
     with usage_errors():
-        inputs = read_list(files, sys.stdin)
+        inputs = read_list(files, sys.stdin, nul=from0)
         sources = find_images(inputs, out)
     protect_originals(sources, out)
     detector = load_detector(inference, threshold, min_face=min_face)

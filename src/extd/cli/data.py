@@ -12,13 +12,13 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from extd.cli.terminal import WHOLE_NUMBER, Folder, count, print_line, progress_bar, usage_errors
+from extd.cpu import MAX_THREADS
 from extd.data import check as checks
 from extd.data.check import FINDINGS, SIZE_BINS, Finding, Kind, Summary
 from extd.data.contact_sheet import MOST_SAMPLES, draw_contact_sheet
 from extd.data.datasets import WRITABLE, find_format, read_dataset, write_dataset
 from extd.data.sample import Sample
 from extd.media.writers import write_image
-from extd.prefetch import MAX_THREADS
 
 LISTED = 10
 """Findings of one kind that are printed where a file has them all."""

@@ -17,10 +17,12 @@ from extd.cli.inference import (
     VIDEO,
     Files,
     Frames,
+    From0,
     Inference,
     MaxFaces,
     Threshold,
     load_detector,
+    read_list,
 )
 from extd.cli.outputs import OUTPUTS, Outputs, open_outputs, protect_originals
 from extd.cli.terminal import (
@@ -40,7 +42,7 @@ from extd.files import shorten
 from extd.images import Image
 from extd.media.animation import frame_count
 from extd.media.frames import check_camera, is_camera, open_source, without_password
-from extd.media.sources import Source, find_media, is_video, left_alone, read_list
+from extd.media.sources import Source, find_media, is_video, left_alone
 from extd.media.tracking import track
 from extd.media.video import Span
 from extd.pipeline import (
@@ -64,6 +66,7 @@ def detect(
     inference: Inference = INFERENCE,
     frames: Frames = ALL,
     track: Annotated[bool, Parameter(group=VIDEO, negative="")] = False,
+    from0: From0 = False,
 ) -> int:
     """Detect the faces in images and videos.
 
@@ -93,7 +96,7 @@ def detect(
                     "a camera is watched alone; its results go to --json and --csv only"
                 )
             check_camera(files[0])
-        inputs = [] if camera else read_list(files, sys.stdin)
+        inputs = [] if camera else read_list(files, sys.stdin, nul=from0)
         sources = find_media(inputs, outputs.out)
         protect_originals(sources, outputs)
     detector = load_detector(inference, threshold, min_face=min_face, max_faces=max_faces)

@@ -1,8 +1,15 @@
 """The options of all commands that detect faces, and the detector that they ask for."""
 
+import atexit
+import io
+import os
+import re
+import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, BinaryIO, Literal, TextIO
 
 from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
@@ -10,9 +17,9 @@ from cyclopts.validators import Number
 from extd.catalog import DEFAULT_MODEL, Precision
 from extd.cli.terminal import WHOLE_NUMBER, usage_errors
 from extd.detector import Detector, Options
-from extd.images import MAX_PIXELS
+from extd.images import MAX_PIXELS, open_pil
+from extd.media.sources import LIST
 from extd.media.video import Span
-from extd.runtime import CPU
 
 RESULTS = Group("Results", sort_key=1)
 SEARCH = Group("What to look for", sort_key=2)
@@ -41,9 +48,11 @@ Files = Annotated[
     str,
     Parameter(
         required=True,
-        help="Files, folders (with their subfolders), quoted globs, - for a list on stdin.",
+        help="Files, folders (with their subfolders), quoted globs; - for standard input, "
+        "which holds an image or names, one per line.",
     ),
 ]
+From0 = Annotated[bool, Parameter(help="Names on standard input end with NUL (find -print0).")]
 Threshold = Annotated[
     float,
     Parameter(
@@ -60,6 +69,8 @@ MaxFaces = Annotated[
         "all.",
     ),
 ]
+MAX_STREAM = 1 << 30
+"""Bytes that are read from standard input."""
 Pixels = Annotated[int, WHOLE_NUMBER, Parameter(metavar="PX")]
 
 
@@ -71,14 +82,15 @@ class Machine:
     Attributes:
         model: A model that `extd models` lists, or an .onnx file.
         threads: How many threads compute.
-        provider: Execution provider of ONNX Runtime; `extd doctor` lists those that work here.
+        provider: What runs the network: cpu, cuda, tensorrt, coreml, openvino, directml, or auto
+            for an accelerator if one starts. `extd doctor` lists those that work here.
         precision: Weights of the model: int8 or float. By default int8 where there are such
             weights and the processor is faster with them.
     """
 
     model: Model = DEFAULT_MODEL
     threads: Annotated[int, WHOLE_NUMBER, Parameter(show_default="one a core")] = 0
-    provider: Annotated[str, Parameter(metavar="NAME")] = CPU
+    provider: Annotated[str, Parameter(metavar="NAME")] = "cpu"
     precision: Precision = "auto"
 
 
@@ -167,6 +179,51 @@ def load_model(machine: Machine, options: Options | None = None) -> Detector:
         machine.model,
         options=options,
         threads=machine.threads,
-        providers=[machine.provider],
+        providers=machine.provider,
         precision=machine.precision,
     )
+
+
+def read_list(inputs: Sequence[str], stream: TextIO, *, nul: bool = False) -> list[str]:
+    """Replace `-` among the inputs by what comes from a stream, as standard input.
+
+    That is names, one per line, or the bytes of an image, which hold NUL where names cannot; or
+    names that end with NUL, if `nul` says so.
+
+    Raises:
+        ValueError: it is neither, or has more than 1 GiB; or `nul` goes without `-`.
+    """
+    if nul and LIST not in inputs:
+        raise ValueError("--from0 is for names from standard input; give - for them")
+    listed: list[str] = []
+    for item in inputs:
+        listed += _read_stream(stream, nul=nul) if item == LIST else [item]
+    return listed
+
+
+def _read_stream(stream: TextIO, *, nul: bool) -> list[str]:
+    """The names that a stream holds, or that of a file with the image it holds."""
+    # Only text streams of tests have no bytes below.
+    below: BinaryIO = getattr(stream, "buffer", None) or io.BytesIO(stream.read().encode())
+    data = below.read(MAX_STREAM + 1)
+    if len(data) > MAX_STREAM:
+        raise ValueError("standard input has more than 1 GiB; name the file")
+    if nul or b"\0" not in data:
+        # File names need not be UTF-8.
+        text = data.decode("utf-8", "surrogateescape")
+        return list(filter(None, text.split("\0") if nul else re.split("[\r\n]+", text)))
+    try:
+        open_pil(io.BytesIO(data), "standard input")
+    except ValueError as error:
+        raise ValueError(f"{error}; names that end with NUL need --from0") from error
+    if Path("/proc/self/fd/0").exists():
+        # Opened by its name, it begins anew each time, even though the file is gone.
+        with tempfile.TemporaryFile() as file:
+            file.write(data)
+            file.flush()
+            os.dup2(file.fileno(), 0)
+        return ["/dev/stdin"]
+    path = Path(tempfile.mkdtemp(), "stdin")
+    atexit.register(shutil.rmtree, path.parent, ignore_errors=True)
+    path.write_bytes(data)
+    return [str(path)]

@@ -1,33 +1,38 @@
-"""`extd models`: the models that `--model` takes."""
+"""`extd models`: the models that can be run, or trained."""
 
 from dataclasses import asdict
+from typing import Annotated
 
+from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
 from extd.catalog import ModelInfo, load_catalog
-from extd.cli.terminal import Target, print_line, write_json
+from extd.cli.terminal import Target, count, print_line, write_json
 
 
-def models(*, json: Target = None) -> int:
-    """List the models: EXTD-Lite and those of the paper.
+def models(*, all_: Annotated[bool, Parameter(name="--all")] = False, json: Target = None) -> int:
+    """List the models that can be run.
 
     Multiply-adds are those of the convolutions at 640 x 480 pixels. AP is the average precision
-    on WIDER FACE's validation set at one scale, for its easy, medium and hard faces. A model
-    without weights in the package can be trained, or converted from a checkpoint of the paper's
-    authors with `extd convert` and `extd export`.
+    on WIDER FACE's validation set at one scale, for its easy, medium and hard faces.
 
     Args:
+        all_: List the models without weights in the package, too. They can be trained, or made
+            from a checkpoint of the paper's authors with `extd convert` and `extd export`.
         json: Write a JSON list to a file; with - or nothing to standard output.
     """
     catalog = load_catalog()
+    shown = tuple(model for model in catalog if all_ or model.weights)
     if json is not None:
-        write_json(json, [asdict(model) for model in catalog], indent=1)
+        write_json(json, [asdict(model) for model in shown], indent=1)
         return 0
-    Console().print(model_table(catalog))
+    Console().print(model_table(shown))
     covered = {model.weights.images for model in catalog if model.weights}
     for images in sorted(filter(None, covered)):
         print_line(f"AP on {images:,} of WIDER FACE's 3,226 validation images")
+    if rest := len(catalog) - len(shown):
+        print_line(f"{count(rest, 'more model')} without weights: extd models --all")
     return 0
 
 

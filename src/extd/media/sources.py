@@ -31,7 +31,7 @@ NO_FILMS = frozenset({"image2", "ico", "tty", "bin", "xbin", "adf", "idf"})
 KINDS = 8
 """How many kinds of files a line names."""
 LIST = "-"
-"""Stands for a list of paths on standard input, one per line."""
+"""Stands for standard input: a list of paths, or an image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,15 +180,6 @@ def check_results(sources: Sequence[Source], out: Path) -> None:
             if real_path(path) in originals:
                 kind = "video" if is_video(source.path) else "image"
                 raise ValueError(f"{out} would replace the {kind} {path}; choose another folder")
-
-
-def read_list(inputs: Iterable[str], stream: Iterable[str]) -> list[str]:
-    """Replace `-` among the inputs by the lines of a stream, as of standard input."""
-    listed: list[str] = []
-    for item in inputs:
-        lines = (line.rstrip("\r\n") for line in stream)
-        listed += filter(None, lines) if item == LIST else [item]
-    return listed
 
 
 def _expand(item: str | Path, suffixes: frozenset[str]) -> list[tuple[Path, Path]]:

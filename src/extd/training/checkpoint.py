@@ -73,7 +73,7 @@ def load_init(network: TorchNetwork, weights: str) -> dict[str, str]:
     path = Path(weights)
     if not path.suffix:
         try:
-            path = find_weights(weights, load_catalog()).with_suffix(".safetensors")
+            path = Path(str(find_weights(weights, load_catalog()))).with_suffix(".safetensors")
         except ValueError as error:
             raise ValueError(f"init: {error}; or remove init, to begin from scratch") from None
     found, notes = load_network(path)

@@ -178,7 +178,11 @@ def _check_share(unreadable: dict[str, str], count: int, allowed: float) -> None
 def _decode(samples: Sequence[Sample], path: Path, max_unreadable: float) -> dict[str, str]:
     """Write the pixels of all readable images to `path`; return the errors of the others."""
     folder, needed, console = path.parent, _offsets(samples, {})[-1], Console(stderr=True)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        # As in a home folder on a read-only disk.
+        raise OSError(f"{error}; choose another folder with --cache") from error
     if kept := sum(other.stat().st_size for other in folder.glob("*.rgb")):
         advice = f"keeps {kept / 1e9:.1f} GB of images decoded before; delete what no run needs"
         console.print(f"{folder} {advice}", markup=False, soft_wrap=True)

@@ -18,6 +18,7 @@ from rich.console import Console
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from extd.cpu import cores
 from extd.data.sample import Sample
 from extd.models.anchors import anchor_boxes, anchor_levels
 from extd.models.config import ExtdConfig
@@ -96,10 +97,10 @@ def train(
     folders = [out / f"stage{number}" for number in range(1, len(recipes))] + [out]
     for folder in folders:
         _check_folder(folder, resume=resume)
-    if threads is not None:
-        if threads < 1:
-            raise ValueError(f"threads is {threads}; give 1 or more")
-        torch.set_num_threads(threads)
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads is {threads}; give 1 or more")
+    # By itself, torch does not follow the cgroup's quota.
+    torch.set_num_threads(threads or min(torch.get_num_threads(), cores()))
     cache = cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "extd"
     with init_distributed(device) as dist:
         console = Console(stderr=True, quiet=not dist.is_main, soft_wrap=True, highlight=False)
