@@ -112,8 +112,8 @@ def _with_checksums(data: bytes) -> bytes:
 
 
 def write_case(inputs: dict[str, Files], seed: str, index: int, folder: Path) -> Path:
-    """Write the files of a case into an empty folder; return the one that is mutated."""
-    random_ = random.Random(f"{seed}/{index}")  # noqa: S311 - to be repeated, not secret
+    """Write the files of a case into a folder; return the one that is mutated."""
+    random_ = random.Random(f"{seed}/{index}")
     files = inputs[random_.choice(sorted(inputs))]
     donor = inputs[random_.choice(sorted(inputs))]
     main = next(iter(files))
@@ -134,7 +134,9 @@ def fault_of(kind: Kind, path: Path, folder: Path) -> str | None:
         kind.read(target)
     except (ValueError, OSError) as error:
         if str(target) not in str(error):
-            return "the error does not name the input: " + "".join(traceback.format_exception(error))
+            return "the error does not name the input: " + "".join(
+                traceback.format_exception(error)
+            )
         if "too large for the memory" in str(error):
             return f"it takes the memory: {error}"
     except BaseException as error:  # noqa: BLE001 - finding these is the purpose
@@ -179,9 +181,11 @@ def run(name: str, seed: str, indices: range, out: Path) -> list[str]:
             stderr.seek(0)
             stderr.truncate()
             index = start - 1
-            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True) as child:
+            with subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=stderr, text=True
+            ) as child:
                 for line in child.stdout or ():
-                    if line[0].isdecimal():
+                    if line[:1].isdigit():
                         index = int(line)
                     else:
                         fault = json.loads(line)
@@ -198,9 +202,9 @@ def run(name: str, seed: str, indices: range, out: Path) -> list[str]:
 
 
 def keep(name: str, index: int, fault: str, folder: Path, out: Path) -> str:
-    """Copy a case that broke something, unless ten were kept for the same reason; return why."""
+    """Copy a case that broke something, unless very many were; return its reason."""
     lines = fault.strip().splitlines()
-    reason = re.sub(r"\d+", "N", lines[0][:60] if len(lines) == 1 else f"{lines[0]} {lines[-1]}"[:160])
+    reason = re.sub(r"\d+", "N", " ".join(dict.fromkeys((lines[0][:60], lines[-1][:100]))))
     print(f"{name} {index}: {lines[-1][:200]}", flush=True)
     target = out / f"{name}-{index}"
     if len(list(out.glob(f"{name}-*"))) < 500 and folder.is_dir():

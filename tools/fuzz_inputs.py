@@ -7,7 +7,6 @@ import json
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 import av
@@ -18,7 +17,7 @@ import pillow_heif
 from PIL import PngImagePlugin
 
 from extd.data.check import check_labels
-from extd.data.datasets import WRITABLE, FORMATS, read_dataset, write_dataset
+from extd.data.datasets import FORMATS, WRITABLE, read_dataset, write_dataset
 from extd.data.sample import Sample
 from extd.images import image_size, read_image
 from extd.media.animation import frame_count, open_animation
@@ -149,6 +148,8 @@ def make_films() -> dict[str, Files]:
         with av.open(buffer, "w", format=form) as container:
             video = container.add_stream(video_codec, rate=25)
             audio = container.add_stream(audio_codec, rate=48000)
+            assert isinstance(video, av.VideoStream)
+            assert isinstance(audio, av.AudioStream)
             video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
             for index in range(8):
                 pixels = np.stack([column * 4, row * 5, column * 0 + 9 * index], 2)
@@ -157,7 +158,7 @@ def make_films() -> dict[str, Files]:
             silence = np.zeros((1, 2 * 1152), np.int16)
             sound = av.AudioFrame.from_ndarray(silence, format="s16", layout="stereo")
             sound.sample_rate = 48000
-            container.mux(chain(video.encode(None), audio.encode(sound), audio.encode(None)))
+            container.mux([*video.encode(None), *audio.encode(sound), *audio.encode(None)])
         made[f"film.{suffix}"] = {f"film.{suffix}": buffer.getvalue()}
     return made
 
@@ -230,9 +231,7 @@ def read_labels(folder: Path) -> None:
 
 def make_recipes() -> dict[str, Files]:
     """The recipes of the repository."""
-    return {
-        path.name: {path.name: path.read_bytes()} for path in (ROOT / "recipes").glob("*.yaml")
-    }
+    return {path.name: {path.name: path.read_bytes()} for path in (ROOT / "recipes").glob("*.yaml")}
 
 
 def read_recipe(path: Path) -> None:

@@ -16,17 +16,16 @@ from typing import IO, Any, BinaryIO, Protocol, runtime_checkable
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
-from PIL import PngImagePlugin
 from PIL.Image import Resampling, Transpose
 from PIL.ImageFile import ImageFile
 
+from extd import png
 from extd.avif import clean_aperture
 
 # Each registers its format. Pillow would load them by itself, along with forty others.
 for _plugin in ("Avif", "Bmp", "Gif", "Jpeg", "Tiff", "WebP"):
     import_module(f"PIL.{_plugin}ImagePlugin")
-# Pillow refuses color profiles and texts of more than 1 MB, which printers' and editors' can be.
-PngImagePlugin.MAX_TEXT_CHUNK = max(PngImagePlugin.MAX_TEXT_CHUNK, 1 << 24)
+png.make_lenient()
 
 Image = NDArray[np.uint8]
 """uint8 [H, W, 3], RGB."""
@@ -41,6 +40,8 @@ NOT_AN_IMAGE = "is broken or not an image; extd reads JPEG, PNG, WebP, AVIF, TIF
 CHANNELS = (1, 3, 4)
 MAX_PIXELS = 500_000_000
 """1.5 GB decoded. A file of a few kB can hold more: a decompression bomb."""
+SPARSE, SPARSE_PIXELS = 4096, 1 / 8
+"""Files with more pixels a byte, as only blank ones need, may have this share of `max_pixels`."""
 GRAY = 128
 """Shown through transparent pixels: neither black nor white faces vanish in it."""
 BAND = 1 << 16
@@ -135,6 +136,8 @@ def image_size(path: PathName) -> Size:
         image = open_pil(file, str(path))
         x1, y1, x2, y2 = image.info.get(APERTURE) or (0, 0, *image.size)
         width, height = x2 - x1, y2 - y1
+        if image.format == "PNG" and "exif" not in image.info:
+            image.info["exif"] = png.late_exif(file)
         # Pillow has already swapped the sides of TIFF.
         swapped = image.format != "TIFF" and _orientation(image) >= 5
         return (height, width) if swapped else (width, height)
@@ -191,7 +194,7 @@ def open_pil(file: IO[bytes], name: str) -> ImageFile:
         # Where Pillow was built without a format, `accept` returns a message.
         if accept is not None and accept(prefix) is True:
             file.seek(0)
-            with _broken(name), catch_warnings():
+            with broken(name), catch_warnings():
                 image: ImageFile = factory(file, "")
                 if image.format == "AVIF":
                     file.seek(0)
@@ -227,7 +230,7 @@ def catch_warnings() -> Iterator[list[warnings.WarningMessage]]:
 
 
 @contextmanager
-def _broken(name: str) -> Iterator[None]:
+def broken(name: str) -> Iterator[None]:
     """Turn whatever a decoder raises over damaged files into a ValueError with the name."""
     try:
         yield
@@ -239,19 +242,32 @@ def _broken(name: str) -> Iterator[None]:
 
 
 def _decode(file: IO[bytes], name: str, max_pixels: int) -> Image:
+    length = file.seek(0, os.SEEK_END)
+    file.seek(0)
     image = open_pil(file, name)
-    width, height = image.size
-    if width * height > max_pixels:
-        raise ValueError(
-            f"{name} has {width:,} x {height:,} pixels, more than {max_pixels:,} together; "
-            "raise max_pixels (--max-pixels) if it is to be trusted"
-        )
+    check_pixels(image.size, length, name, max_pixels)
     return _from_pil(image, name)
+
+
+def check_pixels(size: Size, length: int, name: str, max_pixels: int = MAX_PIXELS) -> None:
+    """Refuse a size above `max_pixels`, or one too large for a file of `length` bytes.
+
+    Raises:
+        ValueError: it begins with `name`.
+    """
+    pixels = size[0] * size[1]
+    if pixels > SPARSE * length:
+        max_pixels = int(max_pixels * SPARSE_PIXELS)
+    if pixels > max_pixels:
+        raise ValueError(
+            f"{name} has {size[0]:,} x {size[1]:,} pixels in {length:,} bytes, more than "
+            f"{max_pixels:,}; raise max_pixels (--max-pixels) if it is to be trusted"
+        )
 
 
 def load_upright(image: PIL.Image.Image, name: str) -> PIL.Image.Image:
     """Decode an image and turn it as its EXIF says; a ValueError about it begins with `name`."""
-    with _broken(name):
+    with broken(name):
         image.load()
         # After loading, for TIFF turns itself.
         method = TRANSPOSES.get(_orientation(image))
@@ -262,7 +278,7 @@ def load_upright(image: PIL.Image.Image, name: str) -> PIL.Image.Image:
 
 def _from_pil(image: PIL.Image.Image, name: str) -> Image:
     image = load_upright(image, name)
-    with _broken(name):
+    with broken(name):
         if not image.mode.startswith(("F", "I")):
             return _to_rgb(image)
         pixels = np.asarray(image)

@@ -65,7 +65,7 @@ def png_header(width: int, height: int) -> bytes:
         (
             "bomb.png",
             png_header(30_000, 30_000),
-            "bomb.png has 30,000 x 30,000 pixels, more than 500,000,000 together; "
+            "bomb.png has 30,000 x 30,000 pixels in 41 bytes, more than 62,500,000; "
             "raise max_pixels (--max-pixels)",
         ),
         ("Gr\u00fc\u00dfe \u5bb6\u65cf.jpg", b"", "Gr\u00fc\u00dfe \u5bb6\u65cf.jpg is empty"),

@@ -14,7 +14,7 @@ from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import AppendingTiffWriter
 
 from extd.files import atomic_write
-from extd.images import MAX_PIXELS, open_file, open_pil, read_image
+from extd.images import MAX_PIXELS, broken, check_pixels, open_file, open_pil, read_image
 from extd.media.transparency import layers_of
 from extd.media.video import Fault, Frame
 from extd.media.writers import ENCODERS, NO_METADATA, Metadata
@@ -37,7 +37,7 @@ class Animation:
         """Take an open image; use `open_animation` instead."""
         self.path, self._image = path, image
         self.format = str(image.format)
-        self.frame_count = _frame_count(image)
+        self.frame_count = _frame_count(image, str(path))
         self.paged = self.format == "TIFF"
         # Milliseconds that each frame read so far is shown.
         self._durations: list[float] = []
@@ -50,9 +50,7 @@ class Animation:
         for index in range(self.frame_count):
             try:
                 self._image.seek(index)
-                width, height = self._image.size
-                if width * height > MAX_PIXELS:
-                    raise ValueError(f"it has {width:,} x {height:,} pixels")
+                check_pixels(self._image.size, self.path.stat().st_size, "it")
                 layers = layers_of(self._image, name)
                 image = read_image(self._image) if layers is None else layers.flatten()
             except Exception as error:  # noqa: BLE001 - decoders raise anything
@@ -134,7 +132,7 @@ def frame_count(path: Path, max_pixels: int = MAX_PIXELS) -> int:
         return 1
     with open_file(path) as file:
         image = open_pil(file, str(path))
-        count, (width, height) = _frame_count(image), image.size
+        count, (width, height) = _frame_count(image, str(path)), image.size
     if count > 1 and image.format != "TIFF" and width * height * count > max_pixels:
         raise ValueError(
             f"{path} has {count:,} frames of {width:,} x {height:,} pixels, more than "
@@ -143,6 +141,10 @@ def frame_count(path: Path, max_pixels: int = MAX_PIXELS) -> int:
     return count
 
 
-def _frame_count(image: ImageFile) -> int:
-    # The further images of a JPEG are previews.
-    return 1 if image.format in {"JPEG", "MPO"} else getattr(image, "n_frames", 1)
+def _frame_count(image: ImageFile, name: str) -> int:
+    if image.format in {"JPEG", "MPO"}:
+        # The further images are previews.
+        return 1
+    with broken(name):
+        # Pillow seeks all pages of a TIFF.
+        return getattr(image, "n_frames", 1)
