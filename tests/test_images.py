@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, PngImagePlugin
 
-from extd.images import image_size, read_image, resize
+from extd.images import image_size, read_image, read_reduced, resize
 
 Pixels = NDArray[np.uint8]
 ROW, COLUMN = np.mgrid[:32, :48]
@@ -443,6 +443,23 @@ def test_the_size_is_known_without_decoding(tmp_path: Path) -> None:
     path.write_text("<html>")
     with pytest.raises(ValueError, match=r"bomb\.png is broken or not an image"):
         image_size(path)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_jpegs_are_read_at_a_fraction_of_their_size(orientation: int, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for kind, factor in (("JPEG", 4), ("PNG", 1)):
+        path = tmp_path / kind
+        path.write_bytes(encoded(SOURCE.resize((130, 99)), kind, exif=exif))
+        reduced = read_reduced(path, lambda size: 4 if size == (130, 99) else 1)
+        whole = read_image(path)
+        assert reduced.size == whole.shape[1::-1]
+        sides = [-(-side // factor) for side in whole.shape[:2]]
+        assert [*reduced.pixels.shape] == [*sides, 3]
+        assert_close(reduced.pixels, resize(whole, (sides[1], sides[0])), 8)
+    with pytest.raises(ValueError, match="130 x 99 pixels"):
+        read_reduced(path, lambda _: 8, max_pixels=130 * 99 - 1)
 
 
 @pytest.mark.parametrize("kind", ["PPM", "JPEG2000", "TGA"])

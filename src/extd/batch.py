@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from extd.detector import Detector
-from extd.images import MAX_PIXELS, Image, image_size, read_image
+from extd.images import MAX_PIXELS, Image, Size, image_size, read_reduced
 from extd.media.animation import frame_count
 from extd.media.anonymize import DEFAULT, AnonymizeOptions
 from extd.media.sources import Source, check_results, find_images, is_video
@@ -64,6 +64,7 @@ def process_files(
     on_image: Callable[[Detector, Source, Image], Result],
     on_video: Callable[[Source], Result],
     max_pixels: int = MAX_PIXELS,
+    reduction: Callable[[Size], int] = lambda _: 1,
 ) -> Generator[tuple[Source, Result | Exception], None, None]:
     """Process many files; yield each with its result, in order, or with why it failed.
 
@@ -76,12 +77,16 @@ def process_files(
         on_image: called in any thread with the detector to use, the image file and its pixels.
         on_video: called with a video file, or an image file of several frames or pages.
         max_pixels: images with more pixels fail.
+        reduction: by how much images may be smaller when they are read; see `read_reduced`.
     """
+
+    def read(path: Path) -> Image:
+        return read_reduced(path, reduction, max_pixels=max_pixels).pixels
 
     def process(source: Source) -> Result:
         if is_video(source.path) or frame_count(source.path, max_pixels) > 1:
             return on_video(source)
-        return on_image(detector, source, read_image(source.path, max_pixels=max_pixels))
+        return on_image(detector, source, read(source.path))
 
     def start(source: Source) -> Callable[[], Result]:
         """Do what can be done ahead, and return the rest as a function."""
@@ -89,7 +94,7 @@ def process_files(
         if len(sources) == 1 or is_video(path) or is_large(path, max_pixels):
             return partial(process, source)
         with _errors_name(path):
-            image = read_image(path, max_pixels=max_pixels)
+            image = read(path)
             chosen = detector.of_many(image)
             if chosen is detector:
                 # All images share its threads, so it takes one at a time.

@@ -17,7 +17,7 @@ import numpy as np
 from extd.boxes import VOTE_SHARE, area, clip, longer_side
 from extd.catalog import DEFAULT_MODEL, Precision
 from extd.faces import Faces
-from extd.images import Image, ImageSource, read_image, resize
+from extd.images import Image, ImageSource, Reduced, Size, read_reduced, resize
 from extd.passes import (
     LARGE,
     SIDE,
@@ -27,6 +27,7 @@ from extd.passes import (
     look_in_tiles,
     pool,
     pyramid,
+    rescale,
     suppress,
 )
 from extd.prefetch import cores, prefetch
@@ -155,7 +156,7 @@ class Detector:
         self.options = _given(options) or Options()
         self.network = OnnxModel(model, threads=threads, providers=providers, precision=precision)
 
-    def detect(self, image: ImageSource, options: Options | None = None) -> Faces:
+    def detect(self, image: ImageSource | Reduced, options: Options | None = None) -> Faces:
         """Find the faces in one image, best first, in pixels of the upright image.
 
         Args:
@@ -166,7 +167,8 @@ class Detector:
             OSError: there is no such file, or it cannot be opened.
             ValueError: the image cannot be read; the message names it.
         """
-        return self._find(read_image(image), _given(options) or self.options)
+        options = _given(options) or self.options
+        return self._find_in(read_reduced(image, partial(reduction, options)), options)
 
     def detect_many(
         self, images: Iterable[ImageSource], options: Options | None = None
@@ -228,12 +230,19 @@ class Detector:
 
     def _begin(self, numbered: tuple[int, ImageSource], options: Options) -> Callable[[], Faces]:
         """Do what can be done ahead for an image, and return the rest as a function."""
-        image = read_image(numbered[1])
-        chosen = self.of_many(image)
+        image = read_reduced(numbered[1], partial(reduction, options))
+        chosen = self.of_many(image.pixels)
         if chosen is self:
-            return partial(self._find, image, options)
-        faces = chosen._find(image, options)
+            return partial(self._find_in, image, options)
+        faces = chosen._find_in(image, options)
         return lambda: faces
+
+    def _find_in(self, image: Reduced, options: Options) -> Faces:
+        """The faces of an image that may be reduced, in pixels of the whole one."""
+        width, height = image.size
+        factor = max(image.pixels.shape[:2]) / max(width, height)
+        faces = self._find(image.pixels, _scaled(options, factor))
+        return faces if factor == 1 else rescale(faces, width, height)
 
     def _find(self, image: Image, options: Options) -> Faces:
         """Pool the faces of all passes, suppress overlapping ones, apply the limits."""
@@ -306,6 +315,23 @@ def passes(options: Options, width: int, height: int) -> list[Pass]:
         for one, rotation in product(levels, options.rotations)
         for mirrored in ((False, True) if options.flip else (False,))
     ]
+
+
+def reduction(options: Options, size: Size) -> int:
+    """By which of 1, 2, 4 and 8 an image may be smaller, since the options ask for no more."""
+    finest = max(one.factor for one in passes(options, *size))
+    return max(factor for factor in (1, 2, 4, 8) if factor == 1 or factor * finest <= 1)
+
+
+def _scaled(options: Options, factor: float) -> Options:
+    """What means the same in the image resized by `factor`."""
+    if factor == 1:
+        return options
+    scales = options.scales
+    if scales != "auto" and options.longest is None:
+        scales = tuple(scale / factor for scale in scales)
+    most = None if options.max_face is None else options.max_face * factor
+    return replace(options, scales=scales, min_face=options.min_face * factor, max_face=most)
 
 
 def _given(options: Options | None) -> Options | None:

@@ -15,7 +15,7 @@ from extd.cli.outputs import NO_RESULTS, Add
 from extd.cli.terminal import count, print_error, print_line, print_note, progress_bar
 from extd.detector import Detector
 from extd.faces import Faces
-from extd.images import Image
+from extd.images import Image, Size
 from extd.media.sources import Source, is_video
 from extd.media.video import Frame, pyav
 from extd.pipeline import OnFrame
@@ -57,6 +57,7 @@ class Task:
         note: follows the totals.
         results: opened for the files; yields what adds the faces of images and frames, and errors.
         quiet: print errors only.
+        reduction: by how much images may be smaller when they are read.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Task:
     note: str = ""
     results: AbstractContextManager[Add] = NO_RESULTS
     quiet: bool = False
+    reduction: Callable[[Size], int] = lambda _: 1
 
 
 def run_files(task: Task, sources: Sequence[Source], detector: Detector, max_pixels: int) -> int:
@@ -89,7 +91,9 @@ def run_files(task: Task, sources: Sequence[Source], detector: Detector, max_pix
     if task.header:
         print_line(task.header, console)
     totals: Counter[str] = Counter()
-    processed = process_files(sources, detector, task.on_image, on_video, max_pixels)
+    processed = process_files(
+        sources, detector, task.on_image, on_video, max_pixels, task.reduction
+    )
     with task.results as add, bar, closing(processed):
         for source, result in bar.track(processed, len(sources), description=task.name):
             outcome = Outcome(error=result) if isinstance(result, Exception) else result

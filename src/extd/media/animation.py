@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import AppendingTiffWriter
 
-from extd.files import atomic_write
-from extd.images import MAX_PIXELS, broken, check_pixels, open_file, open_pil, read_image
+from extd.files import atomic_write, open_file
+from extd.images import MAX_PIXELS, broken, check_pixels, open_pil, read_image
 from extd.media.transparency import layers_of
 from extd.media.video import Fault, Frame
 from extd.media.writers import ENCODERS, NO_METADATA, Metadata

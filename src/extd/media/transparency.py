@@ -10,7 +10,8 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from extd.faces import Faces
-from extd.images import GRAY, Image, load_upright, open_file, open_pil, read_image
+from extd.files import open_file
+from extd.images import GRAY, Image, load_upright, open_pil, read_image
 from extd.media.anonymize import AnonymizeOptions, anonymize
 
 PARTLY = 0.1

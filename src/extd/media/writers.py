@@ -19,8 +19,8 @@ from PIL.JpegImagePlugin import get_sampling
 from extd.data.coco import coco_json
 from extd.data.sample import Sample, detected
 from extd.faces import Faces
-from extd.files import atomic_write, open_text
-from extd.images import ORIENTATION, Image, catch_warnings, open_file, open_pil, read_image
+from extd.files import atomic_write, open_file, open_text
+from extd.images import ORIENTATION, Image, catch_warnings, open_pil, read_image
 from extd.media.transparency import layers_of
 
 ENCODERS: dict[str, dict[str, Any]] = {
