@@ -17,7 +17,7 @@ from PIL.ExifTags import IFD, Base
 from PIL.JpegImagePlugin import get_sampling
 
 from extd.data.coco import coco_json
-from extd.data.sample import Sample, detected
+from extd.data.sample import LANDMARK_COLUMNS, Sample, detected
 from extd.faces import Faces
 from extd.files import atomic_write, open_file, open_text
 from extd.images import ORIENTATION, Image, catch_warnings, open_pil, read_image
@@ -36,8 +36,6 @@ ENCODERS: dict[str, dict[str, Any]] = {
     ".gif": {"format": "GIF"},
 }
 """How images are written, by suffix."""
-LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
-"""Names of the landmarks in CSV; left and right are those of the image."""
 METADATA_FORMATS = frozenset({"JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF"})
 """Pillow's names of the formats whose metadata is kept; MPO is JPEG of several images."""
 MAX_LENGTH = 512
@@ -70,7 +68,7 @@ def json_line(path: str, result: Faces | Exception, frame: tuple[int, float] | N
 def csv_header(*, landmarks: bool, frames: bool = False) -> str:
     """The columns of `csv_lines`."""
     place = ["path", "frame", "time"] if frames else ["path"]
-    points = [f"{axis}_{point}" for point in LANDMARKS for axis in "xy"] if landmarks else []
+    points = LANDMARK_COLUMNS if landmarks else ()
     return ",".join([*place, "width", "height", "x1", "y1", "x2", "y2", "score", *points]) + "\n"
 
 
