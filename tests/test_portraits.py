@@ -12,10 +12,10 @@ from PIL import Image
 from extd.boxes import iou, longer_side
 from extd.detector import Detector
 from extd.faces import Faces
+from extd.media.anonymize import DEFAULT, uncovered
 from extd.pipeline import blur_image
 
-SIDES = [500, 700, 1000, 1400, 2000, pytest.param(2800, marks=pytest.mark.slow)]
-SIDES += [pytest.param(4000, marks=pytest.mark.slow)]
+SIDES = [500, 800, *(pytest.param(side, marks=pytest.mark.slow) for side in (1200, 2000, 4000))]
 
 
 @pytest.fixture(scope="module")
@@ -23,10 +23,10 @@ def detector() -> Detector:
     return Detector(threads=1, precision="int8")
 
 
-def compose(path: Path, box: NDArray[np.float32], side: int) -> tuple[Image.Image, list[float]]:
+def compose(path: Path, face: NDArray[np.float32], side: int) -> tuple[Image.Image, list[float]]:
     """A portrait whose face has that longer side in px, and where that face is."""
     with Image.open(path) as image:
-        x1, y1, x2, y2 = box.astype(float)
+        x1, y1, x2, y2 = face.astype(float)
         margin = 0.4 * max(x2 - x1, y2 - y1)
         left, top = max(x1 - margin, 0), max(y1 - margin, 0)
         right, bottom = min(x2 + margin, image.width), min(y2 + margin, image.height)
@@ -45,7 +45,9 @@ def compose(path: Path, box: NDArray[np.float32], side: int) -> tuple[Image.Imag
 def on_face(faces: Faces, face: list[float]) -> NDArray[np.float32]:
     """The IoU with a face of the boxes that are about it, not about something small within."""
     overlaps = iou(faces.boxes, np.array([face], np.float32))[:, 0]
-    return np.asarray(overlaps[longer_side(faces.boxes) > (face[3] - face[1]) / 3])
+    return np.asarray(
+        overlaps[(overlaps > 0) & (longer_side(faces.boxes) > (face[3] - face[1]) / 3)]
+    )
 
 
 @pytest.mark.filterwarnings("ignore:no int8 instructions")
@@ -61,5 +63,8 @@ def test_large_faces_are_found_once_and_covered(
         found = on_face(detector.detect(path), face)
         assert len(found) == 1, name
         assert found[0] > 0.6, name
-        blur_image(path, covered, detector)
-        assert len(detector.detect(covered)) == 0, name
+        report = blur_image(path, covered, detector)
+        assert report.faces >= 1
+        # The shape of a head remains; what is left to see counts.
+        again = uncovered(detector.detect(covered), detector.detect(path), DEFAULT)
+        assert not len(on_face(again, face)), name

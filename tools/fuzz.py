@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import faulthandler
 import json
+import os
 import random
 import re
 import resource
@@ -146,14 +147,17 @@ def fault_of(kind: Kind, path: Path, folder: Path) -> str | None:
 
 def work(name: str, seed: str, indices: range, folder: Path) -> None:
     """Read cases in this process; print the number of each before, and what is wrong after it."""
+    report = os.fdopen(os.dup(1), "w")
+    # Libraries print to it, too.
+    os.dup2(2, 1)
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES))
     warnings.simplefilter("ignore")
     kind = KINDS[name]
     inputs = kind.make()
     for index in indices:
-        print(index, flush=True)
+        print(index, file=report, flush=True)
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
+        folder.mkdir(parents=True)
         path = write_case(inputs, seed, index, folder)
         # Ends this process with a traceback of all threads.
         faulthandler.dump_traceback_later(SECONDS, exit=True)
@@ -163,7 +167,7 @@ def work(name: str, seed: str, indices: range, folder: Path) -> None:
         if fault is None and peak > MEMORY:
             fault = f"{peak >> 20} MB of memory"
         if fault is not None:
-            print(json.dumps(fault), flush=True)
+            print(json.dumps(fault), file=report, flush=True)
         if peak > MEMORY:
             # The peak of a process never falls.
             return
@@ -174,7 +178,8 @@ def run(name: str, seed: str, indices: range, out: Path) -> list[str]:
     faults = []
     start = indices.start
     with tempfile.TemporaryDirectory() as place, (Path(place) / "stderr").open("w+b") as stderr:
-        folder = Path(place) / "case"
+        # Deep, since inputs may name folders above.
+        folder = Path(place) / "1" / "2" / "3" / "case"
         while start < indices.stop:
             command = [sys.executable, __file__, name, "--seed", seed, "--work", str(folder)]
             command += ["--first", str(start), "--count", str(indices.stop - start)]
