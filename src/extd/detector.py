@@ -175,7 +175,8 @@ class Detector:
     ) -> Generator[Faces, None, None]:
         """Find the faces in many images of any size: one result per image, in order.
 
-        Lazy: `at_once` threads read images ahead of need and detect side by side. An image that
+        Lazy: `at_once` threads read images ahead of need and detect side by side, so that up to
+        `at_once` + 2 decoded images, or their results, are in memory. An image that
         cannot be read ends the iteration after the results of all before it; to skip it, call
         `detect` in a loop and catch its errors.
 
