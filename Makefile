@@ -3,6 +3,8 @@
 # make coverage  the tests with branch coverage, which must reach 90 %
 # make report  the tables and figures of docs/results; what needs data is made where it is named:
 #              make report WIDER=DIR OFFICIAL=DIR PEERS=DIR
+# make fuzz    damaged inputs of every kind, in child processes: COUNT=100000 KINDS=images
+# make soak    memory while blurring images and films: MINUTES=60 IMAGES=20000
 # make clean   remove what the others made
 #
 # PYTHON=python3.12 chooses the interpreter, TORCH=torch the newest torch for the tests.
@@ -20,7 +22,7 @@ TEST_READY := $(VENV)/.ready-test-$(shell printf '%s' '$(TORCH)' | cksum | cut -
 BASE_READY := $(BASE)/.ready
 PACKAGE := pyproject.toml README.md LICENSE $(shell find src/extd -type f ! -name '*.pyc')
 
-.PHONY: demo test lint types layers unit coverage base report clean
+.PHONY: demo test lint types layers unit coverage base report fuzz soak clean
 .NOTPARALLEL:
 
 demo: $(DEMO_READY)
@@ -77,6 +79,17 @@ ifdef WIDER
 endif
 	$(RUN) paper/tradeoff.py --out $(RESULTS)/tradeoff \
 	  $(if $(and $(WIDER),$(PEERS)),--accuracy $(RESULTS)/bench/ap.csv)
+
+COUNT ?= 1000
+KINDS ?=
+MINUTES ?= 60
+IMAGES ?= 20000
+
+fuzz: $(TEST_READY)
+	$(RUN) tools/fuzz.py $(KINDS) --count $(COUNT)
+
+soak: $(TEST_READY)
+	$(RUN) tools/soak.py --minutes $(MINUTES) --images $(IMAGES)
 
 clean:
 	rm -rf $(VENV) $(BASE) results/demo

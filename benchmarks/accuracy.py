@@ -23,7 +23,7 @@ from extd.evaluation.predictions import Prediction, to_prediction
 from extd.evaluation.protocols import SINGLE
 from extd.evaluation.wider import GroundTruth, evaluate_detector, load_ground_truth
 from extd.files import atomic_write
-from extd.images import Image
+from extd.pixels import Image
 
 STYLE = Path(__file__).resolve().parents[1] / "paper" / "paper.mplstyle"
 SIZE = (640, 480)

@@ -25,7 +25,7 @@ from extd.catalog import DEFAULT_MODEL, load_catalog
 from extd.detector import Detector
 from extd.evaluation.protocols import SINGLE
 from extd.faces import Faces
-from extd.images import Image
+from extd.pixels import Image
 
 Array = NDArray[np.float32]
 Decoded = tuple[Array, Array]

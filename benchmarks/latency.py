@@ -26,7 +26,7 @@ from adapters import FaceDetector, open_detectors
 from memory import THRESHOLD, portrait
 
 from extd.files import atomic_write
-from extd.images import Image
+from extd.pixels import Image
 
 HERE = Path(__file__).resolve().parent
 STYLE = HERE.with_name("paper") / "paper.mplstyle"

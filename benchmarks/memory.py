@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 from adapters import open_detector
 
-from extd.images import Image, read_image
+from extd.images import read_image
+from extd.pixels import Image
 
 PORTRAIT = Path(__file__).resolve().parents[1] / "examples" / "astronaut.jpg"
 THRESHOLD = 0.5

@@ -22,8 +22,8 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from extd.cli.weights import calibration_images
 from extd.files import atomic_write
-from extd.images import Image
 from extd.models.quantize import quantize_graph
+from extd.pixels import Image
 
 
 def quantize_peer(source: Path, target: Path, images: Iterable[Image]) -> None:

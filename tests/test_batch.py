@@ -8,8 +8,8 @@ import pytest
 
 from extd.batch import process_files
 from extd.detector import Detector
-from extd.images import Image as Pixels
 from extd.media.sources import Source, find_media
+from extd.pixels import Image as Pixels
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import io
+import math
 import multiprocessing
 import threading
 import warnings
@@ -17,11 +18,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 
 import extd
 from extd.boxes import iou, longer_side
-from extd.detector import Detector, Options
+from extd.detector import Detector, Options, reduction
 from extd.faces import Faces
+from extd.images import read_image, resize
 
 Pixels = NDArray[np.uint8]
 
@@ -380,6 +383,51 @@ def test_an_error_of_reading_keeps_its_message(detector: Detector) -> None:
 
     with pytest.raises(OSError, match=r"image 0: .*the network is down"):
         list(detector.detect_many([Broken(b"x")]))
+
+
+@pytest.mark.parametrize(
+    ("options", "factor"),
+    [
+        (Options(), 1),
+        (Options(min_face=39), 1),
+        (Options(min_face=40), 2),
+        (Options(min_face=80), 4),
+        (Options(min_face=1000), 8),
+        (Options(longest=640), 4),
+        (Options(longest=3000, min_face=1000), 8),
+        (Options(scales=(0.1, 0.3)), 2),
+        (Options(scales=(0.1,)), 8),
+        (Options(scales=(2,)), 1),
+    ],
+)
+def test_what_no_pass_looks_at_is_not_decoded(options: Options, factor: int) -> None:
+    assert reduction(options, (4000, 3000)) == factor
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        Options(min_face=50, max_face=300),
+        Options(scales=(0.25,), min_face=60),
+        Options(longest=640, scales=(0.5, 1), max_face=200),
+    ],
+)
+def test_reduced_jpegs_have_the_faces_of_whole_ones(
+    options: Options, examples: Path, tmp_path: Path
+) -> None:
+    path, detector = tmp_path / "a.jpg", Detector(threads=1)
+    pixels = resize(read_image(examples / "solvay_1927.jpg"), (2561, 1902))
+    Image.fromarray(pixels).save(path, quality=95)
+    assert reduction(options, (2561, 1902)) > 1
+    reduced, whole = detector.detect(path, options), detector.detect(read_image(path), options)
+    assert (reduced.width, reduced.height) == (2561, 1902)
+    assert len(whole) > 2
+    overlaps, sides = iou(whole.boxes, reduced.boxes), longer_side(whole.boxes)
+    low, high = options.min_face, options.max_face or math.inf
+    clear = (whole.scores > options.threshold + 0.1) & (sides > low + 5) & (sides < high - 5)
+    assert overlaps.max(axis=1)[clear].min() > 0.8
+    assert abs(len(reduced) - len(whole)) <= 3
+    assert all(low <= side <= high for side in longer_side(reduced.boxes))
 
 
 def test_angles_may_be_any_numbers(detector: Detector) -> None:

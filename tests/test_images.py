@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, PngImagePlugin
 
-from extd.images import image_size, read_image, resize
+from extd.images import image_size, read_image, read_reduced, resize
 
 Pixels = NDArray[np.uint8]
 ROW, COLUMN = np.mgrid[:32, :48]
@@ -124,11 +124,12 @@ def test_avif_rotation_counts_and_its_exif_does_not() -> None:
     assert read_image(data).shape == (32, 48, 3)
 
 
-def png(width: int, height: int, depth: int, color: int, rows: bytes) -> bytes:
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        crc = zlib.crc32(kind + content)
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", crc)
+def chunk(kind: bytes, content: bytes, crc: int | None = None) -> bytes:
+    crc = zlib.crc32(kind + content) if crc is None else crc
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", crc)
 
+
+def png(width: int, height: int, depth: int, color: int, rows: bytes) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
     parts = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
@@ -205,15 +206,15 @@ def test_empty_foreign_and_missing_files_are_named(tmp_path: Path) -> None:
 def test_a_decompression_bomb_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "bomb.png"
     path.write_bytes(png(40000, 40000, 8, 0, bytes(100)))
-    told = r"bomb\.png has 40,000 x 40,000 pixels, more than 500,000,000 .* raise max_pixels"
+    told = r"bomb\.png has 40,000 x 40,000 pixels in 69 bytes, more than 62,500,000; raise"
     with pytest.raises(ValueError, match=told):
         read_image(path)
     with pytest.raises(ValueError, match=r"bomb\.png is broken"):
-        read_image(path, max_pixels=1 << 31)
+        read_image(path, max_pixels=1 << 34)
     path.write_bytes(FILES["PNG"]())
     assert read_image(path, max_pixels=32 * 48).shape == (32, 48, 3)
     for source in (path, path.read_bytes(), io.BytesIO(path.read_bytes())):
-        with pytest.raises(ValueError, match="48 x 32 pixels, more than 1,535"):
+        with pytest.raises(ValueError, match=r"48 x 32 pixels in .* more than 1,535"):
             read_image(source, max_pixels=32 * 48 - 1)
 
 
@@ -235,6 +236,53 @@ def test_png_may_have_a_large_profile_and_text() -> None:
     text.add_text("comment", "x" * 3_000_000, zip=True)
     data = encoded(SOURCE, "PNG", icc_profile=bytes(3_000_000), pnginfo=text)
     assert np.array_equal(read_image(data), RAMP)
+
+
+def test_a_file_much_smaller_than_its_pixels_is_refused(tmp_path: Path) -> None:
+    """As 480 MP in a file of 100 bytes, whose decoder would take 4 GB."""
+    path = tmp_path / "sparse.png"
+    path.write_bytes(png(24_000, 20_000, 1, 0, bytes(100)))
+    told = r"sparse\.png has 24,000 x 20,000 pixels in \d+ bytes, more than 62,500,000;"
+    with pytest.raises(ValueError, match=told):
+        read_image(path)
+    blank = encoded(Image.new("1", (1000, 1000)), "PNG")
+    assert len(blank) < 240
+    assert read_image(blank, max_pixels=8_000_000).shape == (1000, 1000, 3)
+    with pytest.raises(ValueError, match="more than 999,999;"):
+        read_image(blank, max_pixels=7_999_999)
+
+
+NOTES = [
+    chunk(b"tEXt", b"Comment\0wrong checksum", 1),
+    chunk(b"eXIf", bytes(20), 1),
+    chunk(b"iCCP", b"no end"),
+    chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(1 << 25))),
+    chunk(b"iCCP", b"large\0\0" + zlib.compress(bytes(1 << 25))),
+]
+
+
+@pytest.mark.parametrize("note", NOTES)
+@pytest.mark.parametrize("late", [False, True])
+def test_damaged_notes_of_png_are_skipped(note: bytes, late: bool) -> None:
+    data = encoded(SOURCE, "PNG")
+    at = data.index(b"IEND") - 4 if late else 33
+    assert np.array_equal(read_image(data[:at] + note + data[at:]), RAMP)
+
+
+def test_the_checksum_of_png_pixels_counts() -> None:
+    data = png(9, 4, 8, 0, bytes(40))
+    with pytest.raises(ValueError, match="broken"):
+        read_image(data.replace(data[29:33], b"\0\0\0\1"))
+
+
+def test_exif_of_png_may_follow_the_pixels(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(SOURCE, "PNG")
+    at, path = data.index(b"IEND") - 4, tmp_path / "a.png"
+    path.write_bytes(data[:at] + chunk(b"eXIf", exif.tobytes()[6:]) + data[at:])
+    assert image_size(path) == (32, 48)
+    assert read_image(path).shape == (48, 32, 3)
 
 
 def test_threads_that_read_damaged_files_print_and_warn_nothing(
@@ -436,6 +484,23 @@ def test_the_size_is_known_without_decoding(tmp_path: Path) -> None:
     path.write_text("<html>")
     with pytest.raises(ValueError, match=r"bomb\.png is broken or not an image"):
         image_size(path)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_jpegs_are_read_at_a_fraction_of_their_size(orientation: int, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for kind, factor in (("JPEG", 4), ("PNG", 1)):
+        path = tmp_path / kind
+        path.write_bytes(encoded(SOURCE.resize((130, 99)), kind, exif=exif))
+        reduced = read_reduced(path, lambda size: 4 if size == (130, 99) else 1)
+        whole = read_image(path)
+        assert reduced.size == whole.shape[1::-1]
+        sides = [-(-side // factor) for side in whole.shape[:2]]
+        assert [*reduced.pixels.shape] == [*sides, 3]
+        assert_close(reduced.pixels, resize(whole, (sides[1], sides[0])), 8)
+    with pytest.raises(ValueError, match="130 x 99 pixels"):
+        read_reduced(path, lambda _: 8, max_pixels=130 * 99 - 1)
 
 
 @pytest.mark.parametrize("kind", ["PPM", "JPEG2000", "TGA"])

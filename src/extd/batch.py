@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from extd.detector import Detector
-from extd.images import MAX_PIXELS, Image
+from extd.images import MAX_PIXELS, Size
 from extd.media.animation import read_single
 from extd.media.recorded import RecordedFaces
 from extd.media.sources import Source, is_video
 from extd.passes import LARGE
+from extd.pixels import Image
 from extd.prefetch import prefetch
 
 Finder = TypeVar("Finder", bound=Detector | RecordedFaces)
@@ -27,6 +28,7 @@ def process_files(
     on_image: Callable[[Finder, Source, Image], Result],
     on_video: Callable[[Source], Result],
     max_pixels: int = MAX_PIXELS,
+    reduction: Callable[[Size], int] = lambda _: 1,
 ) -> Generator[tuple[Source, Result | Exception], None, None]:
     """Process many files; yield each with its result, in order, or with why it failed.
 
@@ -39,10 +41,12 @@ def process_files(
         on_image: called in any thread with what finds faces, the image file and its pixels.
         on_video: called with a video file, or an image file of several frames or pages.
         max_pixels: images with more pixels fail.
+        reduction: by how much images may be smaller when they are read; see `read_reduced`.
     """
+    read = partial(read_single, max_pixels=max_pixels, reduction=reduction)
 
     def process(source: Source) -> Result:
-        image = None if is_video(source.path) else read_single(source.path, max_pixels)
+        image = None if is_video(source.path) else read(source.path)
         return on_video(source) if image is None else on_image(finder, source, image)
 
     def start(source: Source) -> Callable[[], Result]:
@@ -50,7 +54,7 @@ def process_files(
         if len(sources) == 1 or is_video(source.path):
             return partial(process, source)
         with _errors_name(source.path):
-            image = read_single(source.path, max_pixels, LARGE)
+            image = read(source.path, largest=LARGE)
             if image is None:
                 return partial(process, source)
             chosen = finder.for_batch(image) if isinstance(finder, Detector) else finder

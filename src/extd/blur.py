@@ -14,7 +14,7 @@ from extd.batch import process_files, refuse_video
 from extd.detector import Detector
 from extd.faces import Faces
 from extd.files import copy_owner, real_path
-from extd.images import Image, read_image
+from extd.images import read_image
 from extd.media.animation import frame_count, open_animation, write_animation
 from extd.media.anonymize import DEFAULT, AnonymizeOptions, uncovered
 from extd.media.recorded import RecordedFaces
@@ -25,6 +25,7 @@ from extd.media.video import WHOLE, Frame, Span, open_video
 from extd.media.videowriter import PLAIN, VideoOptions, write_video
 from extd.media.writers import NO_METADATA, check_replaceable, encoding, read_metadata, write_image
 from extd.pipeline import Find, OnFrame, Report, detect_frames, find_with
+from extd.pixels import Image
 from extd.signals import defer_interrupt
 
 CHECK_THRESHOLD = 0.2

@@ -19,7 +19,7 @@ from extd.boxes import VOTE_SHARE, area, clip, longer_side
 from extd.catalog import DEFAULT_MODEL, Precision
 from extd.cpu import cores
 from extd.faces import Faces
-from extd.images import Image, ImageSource, read_image, resize
+from extd.images import ImageSource, Reduced, Size, read_reduced, resize
 from extd.passes import (
     LARGE,
     SIDE,
@@ -29,8 +29,10 @@ from extd.passes import (
     look_in_tiles,
     pool,
     pyramid,
+    rescale,
     suppress,
 )
+from extd.pixels import Image
 from extd.prefetch import prefetch
 from extd.runtime import CPU, OnnxModel
 
@@ -172,11 +174,11 @@ class Detector:
         self.network = OnnxModel(model, threads=threads, providers=providers, precision=precision)
 
     @overload
-    def detect(self, image: ImageSource, options: Options | None = None) -> Faces: ...
+    def detect(self, image: ImageSource | Reduced, options: Options | None = None) -> Faces: ...
     @overload
     def detect(self, image: Many, options: Options | None = None) -> list[Faces]: ...
     def detect(
-        self, image: ImageSource | Many, options: Options | None = None
+        self, image: ImageSource | Reduced | Many, options: Options | None = None
     ) -> Faces | list[Faces]:
         """Find the faces in an image, best first, in pixels of the upright image.
 
@@ -191,14 +193,16 @@ class Detector:
         """
         if isinstance(image, list | tuple):
             return list(self.detect_many(image, options))
-        return self._find(read_image(image), _given(options) or self.options)
+        options = _given(options) or self.options
+        return self._find_in(read_reduced(image, partial(reduction, options)), options)
 
     def detect_many(
         self, images: Iterable[ImageSource], options: Options | None = None
     ) -> Generator[Faces, None, None]:
         """Find the faces in many images of any size: one result per image, in order.
 
-        Lazy: `workers` threads read images ahead of need and detect side by side. An image that
+        Lazy: `workers` threads read images ahead of need and detect side by side, so that up to
+        `workers` + 2 decoded images, or their results, are in memory. An image that
         cannot be read ends the iteration after the results of all before it; to skip it, call
         `detect` in a loop and catch its errors.
 
@@ -253,12 +257,19 @@ class Detector:
 
     def _begin(self, numbered: tuple[int, ImageSource], options: Options) -> Callable[[], Faces]:
         """Do what can be done ahead for an image, and return the rest as a function."""
-        image = read_image(numbered[1])
-        chosen = self.for_batch(image)
+        image = read_reduced(numbered[1], partial(reduction, options))
+        chosen = self.for_batch(image.pixels)
         if chosen is self:
-            return partial(self._find, image, options)
-        faces = chosen._find(image, options)
+            return partial(self._find_in, image, options)
+        faces = chosen._find_in(image, options)
         return lambda: faces
+
+    def _find_in(self, image: Reduced, options: Options) -> Faces:
+        """The faces of an image that may be reduced, in pixels of the whole one."""
+        width, height = image.size
+        factor = max(image.pixels.shape[:2]) / max(width, height)
+        faces = self._find(image.pixels, _scaled(options, factor))
+        return faces if factor == 1 else rescale(faces, width, height)
 
     def _find(self, image: Image, options: Options) -> Faces:
         """Pool the faces of all passes, suppress overlapping ones, apply the limits."""
@@ -356,6 +367,23 @@ def passes(options: Options, width: int, height: int) -> list[Pass]:
         for one, rotation in product(levels, options.rotations)
         for mirrored in ((False, True) if options.flip else (False,))
     ]
+
+
+def reduction(options: Options, size: Size) -> int:
+    """By which of 1, 2, 4 and 8 an image may be smaller, since the options ask for no more."""
+    finest = max(one.factor for one in passes(options, *size))
+    return max(factor for factor in (1, 2, 4, 8) if factor == 1 or factor * finest <= 1)
+
+
+def _scaled(options: Options, factor: float) -> Options:
+    """What means the same in the image resized by `factor`."""
+    if factor == 1:
+        return options
+    scales = options.scales
+    if scales != "auto" and options.longest is None:
+        scales = tuple(scale / factor for scale in scales)
+    most = None if options.max_face is None else options.max_face * factor
+    return replace(options, scales=scales, min_face=options.min_face * factor, max_face=most)
 
 
 def _given(options: Options | None) -> Options | None:

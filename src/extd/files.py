@@ -1,15 +1,17 @@
-"""Image files by their names; files and folders that appear whole or not at all."""
+"""Files: images opened with care, names cut to fit, results that appear whole or not at all."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import itertools
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from os import PathLike
 from pathlib import Path
-from typing import TextIO
+from typing import IO, TextIO
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".heif", ".tif", ".tiff", ".bmp", ".gif"}
@@ -111,6 +113,45 @@ def real_path(path: Path) -> Path:
 def _partial_name(suffix: str = "") -> str:
     """A short hidden name that no other thread or process uses."""
     return f".{os.getpid()}.{next(_numbers)}.partial{suffix}"
+
+
+@contextmanager
+def open_file(source: str | PathLike[str]) -> Iterator[IO[bytes]]:
+    """Open a file that should be an image, seekable even if it is a pipe."""
+    path = Path(source)
+    if path.is_dir():
+        # A folder that cannot be listed raises its own error.
+        next(path.iterdir(), None)
+        raise ValueError(f"{path} is a folder without images, not an image")
+    if not path.exists():
+        # A path has one slash where a URL has two.
+        url = str(source).startswith(("http:/", "https:/"))
+        hint = "; it is a URL: download it first" if url else ""
+        if set("*?[") & set(str(source)):
+            hint = ", and no image matches it as a pattern"
+        raise FileNotFoundError(f"there is no file {source}{hint}")
+    if path.is_char_device() or path.is_block_device():
+        # Reading one may never end.
+        raise ValueError(f"{path} is a device, not an image")
+    with path.open("rb", buffering=0) as file:
+        # A pipe can be read only once.
+        yield _BoundedReader(file) if path.is_file() else io.BytesIO(file.readall())
+
+
+class _BoundedReader(io.BufferedReader):
+    """A file that allocates no more for a read than it has bytes left.
+
+    Decoders ask for as much as a header claims, which can be 4 GB in a file of 33 kB.
+    """
+
+    def __init__(self, file: io.FileIO) -> None:
+        super().__init__(file)
+        self._length = os.fstat(file.fileno()).st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > 0:
+            size = min(size, max(self._length - self.tell(), 0))
+        return super().read(size)
 
 
 @contextmanager

@@ -6,30 +6,30 @@ import io
 import os
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from importlib import import_module
 from os import PathLike
 from pathlib import Path
-from typing import IO, Any, BinaryIO, Protocol, runtime_checkable
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
-from PIL import PngImagePlugin
 from PIL.Image import Resampling, Transpose
 from PIL.ImageFile import ImageFile
 
+from extd import png
 from extd.avif import clean_aperture
+from extd.files import open_file
+from extd.pixels import Image, OtherArray, Tensor, from_array, from_tensor, to_rgb
 
 # Each registers its format. Pillow would load them by itself, along with forty others.
 for _plugin in ("Avif", "Bmp", "Gif", "Jpeg", "Tiff", "WebP"):
     import_module(f"PIL.{_plugin}ImagePlugin")
-# Pillow refuses color profiles and texts of more than 1 MB, which printers' and editors' can be.
-PngImagePlugin.MAX_TEXT_CHUNK = max(PngImagePlugin.MAX_TEXT_CHUNK, 1 << 24)
+png.make_lenient()
 
-Image = NDArray[np.uint8]
-"""uint8 [H, W, 3], RGB."""
 Size = tuple[int, int]
 """Width and height in pixels."""
 
@@ -40,15 +40,10 @@ NOT_AN_IMAGE = "is broken or not an image; extd reads JPEG, PNG, WebP, AVIF, TIF
 PREFIX = 64
 """Bytes at the beginning of a file that tell its format."""
 
-CHANNELS = (1, 3, 4)
 MAX_PIXELS = 500_000_000
 """1.5 GB decoded. A file of a few kB can hold more: a decompression bomb."""
-GRAY = 128
-"""Shown through transparent pixels: neither black nor white faces vanish in it."""
-BAND = 1 << 16
-"""Pixels converted at a time, to avoid a second copy; with more, malloc's mmap doubles the time."""
-ROUNDING = 1e-3
-"""How far outside 0 to 1 a float image may be, as after resampling."""
+SPARSE, SPARSE_PIXELS = 4096, 1 / 8
+"""Files with more pixels a byte, as only blank ones need, may have this share of `max_pixels`."""
 
 APERTURE = "clean_aperture"
 """Key of what is to be seen of an AVIF in Pillow's `info`."""
@@ -64,20 +59,6 @@ TRANSPOSES = {
     8: Transpose.ROTATE_90,
 }
 """What turns each orientation upright; from 5 on, width and height are swapped."""
-
-
-@runtime_checkable
-class Tensor(Protocol):
-    """The part of `torch.Tensor` used here; torch is optional."""
-
-    def detach(self) -> Any: ...  # noqa: D102
-    def is_floating_point(self) -> bool: ...  # noqa: D102
-
-
-class OtherArray(Protocol):
-    """An array of another library, as JAX or xarray; some have `__dlpack__` instead."""
-
-    def __array__(self) -> NDArray[Any]: ...
 
 
 PathName = str | PathLike[str]
@@ -113,19 +94,19 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image:
     """
     if isinstance(source, str | PathLike):
         with open_file(source) as file:
-            return _decode(file, str(source), max_pixels)
+            return _decode(file, str(source), max_pixels).pixels
     if isinstance(source, bytes | bytearray | memoryview):
-        return _decode(io.BytesIO(source), "the image in memory", max_pixels)
+        return _decode(io.BytesIO(source), "the image in memory", max_pixels).pixels
     if isinstance(source, np.ndarray):
-        return _from_array(source)
+        return from_array(source)
     if isinstance(source, PIL.Image.Image):
         return _from_pil(source, str(getattr(source, "filename", "")) or repr(source))
     if isinstance(source, Tensor):
-        return _from_tensor(source)
+        return from_tensor(source)
     if hasattr(source, "__array__") or hasattr(source, "__dlpack__"):
         try:
             convert: Any = np.asarray if hasattr(source, "__array__") else np.from_dlpack
-            return _from_array(convert(source))
+            return from_array(convert(source))
         except (BufferError, RuntimeError, TypeError) as error:
             raise ValueError(f"{type(source)}: {error}; copy it to a NumPy array") from error
     if not hasattr(source, "read"):
@@ -135,7 +116,40 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image:
         data = io.BytesIO(source.read())
     except (TypeError, UnicodeDecodeError) as error:
         raise ValueError(f'{name} does not give bytes; open it with "rb"') from error
-    return _decode(data, name, max_pixels)
+    return _decode(data, name, max_pixels).pixels
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reduced:
+    """An image that may be smaller than its file's.
+
+    Attributes:
+        pixels: uint8 [H, W, 3], RGB, upright.
+        size: width and height of the whole upright image, px.
+    """
+
+    pixels: Image
+    size: Size
+
+
+def read_reduced(
+    source: ImageSource | Reduced,
+    reduction: Callable[[Size], int],
+    *,
+    max_pixels: int = MAX_PIXELS,
+) -> Reduced:
+    """Read an image, and a JPEG file perhaps at 1/2, 1/4 or 1/8 of its size, which is faster.
+
+    `reduction` tells from the width and height by how much the image may be smaller. Other
+    parameters and errors are those of `read_image`.
+    """
+    if isinstance(source, Reduced):
+        return source
+    if isinstance(source, str | PathLike):
+        with open_file(source) as file:
+            return _decode(file, str(source), max_pixels, reduction)
+    pixels = read_image(source, max_pixels=max_pixels)
+    return Reduced(pixels, pixels.shape[1::-1])
 
 
 def image_size(path: PathName) -> Size:
@@ -149,48 +163,11 @@ def image_size(path: PathName) -> Size:
         image = open_pil(file, str(path))
         x1, y1, x2, y2 = image.info.get(APERTURE) or (0, 0, *image.size)
         width, height = x2 - x1, y2 - y1
+        if image.format == "PNG" and "exif" not in image.info:
+            image.info["exif"] = png.late_exif(file)
         # Pillow has already swapped the sides of TIFF.
         swapped = image.format != "TIFF" and _orientation(image) >= 5
         return (height, width) if swapped else (width, height)
-
-
-@contextmanager
-def open_file(source: PathName) -> Iterator[IO[bytes]]:
-    """Open a file that should be an image, seekable even if it is a pipe."""
-    path = Path(source)
-    if path.is_dir():
-        # A folder that cannot be listed raises its own error.
-        next(path.iterdir(), None)
-        raise ValueError(f"{path} is a folder without images, not an image")
-    if not path.exists():
-        # A path has one slash where a URL has two.
-        url = str(source).startswith(("http:/", "https:/"))
-        hint = "; it is a URL: download it first" if url else ""
-        if set("*?[") & set(str(source)):
-            hint = ", and no image matches it as a pattern"
-        raise FileNotFoundError(f"there is no file {source}{hint}")
-    if path.is_char_device() or path.is_block_device():
-        # Reading one may never end.
-        raise ValueError(f"{path} is a device, not an image")
-    with path.open("rb", buffering=0) as file:
-        # A pipe can be read only once.
-        yield _BoundedReader(file) if path.is_file() else io.BytesIO(file.readall())
-
-
-class _BoundedReader(io.BufferedReader):
-    """A file that allocates no more for a read than it has bytes left.
-
-    Decoders ask for as much as a header claims, which can be 4 GB in a file of 33 kB.
-    """
-
-    def __init__(self, file: io.FileIO) -> None:
-        super().__init__(file)
-        self._length = os.fstat(file.fileno()).st_size
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        if size is not None and size > 0:
-            size = min(size, max(self._length - self.tell(), 0))
-        return super().read(size)
 
 
 def is_image(path: PathName) -> bool:
@@ -213,7 +190,7 @@ def open_pil(file: IO[bytes], name: str) -> ImageFile:
         # Where Pillow was built without a format, `accept` returns a message.
         if accept is not None and accept(prefix) is True:
             file.seek(0)
-            with _broken(name), catch_warnings():
+            with broken(name), catch_warnings():
                 image: ImageFile = factory(file, "")
                 if image.format == "AVIF":
                     file.seek(0)
@@ -253,7 +230,7 @@ def catch_warnings() -> Iterator[list[warnings.WarningMessage]]:
 
 
 @contextmanager
-def _broken(name: str) -> Iterator[None]:
+def broken(name: str) -> Iterator[None]:
     """Turn whatever a decoder raises over damaged files into a ValueError with the name."""
     try:
         yield
@@ -264,25 +241,53 @@ def _broken(name: str) -> Iterator[None]:
         raise ValueError(f"{name} is broken: {reason}") from error
 
 
-def _decode(file: IO[bytes], name: str, max_pixels: int) -> Image:
+def _decode(
+    file: IO[bytes], name: str, max_pixels: int, reduction: Callable[[Size], int] = lambda _: 1
+) -> Reduced:
+    return load_reduced(open_bounded(file, name, max_pixels), name, reduction)
+
+
+def open_bounded(file: IO[bytes], name: str, max_pixels: int) -> ImageFile:
+    """Read the header of an image as `open_pil` does, and refuse it as `check_pixels` does."""
+    length = file.seek(0, os.SEEK_END)
+    file.seek(0)
     image = open_pil(file, name)
-    check_pixels(image, name, max_pixels)
-    return _from_pil(image, name)
+    check_pixels(image.size, length, name, max_pixels)
+    return image
 
 
-def check_pixels(image: PIL.Image.Image, name: str, max_pixels: int) -> None:
-    """Refuse an image of more pixels, which is not decoded yet, with a ValueError."""
+def load_reduced(image: ImageFile, name: str, reduction: Callable[[Size], int]) -> Reduced:
+    """Decode an image as `read_reduced` does; a ValueError about it begins with `name`."""
     width, height = image.size
-    if width * height > max_pixels:
+    if (factor := reduction(image.size)) > 1:
+        # Only JPEG's decoder can; the others do nothing.
+        image.draft(None, (max(width // factor, 1), max(height // factor, 1)))
+    if image.size == (width, height):
+        pixels = _from_pil(image, name)
+        return Reduced(pixels, pixels.shape[1::-1])
+    swapped = _orientation(image) >= 5
+    return Reduced(_from_pil(image, name), (height, width) if swapped else (width, height))
+
+
+def check_pixels(size: Size, length: int, name: str, max_pixels: int = MAX_PIXELS) -> None:
+    """Refuse a size above `max_pixels`, or one too large for a file of `length` bytes.
+
+    Raises:
+        ValueError: it begins with `name`.
+    """
+    pixels = size[0] * size[1]
+    if pixels > SPARSE * length:
+        max_pixels = int(max_pixels * SPARSE_PIXELS)
+    if pixels > max_pixels:
         raise ValueError(
-            f"{name} has {width:,} x {height:,} pixels, more than {max_pixels:,} together; "
-            "raise max_pixels (--max-pixels) if it is to be trusted"
+            f"{name} has {size[0]:,} x {size[1]:,} pixels in {length:,} bytes, more than "
+            f"{max_pixels:,}; raise max_pixels (--max-pixels) if it is to be trusted"
         )
 
 
 def load_upright(image: PIL.Image.Image, name: str) -> PIL.Image.Image:
     """Decode an image and turn it as its EXIF says; a ValueError about it begins with `name`."""
-    with _broken(name):
+    with broken(name):
         image.load()
         # After loading, for TIFF turns itself.
         method = TRANSPOSES.get(_orientation(image))
@@ -293,15 +298,15 @@ def load_upright(image: PIL.Image.Image, name: str) -> PIL.Image.Image:
 
 def _from_pil(image: PIL.Image.Image, name: str) -> Image:
     image = load_upright(image, name)
-    with _broken(name):
+    with broken(name):
         if not image.mode.startswith(("F", "I")):
-            return _to_rgb(image)
+            return to_rgb(image)
         pixels = np.asarray(image)
     # Some 16-bit files come as 32-bit integers.
     if image.mode == "I" and pixels.min() >= 0 and pixels.max() <= 65535:
         pixels = pixels.astype(np.uint16)
     try:
-        return _from_array(pixels)
+        return from_array(pixels)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
 
@@ -312,66 +317,6 @@ def _orientation(image: PIL.Image.Image) -> int:
         # The method of PNG would decode the whole image first.
         return int(PIL.Image.Image.getexif(image).get(ORIENTATION, 1))
     return 1
-
-
-def _to_rgb(image: PIL.Image.Image) -> Image:
-    """The pixels of an 8-bit image of any mode, those that are transparent blended with gray."""
-    width, height = image.size
-    rgb = np.empty((height, width, 3), np.uint8)
-    rows = max(1, BAND // width)
-    for top in range(0, height, rows):
-        bottom = min(top + rows, height)
-        band = image.crop((0, top, width, bottom))
-        if band.has_transparency_data:
-            background = PIL.Image.new("RGBA", band.size, (GRAY, GRAY, GRAY))
-            band = PIL.Image.alpha_composite(background, band.convert("RGBA"))
-        rgb[top:bottom] = np.asarray(band if band.mode == "RGB" else band.convert("RGB"))
-    return rgb
-
-
-def _from_tensor(source: Tensor) -> Image:
-    """The pixels of a torch tensor on any device, channels first unless that cannot be."""
-    tensor = source.detach().cpu()
-    pixels: NDArray[Any] = (tensor.float() if source.is_floating_point() else tensor).numpy()
-    if pixels.ndim == 3 and pixels.shape[0] in CHANNELS:
-        pixels = pixels.transpose(1, 2, 0)
-    return _from_array(pixels)
-
-
-def _from_array(array: NDArray[Any]) -> Image:
-    """The pixels of an array, channels last unless that cannot be."""
-    pixels = array[:, :, None] if array.ndim == 2 else array
-    if pixels.ndim == 3 and pixels.shape[2] not in CHANNELS and pixels.shape[0] in CHANNELS:
-        pixels = pixels.transpose(1, 2, 0)
-    if pixels.ndim != 3 or pixels.shape[2] not in CHANNELS or pixels.size == 0:
-        raise ValueError(
-            f"an array of shape {array.shape} is not an image; expected (H, W), (H, W, 3), "
-            "(H, W, 4) or (3, H, W) with at least one pixel"
-        )
-    pixels = _to_uint8(pixels)
-    if pixels.shape[2] == 4:
-        return _to_rgb(PIL.Image.fromarray(np.ascontiguousarray(pixels)))
-    if pixels.shape[2] == 1:
-        pixels = pixels.repeat(3, axis=2)
-    return np.ascontiguousarray(pixels)
-
-
-def _to_uint8(pixels: NDArray[Any]) -> Image:
-    """The 256 levels: of uint16 or float of 0 to 1 the nearest, of other integers themselves."""
-    # The name, because a type of the other byte order is not equal to its native twin.
-    kind = pixels.dtype.name
-    if kind == "uint8":
-        return pixels
-    if pixels.dtype.kind not in "iuf":
-        raise ValueError(f"an array of {kind} is not an image; expected integers or float")
-    most = 1 if pixels.dtype.kind == "f" else 65535 if kind == "uint16" else 255
-    low, high = pixels.min(), pixels.max()
-    # Written so that NaN fails too.
-    if not (low >= -ROUNDING and high <= most + ROUNDING):
-        hint = "; divide by 255 where it holds 0 to 255" if most == 1 else ""
-        shown = f"{low:g} to {high:g}{hint}"
-        raise ValueError(f"an image of {kind} holds 0 to {most}, but this one {shown}")
-    return np.asarray(np.rint(pixels.clip(0, most) * (255 / most)), np.uint8)
 
 
 def resize(image: Image, size: Size) -> Image:
@@ -392,10 +337,10 @@ def resize(image: Image, size: Size) -> Image:
         pixels = PIL.Image.fromarray(image)
         factor = min(width // size[0], height // size[1])
         if factor == 0:
-            return _to_rgb(pixels.resize(size, Resampling.BILINEAR))
+            return to_rgb(pixels.resize(size, Resampling.BILINEAR))
         # Whole factors first, as exact means; the box is the image in pixels of what is left.
         box = (0, 0, width / factor, height / factor)
-        return _to_rgb(pixels.reduce(factor).resize(size, Resampling.BICUBIC, box))
+        return to_rgb(pixels.reduce(factor).resize(size, Resampling.BICUBIC, box))
     except MemoryError as error:
         raise ValueError(
             f"{width} x {height} px cannot be resized to {size[0]} x {size[1]} px: "

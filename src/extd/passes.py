@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from extd.boxes import Boxes, area, intersection, longer_side, nms, vote
 from extd.faces import Faces
-from extd.images import Image
+from extd.pixels import Image
 
 MIRRORED = (1, 0, 2, 4, 3)
 """Which landmark of the mirrored image each one is: eyes and mouth corners change sides."""

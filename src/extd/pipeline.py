@@ -11,7 +11,7 @@ from threading import Event
 from extd.detector import Detector
 from extd.faces import Face, Faces
 from extd.files import real_path, shorten
-from extd.images import Image, read_image
+from extd.images import Reduced, read_image, read_reduced
 from extd.media.animation import frame_count, open_animation, write_animation
 from extd.media.annotate import annotate
 from extd.media.crops import align_all, crops
@@ -19,6 +19,7 @@ from extd.media.tracking import track
 from extd.media.video import WHOLE, Fault, Frame, Span, open_video
 from extd.media.videowriter import write_video
 from extd.media.writers import encoding, write_image
+from extd.pixels import Image
 from extd.signals import defer_interrupt
 
 Find = Callable[[Frame], Faces]
@@ -72,12 +73,13 @@ def detect_image(
     source: str | Path,
     detector: Detector,
     *,
-    image: Image | None = None,
+    image: Image | Reduced | None = None,
     target: str | Path | None = None,
 ) -> Faces:
     """Detect the faces of an image; with a `target`, write it there with its faces marked.
 
-    `image` holds the pixels of `source` if they were read already; marks are drawn into it.
+    `image` holds the pixels of `source` if they were read already; marks are drawn into it. Without
+    a target a JPEG may be read at a fraction of its size, see `extd.images.read_reduced`.
 
     Raises:
         ValueError: the target would replace the source, or there is a target and `source` has
@@ -87,12 +89,13 @@ def detect_image(
         raise ValueError(f"{target} would replace the original; give another target")
     if target is not None and image is None and frame_count(Path(source)) > 1:
         raise ValueError(f"{source} has several frames or pages; use detect_animation")
-    image = read_image(source) if image is None else image
+    if target is None:
+        return detector.detect(source if image is None else image)
+    image = read_reduced(source if image is None else image, lambda _: 1).pixels
     faces = detector.detect(image)
-    if target is not None:
-        target = Path(target)
-        marked = annotate(image, faces, landmarks=True, out=image)
-        write_image(target, marked, encoding(target, Path(source)))
+    target = Path(target)
+    marked = annotate(image, faces, landmarks=True, out=image)
+    write_image(target, marked, encoding(target, Path(source)))
     return faces
 
 

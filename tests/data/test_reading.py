@@ -12,6 +12,8 @@ import pytest
 
 from extd.data.datasets import FORMATS, read_dataset
 from extd.data.sample import Sample
+from extd.faces import Faces
+from extd.media.writers import csv_header, csv_lines
 
 Write = Callable[[Mapping[str, object]], Path]
 
@@ -467,6 +469,36 @@ def test_landmarks_that_were_detected_are_read(write: Write) -> None:
     assert sample.landmarks is not None
     assert sample.landmarks[0].tolist() == [value for point in points for value in point]
     assert np.isnan(sample.landmarks[1]).all()
+
+
+def test_landmarks_of_detected_tables_are_read(write: Write) -> None:
+    points = np.arange(1, 11, dtype=np.float32).reshape(1, 5, 2)
+    boxes, scores = np.array([[1, 2, 30, 40]], np.float32), np.array([0.9], np.float32)
+    faces = Faces(boxes, scores, 64, 48, points)
+    text = csv_header(landmarks=True) + csv_lines("a.jpg", faces)
+    text += "a.jpg,64,48,5,6,7,8,0.8" + "," * 10 + "\n"
+    (sample,) = read_dataset(write({"labels.csv": text}))
+    assert sample.boxes.tolist() == [[1, 2, 30, 40], [5, 6, 7, 8]]
+    assert sample.landmarks is not None
+    assert sample.landmarks[0].tolist() == [*range(1, 11)]
+    assert np.isnan(sample.landmarks[1]).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("labels.jsonl", line(), r"labels\.jsonl has no classes; leave out --class"),
+        ("labels.csv", f"{HEAD}\na.jpg,9,9,1,2,3,4,0,\n", "has no column of classes; leave out"),
+        ("label.txt", "# a.jpg\n1 2 3 4\n", "RetinaFace has no classes"),
+        (f"../{WIDER}", WIDER_LIST, "WIDER FACE has no classes"),
+    ],
+)
+def test_classes_of_formats_without_classes_are_refused(
+    name: str, content: str, told: str, write: Write
+) -> None:
+    path = write({f"set/{name}": content, "set/a.jpg": (9, 9), **WIDER_IMAGES}) / "set" / name
+    with pytest.raises(ValueError, match=told):
+        read_dataset(path, classes=["face"])
 
 
 @pytest.mark.parametrize("name", ["labels.jsonl", "labels.csv"])

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from extd.data.datasets import read_dataset, write_dataset
@@ -16,6 +17,7 @@ LINE = "0 0.5 0.5 0.25 0.5\n"
 BOX = [24.0, 12.0, 40.0, 36.0]
 """The same in an image of 64 x 48 px."""
 POINTS = "0.45 0.4 0.55 0.4 0.5 0.5 0.46 0.6 0.54 0.6"
+SEEN_POINTS = "0.45 0.4 2 0.55 0.4 2 0.5 0.5 1 0.46 0.6 2 0.54 0.6 2"
 IMAGE = {"images/a.jpg": (64, 48)}
 
 
@@ -39,6 +41,29 @@ IMAGE = {"images/a.jpg": (64, 48)}
 def test_every_kind_of_line_gives_its_box(line: str, write: Write) -> None:
     (sample,) = read_dataset(write({**IMAGE, "labels/a.txt": line}))
     assert sample.boxes.tolist() == [BOX]
+
+
+@pytest.mark.parametrize(
+    ("line", "known"),
+    [
+        (f"{LINE[:-1]} {POINTS}", True),
+        (f"{LINE[:-1]} {POINTS} 0.9", True),
+        (f"{LINE[:-1]} {SEEN_POINTS}", True),
+        (f"{LINE[:-1]} {SEEN_POINTS} 0.9", True),
+        (f"{LINE[:-1]} {'0 0 0 ' * 5}", False),
+        (f"{LINE[:-1]} {'-1 ' * 10}", False),
+    ],
+)
+def test_five_points_are_landmarks(line: str, known: bool, write: Write) -> None:
+    (sample,) = read_dataset(write({**IMAGE, "labels/a.txt": f"{line}\n{LINE}"}))
+    assert sample.boxes.tolist() == [BOX, BOX]
+    if not known:
+        assert sample.landmarks is None
+        return
+    assert sample.landmarks is not None
+    expected = np.array(POINTS.split(), float) * ([64, 48] * 5)
+    assert np.allclose(sample.landmarks[0], expected)
+    assert np.isnan(sample.landmarks[1]).all()
 
 
 def test_a_keypoint_shape_tells_landmarks_from_polygons(write: Write) -> None:

@@ -11,7 +11,7 @@ import pytest
 from extd.data.sample import Sample
 from extd.evaluation.labeled import evaluate_labeled
 from extd.evaluation.predictions import Prediction
-from extd.images import Image
+from extd.pixels import Image
 
 SMALL, LARGE, IGNORED = (10.0, 10, 30, 30), (50.0, 20, 170, 140), (5.0, 100, 45, 140)
 

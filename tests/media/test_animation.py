@@ -9,8 +9,9 @@ import pytest
 
 import extd
 from extd.cli.app import main
-from extd.images import GRAY, read_image
+from extd.images import read_image
 from extd.media.animation import frame_count, open_animation
+from extd.pixels import GRAY
 
 SUFFIXES = [".gif", ".webp", ".png", ".avif", ".tif"]
 

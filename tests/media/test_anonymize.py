@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from extd.detector import Detector
 from extd.faces import Faces
-from extd.images import Image, read_image, resize
+from extd.images import read_image, resize
 from extd.media.anonymize import CELLS, AnonymizeOptions, Method, Shape, anonymize, uncovered
+from extd.pixels import Image
 
 WIDTH, HEIGHT = 80, 60
 coordinates = st.floats(-30, 110, width=32)

@@ -11,12 +11,13 @@ import pytest
 
 import extd
 from extd.faces import Faces
-from extd.images import GRAY, read_image
+from extd.images import read_image
 from extd.media.anonymize import AnonymizeOptions, Method
 from extd.media.frames import open_source
 from extd.media.transparency import Layers, read_layers
 from extd.media.video import Frame
 from extd.media.writers import write_image
+from extd.pixels import GRAY
 
 HIDDEN = (200, 10, 10)
 SURE = extd.Options(threshold=0.7)

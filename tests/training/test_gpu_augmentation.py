@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from extd.data.sample import Sample
-from extd.images import Image, read_image
+from extd.images import read_image
+from extd.pixels import Image
 from extd.training import augmentation, gpu_augmentation
 from extd.training.augmentation import (
     UNCHANGED,

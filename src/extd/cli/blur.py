@@ -44,7 +44,7 @@ from extd.cli.terminal import (
 )
 from extd.faces import Faces
 from extd.files import SUFFIXES, real_path
-from extd.images import Image, read_image
+from extd.images import read_image
 from extd.media.anonymize import AnonymizeOptions, Method, Region, Shape
 from extd.media.audio import AudioMode
 from extd.media.recorded import RecordedFaces, read_faces
@@ -59,6 +59,7 @@ from extd.media.sources import (
 )
 from extd.media.videowriter import MAX_CRF, VideoOptions, check_encoder
 from extd.pipeline import OnFrame, Report
+from extd.pixels import Image
 
 
 def read_regions(_: object, tokens: Sequence[Token]) -> tuple[Region, ...]:

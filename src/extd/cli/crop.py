@@ -25,11 +25,11 @@ from extd.cli.inference import (
 from extd.cli.terminal import Folder, UsageError, count, usage_errors
 from extd.detector import Detector
 from extd.files import SUFFIXES, real_path
-from extd.images import Image
 from extd.media.animation import open_animation
 from extd.media.sources import Source, find_images, is_video, left_alone
 from extd.media.video import Fault
 from extd.pipeline import OnFrame, crop_image
+from extd.pixels import Image
 
 CROP = Group("How to crop", sort_key=1)
 

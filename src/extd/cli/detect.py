@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -35,11 +36,11 @@ from extd.cli.terminal import (
 )
 from extd.data.sample import write_text
 from extd.data.yolo import yolo_lines
-from extd.detector import Detector
+from extd.detector import Detector, reduction
 from extd.evaluation.predictions import prediction_text, to_prediction
 from extd.faces import Faces
 from extd.files import shorten
-from extd.images import Image
+from extd.images import Reduced, image_size
 from extd.media.animation import frame_count
 from extd.media.frames import check_camera, is_camera, open_source, without_password
 from extd.media.sources import Source, find_media, is_video, left_alone
@@ -54,6 +55,7 @@ from extd.pipeline import (
     detect_video,
     find_with,
 )
+from extd.pixels import Image
 from extd.signals import defer_interrupt
 
 
@@ -117,7 +119,8 @@ def detecting(
 
     def on_image(detector: Detector, source: Source, image: Image) -> Outcome:
         path, name = source.path, source.name.with_suffix(".txt")
-        faces = detect_image(path, detector, image=image, target=target(source))
+        known = Reduced(image, image_size(path)) if reduced else image
+        faces = detect_image(path, detector, image=known, target=target(source))
         if outputs.yolo is not None:
             lines = yolo_lines(faces.boxes, faces.width, faces.height)
             write_text(shorten(outputs.yolo / name), lines)
@@ -149,6 +152,8 @@ def detecting(
         return Outcome(report.faces, [row], report.error, notes=notes)
 
     alone = is_one_image(sources)
+    # Marked images have their own size; a pipe tells it only once.
+    reduced = outputs.out is None and all(source.path.is_file() for source in sources)
     videos = bool(outputs.csv) and any(has_frames(source.path) for source in sources)
     landmarks = detector.network.landmarks
     results = open_outputs(outputs, frames=videos, landmarks=landmarks, ids=tracked)
@@ -160,6 +165,7 @@ def detecting(
         [outputs.json, outputs.csv, outputs.coco, outputs.out, outputs.yolo, outputs.wider],
         results=results,
         quiet=outputs.quiet,
+        reduction=partial(reduction, detector.options) if reduced else lambda _: 1,
     )
 
 

@@ -15,10 +15,11 @@ from extd.batch import Finder, process_files, refuse_video
 from extd.cli.outputs import NO_RESULTS, Add
 from extd.cli.terminal import count, print_error, print_line, print_note, progress_bar
 from extd.faces import Faces
-from extd.images import Image
+from extd.images import Size
 from extd.media.sources import Source, is_video
 from extd.media.video import Frame, pyav
 from extd.pipeline import OnFrame
+from extd.pixels import Image
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class Task(Generic[Finder]):
         left_alone: which other files there are in the folders.
         results: opened for the files; yields what adds the faces of images and frames, and errors.
         quiet: print errors only.
+        reduction: by how much images may be smaller when they are read.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Task(Generic[Finder]):
     left_alone: str = ""
     results: AbstractContextManager[Add] = NO_RESULTS
     quiet: bool = False
+    reduction: Callable[[Size], int] = lambda _: 1
 
 
 def run_files(
@@ -91,7 +94,7 @@ def run_files(
     if task.header:
         print_line(task.header, console)
     totals: Counter[str] = Counter()
-    processed = process_files(sources, finder, task.on_image, on_video, max_pixels)
+    processed = process_files(sources, finder, task.on_image, on_video, max_pixels, task.reduction)
     with task.results as add, bar, closing(processed):
         for source, result in bar.track(processed, len(sources), description=task.name):
             outcome = Outcome(error=result) if isinstance(result, Exception) else result

@@ -8,9 +8,10 @@ from cyclopts import Parameter
 
 from extd.cli.terminal import UsageError, print_line
 from extd.data.datasets import FORMATS, read_dataset
-from extd.images import Image, read_image
+from extd.images import read_image
 from extd.media.sources import find_images
 from extd.models.config import Upsampling
+from extd.pixels import Image
 
 
 def convert(source: Path, target: Path, /, *, upsampling: Upsampling = "fit") -> int:

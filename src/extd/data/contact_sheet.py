@@ -13,7 +13,8 @@ from PIL import ImageDraw, ImageFont
 from extd.boxes import Boxes, longer_side
 from extd.data.check import Finding
 from extd.data.sample import Sample
-from extd.images import Image, read_image
+from extd.images import read_image
+from extd.pixels import Image
 
 Color = tuple[int, int, int]
 PAPER, PANEL, INK, FAINT = (255, 255, 255), (236, 237, 240), (30, 34, 42), (120, 126, 138)

@@ -24,7 +24,7 @@ from extd.data.labels import (
     write_jsonl,
 )
 from extd.data.retinaface import find_retinaface, read_retinaface
-from extd.data.sample import ReadOptions, Sample, absolute, find_file
+from extd.data.sample import ReadOptions, Sample, absolute, find_file, in_pixels
 from extd.data.voc import find_voc, place_voc, read_voc, write_voc
 from extd.data.wider import find_wider, place_wider, read_wider, write_wider
 from extd.data.yolo import find_yolo, place_yolo, read_yolo, write_yolo
@@ -49,7 +49,7 @@ class Format:
             for formats of tools to label with, which are only read.
         suffix: of the label file; empty where the format is a folder that holds the images.
         place: where an image goes in such a folder, from its name below the images' common folder.
-        regions, sources, landmarks, decimals: what it holds, besides faces in whole pixels.
+        regions, sources, landmarks, classes, decimals: what it holds, besides faces in whole px.
         relative: whether the boxes of a file are read as fractions of the image's size.
     """
 
@@ -64,6 +64,7 @@ class Format:
     regions: bool = True
     sources: bool = True
     landmarks: bool = False
+    classes: bool = True
     decimals: bool = True
     relative: Callable[[Path], bool] = lambda _: False
 
@@ -78,6 +79,7 @@ _ALL = (
         write_jsonl,
         ".jsonl",
         landmarks=True,
+        classes=False,
     ),
     Format(
         "wider",
@@ -88,6 +90,7 @@ _ALL = (
         write_wider,
         place=place_wider,
         sources=False,
+        classes=False,
         decimals=False,
     ),
     Format(
@@ -136,6 +139,7 @@ _ALL = (
         "label.txt with lines such as '# a.jpg', or a folder with it",
         find_retinaface,
         read_retinaface,
+        classes=False,
     ),
     Format(
         "labelme",
@@ -207,6 +211,8 @@ def read_dataset(
     if images is not None and not images.exists():
         raise FileNotFoundError(f"there is no folder {images} of images")
     chosen, labels = _find(path, format)
+    if classes and not chosen.classes:
+        raise ValueError(f"{labels}: {chosen.title} has no classes; leave out --class")
     faults: list[tuple[Path, str]] = []
     options = ReadOptions(lambda file, fault: faults.append((file, fault)), images, classes)
     samples = chosen.read(labels, options)
@@ -221,7 +227,7 @@ def read_dataset(
         first = ", ".join(map(str, faults[0]))
         warnings.warn(f"left out: {len(faults):,} of {labels}, such as {first}", stacklevel=2)
     samples = with_sizes(samples, labels, progress)
-    return [_in_pixels(sample) for sample in samples] if chosen.relative(labels) else samples
+    return [in_pixels(sample) for sample in samples] if chosen.relative(labels) else samples
 
 
 def _has_boxes(sample: Sample) -> bool:
@@ -250,12 +256,6 @@ def with_sizes(samples: Sequence[Sample], labels: Path, progress: Track = iter) 
             f"be read: {faults[0]}; name their folder, as with extd data convert --images"
         )
     return complete
-
-
-def _in_pixels(sample: Sample) -> Sample:
-    size = [sample.width, sample.height, sample.width, sample.height]
-    boxes, ignore = sample.boxes * size, sample.ignore * size
-    return replace(sample, boxes=boxes.astype(np.float32), ignore=ignore.astype(np.float32))
 
 
 def _find(path: Path, name: str | None) -> tuple[Format, Path]:

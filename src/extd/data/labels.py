@@ -20,8 +20,8 @@ The second has a row a face, or a region to ignore, or an image without faces:
 Columns may stand in any order and be separated by commas, semicolons or tabs; `image` is relative
 to the file. Only the image and the corners are needed. Other tools' names of these columns are
 known (`COLUMN_NAMES`), and the fractions of Open Images. Keras-retinanet's tables have no names:
-image, corners and class. What `extd detect --csv` writes is read as well. Where there is a column
-of classes, those of faces count.
+image, corners and class. What `extd detect --csv` writes is read as well, with its landmarks. Where
+there is a column of classes, those of faces count.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ from extd.data.sample import (
     to_size,
     write_text,
 )
+from extd.faces import LANDMARK_COLUMNS
 
 FIRST = re.compile(r'\s*\{\s*"(image|path)"\s*:')
 """How these files begin, whatever their suffix."""
@@ -182,6 +183,7 @@ class Layout:
         width: how many cells a row has.
         named: whether the first line names the columns.
         detected: whether `extd detect --csv` wrote it.
+        points: the indices of the columns of landmarks; none where there are no landmarks.
     """
 
     columns: dict[str, int]
@@ -189,6 +191,7 @@ class Layout:
     width: int
     named: bool = True
     detected: bool = False
+    points: Sequence[int] = ()
 
 
 def are_fractions(path: Path) -> bool:
@@ -221,7 +224,14 @@ def _find_layout(path: Path, text: str) -> Layout:
     if FRACTIONS in header:
         # There it is how the box was drawn, not a collection.
         columns.pop("source", None)
-    return Layout(columns, delimiter, len(header), detected={"path", "score"} <= {*header})
+    points = [header.index(name) for name in LANDMARK_COLUMNS if name in header]
+    return Layout(
+        columns,
+        delimiter,
+        len(header),
+        detected={"path", "score"} <= {*header},
+        points=points if len(points) == len(LANDMARK_COLUMNS) else (),
+    )
 
 
 def _are_corners(cells: Sequence[str]) -> bool:
@@ -232,6 +242,8 @@ def read_csv(path: Path, options: ReadOptions) -> list[Sample]:
     """The samples of a table, in the order of their first rows; see `datasets.read_dataset`."""
     text = read_text(path)
     layout = _find_layout(path, text)
+    if options.classes and "class" not in layout.columns:
+        raise ValueError(f"{path} has no column of classes; leave out --class")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=layout.delimiter, strict=True)
     found: dict[Path, list[tuple[str, Sample]]] = {}
     try:
@@ -256,8 +268,11 @@ def _merge(rows: Sequence[tuple[str, Sample]], faces: frozenset[str]) -> Sample:
     """One sample of the rows of an image; boxes of other classes are not in it."""
     first = rows[0][1]
     own = [sample for kind, sample in rows if kind in faces]
+    points = [sample.landmarks for sample in own if sample.landmarks is not None]
     return replace(
         first,
+        # A row has landmarks, or NaN, if and only if it has a box.
+        landmarks=np.concatenate(points) if points else None,
         boxes=np.concatenate([first.boxes[:0], *(sample.boxes for sample in own)]),
         ignore=np.concatenate([first.ignore[:0], *(sample.ignore for sample in own)]),
     )
@@ -285,7 +300,12 @@ def _parse_row(cells: list[str], layout: Layout, folder: Path) -> tuple[str, Sam
     boxes, ignore = (box[:0], box) if _is_ignored(row.get("ignore", "")) else (box, box[:0])
     name = to_name(row.get("image", ""))
     image = (find_detected if layout.detected else find_image)(folder, name)
-    return row.get("class", "").strip(), Sample(image, *size, boxes, ignore, row.get("source", ""))
+    points = None
+    if layout.points and len(boxes):
+        own = [cells[i].strip() if i < len(cells) else "" for i in layout.points]
+        points = _parse_landmarks([[float(cell) for cell in own] if all(own) else None], 1)
+    sample = Sample(image, *size, boxes, ignore, row.get("source", ""), points)
+    return row.get("class", "").strip(), sample
 
 
 def _is_ignored(cell: str) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import codecs
+import math
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +56,24 @@ class Sample:
     source: str = ""
     landmarks: NDArray[np.float32] | None = None
     scores: NDArray[np.float32] | None = None
+
+
+def in_pixels(sample: Sample) -> Sample:
+    """A sample whose coordinates are fractions of its size, in px."""
+    size = np.array([sample.width, sample.height])
+    points = sample.landmarks
+    return replace(
+        sample,
+        boxes=(sample.boxes * np.tile(size, 2)).astype(np.float32),
+        ignore=(sample.ignore * np.tile(size, 2)).astype(np.float32),
+        landmarks=None if points is None else (points * np.tile(size, 5)).astype(np.float32),
+    )
+
+
+def landmark_array(rows: Sequence[Sequence[float] | None]) -> NDArray[Any] | None:
+    """Landmarks of N faces as N x 10 float64, NaN for None; None where all of them are None."""
+    unknown = [math.nan] * 10
+    return np.array([unknown if row is None else row for row in rows]) if any(rows) else None
 
 
 def detected(path: Path, faces: Faces) -> Sample:

@@ -22,6 +22,7 @@ from extd.data.sample import (
     are_pixels,
     at,
     face_classes,
+    landmark_array,
     plain,
     read_text,
     write_text,
@@ -38,8 +39,8 @@ NOT_LABELS = frozenset({"classes", "predefined_classes", "label", "labelv2", *SP
 """Text files among the labels that are about no image, without `.txt`."""
 DIGITS = 10
 """Decimals of a fraction: a millionth of a pixel."""
-Row = tuple[int, list[float]]
-"""Class, and x1, y1, x2, y2 as fractions of the image's size."""
+Row = tuple[int, list[float], list[float] | None]
+"""Class, x1, y1, x2, y2 as fractions of the image's size, and x and y of five landmarks."""
 
 
 def find_yolo(path: Path) -> Path | None:
@@ -126,14 +127,16 @@ def read_yolo(path: Path, options: ReadOptions) -> list[Sample]:
             del rows[image]
     file, names = _class_names(path, config)
     if names is None:
-        names = {number: str(number) for own in rows.values() for number, _ in own}
+        names = {number: str(number) for own in rows.values() for number, *_ in own}
     with at(file):
         faces = face_classes(names.values(), options.classes) if names else frozenset()
     none = np.empty((0, 4), np.float32)
     samples = []
     for image, own in rows.items():
-        boxes = [box for number, box in own if names.get(number) in faces]
-        samples.append(Sample(image, 0, 0, np.reshape(np.array(boxes), (-1, 4)), none))
+        chosen = [row for row in own if names.get(row[0]) in faces]
+        boxes = np.reshape(np.array([box for _, box, _ in chosen]), (-1, 4))
+        points = landmark_array([points for *_, points in chosen])
+        samples.append(Sample(image, 0, 0, boxes, none, landmarks=points))
     return samples
 
 
@@ -244,11 +247,28 @@ def _parse_line(line: str, keypoints: bool) -> Row:
     if not are_pixels(numbers, len(numbers)) or numbers[0] != int(numbers[0]):
         raise ValueError(f"{line.strip()!r} is not a class and finite numbers")
     number, values = int(numbers[0]), numbers[1:]
-    if len(values) >= 6 and len(values) % 2 == 0 and not (keypoints or _has_landmarks(values)):
+    points = _landmarks(values, known=keypoints)
+    if len(values) >= 6 and len(values) % 2 == 0 and not (keypoints or points):
         xs, ys = values[::2], values[1::2]
-        return number, [min(xs), min(ys), max(xs), max(ys)]
+        return number, [min(xs), min(ys), max(xs), max(ys)], None
     x, y, width, height = values[:4]
-    return number, [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
+    # Of points that are unknown some are 0 or negative.
+    seen = points if points and min(points) > 0 else None
+    return number, [x - width / 2, y - height / 2, x + width / 2, y + height / 2], seen
+
+
+def _landmarks(values: list[float], *, known: bool) -> list[float] | None:
+    """Eyes, nose and corners of the mouth behind a box, if that is what these numbers are.
+
+    They are five points, perhaps each with 0, 1 or 2 for its visibility. Without it, and unless
+    it is `known` that points follow the box, 14 numbers may also be the corners of a polygon. A
+    confidence may follow.
+    """
+    if len(values) in {19, 20} and {*values[6:19:3]} <= {0, 1, 2}:
+        return [value for start in range(4, 19, 3) for value in values[start : start + 2]]
+    if len(values) in {14, 15} and (known or _has_landmarks(values[:14])):
+        return values[4:14]
+    return None
 
 
 def _has_landmarks(values: list[float]) -> bool:
@@ -257,8 +277,6 @@ def _has_landmarks(values: list[float]) -> bool:
     Points that are unknown are negative. The others are in the box or near it, the eyes above the
     mouth, both from left to right, which no polygon's corners are that go around it.
     """
-    if len(values) != 14:
-        return False
     if min(values[4:]) < 0:
         return True
     x, y, width, height = values[:4]

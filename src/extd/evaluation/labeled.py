@@ -11,7 +11,8 @@ from extd.boxes import area, intersection
 from extd.data.sample import Sample
 from extd.evaluation import wider
 from extd.evaluation.predictions import Prediction
-from extd.images import Image, read_image
+from extd.images import read_image
+from extd.pixels import Image
 
 SIZES = {"all": (0.0, math.inf), "small": (0.0, 32.0), "medium": (32.0, 96.0), "large": (96.0, 1e9)}
 """Ranges of the square root of a face's area in px, as COCO bins them."""

@@ -14,8 +14,8 @@ from extd.detector import Detector, Options
 from extd.evaluation.predictions import Prediction, to_prediction
 from extd.evaluation.wider import pixel_iou
 from extd.faces import Faces
-from extd.images import Image
 from extd.passes import Pass, pool
+from extd.pixels import Image
 
 Protocol = Callable[[Detector, Image], Prediction]
 

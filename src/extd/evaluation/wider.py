@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from extd.data.wider import read_mat_list
 from extd.evaluation.predictions import Prediction, read_predictions, write_predictions
-from extd.images import Image, read_image
+from extd.images import read_image
+from extd.pixels import Image
 
 DIFFICULTIES = ("easy", "medium", "hard")
 IOU = 0.5

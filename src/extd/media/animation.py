@@ -14,11 +14,21 @@ from numpy.typing import NDArray
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import AppendingTiffWriter
 
-from extd.files import atomic_write
-from extd.images import MAX_PIXELS, Image, check_pixels, open_file, open_pil, read_image
+from extd.files import atomic_write, open_file
+from extd.images import (
+    MAX_PIXELS,
+    Size,
+    broken,
+    check_pixels,
+    load_reduced,
+    open_bounded,
+    open_pil,
+    read_image,
+)
 from extd.media.transparency import layers_of
 from extd.media.video import Fault, Frame
 from extd.media.writers import ENCODERS, NO_METADATA, Metadata
+from extd.pixels import Image
 
 Write = Callable[[NDArray[np.uint8]], None]
 """Append a frame: uint8 RGB [H, W, 3] or RGBA [H, W, 4]."""
@@ -38,7 +48,7 @@ class Animation:
         """Take an open image; use `open_animation` instead."""
         self.path, self._image = path, image
         self.format = str(image.format)
-        self.frame_count = _frame_count(image)
+        self.frame_count = _frame_count(image, str(path))
         self.paged = self.format == "TIFF"
         # Milliseconds that each frame read so far is shown.
         self._durations: list[float] = []
@@ -51,9 +61,7 @@ class Animation:
         for index in range(self.frame_count):
             try:
                 self._image.seek(index)
-                width, height = self._image.size
-                if width * height > MAX_PIXELS:
-                    raise ValueError(f"it has {width:,} x {height:,} pixels")
+                check_pixels(self._image.size, self.path.stat().st_size, "it")
                 layers = layers_of(self._image, name)
                 image = read_image(self._image) if layers is None else layers.flatten()
             except Exception as error:  # noqa: BLE001 - decoders raise anything
@@ -132,15 +140,22 @@ def frame_count(path: Path) -> int:
         return 1
     with open_file(path) as file:
         image = open_pil(file, str(path))
-        count = _frame_count(image)
+        count = _frame_count(image, str(path))
         _check_frames(image, count, str(path), MAX_PIXELS)
         return count
 
 
-def read_single(path: Path, max_pixels: int, largest: float = math.inf) -> Image | None:
+def read_single(
+    path: Path,
+    *,
+    max_pixels: int,
+    largest: float = math.inf,
+    reduction: Callable[[Size], int] = lambda _: 1,
+) -> Image | None:
     """Read an image file; None, undecoded, if it has several frames or over `largest` pixels.
 
-    Of a pipe, which can be read only once, the first frame is read in any case.
+    Of a pipe, which can be read only once, the first frame is read in any case. For `reduction`
+    see `read_reduced`.
 
     Raises:
         OSError: it cannot be opened.
@@ -149,16 +164,14 @@ def read_single(path: Path, max_pixels: int, largest: float = math.inf) -> Image
     """
     name, is_pipe = str(path), not path.is_file()
     with open_file(path) as file:
-        image = open_pil(file, name)
-        check_pixels(image, name, max_pixels)
-        count = 1 if is_pipe else _frame_count(image)
+        image = open_bounded(file, name, max_pixels)
+        count = 1 if is_pipe else _frame_count(image, name)
         _check_frames(image, count, name, max_pixels)
-        width, height = image.size
-        if count > 1 or (width * height > largest and not is_pipe):
+        if count > 1 or (
+            math.prod(image.size) > largest * reduction(image.size) ** 2 and not is_pipe
+        ):
             return None
-        # Errors name it.
-        image.filename = name
-        return read_image(image)
+        return load_reduced(image, name, reduction).pixels
 
 
 def _check_frames(image: ImageFile, count: int, name: str, max_pixels: int) -> None:
@@ -170,6 +183,10 @@ def _check_frames(image: ImageFile, count: int, name: str, max_pixels: int) -> N
         )
 
 
-def _frame_count(image: ImageFile) -> int:
-    # The further images of a JPEG are previews.
-    return 1 if image.format in {"JPEG", "MPO"} else getattr(image, "n_frames", 1)
+def _frame_count(image: ImageFile, name: str) -> int:
+    if image.format in {"JPEG", "MPO"}:
+        # The further images are previews.
+        return 1
+    with broken(name):
+        # Pillow seeks all pages of a TIFF.
+        return getattr(image, "n_frames", 1)

@@ -11,8 +11,8 @@ from PIL import ImageDraw, ImageFont
 
 from extd.boxes import longer_side
 from extd.faces import Faces
-from extd.images import Image
 from extd.media.crops import canvas_of
+from extd.pixels import Image
 
 Color = tuple[int, int, int]
 WholeBox = NDArray[np.int64]

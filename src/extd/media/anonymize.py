@@ -13,8 +13,9 @@ from PIL.ImageFilter import GaussianBlur
 
 from extd.boxes import Boxes, area, longer_side
 from extd.faces import Faces
-from extd.images import Image, resize
+from extd.images import resize
 from extd.media.crops import around, canvas_of, check_image
+from extd.pixels import Image
 
 Method = Literal["blur", "pixelate", "solid", "image"]
 Shape = Literal["ellipse", "box"]

@@ -12,7 +12,7 @@ from PIL.Image import Resampling, Transform
 
 from extd.boxes import Boxes, longer_side
 from extd.faces import Faces
-from extd.images import Image
+from extd.pixels import Image
 
 SIDE = 112
 SMALLEST = 1e-6

@@ -10,8 +10,10 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from extd.faces import Faces
-from extd.images import GRAY, Image, load_upright, open_file, open_pil, read_image
+from extd.files import open_file
+from extd.images import load_upright, open_pil, read_image
 from extd.media.anonymize import AnonymizeOptions, anonymize
+from extd.pixels import GRAY, Image
 
 PARTLY = 0.1
 """Share of a face's pixels that must be half transparent for its opacity to show the face, too."""

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extd.faces import Faces
-from extd.images import Image
 from extd.media.anonymize import AnonymizeOptions, anonymize
 from extd.media.timeline import Timeline
 from extd.media.transparency import Layers, split
+from extd.pixels import Image
 
 if TYPE_CHECKING:
     from av.container import InputContainer

@@ -97,19 +97,14 @@ def check_encoder(name: str) -> None:
 
 @contextmanager
 def write_video(
-    path: str | Path,
-    source: Video,
-    options: VideoOptions = PLAIN,
-    *,
-    keep_metadata: bool = False,
+    path: str | Path, source: Video, options: VideoOptions = PLAIN, *, keep_metadata: bool = False
 ) -> Iterator[Write]:
     """Write a video with the frame rate, times, colors and audio of an open one.
 
     The file appears when the block ends: complete, or after Ctrl-C with the frames so far; after
     another error not at all. Frames are encoded as H.264 (VP9 in WebM) with even width and height;
-    if the first one has transparency, that is kept, as VP9 or, in MOV, as ProRes.
-    Other tracks, such as subtitles, covers and camera data, are dropped. `source.notes` tells what
-    was not simply copied.
+    if the first one is transparent, as VP9 or, in MOV, ProRes. Other tracks, such as subtitles and
+    covers, are dropped. `source.notes` tells what was not simply copied.
 
     Args:
         path: its suffix is one of `CONTAINERS`. Folders are created. If only MKV can hold a copy

@@ -19,9 +19,10 @@ from PIL.JpegImagePlugin import get_sampling
 from extd.data.coco import coco_json
 from extd.data.sample import Sample, detected
 from extd.faces import LANDMARK_COLUMNS, Faces
-from extd.files import atomic_write, open_text
-from extd.images import ORIENTATION, Image, catch_warnings, open_file, open_pil, read_image
+from extd.files import atomic_write, open_file, open_text
+from extd.images import ORIENTATION, catch_warnings, open_pil, read_image
 from extd.media.transparency import layers_of
+from extd.pixels import Image
 
 JPEG = {"format": "JPEG", "quality": 95, "subsampling": "4:2:0"}
 # A level that is fast: higher ones take several times as long for a few percent.

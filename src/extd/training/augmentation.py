@@ -14,8 +14,8 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from extd.data.sample import Sample
-from extd.images import Image
 from extd.models.config import ANCHOR_SIZES, MEAN
+from extd.pixels import Image
 from extd.training.assigners import Labels
 from extd.training.recipe import Augmentation, Recipe
 

@@ -19,7 +19,8 @@ from extd.boxes import Boxes
 from extd.data.datasets import read_dataset
 from extd.data.sample import Sample
 from extd.files import atomic_write
-from extd.images import Image, read_image
+from extd.images import read_image
+from extd.pixels import Image
 from extd.prefetch import prefetch
 from extd.training.recipe import Data
 
