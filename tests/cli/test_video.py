@@ -255,8 +255,9 @@ def test_audio_is_copied_or_dropped_and_notes_tell_of_tracks(
         for track in tracks:
             track.width, track.height, track.pix_fmt = 64, 48, "yuv420p"
         sound: Any = output.add_stream("mp3", rate=44_100, layout="mono")
+        black = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
         for track in tracks:
-            output.mux(track.encode(av.VideoFrame(64, 48, "yuv420p")) + track.encode())
+            output.mux(track.encode(black) + track.encode())
         heard = av.AudioFrame.from_ndarray(np.zeros((1, 9000), np.float32), "fltp", "mono")
         heard.sample_rate = 44_100
         output.mux(sound.encode(heard) + sound.encode())
