@@ -49,6 +49,13 @@ def test_every_kind_of_annotation_gives_its_box(
     assert sample.boxes.tolist() == [BOX]
 
 
+@pytest.mark.parametrize(("mark", "ignored"), [("ignore", 1.0), ("iscrowd", 1), ("ignore", 0.0)])
+def test_marked_regions_are_ignored(mark: str, ignored: float, write: Write) -> None:
+    annotation = {"bbox": [10, 20, 30, 40], mark: ignored}
+    (sample,) = read_dataset(write({**IMAGE, "a.json": coco(annotation)}))
+    assert (len(sample.boxes), len(sample.ignore)) == ((0, 1) if ignored else (1, 0))
+
+
 def compressed(counts: Sequence[int]) -> str:
     """Run lengths as pycocotools writes them."""
     text = ""

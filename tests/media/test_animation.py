@@ -10,7 +10,7 @@ import pytest
 import extd
 from extd.cli.app import main
 from extd.images import read_image
-from extd.media.animation import frame_count, open_animation
+from extd.media.animation import frame_count, open_animation, read_single
 from extd.pixels import GRAY
 
 SUFFIXES = [".gif", ".webp", ".png", ".avif", ".tif"]
@@ -147,3 +147,12 @@ def test_a_still_image_has_one_frame(tmp_path: Path) -> None:
         (frame,) = animation.frames()
     assert isinstance(frame, extd.Frame)
     assert (frame.image == read_image(tmp_path / "a.gif")).all()
+
+
+@pytest.mark.parametrize(("suffix", "side"), [(".jpg", 16), (".png", None)])
+def test_only_what_is_decoded_smaller_counts_as_smaller(
+    suffix: str, side: int | None, tmp_path: Path
+) -> None:
+    PIL.Image.new("RGB", (64, 64)).save(path := tmp_path / f"a{suffix}")
+    image = read_single(path, max_pixels=10**6, largest=16 * 16, reduction=lambda _: 4)
+    assert (None if image is None else image.shape[0]) == side

@@ -1,7 +1,8 @@
 """COCO's instances: one JSON file of images, annotations and categories.
 
-Of several categories those of faces count. A crowd (`iscrowd`) is an ignored region. Boxes are x,
-y, width, height in px; where there is none, the bounds of the polygons or the mask count.
+Of several categories those of faces count. A crowd (`iscrowd`) is an ignored region, and so
+is what other tools mark by `ignore`. Boxes are x, y, width, height in px; where there is none, the
+bounds of the polygons or the mask count.
 """
 
 from __future__ import annotations
@@ -88,7 +89,8 @@ def read_coco(path: Path, options: ReadOptions) -> list[Sample]:
             if category not in categories:
                 raise ValueError(f"there is no category {annotation['category_id']!r}")
             if categories[category] in faces:
-                rows[image][bool(annotation.get("iscrowd"))].append(_box(annotation))
+                ignored = bool(annotation.get("iscrowd") or annotation.get("ignore"))
+                rows[image][ignored].append(_box(annotation))
     images = options.images
     if images is None:
         images = _find_images(path, [entry["file_name"] for entry in known.values()])

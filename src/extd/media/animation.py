@@ -30,6 +30,8 @@ from extd.media.video import Fault, Frame
 from extd.media.writers import ENCODERS, NO_METADATA, Metadata
 from extd.pixels import Image
 
+JPEGS = frozenset({"JPEG", "MPO"})
+"""Pillow's names of JPEG; MPO has several images."""
 Write = Callable[[NDArray[np.uint8]], None]
 """Append a frame: uint8 RGB [H, W, 3] or RGBA [H, W, 4]."""
 
@@ -167,9 +169,9 @@ def read_single(
         image = open_bounded(file, name, max_pixels)
         count = 1 if is_pipe else _frame_count(image, name)
         _check_frames(image, count, name, max_pixels)
-        if count > 1 or (
-            math.prod(image.size) > largest * reduction(image.size) ** 2 and not is_pipe
-        ):
+        # Other formats are decoded whole.
+        factor = reduction(image.size) if image.format in JPEGS else 1
+        if count > 1 or (math.prod(image.size) > largest * factor**2 and not is_pipe):
             return None
         return load_reduced(image, name, reduction).pixels
 
@@ -184,7 +186,7 @@ def _check_frames(image: ImageFile, count: int, name: str, max_pixels: int) -> N
 
 
 def _frame_count(image: ImageFile, name: str) -> int:
-    if image.format in {"JPEG", "MPO"}:
+    if image.format in JPEGS:
         # The further images are previews.
         return 1
     with broken(name):
