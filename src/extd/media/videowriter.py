@@ -207,8 +207,9 @@ class _Encoder:
             self._write_audio(math.inf)
         if self._audio is not None:
             self._audio.finish()
-            if self._audio.lost:
-                self._source.notes.append(f"{self._audio.lost:,} packets of audio are broken")
+            if lost := self._audio.lost:
+                packets = "packet of audio is" if lost == 1 else "packets of audio are"
+                self._source.notes.append(f"{lost:,} {packets} broken")
         if self.track is not None:
             self._output.mux(self.track.encode())
 
