@@ -67,6 +67,12 @@ class BlurOptions:
     video: VideoOptions = PLAIN
 
     def __post_init__(self) -> None:
+        if self.gap < 0:
+            raise ValueError(f"gap is {self.gap}; give 0 or more frames")
+        if self.quality is not None and not 1 <= self.quality <= 100:
+            raise ValueError(f"quality is {self.quality}; give 1 to 100")
+        if self.outside not in {"drop", "keep"}:
+            raise ValueError(f"outside is {self.outside!r}; give drop or keep")
         if self.outside == "keep" and self.span.every > 1:
             raise ValueError(f"every is {self.span.every}; give 1 to keep what is outside")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,20 @@ from extd.cli.app import main
 
 Captured = pytest.CaptureFixture[str]
 HIDDEN = range(12, 22)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (lambda: extd.BlurOptions(gap=-1), "gap is -1"),
+        (lambda: extd.BlurOptions(quality=101), "quality is 101"),
+        (lambda: extd.BlurOptions(outside="cover"), "outside is 'cover'; give drop or keep"),  # type: ignore[arg-type]
+        (lambda: extd.VideoOptions(audio="none"), "audio is 'none'; give auto, copy"),  # type: ignore[arg-type]
+    ],
+)
+def test_options_out_of_range_are_refused(options: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        options()
 
 
 @pytest.fixture

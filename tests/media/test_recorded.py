@@ -76,6 +76,7 @@ def test_a_face_needs_only_its_box(write: Write) -> None:
         ({"frame": -1}, "frame is -1"),
         ({"frame": 1.5}, r"frame is 1\.5"),
         ({"time": float("nan")}, "time is nan"),
+        ({"time": True}, "time is True"),
         ({"faces": {}}, "faces is not a list"),
         ({"faces": [[1, 2, 3, 4]]}, "faces is not a list"),
         ({"faces": [{"score": 0.5}]}, "'box' is missing"),

@@ -113,7 +113,7 @@ def _read_entry(entry: dict[str, Any]) -> tuple[str, float, int, Faces]:
         raise ValueError(f"path is {name!r}; give a file")
     if not _is_whole(index):
         raise ValueError(f"frame is {index!r}; give a whole number from 0")
-    if not isinstance(time, int | float) or not math.isfinite(time):
+    if isinstance(time, bool) or not isinstance(time, int | float) or not math.isfinite(time):
         raise ValueError(f"time is {time!r}; give seconds")
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ValueError('faces is not a list of objects, as in [{"box": [10, 20, 30, 40]}]')

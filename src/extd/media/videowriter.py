@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +73,8 @@ class VideoOptions:
     crf: int | None = None
 
     def __post_init__(self) -> None:
+        if self.audio not in get_args(AudioMode):
+            raise ValueError(f"audio is {self.audio!r}; give {', '.join(get_args(AudioMode))}")
         if self.crf is not None and not 0 <= self.crf <= MAX_CRF:
             raise ValueError(f"crf is {self.crf}; give 0 to {MAX_CRF}")
 
@@ -205,8 +207,9 @@ class _Encoder:
             self._write_audio(math.inf)
         if self._audio is not None:
             self._audio.finish()
-            if self._audio.lost:
-                self._source.notes.append(f"{self._audio.lost:,} packets of audio are broken")
+            if lost := self._audio.lost:
+                packets = "packet of audio is" if lost == 1 else "packets of audio are"
+                self._source.notes.append(f"{lost:,} {packets} broken")
         if self.track is not None:
             self._output.mux(self.track.encode())
 
