@@ -25,8 +25,8 @@ HIDDEN = range(12, 22)
     [
         (lambda: extd.BlurOptions(gap=-1), "gap is -1"),
         (lambda: extd.BlurOptions(quality=101), "quality is 101"),
-        (lambda: extd.BlurOptions(outside="cover"), "outside is 'cover'; give drop or keep"),  # type: ignore[arg-type]
-        (lambda: extd.VideoOptions(audio="none"), "audio is 'none'; give auto, copy"),  # type: ignore[arg-type]
+        (lambda: extd.BlurOptions(outside="cover"), "outside is 'cover'; give drop or keep"),
+        (lambda: extd.VideoOptions(audio="none"), "audio is 'none'; give auto, copy"),
     ],
 )
 def test_options_out_of_range_are_refused(options: Callable[[], object], message: str) -> None:
