@@ -73,7 +73,7 @@ def export(
         calibrate: Labels or a folder of images like those you will run it on; up to 100 of them
             set the int8 ranges. Needed for --int8.
         threshold: Store this least probability of a face in the file. Commands that are given no
-            --threshold use it; `extd eval labels --precision 0.95` suggests one.
+            --threshold use it; `extd eval labels --min-precision 0.95` suggests one.
     """
     check_suffix(target, ".onnx")
     with usage_errors():

@@ -93,10 +93,11 @@ class ThresholdCurve:
     def _just_below(self, index: int) -> OperatingPoint:
         """A threshold of few digits between a score and the next lower one."""
         high = float(self.scores[index])
-        low = float(self.scores[index + 1]) if index + 1 < len(self.scores) else SINGLE.threshold
-        middle = (min(low, high) + high) / 2
-        rounded = [round(middle, digits) for digits in range(1, 7)]
-        return self.at(next((one for one in rounded if low <= one < high), middle))
+        # Below the last score nothing was measured.
+        floor = SINGLE.threshold if high > SINGLE.threshold else 0.0
+        low = float(self.scores[index + 1]) if index + 1 < len(self.scores) else floor
+        rounded = [round((low + high) / 2, digits) for digits in range(1, 7)]
+        return self.at(next((one for one in rounded if low <= one < high), low))
 
 
 def threshold_curve(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> ThresholdCurve:
