@@ -424,7 +424,9 @@ def test_reduced_jpegs_have_the_faces_of_whole_ones(
     assert len(whole) > 2
     overlaps, sides = iou(whole.boxes, reduced.boxes), longer_side(whole.boxes)
     low, high = options.min_face, options.max_face or math.inf
-    clear = (whole.scores > options.threshold + 0.1) & (sides > low + 5) & (sides < high - 5)
+    clear = (
+        (whole.scores > detector.threshold(options) + 0.1) & (sides > low + 5) & (sides < high - 5)
+    )
     assert overlaps.max(axis=1)[clear].min() > 0.8
     assert abs(len(reduced) - len(whole)) <= 3
     assert all(low <= side <= high for side in longer_side(reduced.boxes))

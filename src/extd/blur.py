@@ -287,7 +287,7 @@ def _cover(
     if options.check_threshold is None or isinstance(finder, RecordedFaces):
         return frame, faces
     limits = finder.options
-    threshold = min(options.check_threshold, limits.threshold)
+    threshold = min(options.check_threshold, finder.threshold())
     found = finder.detect(frame.image, replace(limits, threshold=threshold))
     left = uncovered(found, faces, options.cover)
     if limits.max_faces is not None:

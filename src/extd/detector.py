@@ -38,7 +38,7 @@ from extd.runtime import CPU, OnnxModel
 
 Many = list[Any] | tuple[Any, ...]
 """Images, each of which `read_image` takes."""
-OPTIONAL = ("max_faces", "max_face", "longest", "tile")
+OPTIONAL = ("threshold", "max_faces", "max_face", "longest", "tile")
 RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "threshold": (lambda score: 0 <= score < 1, "0 to below 1"),
     "nms_iou": (lambda iou: 0 < iou <= 1, "above 0, up to 1"),
@@ -66,7 +66,8 @@ class Options:
     """What to look for in an image, and how thoroughly.
 
     Attributes:
-        threshold: keep boxes with a face probability above this, 0 to below 1.
+        threshold: keep boxes with a face probability above this, 0 to below 1. None for the one
+            stored in the model's file (`extd export --threshold`), 0.5 if there is none.
         nms_iou: of two boxes that overlap by more than this IoU only the better stays; above 0, at
             most 1. If the model asks for votes, as EXTD-Lite does, that box moves to the mean of
             those it suppresses.
@@ -93,7 +94,7 @@ class Options:
         ValueError: a value is out of range; the message names it.
     """
 
-    threshold: float = 0.5
+    threshold: float | None = None
     nms_iou: float = 0.3
     top_k: int = 50_000
     max_faces: int | None = None
@@ -288,7 +289,7 @@ class Detector:
                 parts.append(one.undo(cut, width, height))
         choose = partial(
             suppress,
-            threshold=options.threshold,
+            threshold=self.threshold(options),
             nms_iou=options.nms_iou,
             box_voting=self.network.box_voting,
         )
@@ -321,9 +322,14 @@ class Detector:
 
     def _likely(self, image: Image, options: Options) -> Faces:
         """The best `top_k` faces that may stay or vote, in pixels of `image`."""
-        threshold = options.threshold * (VOTE_SHARE if self.network.box_voting else 1)
+        threshold = self.threshold(options) * (VOTE_SHARE if self.network.box_voting else 1)
         (found,) = self.network.run(image[None], threshold)
         return found[np.argsort(-found.scores, kind="stable")[: options.top_k]]
+
+    def threshold(self, options: Options | None = None) -> float:
+        """The threshold that holds with these options, by default the detector's own."""
+        chosen = (options or self.options).threshold
+        return self.network.threshold if chosen is None else chosen
 
     def __repr__(self) -> str:
         network = self.network
@@ -332,14 +338,14 @@ class Detector:
 
 @overload
 def detect(
-    image: ImageSource, threshold: float = 0.5, model: str | Path = DEFAULT_MODEL
+    image: ImageSource, threshold: float | None = None, model: str | Path = DEFAULT_MODEL
 ) -> Faces: ...
 @overload
 def detect(
-    image: Many, threshold: float = 0.5, model: str | Path = DEFAULT_MODEL
+    image: Many, threshold: float | None = None, model: str | Path = DEFAULT_MODEL
 ) -> list[Faces]: ...
 def detect(
-    image: ImageSource | Many, threshold: float = 0.5, model: str | Path = DEFAULT_MODEL
+    image: ImageSource | Many, threshold: float | None = None, model: str | Path = DEFAULT_MODEL
 ) -> Faces | list[Faces]:
     """`Detector.detect` in one call; a model is loaded by the first call and kept.
 

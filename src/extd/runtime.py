@@ -34,6 +34,8 @@ AUTO = ("cuda", "directml", "coreml", "openvino", "cpu")
 """What `auto` tries, in this order; not TensorRT, which prepares itself for minutes."""
 PATCH, GRAY = 4, 128
 """Side of a patch of a raw file's input, px, and the value of pixels beyond the image."""
+THRESHOLD = 0.5
+"""Least probability of a face, where a file has none stored."""
 
 
 class OnnxModel:
@@ -47,8 +49,9 @@ class OnnxModel:
         name: the model's name, or the file's if its metadata has none.
         path: the ONNX file; within a zip archive if the package is in one.
         content: its bytes.
-        metadata: of the file: model, anchors, mean, training_data, ap, license, votes, sha256;
-            values other than text are JSON.
+        metadata: of the file: model, anchors, mean, training_data, ap, license, votes, threshold,
+            sha256; values other than text are JSON.
+        threshold: least probability of a face where `Options` give none.
         precision: `int8` or `float`, in which it computes.
         landmarks: whether it finds landmarks.
         box_voting: whether overlapping boxes are to be averaged by `extd.boxes.vote`.
@@ -105,6 +108,9 @@ class OnnxModel:
             self._head = RawHead(**json.loads(self.metadata["anchors"])) if raw else None
             mean = json.loads(self.metadata.get("mean", json.dumps([GRAY] * 3)))
             self._mean = np.rint(np.broadcast_to(mean, 3)).astype(np.uint8)
+            self.threshold = float(self.metadata.get("threshold", THRESHOLD))
+            if not 0 <= self.threshold < 1:
+                raise ValueError(f"a threshold of {self.threshold}")
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{self.path} has wrong metadata, {error}; export it again") from error
         self.landmarks = self._head is not None or "landmarks" in outputs

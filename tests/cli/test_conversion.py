@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from extd.catalog import find_weights, load_catalog
 from extd.cli.app import main
+from extd.detector import Detector, Options
 from extd.models.config import LiteConfig
 from extd.models.network import build_network, save_network
 from extd.runtime import OnnxModel
 
 Captured = pytest.CaptureFixture[str]
+Draw = Callable[..., Path]
 
 
 @pytest.mark.shared
@@ -49,6 +52,47 @@ def test_a_person_may_do_without_votes(tmp_path: Path) -> None:
     assert main(["export", str(weights), str(tmp_path / "plain.onnx"), "--no-box-voting"]) == 0
     assert OnnxModel("extd-lite-nano").box_voting
     assert not OnnxModel(tmp_path / "plain.onnx").box_voting
+
+
+def test_a_threshold_is_stored_and_used(tmp_path: Path, toy: str, draw: Draw) -> None:
+    draw("a.png", 255, 100)
+
+    def faces(*arguments: str) -> int:
+        assert main(["detect", "a.png", *arguments, "--json", "found.jsonl"]) == 0
+        return len(json.loads(Path("found.jsonl").read_text())["faces"])
+
+    assert faces("--model", toy) == 1
+    assert main(["export", toy, "low.onnx", "--threshold", "0.37"]) == 0
+    assert OnnxModel("low.onnx").threshold == 0.37
+    assert faces("--model", "low.onnx") == 2
+    assert faces("--model", "low.onnx", "--threshold", "0.5") == 1
+    assert len(Detector("low.onnx", options=Options(flip=True)).detect("a.png")) == 2
+    assert len(Detector("low.onnx", threshold=0.5).detect("a.png")) == 1
+    assert main(["export", "low.onnx", "low.onnx", "--threshold", "0.99"]) == 0
+    assert Detector("low.onnx").threshold() == 0.99
+
+
+def test_a_threshold_stored_for_few_false_alarms_leaves_no_face_uncovered(
+    toy: str, draw: Draw
+) -> None:
+    draw("a.png", 255, 100, 70)
+    arguments = ["blur", "a.png", "--no-check", "--json", "found.jsonl"]
+    for stored, covered in (("0.9", 2), ("0.2", 3)):
+        assert main(["export", toy, "stored.onnx", "--threshold", stored]) == 0
+        assert main([*arguments, "--model", "stored.onnx", "--out", stored]) == 0
+        assert len(json.loads(Path("found.jsonl").read_text())["faces"]) == covered
+
+
+def test_weights_are_exported_with_a_threshold(tmp_path: Path, capsys: Captured) -> None:
+    weights, target = tmp_path / "a.safetensors", tmp_path / "a.onnx"
+    save_network(build_network(LiteConfig(width=16, stem_width=16, blocks=1)).eval(), weights)
+    assert main(["export", str(weights), str(target), "--threshold", "0.6"]) == 0
+    assert OnnxModel(target).threshold == 0.6
+    assert main(["export", str(weights), str(target), "--threshold", "1"]) == 2
+    assert "threshold is 1.0; give 0 to below 1" in capsys.readouterr().err
+    assert main(["export", str(target), str(target), "--threshold", "0.6", "--decoded"]) == 2
+    assert main(["export", str(target), str(target)]) == 2
+    assert "--threshold" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,7 @@ from extd.cli.terminal import (
     count,
     usage_errors,
 )
+from extd.detector import Detector
 from extd.faces import Faces
 from extd.files import SUFFIXES, real_path
 from extd.images import read_image
@@ -74,6 +75,9 @@ def read_regions(_: object, tokens: Sequence[Token]) -> tuple[Region, ...]:
     return tuple(regions)
 
 
+THRESHOLD = 0.3
+"""Least probability of a face to cover, unless the model's file has a lower one."""
+LOWEST = f"{THRESHOLD}, or the one stored in the model's file if that is lower"
 KEEP = Parameter(metavar="X1,Y1,X2,Y2", converter=read_regions, n_tokens=1, show_default=False)
 QUALITY = Parameter(group=RESULTS, metavar="1-100", validator=Number(gte=1, lte=100))
 HOLD = Parameter(group=VIDEO, metavar="FRAMES", validator=Number(gte=0))
@@ -159,7 +163,7 @@ def blur(
     *files: Files,
     results: Results = RESULTS_IN,
     cover: Cover = COVER,
-    threshold: Threshold = 0.3,
+    threshold: Annotated[Threshold, Parameter(show_default=LOWEST)] = None,
     max_faces: MaxFaces = None,
     inference: Inference = INFERENCE,
     frames: Frames = ALL,
@@ -192,9 +196,21 @@ def blur(
         check_ids(cover, recorded, sources)
     suffixes = SUFFIXES if results.out is None else SUFFIXES | VIDEO_SUFFIXES
     others = left_alone(inputs, sources, results.out, suffixes)
-    finder = recorded or load_detector(inference, threshold, max_faces=max_faces)
+    finder = recorded or blurring_detector(inference, threshold, max_faces)
     task = blurring(results, options, finder, outputs, others)
     return run_files(task, sources, finder, inference.max_pixels)
+
+
+def blurring_detector(
+    inference: Inference, threshold: float | None, max_faces: int | None
+) -> Detector:
+    """The detector that the command line asks for, with a lower threshold if it gives none."""
+    detector = load_detector(inference, threshold, max_faces=max_faces)
+    if threshold is None:
+        # A threshold stored for few false alarms must not leave faces uncovered.
+        lower = min(THRESHOLD, detector.threshold())
+        detector.options = replace(detector.options, threshold=lower)
+    return detector
 
 
 def blur_options(results: Results, cover: Cover, frames: Frames) -> BlurOptions:

@@ -41,7 +41,7 @@ def crop(
     square: Annotated[bool, Parameter(group=CROP)] = False,
     align: Annotated[Pixels | None, Parameter(group=CROP, validator=Number(gte=1))] = None,
     min_face: Annotated[float, Parameter(group=SEARCH, metavar="PX")] = 0,
-    threshold: Threshold = 0.5,
+    threshold: Threshold = None,
     inference: Inference = INFERENCE,
     from0: From0 = False,
 ) -> int:

@@ -2,16 +2,27 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
+from os.path import normpath
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
+from rich.console import Console
 
-from extd.cli.terminal import WHOLE_NUMBER, Folder, count, print_line, progress_bar, usage_errors
+from extd.cli.terminal import (
+    WHOLE_NUMBER,
+    Folder,
+    UsageError,
+    count,
+    print_line,
+    print_note,
+    progress_bar,
+    usage_errors,
+)
 from extd.cpu import MAX_THREADS
 from extd.data import check as checks
 from extd.data.check import FINDINGS, SIZE_BINS, Finding, Kind, Summary
@@ -57,7 +68,21 @@ class Meaning:
     classes: Annotated[tuple[str, ...], CLASS] = ()
 
 
-AS_LABELED = Meaning()
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Which images the contact sheet shows.
+
+    Attributes:
+        samples: How many images the contact sheet shows.
+        seed: Which they are.
+    """
+
+    samples: Annotated[int, WHOLE_NUMBER, SAMPLES] = 24
+    seed: Annotated[int, WHOLE_NUMBER, Parameter(validator=Number(gte=0))] = 0
+
+
+AS_LABELED, FIRST_DRAWN = Meaning(), Drawn()
 
 app = App(name="data", help="Check and convert datasets.")
 
@@ -65,40 +90,49 @@ app = App(name="data", help="Check and convert datasets.")
 @app.command(sort_key=0)
 def check(
     path: DataSet,
+    other: Annotated[Path | None, Parameter(metavar="OTHER", show_default=False)] = None,
     /,
     *,
     layout: Annotated[str | None, FORMAT, Parameter(name="--format")] = None,
     meaning: Meaning = AS_LABELED,
     out: Folder | None = None,
     labels_only: bool = False,
-    samples: Annotated[int, WHOLE_NUMBER, SAMPLES] = 24,
-    seed: Annotated[int, WHOLE_NUMBER, Parameter(validator=Number(gte=0))] = 0,
+    drawn: Drawn = FIRST_DRAWN,
     threads: Annotated[int, WHOLE_NUMBER, THREADS] = 0,
 ) -> int:
     """Describe a dataset, and name what is probably wrong with it.
 
     Counts images and faces, by size and source, and names every box without area, given twice or
     reaching beyond its image, every image that is listed twice, missing, unreadable, of another
-    size than its labels say or equal to another, and every malformed entry. The exit code is 1 if
-    there is any. PATH is a label file or a folder: labels.jsonl or what `extd detect` writes,
-    WIDER FACE, COCO, YOLO, Pascal VOC, CSV, RetinaFace, labelme or CVAT.
+    size than its labels say or nearly equal to another, and every malformed entry. The exit code
+    is 1 if there is any. PATH is a label file or a folder: labels.jsonl or what `extd detect`
+    writes, WIDER FACE, COCO, YOLO, Pascal VOC, CSV, RetinaFace, labelme or CVAT.
 
         extd data check faces/labels.jsonl --out look
+        extd data check train.jsonl test.jsonl
 
     Args:
         path: The dataset.
+        other: Another one, as of the images to test with. Images that both have are named, also
+            where one is resized, compressed again, brighter or slightly cropped.
         layout: Its format: jsonl, wider, coco, yolo, voc, csv, retinaface, labelme or cvat.
         out: Write findings.csv and contact_sheet.jpg, samples with their boxes, to this folder.
         labels_only: Open no image: faster, and tells of the labels alone.
-        samples: How many images the contact sheet shows.
-        seed: Which they are.
         threads: How many images are decoded at once.
     """
+    if labels_only and other is not None:
+        raise UsageError("--labels-only opens no image, so it cannot find copies: leave out OTHER")
     labeled, malformed = read(path, layout, meaning)
     if out is not None:
         with usage_errors():
             checks.check_output(out, path, labeled)
     findings = malformed + find(labeled, threads, labels_only=labels_only)
+    if not labels_only:
+        findings += find_copies(labeled, findings, threads)
+    if other is not None:
+        others, left_out = read(other, None, replace(meaning, images=None))
+        with counting("comparing") as show:
+            findings += [*left_out, *checks.check_copies(labeled, others, threads, show)]
     lines = describe(str(path), checks.summarize(labeled), checks.summarize_sources(labeled))
     print_line("\n".join([*lines, *list_findings(findings, out)]))
     if sum(finding.kind == Kind.MISSING for finding in findings) == len(labeled):
@@ -108,7 +142,7 @@ def check(
         print_line(f"written: {out / FINDINGS}")
         if not labels_only:
             sheet = out / "contact_sheet.jpg"
-            write_image(sheet, draw_contact_sheet(labeled, findings, samples, seed))
+            write_image(sheet, draw_contact_sheet(labeled, findings, drawn.samples, drawn.seed))
             print_line(f"written: {sheet}")
     return 1 if findings else 0
 
@@ -124,6 +158,18 @@ def find(samples: Sequence[Sample], threads: int, *, labels_only: bool) -> list[
         checked = checks.check_files(samples, threads)
         results = bar.track(checked, len(samples), description="decoding")
         return findings + list(chain.from_iterable(results))
+
+
+def find_copies(samples: Sequence[Sample], known: Sequence[Finding], threads: int) -> list[Finding]:
+    """Near-copies within a set, without those of `known`; a note where imagehash is missing."""
+    named = {Path(normpath(one.image)) for one in known if one.kind == Kind.SAME_PIXELS}
+    try:
+        with counting("comparing") as show:
+            copies = list(checks.check_copies(samples, None, threads, show))
+    except ImportError as error:
+        print_note(str(error), Console(stderr=True))
+        return []
+    return [one for one in copies if one.image not in named]
 
 
 def describe(name: str, whole: Summary, sources: Sequence[Summary]) -> list[str]:

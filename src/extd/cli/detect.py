@@ -62,7 +62,7 @@ from extd.signals import defer_interrupt
 def detect(
     *files: Files,
     outputs: Outputs = OUTPUTS,
-    threshold: Threshold = 0.5,
+    threshold: Threshold = None,
     min_face: Annotated[float, Parameter(group=SEARCH, metavar="PX")] = 0,
     max_faces: MaxFaces = None,
     inference: Inference = INFERENCE,

@@ -1,10 +1,13 @@
 """`extd eval`: a detector measured on WIDER FACE or on your own labeled images."""
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
+from rich.console import Console
 
 from extd.cli.inference import THIS_MACHINE, Machine, load_model
 from extd.cli.terminal import (
@@ -12,17 +15,58 @@ from extd.cli.terminal import (
     Folder,
     Target,
     UsageError,
+    count,
     print_line,
+    print_note,
     progress_bar,
     write_json,
 )
 from extd.data.datasets import read_dataset
 from extd.evaluation import wider as benchmark
-from extd.evaluation.labeled import evaluate_labeled
+from extd.evaluation.labeled import coco_ap, detect_labeled, score
 from extd.evaluation.predictions import write_predictions
 from extd.evaluation.protocols import PROTOCOLS
+from extd.evaluation.thresholds import (
+    GRID,
+    OperatingPoint,
+    ThresholdCurve,
+    interval,
+    threshold_curve,
+    write_curve,
+)
 
 Protocol = Literal["single", "paper", "multiscale"]
+FEW = 100
+"""Faces on which a threshold cannot be chosen well."""
+SHARE = Number(gt=0, lte=1)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Wished:
+    """What the threshold shall reach.
+
+    Attributes:
+        min_precision: Suggest the lowest threshold at which this share of the detections are
+            faces, as 0.95.
+        min_recall: Suggest the highest threshold at which this share of the faces are found.
+    """
+
+    min_precision: Annotated[float | None, Parameter(metavar="SHARE", validator=SHARE)] = None
+    min_recall: Annotated[float | None, Parameter(metavar="SHARE", validator=SHARE)] = None
+
+    def points(self, curve: ThresholdCurve) -> dict[str, OperatingPoint | None]:
+        """The suggestions by what was wished; None where no threshold reaches it."""
+        points = {}
+        if self.min_precision is not None:
+            name = f"precision of {self.min_precision:g}"
+            points[name] = curve.at_precision(self.min_precision)
+        if self.min_recall is not None:
+            points[f"recall of {self.min_recall:g}"] = curve.at_recall(self.min_recall)
+        return points
+
+
+NONE = Wished()
 
 app = App(name="eval", help="Evaluate a detector.")
 
@@ -84,33 +128,82 @@ def labels(
     samples: Annotated[Path, Parameter(metavar="PATH")],
     /,
     *,
-    protocol: Protocol = "single",
+    protocol: Literal["default", Protocol] = "default",
+    wished: Wished = NONE,
+    out: Folder | None = None,
     json: Target = None,
     machine: Machine = THIS_MACHINE,
 ) -> int:
-    """Measure average precision on your own labeled images.
+    """Measure a detector on your own labeled images, and choose its threshold.
 
     AP at IoU 0.5 is 0 to 1, for all faces and by size: small ones have less than 32 px (square
-    root of the area), large ones 96 and more. The metric is that of `extd eval wider`, except
-    that false positives in images without any face count.
+    root of the area), large ones 96 and more. It is that of `extd eval wider`, except that false
+    positives in images without any face count. COCO's AP@[.5:.95] asks for tighter boxes; it needs
+    the extra `eval`.
 
         extd eval labels faces/labels.jsonl
+        extd eval labels faces/labels.jsonl --model mine.onnx --min-precision 0.95 --out curves
 
     Args:
         samples: Labeled images in any format that `extd data check` reads.
-        protocol: As for `extd eval wider`.
+        protocol: default is what `extd detect` does; others as for `extd eval wider`.
+        out: Write precision and recall against the threshold to this folder: thresholds.csv and
+            thresholds.png.
         json: Write the result as JSON to a file; with - or nothing to standard output.
     """
-    detect = partial(PROTOCOLS[protocol], load_model(machine))
+    detector = load_model(machine)
+    labeled = read_dataset(samples)
     with progress_bar(quiet=json == STDOUT) as bar:
         track = partial(bar.track, description="measuring")
-        result = evaluate_labeled(detect, read_dataset(samples), track)
+        found = detect_labeled(partial(PROTOCOLS[protocol], detector), labeled, track)
+    result, curve = score(labeled, found), threshold_curve(labeled, found)
+    try:
+        coco: float | None = round(coco_ap(labeled, found), 5)
+    except ImportError as error:
+        coco = None
+        print_note(str(error), Console(stderr=True))
     lines = [f"{machine.model}, {protocol}, {result.images:,} images"]
     for size, ap in result.ap.items():
         lines.append(f"  AP {size:7} {ap:.4f}   {result.faces[size]:6,} faces")
+    if coco is not None:
+        lines.append(f"  COCO's AP@[.5:.95] {coco:.4f}")
+    usual = curve.at(detector.threshold())
+    points = wished.points(curve)
+    lines += ["", describe_point(usual), *(describe_wish(*one) for one in points.items())]
+    if curve.faces < FEW:
+        lines.append(f"all this rests on {count(curve.faces, 'face')}; label more to rely on it")
     summary = {"images": result.images, "model": machine.model, "protocol": protocol}
-    print_result(json, lines, summary | {"faces": result.faces}, result.ap)
+    summary |= {"faces": result.faces, "coco_ap": coco, "default": point_json(usual)}
+    summary |= {"suggested": {name: point and point_json(point) for name, point in points.items()}}
+    summary |= {"curve": [point_json(curve.at(threshold)) for threshold in GRID.tolist()]}
+    print_result(json, lines, summary, result.ap)
+    for path in [] if out is None else write_curve(out, curve, points):
+        print_line(f"written: {path}", Console(stderr=True))
     return 0
+
+
+def describe_point(point: OperatingPoint) -> str:
+    """Precision and recall at a threshold, each with its 95 % interval."""
+    shares = []
+    for name, total in (("precision", point.detections), ("recall", point.faces)):
+        low, high = interval(point.hits, total)
+        share = f"{point.hits / total:.3f}" if total else "unknown"
+        shares.append(f"{name} {share} ({low:.3f} to {high:.3f})")
+    return f"--threshold {point.threshold:g}: {', '.join(shares)}"
+
+
+def describe_wish(wish: str, point: OperatingPoint | None) -> str:
+    """The threshold that fulfils a wish, or that none does."""
+    if point is None:
+        return f"{wish}: no threshold reaches it"
+    return f"{wish}: {describe_point(point)}"
+
+
+def point_json(point: OperatingPoint) -> dict[str, float | None]:
+    """Threshold, precision and recall; null where they are unknown."""
+    return {"threshold": point.threshold} | benchmark.rounded(
+        {"precision": point.precision, "recall": point.recall}
+    )
 
 
 def print_result(

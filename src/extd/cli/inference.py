@@ -54,9 +54,10 @@ Files = Annotated[
 ]
 From0 = Annotated[bool, Parameter(help="Names on standard input end with NUL (find -print0).")]
 Threshold = Annotated[
-    float,
+    float | None,
     Parameter(
         group=SEARCH,
+        show_default="the one stored in the model's file, or 0.5",
         help="Least probability of a face, 0 to below 1. Lower values find more, true and false.",
     ),
 ]
@@ -155,7 +156,11 @@ ALL = Frames()
 
 @usage_errors()
 def load_detector(
-    inference: Inference, threshold: float, *, min_face: float = 0, max_faces: int | None = None
+    inference: Inference,
+    threshold: float | None,
+    *,
+    min_face: float = 0,
+    max_faces: int | None = None,
 ) -> Detector:
     """The detector that the command line asks for; UsageError if there is none."""
     options = Options(

@@ -6,8 +6,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from extd.cli.terminal import UsageError, print_line
+from extd.cli.terminal import UsageError, print_line, usage_errors
 from extd.data.datasets import FORMATS, read_dataset
+from extd.detector import Options
 from extd.images import read_image
 from extd.media.sources import find_images
 from extd.models.config import Upsampling
@@ -46,8 +47,9 @@ def export(
     decoded: bool = False,
     int8: bool = False,
     calibrate: Path | None = None,
+    threshold: Annotated[float | None, Parameter(show_default="0.5")] = None,
 ) -> int:
-    """Export weights to ONNX.
+    """Export weights to ONNX, or store a threshold in an ONNX file.
 
     Use the result wherever a model's name is accepted, as in `--model model.onnx`.
     Needs PyTorch, which the first of these commands installs.
@@ -55,9 +57,11 @@ def export(
         pip install "extd[train]"
         extd export model.safetensors model.onnx
         extd export model.safetensors model.onnx --int8 --calibrate faces/labels.jsonl
+        extd export model.onnx model.onnx --threshold 0.37
 
     Args:
-        source: A .safetensors file of `extd train` or `extd convert`.
+        source: A .safetensors file of `extd train` or `extd convert`, or an .onnx file to store a
+            threshold in.
         target: The .onnx file to write.
         box_voting: Whether overlapping boxes are averaged; by default those of EXTD-Lite, but not
             those of the paper's models.
@@ -68,19 +72,30 @@ def export(
             it is slower and may be less accurate.
         calibrate: Labels or a folder of images like those you will run it on; up to 100 of them
             set the int8 ranges. Needed for --int8.
+        threshold: Store this least probability of a face in the file. Commands that are given no
+            --threshold use it; `extd eval labels --min-precision 0.95` suggests one.
     """
     check_suffix(target, ".onnx")
+    with usage_errors():
+        Options(threshold=threshold)
     if int8 and (decoded or calibrate is None):
         raise UsageError(
             "--int8 needs --calibrate LABELS_OR_FOLDER and cannot be combined with --decoded"
         )
     if calibrate is not None and not int8:
         raise UsageError("--calibrate is for --int8")
-    from extd.models.export import export_onnx
+    from extd.models.export import export_onnx, store_threshold
     from extd.models.network import load_network
     from extd.models.quantize import export_int8
 
-    network, notes = load_network(source)
+    if source.suffix.lower() == ".onnx":
+        if threshold is None or int8 or decoded or box_voting is not None:
+            raise UsageError(f"{source} is exported; all that can be changed is its --threshold")
+        store_threshold(source, target, threshold)
+        print_line(f"written: {target}, with a threshold of {threshold:g}")
+        return 0
+    network, loaded = load_network(source)
+    notes = loaded if threshold is None else {**loaded, "threshold": threshold}
     if calibrate is None:
         export_onnx(network, target, notes, box_voting=box_voting, decoded=decoded)
     else:

@@ -7,7 +7,7 @@ import hashlib
 import io
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extd.boxes import area
+from extd.data.near_copies import BITS, find_near_copies
 from extd.data.sample import Sample, plain, write_text
 from extd.files import real_path
 from extd.images import read_image
@@ -47,6 +48,8 @@ class Kind(StrEnum):
     OTHER_SIZE = "image of another size than its labels say"
     SAME_PATH = "image listed twice"
     SAME_PIXELS = "same pixels as another image"
+    NEAR_COPY = "near-copy of another image"
+    SHARED = "image that the other set has, too"
     NO_AREA = "box without area"
     OUTSIDE = "box wholly outside the image"
     PARTLY_OUTSIDE = "box partly outside the image"
@@ -170,8 +173,8 @@ def check_output(out: Path, path: Path, samples: Iterable[Sample]) -> None:
 def check_files(samples: Iterable[Sample], threads: int = 0) -> Iterator[list[Finding]]:
     """Decode every image and tell what is wrong with it: a list an image, in their order.
 
-    Two images are the same when all their pixels are; a copy that was compressed again is not
-    found. `threads` images are decoded at once; 0 means one a core.
+    Two images are the same when all their pixels are; `check_copies` finds others.
+    `threads` images are decoded at once; 0 means one a core.
     """
     first: dict[bytes, Path] = {}
     for sample, result in prefetch(samples, _size_and_digest, threads):
@@ -190,6 +193,26 @@ def check_files(samples: Iterable[Sample], threads: int = 0) -> Iterator[list[Fi
             if os.path.normpath(same) != os.path.normpath(sample.path):
                 found.append((Kind.SAME_PIXELS, f"the same pixels as {same}"))
         yield [Finding(kind, sample.path, detail) for kind, detail in found]
+
+
+def check_copies(
+    samples: Sequence[Sample],
+    others: Sequence[Sample] | None,
+    threads: int,
+    progress: Callable[[Sequence[Path]], Iterable[Path]] = iter,
+) -> Iterator[Finding]:
+    """Pairs of near-copies within a set, or those that it shares with another; see `near_copies`.
+
+    Raises:
+        ImportError: the package imagehash is missing.
+    """
+    images = [Path(os.path.normpath(sample.path)) for sample in samples]
+    kind, more = Kind.NEAR_COPY, None
+    if others is not None:
+        kind, more = Kind.SHARED, [Path(os.path.normpath(sample.path)) for sample in others]
+    for pair in find_near_copies(images, more, threads, progress):
+        detail = f"like {pair.first}, {pair.distance} of {BITS} bits of their hashes differ"
+        yield Finding(kind, pair.second, detail)
 
 
 def _size_and_digest(sample: Sample) -> tuple[int, int, bytes]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from extd.boxes import area, intersection
-from extd.data.sample import Sample
+from extd.data.sample import Sample, to_xywh
 from extd.evaluation import wider
 from extd.evaluation.predictions import Prediction
 from extd.images import read_image
@@ -22,6 +22,10 @@ OUTSIDE = -1e6
 """A coordinate outside of every image, px."""
 
 
+COCO_BOXES = 100
+"""Detections of an image that COCO's AP takes."""
+
+
 def evaluate_labeled(
     detect: Callable[[Image], Prediction],
     samples: Sequence[Sample],
@@ -29,8 +33,17 @@ def evaluate_labeled(
 ) -> wider.Evaluation:
     """Run a detector on every image and score it by the size of faces (`SIZES`).
 
-    Ignored regions neither help nor harm. Unlike in `extd.evaluation.wider`, false positives in
-    images without faces count.
+    Arguments and errors are those of `detect_labeled`; see `score`.
+    """
+    return score(samples, detect_labeled(detect, samples, progress))
+
+
+def detect_labeled(
+    detect: Callable[[Image], Prediction],
+    samples: Sequence[Sample],
+    progress: Callable[[Sequence[Sample]], Iterable[Sample]] = iter,
+) -> list[Prediction]:
+    """Run a detector on every image.
 
     Args:
         detect: a protocol with its detector, as in `partial(single, Detector())`.
@@ -43,15 +56,70 @@ def evaluate_labeled(
     """
     if not any(len(sample.boxes) for sample in samples):
         raise ValueError("no image has a labeled face; there is nothing to measure")
-    truth = [_ground_truth(sample) for sample in samples]
-    predictions = {
-        labels.key: _without_ignored(detect(read_image(sample.path)), sample)
-        for labels, sample in zip(truth, progress(samples), strict=True)
+    return [detect(read_image(sample.path)) for sample in progress(samples)]
+
+
+def score(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> wider.Evaluation:
+    """AP at IoU 0.5 by the size of faces (`SIZES`).
+
+    Ignored regions neither help nor harm. Unlike in `extd.evaluation.wider`, false positives in
+    images without faces count.
+    """
+    truth = [ground_truth(sample) for sample in samples]
+    found = map(without_ignored, predictions, samples)
+    keys = (labels.key for labels in truth)
+    return wider.precision_recall(dict(zip(keys, found, strict=True)), truth, SIZES)
+
+
+def coco_ap(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> float:
+    """COCO's AP@[.5:.95]: the mean over IoUs from 0.5 to 0.95, of 100 detections an image.
+
+    Ignored regions are crowds.
+
+    Raises:
+        ImportError: the package faster-coco-eval is missing.
+    """
+    try:
+        from faster_coco_eval import COCO, COCOeval_faster
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f'COCO\'s AP is measured by the package {error.name}; run: pip install "extd[eval]"'
+        ) from error
+    boxes = [
+        (image, box, crowd)
+        for image, sample in enumerate(samples)
+        for crowd, rows in enumerate((sample.boxes, sample.ignore))
+        for box in to_xywh(rows)
+    ]
+    truth = COCO()
+    truth.dataset = {
+        "images": [{"id": image} for image in range(len(samples))],
+        "categories": [{"id": 1}],
+        "annotations": [
+            {"id": number, "image_id": image, "category_id": 1, "bbox": box, "iscrowd": crowd}
+            | {"area": box[2] * box[3]}
+            for number, (image, box, crowd) in enumerate(boxes, 1)
+        ],
     }
-    return wider.precision_recall(predictions, truth, SIZES)
+    truth.createIndex()
+    rows = [
+        {"image_id": image, "category_id": 1, "bbox": box, "score": score}
+        for image, found in enumerate(predictions)
+        for box, score in zip(found.boxes.tolist(), found.scores.tolist(), strict=True)
+    ]
+    if not rows:
+        return 0.0
+    evaluation = COCOeval_faster(truth, truth.loadRes(rows), "bbox", print_function=_quiet)
+    evaluation.params.maxDets = [1, 10, COCO_BOXES]
+    evaluation.run()
+    return float(evaluation.stats[0])
 
 
-def _without_ignored(found: Prediction, sample: Sample) -> Prediction:
+def _quiet(*_: object) -> None:
+    """The library prints what it does."""
+
+
+def without_ignored(found: Prediction, sample: Sample) -> Prediction:
     """The detections that hit a face or lie outside of ignored regions."""
     if not len(found) or not len(sample.ignore):
         return found
@@ -63,7 +131,8 @@ def _without_ignored(found: Prediction, sample: Sample) -> Prediction:
     return Prediction(found.boxes[kept], found.scores[kept])
 
 
-def _ground_truth(sample: Sample) -> wider.GroundTruth:
+def ground_truth(sample: Sample) -> wider.GroundTruth:
+    """The faces of an image by size; ignored regions are faces that do not count."""
     ignored = sample.ignore
     if not len(sample.boxes) + len(ignored):
         # WIDER's evaluation skips images without labels; a region that no box meets prevents it.

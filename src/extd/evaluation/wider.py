@@ -241,19 +241,29 @@ def _count_matches(
 ) -> NDArray[np.int64]:
     """As `count_matches`, of one image with faces: boxes [N, 4] xywh, normalized scores [N]."""
     order = np.argsort(-scores, kind="stable")
-    overlaps = pixel_iou(corners(boxes[order]), corners(truth.boxes))
-    face = overlaps.argmax(axis=1)
-    overlapping = overlaps.max(axis=1) >= IOU
-    first = np.zeros(len(order), np.bool_)
-    candidates = np.flatnonzero(overlapping)
-    first[candidates[np.unique(face[candidates], return_index=True)[1]]] = True
-
-    kept = truth.keep[:, face]
-    running = np.zeros((len(kept), 2, len(order) + 1), np.int64)
-    running[:, 0, 1:] = np.cumsum(first & kept, axis=1)
-    running[:, 1, 1:] = np.cumsum(~overlapping | kept, axis=1)
+    hits, counted = match(boxes[order], truth)
+    running = np.zeros((len(hits), 2, len(order) + 1), np.int64)
+    running[:, 0, 1:] = np.cumsum(hits, axis=1)
+    running[:, 1, 1:] = np.cumsum(counted, axis=1)
     passing = np.searchsorted(-scores[order], -THRESHOLDS, side="right")
     return running[:, :, passing]
+
+
+def match(
+    boxes: NDArray[np.float64], truth: GroundTruth
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which detections [N, 4] xywh, best first, find a face, and which count: bool [D, N] each.
+
+    Each detection goes to the face that it overlaps most, and the best one of a face finds it.
+    """
+    overlaps = pixel_iou(corners(boxes), corners(truth.boxes))
+    face = overlaps.argmax(axis=1)
+    overlapping = overlaps.max(axis=1) >= IOU
+    first = np.zeros(len(boxes), np.bool_)
+    candidates = np.flatnonzero(overlapping)
+    first[candidates[np.unique(face[candidates], return_index=True)[1]]] = True
+    kept = truth.keep[:, face]
+    return first & kept, ~overlapping | kept
 
 
 def curve_from_counts(hits: NDArray[np.int64], detections: NDArray[np.int64], faces: int) -> Curve:

@@ -33,6 +33,7 @@ from extd.models.config import MEAN, VARIANCES
 from extd.models.extd import PassNorm, UpsamplingBlock
 from extd.models.lite import CONTRAST, GRAY, OFFSET_GAIN, Lite
 from extd.models.network import TorchNetwork
+from extd.runtime import OnnxModel
 
 OPSET = 18
 
@@ -156,6 +157,22 @@ def export_onnx(
         text = value if isinstance(value, str) else json.dumps(value)
         model.metadata_props.add(key=f"extd.{key}", value=text)
     save_onnx(model, path)
+
+
+def store_threshold(source: Path, target: Path, threshold: float) -> None:
+    """Write an exported file again with the threshold that `extd.Detector` is to use by default.
+
+    Raises:
+        OSError: a file cannot be read or written.
+        ValueError: `source` is not an exported detector.
+    """
+    # Opened first, because its errors name what is wrong.
+    model = onnx.load_model_from_string(OnnxModel(source).content)
+    kept = [one for one in model.metadata_props if one.key != "extd.threshold"]
+    kept.append(onnx.StringStringEntryProto(key="extd.threshold", value=str(threshold)))
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    save_onnx(model, target)
 
 
 def save_onnx(model: onnx.ModelProto, path: Path) -> None:

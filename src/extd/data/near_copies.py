@@ -1,0 +1,114 @@
+"""Images that are nearly the same: resized, compressed again, brighter, or slightly cropped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+
+from extd.images import Size, read_reduced
+from extd.prefetch import prefetch
+
+SIDE = 16
+"""Rows and columns of a hash: with 8, as usual, different photos are as close as crops are."""
+BITS = SIDE * SIDE
+MAX_DISTANCE = 72
+"""Bits in which two hashes of near-copies may differ (docs/log.md has the rates)."""
+SMALLEST = 256
+"""Px to which the longer side of a JPEG may be reduced while it is decoded."""
+BLOCK = 1024
+"""Images that are compared with all others at once, to bound the memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class NearCopy:
+    """Two images that are nearly the same, and in how many of 256 bits their hashes differ."""
+
+    first: Path
+    second: Path
+    distance: int
+
+
+def find_near_copies(
+    images: Sequence[Path],
+    others: Sequence[Path] | None = None,
+    threads: int = 0,
+    progress: Callable[[Sequence[Path]], Iterable[Path]] = iter,
+) -> list[NearCopy]:
+    """Pairs of near-copies within `images`, or of an image and one of `others`.
+
+    Their perceptual hashes (`imagehash.phash`, 256 bits) differ in at most `MAX_DISTANCE` bits.
+    Images that cannot be read are left out, and so is one that is listed again.
+
+    Args:
+        images: files; in a pair of theirs, `first` is listed before `second`.
+        others: files, each `second` in its pairs.
+        threads: how many images are decoded at once; 0 means one a core.
+        progress: wraps the files to show a progress bar.
+
+    Raises:
+        ImportError: the package imagehash is missing.
+    """
+    _imagehash()
+    listed = [*dict.fromkeys(images)]
+    known = len(listed)
+    paths = listed if others is None else [*listed, *dict.fromkeys(others)]
+    readable, hashes = [], []
+    results = prefetch(progress(paths), hash_image, threads)
+    for index, (path, result) in enumerate(results):
+        if isinstance(result, Exception):
+            known -= index < len(listed)
+        else:
+            readable.append(path)
+            hashes.append(result)
+    if not hashes:
+        return []
+    bits = np.array(hashes)
+    if others is None:
+        pairs: Iterator[tuple[int, int, int]] = (
+            (i, j, distance) for i, j, distance in _close(bits, bits) if i < j
+        )
+    else:
+        pairs = ((i, known + j, distance) for i, j, distance in _close(bits[:known], bits[known:]))
+    return [NearCopy(readable[i], readable[j], distance) for i, j, distance in pairs]
+
+
+def hash_image(path: Path) -> NDArray[np.bool_]:
+    """The perceptual hash of an image file, bool [256].
+
+    Raises:
+        OSError, ValueError: as `extd.read_image`.
+    """
+    image = Pillow.fromarray(read_reduced(path, _reduction).pixels)
+    bits: NDArray[np.bool_] = _imagehash().phash(image, hash_size=SIDE).hash
+    return bits.ravel()
+
+
+def _reduction(size: Size) -> int:
+    return max(factor for factor in (1, 2, 4, 8) if factor == 1 or max(size) >= SMALLEST * factor)
+
+
+def _close(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> Iterator[tuple[int, int, int]]:
+    """Rows of `a` and `b` that differ in few bits, and in how many, ordered by `a`."""
+    # Products of signs: equal bits count 1, others -1. Float32 is exact here, and fast.
+    left, right = (np.where(bits, 1, -1).astype(np.float32) for bits in (a, b))
+    for begin in range(0, len(a), BLOCK):
+        distances = (BITS - left[begin : begin + BLOCK] @ right.T) / 2
+        for row, column in np.argwhere(distances <= MAX_DISTANCE).tolist():
+            yield begin + row, column, int(distances[row, column])
+
+
+def _imagehash() -> Any:
+    """An optional package; without it an ImportError says what to install."""
+    try:
+        import imagehash
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f'near-copies are found by the package {error.name}; run: pip install "extd[eval]"'
+        ) from error
+    return imagehash
