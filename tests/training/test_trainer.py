@@ -21,6 +21,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from extd import signals
+from extd.catalog import shipped_recipes
 from extd.models.network import load_network
 from extd.training import checkpoint, trainer
 from extd.training.checkpoint import TrainState, choose_precision, new_state
@@ -523,21 +524,18 @@ def test_fp16_needs_cuda(recipe: Recipe, change: Change) -> None:
         choose_precision(half, new_state(half, CPU).network, CPU)
 
 
-RECIPES = Path(__file__).resolve().parents[2] / "recipes"
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("name", shipped_recipes())
 def test_shipped_recipes_make_two_steps(
-    path: Path, change: Change, labels: Path, tmp_path: Path
+    name: str, change: Change, labels: Path, tmp_path: Path
 ) -> None:
-    shipped = load_recipe(path)
+    """On images of other sources than theirs."""
+    shipped = load_recipe(Path(name), [labels])
     changes = {"iterations": 2, "batch": 2, "compute": {"precision": "fp32", "compile": False}}
     small = {"crop_sizes": (128,)}
     recipe = change(
         shipped,
-        data={"sets": [{"path": str(labels)}]},
-        stages=[{**stage, "data": {}, **changes} for stage in shipped.stages],
+        stages=[{**stage, **changes} for stage in shipped.stages],
         augmentation=small,
         **changes,
     )

@@ -181,6 +181,7 @@ def train_stage(
     recipe, out, samples = stage.recipe, stage.folder, stage.images.samples
     feed = feed_of(recipe, dist.device)
     state = open_state(recipe, out, fingerprint(samples), feed, dist)
+    state.sources = frozenset(sample.source for sample in samples)
     if state.step >= recipe.iterations:
         done = f"{out} already has all {recipe.iterations} steps; nothing to do"
         console.print(done, markup=False)
