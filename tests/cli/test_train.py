@@ -99,7 +99,7 @@ def test_the_recipes_of_the_package_are_listed(capsys: Captured) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give a recipe; extd train --list names"),
+        ([], "give a recipe; extd train --list lists"),
         (["paper", "--out", "run"], "paper: the key data is missing; give --data LABELS"),
     ],
 )

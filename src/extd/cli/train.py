@@ -1,7 +1,7 @@
 """`extd train`: from a recipe to weights."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -70,7 +70,7 @@ def train(
     if list_recipes:
         return print_recipes()
     if recipe is None:
-        raise UsageError("give a recipe; extd train --list names those that come with extd")
+        raise UsageError("give a recipe; extd train --list lists some")
     if out is None and not print_config:
         raise UsageError("give --out DIR, the folder for checkpoint and weights")
 
@@ -85,15 +85,7 @@ def train(
     from extd.training.trainer import train as fit
 
     check_new(recipe, out, run)
-    weights = fit(
-        chosen,
-        out,
-        resume=run.resume,
-        device=run.device,
-        threads=run.threads,
-        cache=run.cache,
-        profile=run.profile,
-    )
+    weights = fit(chosen, out, **asdict(run))
     # Of the processes of torchrun one prints.
     if os.environ.get("RANK", "0") == "0":
         print_line(f"written: {weights}")

@@ -24,7 +24,7 @@ from extd.models.anchors import anchor_boxes, anchor_levels
 from extd.models.config import ExtdConfig
 from extd.models.extd import Predictions
 from extd.models.network import build_network
-from extd.signals import stop_on_signals
+from extd.signals import exit_on_repeat, stop_on_signals
 from extd.training.checkpoint import (
     CHECKPOINT,
     PRECISIONS,
@@ -102,7 +102,7 @@ def train(
     # By itself, torch does not follow the cgroup's quota.
     torch.set_num_threads(threads or min(torch.get_num_threads(), cores()))
     cache = cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "extd"
-    with init_distributed(device) as dist:
+    with exit_on_repeat(), init_distributed(device) as dist:
         console = Console(stderr=True, quiet=not dist.is_main, soft_wrap=True, highlight=False)
         stages = open_stages(recipes, folders, dist, cache, console)
         stop = threading.Event()
@@ -225,6 +225,8 @@ def _run_steps(
             set_modes(state.network, state.average, step, recipe.freeze_bn_at)
             metrics, stopped = train_step(network, batch, state, recipe, dist, lr, stop.is_set())
             update_average(state.average, state.network, step, recipe.ema)
+            # Several processes agree on it in their next step.
+            stopped = stopped or (dist.world_size == 1 and stop.is_set())
             state.step = step + 1
             state.crop_sizes.add(batch.images.shape[-1])
             if profiler is not None:
