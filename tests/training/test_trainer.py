@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 from extd import signals
 from extd.catalog import shipped_recipes
 from extd.models.network import load_network
-from extd.training import checkpoint, trainer
+from extd.training import checkpoint, cost, trainer
 from extd.training.checkpoint import TrainState, choose_precision, new_state
 from extd.training.distributed import Distributed
 from extd.training.image_cache import open_images
@@ -458,6 +459,25 @@ def test_processes_with_different_recipes_are_told(
     monkeypatch.setattr(Distributed, "broadcast", lambda _, value: min(value, 99))
     with pytest.raises(ValueError, match="different recipes; give every machine the same"):
         train(recipe, tmp_path / "run", device="cpu", threads=1, cache=tmp_path)
+
+
+def test_the_cost_is_told_before_the_first_step_and_changes_nothing(
+    recipe: Recipe,
+    change: Change,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    recipe = change(recipe, iterations=3, compute={"compile": "auto"})
+    train(recipe, tmp_path / "untold", device="cpu", threads=1, cache=tmp_path)
+    assert "about" not in capsys.readouterr().err
+    monkeypatch.setattr(cost, "SHORT_RUN", 0)
+    train(recipe, tmp_path / "told", device="cpu", threads=1, cache=tmp_path)
+    told = capsys.readouterr().err
+    assert re.search(r"about \d+ (s|min): 3 steps of [\d.]+ s; [\d.]+ GB of memory", told)
+    assert "not compiled: that pays from about 2 h on" in told
+    assert same(weights(tmp_path / "told"), weights(tmp_path / "untold"))
+    assert losses(tmp_path / "told") == losses(tmp_path / "untold")
 
 
 def test_a_compiler_that_is_missing_is_named(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import math
 import os
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -34,6 +35,7 @@ from extd.training.checkpoint import (
     open_state,
     save,
 )
+from extd.training.cost import check_machine, estimate
 from extd.training.distributed import Distributed, init_distributed, parallel_network
 from extd.training.image_cache import ImageCache, fingerprint, open_images
 from extd.training.loader import Batch, feed_of, open_loader
@@ -147,7 +149,7 @@ def open_stages(
     """Check and open all that the stages need, so that none fails after hours of training."""
     # Cheap checks first: decoding images may take minutes.
     for recipe in recipes:
-        _check_machine(recipe, dist)
+        check_machine(recipe, dist)
         for path in (*(dataset.path for dataset in recipe.data.sets), recipe.validation.path):
             if path and not Path(path).exists():
                 raise FileNotFoundError(f"there is no file or folder {path}")
@@ -193,7 +195,16 @@ def train_stage(
         f"{len(samples)} images, from step {state.step} of {recipe.iterations}"
     )
     with closing(open_loader(recipe, stage.images, dist, state.step)) as batches:
-        _run_steps(stage, state, dist, batches, stop, console, profile)
+        first = next(batches)
+        # A copy, for the estimate makes steps.
+        probe = copy.deepcopy(state)
+        set_modes(probe.network, probe.average, state.step, recipe.freeze_bn_at)
+        step = partial(train_step, probe.network, first, probe, recipe, dist, 0.0)
+        left, size = recipe.iterations - state.step, first.images.shape[-1]
+        compiled = estimate(step, left, size, recipe, dist, console)
+        settings = recipe.compute.model_copy(update={"compile": compiled})
+        network = parallel_network(state.network, settings, dist)
+        _run_steps(stage, state, network, dist, chain([first], batches), stop, console, profile)
     if dist.is_main:
         plot_run(out)
 
@@ -201,6 +212,7 @@ def train_stage(
 def _run_steps(
     stage: Stage,
     state: TrainState,
+    network: Network,
     dist: Distributed,
     batches: Iterator[Batch],
     stop: threading.Event,
@@ -209,7 +221,6 @@ def _run_steps(
 ) -> None:
     """Make the steps that are left."""
     recipe, out = stage.recipe, stage.folder
-    network = parallel_network(state.network, recipe.compute, dist)
     first, began, waited, flushed, speed = state.step, time.perf_counter(), 0.0, 0.0, ""
     with ExitStack() as stack:
         log = stack.enter_context(open_log(out, first)) if dist.is_main else None
@@ -369,15 +380,3 @@ def compare_modes(
             advice = f"freeze_bn_at switches to running statistics at step {recipe.freeze_bn_at}"
         console.print(f"[yellow]warning: batch norms behave differently at inference; {advice}")
     return trained, evaluated
-
-
-def _check_machine(recipe: Recipe, dist: Distributed) -> None:
-    """Refuse early what could not work."""
-    compiler = os.environ.get("CXX", "g++")
-    if recipe.compute.compile and dist.device.type == "cpu" and not shutil.which(compiler):
-        raise ValueError(f"compile needs the C++ compiler {compiler}; install it, or set it false")
-    shares = dist.world_size * recipe.compute.accumulate
-    if recipe.batch % shares:
-        raise ValueError(
-            f"batch is {recipe.batch}; give a multiple of {shares}, the processes times accumulate"
-        )
