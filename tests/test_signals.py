@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 
 from extd import signals
-from extd.signals import STOPPING, defer_interrupt, handle_signals
+from extd.signals import STOPPING, defer_interrupt, exit_on_repeat, handle_signals
 
 
 @pytest.mark.parametrize("number", STOPPING)
@@ -134,3 +136,43 @@ def test_an_interrupt_at_any_line_is_neither_lost_nor_leaves_a_handler(failing: 
         assert [signal.getsignal(number) for number in STOPPING] == handlers
         lines += 1
     assert lines > 10
+
+
+WORK = """
+import signal, threading, time
+from extd import signals
+from extd.signals import exit_on_repeat, stop_on_signals
+
+signals.EXIT_SECONDS = 60.0  # the machine may be busy
+import time
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+try:
+    with exit_on_repeat(), stop_on_signals(threading.Event()):
+        print("begun", flush=True)
+        time.sleep(600)
+except KeyboardInterrupt:
+    print("closed", flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process with SIGTERM")
+def test_after_a_second_signal_work_may_still_be_closed() -> None:
+    command = [sys.executable, "-c", WORK]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"begun\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr.readline() == b"\n"
+        assert process.stderr.readline() == b"stopping; a second signal stops at once\n"
+        time.sleep(2 * signals.REPEAT_SECONDS)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=120) == 0
+        assert process.stdout.read() == b"closed\n"
+
+
+def test_the_thread_that_watches_signals_ends_with_its_block() -> None:
+    before, fd = threading.active_count(), signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(fd)
+    with exit_on_repeat():
+        assert threading.active_count() == before + 1
+    assert threading.active_count() == before
+    assert signal.set_wakeup_fd(fd) == fd

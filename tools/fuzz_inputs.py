@@ -230,13 +230,14 @@ def read_labels(folder: Path) -> None:
 
 
 def make_recipes() -> dict[str, Files]:
-    """The recipes of the repository."""
-    return {path.name: {path.name: path.read_bytes()} for path in (ROOT / "recipes").glob("*.yaml")}
+    """The recipes that ship."""
+    folder = ROOT / "src" / "extd" / "recipes"
+    return {path.name: {path.name: path.read_bytes()} for path in folder.glob("*.yaml")}
 
 
 def read_recipe(path: Path) -> None:
     """Load a recipe."""
-    load_recipe(path)
+    load_recipe(path, [Path("labels.jsonl")])
 
 
 def make_onnx() -> dict[str, Files]:

@@ -1,4 +1,4 @@
-"""Write recipes/recipe.schema.json, from which editors complete and check recipes.
+"""Write src/extd/recipes/recipe.schema.json, from which editors complete and check recipes.
 
     python tools/recipe_schema.py
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from extd.training.recipe import Recipe
 
-TARGET = Path(__file__).resolve().parents[1] / "recipes" / "recipe.schema.json"
+TARGET = Path(__file__).resolve().parents[1] / "src" / "extd" / "recipes" / "recipe.schema.json"
 
 
 def recipe_schema() -> str:
@@ -20,6 +20,9 @@ def recipe_schema() -> str:
     # A stage may change any key, and needs none.
     stage = {key: value for key, value in schema["properties"].items() if key != "stages"}
     schema["properties"]["stages"]["items"] = {"properties": stage, "additionalProperties": False}
+    # The command line may give the data.
+    schema["required"].remove("data")
+    del schema["$defs"]["Data"]["required"]
     return json.dumps(schema, indent=1) + "\n"
 
 

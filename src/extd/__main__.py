@@ -1,8 +1,6 @@
 """`python -m extd` is the command `extd`."""
 
-import sys
-
-from extd.cli.app import main
+from extd.cli.app import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

@@ -1,4 +1,7 @@
-"""The published models: sizes, and for those that ship, their weights and measured AP."""
+"""The published models: sizes, and for those that ship, their weights and measured AP.
+
+And the names of the training recipes that ship.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Any, Literal
 
 Precision = Literal["auto", "float", "int8"]
@@ -18,6 +22,7 @@ PACKAGE = files("extd")
 """Its files are read through this: it may be a zip archive."""
 CATALOG = PACKAGE / "catalog.json"
 WEIGHTS = PACKAGE / "weights"
+RECIPES = PACKAGE / "recipes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,3 +140,11 @@ def find_weights(
     if digest != wanted.sha256:
         raise ValueError(f"{path} has sha256 {digest}, not {wanted.sha256}; install extd again")
     return path
+
+
+def shipped_recipes() -> dict[str, str]:
+    """The recipes that `extd train` knows by name, and what each is for."""
+    texts = {file.name: file.read_text(encoding="utf-8") for file in RECIPES.iterdir()}
+    recipes = {Path(name).stem: text for name, text in texts.items() if name.endswith(".yaml")}
+    # The first line is for editors.
+    return {name: text.splitlines()[1].removeprefix("# ") for name, text in sorted(recipes.items())}

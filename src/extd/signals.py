@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 
 STOPPING = tuple(
@@ -16,6 +18,11 @@ STOPPING = tuple(
 REPEAT_SECONDS = 0.5
 """A signal so soon after the first is the same request: `timeout` sends it to the process and to
 its group."""
+
+EXIT_SECONDS = 2.0
+"""So long after a repeated signal `exit_on_repeat` waits for the program to end by itself."""
+INTERRUPTED = 130
+"""Exit code of a program that was stopped by a signal."""
 
 
 @contextmanager
@@ -72,3 +79,53 @@ def defer_interrupt() -> Iterator[threading.Event]:
         # Even in place of an error, after which a loop over files goes on with the next one.
         if interrupted.is_set():
             raise KeyboardInterrupt
+
+
+@contextmanager
+def exit_on_repeat() -> Iterator[None]:
+    """End the process soon after a second signal, or at a third, whatever it is doing; say so.
+
+    Handlers in Python wait for native code to return, and two signals in between arrive as one. So
+    a thread reads each signal from a pipe. It does nothing if the block ends in time.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # other threads get no signals
+        return
+    # Windows takes only sockets.
+    inner, outer = socket.socketpair()
+    outer.setblocking(False)
+    before = signal.set_wakeup_fd(outer.fileno(), warn_on_full_buffer=False)
+    watcher = threading.Thread(target=_exit_at_repeat, args=(inner,), name="extd-signals")
+    watcher.daemon = True
+    watcher.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        outer.close()
+        watcher.join()
+        inner.close()
+
+
+def _exit_at_repeat(numbers: socket.socket) -> None:
+    """Read a byte for each signal; return when the other end is closed."""
+    first, repeated = math.nan, False
+    while True:
+        try:
+            received = numbers.recv(1)
+        except TimeoutError:
+            os._exit(INTERRUPTED)
+        if not received:
+            return
+        if received[0] not in STOPPING:
+            continue
+        if repeated:
+            os._exit(INTERRUPTED)
+        if math.isnan(first):
+            first = time.monotonic()
+            # Not `sys.stderr`, whose lock the main thread may hold.
+            with suppress(OSError):
+                os.write(2, b"\nstopping; a second signal stops at once\n")
+        elif time.monotonic() - first > REPEAT_SECONDS:
+            repeated = True
+            numbers.settimeout(EXIT_SECONDS)

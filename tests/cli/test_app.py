@@ -11,8 +11,6 @@ import extd
 from extd.cli.app import COMMANDS as SUMMARIES
 from extd.cli.app import main
 
-ROOT = Path(__file__).resolve().parents[2]
-
 Captured = pytest.CaptureFixture[str]
 
 COMMANDS = {
@@ -122,11 +120,7 @@ def test_the_module_runs_as_a_program() -> None:
     [
         (["convert", "a.pth", "b.safetensors"], "torch", '"extd[train]"'),
         (["export", "a.safetensors", "b.onnx"], "torch", '"extd[train]"'),
-        (
-            ["train", str(ROOT / "recipes" / "finetune.yaml"), "--out", "run"],
-            "torch",
-            '"extd[train]"',
-        ),
+        (["train", "finetune", "--data", "a", "--out", "run"], "torch", '"extd[train]"'),
         (["detect", "a.jpg"], "onnxruntime", "onnxruntime"),
     ],
 )

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from extd.catalog import shipped_recipes
 from extd.cli.app import main
 
 Captured = pytest.CaptureFixture[str]
@@ -86,3 +87,22 @@ def test_a_run_does_not_replace_its_recipe(recipe: Path, capsys: Captured) -> No
 def test_a_missing_recipe_is_named(capsys: Captured) -> None:
     assert main(["train", "missing.yaml", "--out", "run"]) == 2
     assert "missing.yaml" in capsys.readouterr().err
+
+
+def test_the_recipes_of_the_package_are_listed(capsys: Captured) -> None:
+    assert main(["train", "--list"]) == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in listed] == [*shipped_recipes()]
+    assert "gpu                Any model on one or more GPUs" in "\n".join(listed)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give a recipe; extd train --list lists"),
+        (["paper", "--out", "run"], "paper: the key data is missing; give --data LABELS"),
+    ],
+)
+def test_what_is_missing_is_asked_for(capsys: Captured, arguments: list[str], message: str) -> None:
+    assert main(["train", *arguments]) == 2
+    assert message in capsys.readouterr().err

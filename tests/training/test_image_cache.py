@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,6 +9,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from rich.console import Console
 
 from extd.data.datasets import read_dataset
 from extd.data.sample import Sample
@@ -184,14 +186,35 @@ def test_pictures_are_drawn_by_their_weight(images: list[Sample]) -> None:
 def test_weights_of_sets_and_sources_multiply(labels: Path) -> None:
     path = str(labels)
     sets = (DataSet(path=path, weight=2.0, sources={"even": 0.5}), DataSet(path=path))
-    weights = read_mixture(Data(sets=sets))
+    weights = read_mixture(Data(sets=sets), Console(quiet=True))
     assert sorted(weights.values()) == [1.0] * 9
     assert sum(image.source == "odd" for image in weights) == 3
 
 
 def test_a_source_that_is_not_there_is_named(labels: Path) -> None:
     with pytest.raises(ValueError, match=r"no image of source 'evn'; it has 'even', 'odd'"):
-        read_mixture(Data(sets=(DataSet(path=str(labels), sources={"evn": 1.0}),)))
+        read_mixture(
+            Data(sets=(DataSet(path=str(labels), sources={"evn": 1.0}),)), Console(quiet=True)
+        )
+
+
+@pytest.mark.parametrize(
+    ("sources", "drawn", "told"),
+    [
+        ({"even": 2.0, "odd": 1.0, "elsewhere": 3.0}, [1.0] * 3 + [2.0] * 3, ""),
+        ({"even": 2.0}, [2.0] * 3, "images of source 'odd' are left out"),
+        ({"elsewhere": 3.0}, [1.0] * 6, "has none of the recipe's sources; all images are used"),
+    ],
+)
+def test_a_recipe_may_name_sources_that_the_data_does_not_have(
+    labels: Path, sources: dict[str, float], drawn: list[float], told: str
+) -> None:
+    console = Console(record=True, file=io.StringIO())
+    weights = read_mixture(Data(sets=(DataSet(path=str(labels)),), sources=sources), console)
+    assert sorted(weights.values()) == drawn
+    text = console.export_text()
+    assert told in text
+    assert bool(text) == bool(told)
 
 
 def test_the_fingerprint_follows_the_labels_and_not_the_folder(labels: Path) -> None:

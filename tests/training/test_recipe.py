@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import recipe_schema
 
+from extd.catalog import RECIPES, shipped_recipes
 from extd.models.config import PAPER_CONFIGS, ExtdConfig, LiteConfig
 from extd.training.recipe import Recipe, dump_recipe, load_recipe
 
-RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("*.yaml"))
 DATA = "data: {sets: [{path: a}]}\n"
 
 
@@ -19,13 +19,28 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_shipped_recipes_load_and_tell_what_they_are(path: Path) -> None:
-    recipe = load_recipe(path)
-    assert all(Path(dataset.path).is_absolute() for dataset in recipe.data.sets)
-    head = path.read_text(encoding="utf-8").splitlines()[:10]
-    for part in ("# yaml-language-server:", "# Cost:", "# Command:"):
-        assert any(line.startswith(part) for line in head), part
+@pytest.mark.parametrize(("name", "summary"), shipped_recipes().items())
+def test_shipped_recipes_train_on_any_data_and_tell_what_they_are(name: str, summary: str) -> None:
+    recipe = load_recipe(Path(name), [Path("a"), Path("b")])
+    for stage in recipe.stage_recipes:
+        assert [dataset.path for dataset in stage.data.sets] == [
+            str(Path.cwd() / "a"),
+            str(Path.cwd() / "b"),
+        ]
+    with pytest.raises(ValueError, match=f"{name}: the key data.* is missing; give --data LABELS"):
+        load_recipe(Path(name))
+    assert summary.endswith(".")
+    head = (RECIPES / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[:10]
+    for part in ("# yaml-language-server:", "# Cost:", f"extd train {name} --data"):
+        assert any(part in line for line in head), part
+
+
+def test_a_file_comes_before_a_shipped_recipe(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("finetune").mkdir()
+    assert load_recipe(Path("finetune"), [Path("a")]).model == "extd-lite"
+    written(tmp_path, DATA).rename(tmp_path / "paper")
+    assert load_recipe(Path("paper")).iterations == 5
 
 
 def test_the_schema_is_current() -> None:
@@ -35,7 +50,7 @@ def test_the_schema_is_current() -> None:
 
 @pytest.mark.parametrize("model", [config.name for config in PAPER_CONFIGS])
 def test_the_papers_recipe_is_appendix_a(model: str) -> None:
-    recipe = load_recipe(RECIPES[0].with_name("paper.yaml"), model=model)
+    recipe = load_recipe(Path("paper"), [Path("a")], model=model)
     assert (recipe.model, recipe.iterations, recipe.batch) == (model, 480_000, 16)
     assert recipe.augmentation.crop_sizes == (640,)
     optimizer = recipe.optimizer
@@ -92,8 +107,7 @@ def test_a_network_is_described_by_how_it_differs_from_a_model(
 
 
 def test_another_model_begins_with_its_own_weights(tmp_path: Path) -> None:
-    finetune = RECIPES[0].with_name("finetune.yaml")
-    recipe = load_recipe(finetune, model="extd-fpn-32-prelu")
+    recipe = load_recipe(Path("finetune"), [Path("a")], model="extd-fpn-32-prelu")
     assert (recipe.model, recipe.init) == ("extd-fpn-32-prelu", "extd-fpn-32-prelu")
     own = load_recipe(written(tmp_path, f"{DATA}init: w.safetensors\n"), model="extd-ssd-48-relu")
     assert own.init == str(tmp_path / "w.safetensors")
@@ -150,7 +164,7 @@ def test_stages_change_what_they_name(tmp_path: Path) -> None:
         ("data: {set: a}", r"r.yaml: data: there is no key set; did you mean sets\?"),
         ("data: {sets: [{paht: a}]}", r"data.sets.0: there is no key paht; did you mean path\?"),
         (f"{DATA}bach: 3", r"no key bach; did you mean batch\?"),
-        ("data: {xyz: 1}", r"data: there is no key xyz; there are sets, max_unreadable"),
+        ("data: {xyz: 1}", r"data: there is no key xyz; there are sets, sources, max_unreadable"),
         ("data: {}", r"the key data.sets is missing"),
         ("data: {sets: []}", r"data.sets is \[\]"),
         ("data: 3", r"data is 3; "),
@@ -200,6 +214,13 @@ def test_recipes_made_in_python_are_checked_too(recipe: Recipe, change: dict[str
         recipe.iterations = 3
 
 
-def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"none\.yaml"):
-        load_recipe(tmp_path / "none.yaml")
+@pytest.mark.parametrize(
+    ("path", "advice"),
+    [
+        ("recipes/none.yaml", "recipes/none.yaml; there are extd-fpn-32-prelu, extd-lite, "),
+        ("recipes/paper.yaml", "recipes/paper.yaml; take paper"),
+    ],
+)
+def test_a_missing_recipe_is_named(path: str, advice: str) -> None:
+    with pytest.raises(FileNotFoundError, match=f"there is no recipe {advice}"):
+        load_recipe(Path(path))

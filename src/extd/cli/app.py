@@ -1,5 +1,6 @@
 """The command `extd`: its subcommands, error messages and exit codes."""
 
+import gc
 import os
 import signal
 import sys
@@ -8,6 +9,7 @@ from io import TextIOWrapper
 from itertools import pairwise
 from pathlib import Path
 from pkgutil import resolve_name
+from typing import NoReturn
 
 from cyclopts import App, CycloptsError, Group, Parameter
 from rich.console import Console
@@ -16,7 +18,7 @@ from extd import __version__
 from extd.cli.terminal import STDOUT, UsageError, print_error, print_line
 from extd.files import SUFFIXES
 from extd.media.sources import LIST, VIDEO_SUFFIXES
-from extd.signals import handle_signals
+from extd.signals import INTERRUPTED, handle_signals
 
 COMMANDS = {
     "Detect faces": {
@@ -94,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 141
     except KeyboardInterrupt:
         print_line("interrupted", Console(stderr=True))
-        return 130
+        return INTERRUPTED
     except ModuleNotFoundError as error:
         # The other extras have messages of their own.
         wanted = error.name if error.name == "onnxruntime" else '"extd[train]"'
@@ -104,6 +106,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         print_error(str(error) or "this machine has too little memory")
         return 1
     return int(code or 0)
+
+
+def run() -> NoReturn:
+    """The program `extd`: the command line, and the end of the process."""
+    code = main()
+    # At exit Python collects garbage, which after a long training once took minutes.
+    gc.freeze()
+    if code == INTERRUPTED:
+        # Python would also wait for threads.
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _prepare_streams() -> None:

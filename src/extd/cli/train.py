@@ -1,13 +1,14 @@
 """`extd train`: from a recipe to weights."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from extd.catalog import shipped_recipes
 from extd.cli.terminal import WHOLE_NUMBER, Folder, UsageError, print_line, usage_errors
 
 PROFILE = Parameter(metavar="STEPS", validator=Number(gte=0), show_default="no steps")
@@ -38,12 +39,13 @@ OF_RECIPE = Parameter(show_default="as the recipe says")
 
 
 def train(
-    recipe: Annotated[Path, Parameter(metavar="RECIPE.yaml")],
+    recipe: Annotated[Path | None, Parameter(metavar="RECIPE", show_default=False)] = None,
     /,
     *,
     out: Folder | None = None,
     data: Annotated[list[Path] | None, OF_RECIPE, Parameter(metavar="PATH")] = None,
     model: Annotated[str | None, OF_RECIPE, Parameter(metavar="NAME")] = None,
+    list_recipes: Annotated[bool, Parameter(name="--list")] = False,
     print_config: bool = False,
     run: Run = RUN,
 ) -> int:
@@ -53,18 +55,22 @@ def train(
     with --resume goes on exactly there. Needs PyTorch, which the first of these commands installs.
 
         pip install "extd[train]"
-        extd train recipes/finetune.yaml --data faces/labels.jsonl --out runs/first
+        extd train finetune --data faces/labels.jsonl --out runs/first
 
-    Several GPUs: torchrun --nproc-per-node 4 -m extd train RECIPE.yaml --out DIR
+    Several GPUs: torchrun --nproc-per-node 4 -m extd train RECIPE --data PATH --out DIR
 
     Args:
-        recipe: A YAML file: model, data, augmentation, loss, schedule. See the folder recipes.
+        recipe: One that --list names, or a YAML file: model, data, augmentation, loss, schedule.
         out: Folder for checkpoint, weights, logs and curves; made if need be.
-        data: The images to learn from, in any format of `extd data check`; once for each dataset
-            of the recipe.
+        data: The images to learn from, in any format of `extd data check`; once for each dataset.
         model: The detector to train, any that `extd models` lists.
+        list_recipes: List the recipes that come with extd.
         print_config: Print the recipe with every default, and train nothing.
     """
+    if list_recipes:
+        return print_recipes()
+    if recipe is None:
+        raise UsageError("give a recipe; extd train --list lists some")
     if out is None and not print_config:
         raise UsageError("give --out DIR, the folder for checkpoint and weights")
 
@@ -76,20 +82,10 @@ def train(
         print_line(dump_recipe(chosen).rstrip())
         return 0
 
-    from extd.training.checkpoint import CHECKPOINT
     from extd.training.trainer import train as fit
 
-    if not (out / CHECKPOINT).exists():
-        check_new(recipe, out, run)
-    weights = fit(
-        chosen,
-        out,
-        resume=run.resume,
-        device=run.device,
-        threads=run.threads,
-        cache=run.cache,
-        profile=run.profile,
-    )
+    check_new(recipe, out, run)
+    weights = fit(chosen, out, **asdict(run))
     # Of the processes of torchrun one prints.
     if os.environ.get("RANK", "0") == "0":
         print_line(f"written: {weights}")
@@ -98,8 +94,20 @@ def train(
     return 0
 
 
+def print_recipes() -> int:
+    """Print the names of the recipes in the package, and what each is for."""
+    recipes = shipped_recipes()
+    width = max(map(len, recipes))
+    print_line("\n".join(f"{name:{width}}  {text}" for name, text in recipes.items()))
+    return 0
+
+
 def check_new(recipe: Path, out: Path, run: Run) -> None:
     """Say so if there is nothing to resume; refuse to write over the given recipe."""
+    from extd.training.checkpoint import CHECKPOINT
+
+    if (out / CHECKPOINT).exists():
+        return
     if recipe.resolve() == (out / "recipe.yaml").resolve():
         raise UsageError(f"the run would write its recipe over {recipe}; choose another --out")
     if run.resume and not (out / "stage1").exists():

@@ -50,6 +50,7 @@ class TrainState:
     precision: str = ""  # `fp32`, `bf16` or `fp16`, once it is decided
     initial: dict[str, str] = field(default_factory=dict)  # notes on the weights of `Recipe.init`
     crop_sizes: set[int] = field(default_factory=set)  # so far, px
+    sources: frozenset[str] = frozenset()  # of the images
 
 
 def new_state(
@@ -163,10 +164,12 @@ def save(state: TrainState, recipe: Recipe, out: Path) -> None:
 
 def _notes(state: TrainState, recipe: Recipe) -> dict[str, object]:
     """What a weights file says about its training."""
-    sources: list[str] = []
+    sources = [name for name in recipe.data.sources if name in state.sources]
+    # Images of other sources are those of sets that are used as a whole.
+    whole = not recipe.data.sources or not state.sources <= recipe.data.sources.keys()
     for dataset in recipe.data.sets:
-        named = [name for name, share in dataset.sources.items() if share > 0]
-        sources += named or [Path(dataset.path).name]
+        sources += [name for name, share in dataset.sources.items() if share > 0]
+        sources += [Path(dataset.path).name] if whole and not dataset.sources else []
     sizes = ", ".join(map(str, sorted(state.crop_sizes)))
     training = f"{state.step} steps, {state.step * recipe.batch} crops of {sizes} px"
     if "training_data" in state.initial:
@@ -227,6 +230,7 @@ def _fixed(recipe: Recipe, data: str, feed: str) -> dict[str, Any]:
         # Muon's momenta lie in the order of the memory of its kernels.
         "compute.channels_last": recipe.compute.channels_last,
         "data.sets": [(dataset.weight, dataset.sources) for dataset in recipe.data.sets],
+        "data.sources": recipe.data.sources,
         "images of fingerprint": data,
         "feed": feed,
     }

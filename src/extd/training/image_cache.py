@@ -50,16 +50,20 @@ def open_images(data: Data, folder: Path, console: Console) -> ImageCache:
         ValueError: a dataset cannot be used, or too many images cannot be read.
         OSError: `folder` has too little room.
     """
-    weights = read_mixture(data)
+    weights = read_mixture(data, console)
     samples, dropped = drop_invalid(list(weights))
     weights = dict(zip(samples, weights.values(), strict=True))
     cache = open_cache(weights, folder, data.max_unreadable)
     for line in (*dropped, *cache.unreadable):
-        console.print(f"left out: {line}", markup=False, highlight=False, soft_wrap=True)
+        _tell(console, f"left out: {line}")
     return cache
 
 
-def read_mixture(data: Data) -> dict[Sample, float]:
+def _tell(console: Console, line: str) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def read_mixture(data: Data, console: Console) -> dict[Sample, float]:
     """Every image of the datasets, and how often it is drawn; raises as `open_images`."""
     weights = {}
     for dataset in data.sets:
@@ -68,8 +72,15 @@ def read_mixture(data: Data) -> dict[Sample, float]:
         for source in dataset.sources.keys() - present:
             known = ", ".join(sorted(map(repr, present)))
             raise ValueError(f"{dataset.path} has no image of source {source!r}; it has {known}")
+        shares = dataset.sources or data.sources
+        other = ", ".join(sorted(map(repr, present - shares.keys())))
+        if data.sources and present.isdisjoint(shares):
+            _tell(console, f"{dataset.path} has none of the recipe's sources; all images are used")
+            shares = {}
+        elif shares and other:
+            _tell(console, f"{dataset.path}: images of source {other} are left out, as not named")
         for sample in samples:
-            share = dataset.sources.get(sample.source, 0.0) if dataset.sources else 1.0
+            share = shares.get(sample.source, 0.0) if shares else 1.0
             weights[sample] = dataset.weight * share
     return {sample: weight for sample, weight in weights.items() if weight > 0}
 

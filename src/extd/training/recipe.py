@@ -7,12 +7,14 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from extd.catalog import RECIPES, shipped_recipes
 from extd.models.config import NetworkConfig, parse_name
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -56,13 +58,15 @@ class DataSet(_Section):
     weight: Above0 = 1.0
     """How often one of its images is drawn, relative to the other sets."""
     sources: dict[str, AtLeast0] = {}
-    """The same by the source of each image; sources not named are left out. Empty: all alike."""
+    """The same by the source of each image; sources not named are left out. Empty: as in `data`."""
 
 
 class Data(_Section):
     """Which images to learn from."""
 
     sets: Annotated[tuple[DataSet, ...], Field(min_length=1)]
+    sources: dict[str, AtLeast0] = {}
+    """For sets without `sources`: the same, but a set with none of these is used as a whole."""
     max_unreadable: Share = 0.01
     """Share of the images that may fail to open before the run stops."""
 
@@ -184,8 +188,8 @@ class Compute(_Section):
 
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """`auto` times fp32 and bf16 and takes the faster; `fp16` scales the loss and needs CUDA."""
-    compile: bool = False
-    """Use torch.compile; it pays on long runs."""
+    compile: Literal["auto"] | bool = False
+    """Use torch.compile; `auto`: only in runs that are long enough to make up for its minutes."""
     channels_last: bool = True
     """Memory format that CPUs and tensor cores prefer."""
     accumulate: Count = 1
@@ -286,21 +290,20 @@ def load_recipe(
     model: str | None = None,
     changes: Mapping[str, object] | None = None,
 ) -> Recipe:
-    """Read a recipe; see the files in `recipes/`. Its paths become absolute.
+    """Read a recipe. Its paths become absolute.
 
     Args:
-        path: of the YAML file.
-        data: labeled images to take instead of the recipe's sets, one for each.
+        path: a YAML file, or the name of a recipe that ships.
+        data: labeled images instead of the recipe's sets, one for each, if it names any.
         model: model to train instead of the recipe's, which also replaces a model as `init`.
         changes: values to take instead of the recipe's, by keys such as `loss.regression`.
 
     Raises:
+        FileNotFoundError: there is no such file or recipe.
         ValueError: a key or value is wrong; the message names it, the file and the nearest key.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"there is no file {path}") from None
+        content = yaml.load(_find_recipe(path).read_text(encoding="utf-8"), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not YAML: {error}") from error
     try:
@@ -311,13 +314,24 @@ def load_recipe(
             for part in reversed(key.split(".")):
                 change = {part: change}
             content = _merged(content, change)
-        if data:  # for a recipe that names no data
+        if data:  # for a recipe without sets
             content = _merged({"data": {"sets": [{"path": str(one)} for one in data]}}, content)
         recipe = _validated(_with_model(content, model) if model else content)
         folder = path.parent.absolute()
         return _with_paths(recipe, lambda value: os.path.normpath(folder / value), data)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def _find_recipe(path: Path) -> Traversable:
+    """The file `path`, or the recipe of that name in the package."""
+    if path.exists() and not path.is_dir():
+        return path
+    names = shipped_recipes()
+    if str(path) in names:
+        return RECIPES / f"{path}.yaml"
+    advice = f"take {path.stem}" if path.stem in names else f"there are {', '.join(names)}"
+    raise FileNotFoundError(f"there is no recipe {path}; {advice}")
 
 
 def dump_recipe(recipe: Recipe, folder: Path | None = None) -> str:
@@ -374,7 +388,8 @@ def _first_error(error: ValidationError) -> str:
     key = ".".join(map(str, first["loc"]))
     reason = first["msg"].removeprefix("Value error, ")
     if first["type"] == "missing":
-        return f"the key {key} is missing"
+        advice = "; give --data LABELS" if key in {"data", "data.sets"} else ""
+        return f"the key {key} is missing{advice}"
     if first["type"] == "value_error":
         return f"{key}: {reason}" if key else reason
     return f"{key} is {first['input']!r}; {reason[0].lower()}{reason[1:]}"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import math
 import os
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -24,7 +25,7 @@ from extd.models.anchors import anchor_boxes, anchor_levels
 from extd.models.config import ExtdConfig
 from extd.models.extd import Predictions
 from extd.models.network import build_network
-from extd.signals import stop_on_signals
+from extd.signals import exit_on_repeat, stop_on_signals
 from extd.training.checkpoint import (
     CHECKPOINT,
     PRECISIONS,
@@ -34,6 +35,7 @@ from extd.training.checkpoint import (
     open_state,
     save,
 )
+from extd.training.cost import check_machine, estimate
 from extd.training.distributed import Distributed, init_distributed, parallel_network
 from extd.training.image_cache import ImageCache, fingerprint, open_images
 from extd.training.loader import Batch, feed_of, open_loader
@@ -102,7 +104,7 @@ def train(
     # By itself, torch does not follow the cgroup's quota.
     torch.set_num_threads(threads or min(torch.get_num_threads(), cores()))
     cache = cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "extd"
-    with init_distributed(device) as dist:
+    with exit_on_repeat(), init_distributed(device) as dist:
         console = Console(stderr=True, quiet=not dist.is_main, soft_wrap=True, highlight=False)
         stages = open_stages(recipes, folders, dist, cache, console)
         stop = threading.Event()
@@ -147,7 +149,7 @@ def open_stages(
     """Check and open all that the stages need, so that none fails after hours of training."""
     # Cheap checks first: decoding images may take minutes.
     for recipe in recipes:
-        _check_machine(recipe, dist)
+        check_machine(recipe, dist)
         for path in (*(dataset.path for dataset in recipe.data.sets), recipe.validation.path):
             if path and not Path(path).exists():
                 raise FileNotFoundError(f"there is no file or folder {path}")
@@ -181,6 +183,7 @@ def train_stage(
     recipe, out, samples = stage.recipe, stage.folder, stage.images.samples
     feed = feed_of(recipe, dist.device)
     state = open_state(recipe, out, fingerprint(samples), feed, dist)
+    state.sources = frozenset(sample.source for sample in samples)
     if state.step >= recipe.iterations:
         done = f"{out} already has all {recipe.iterations} steps; nothing to do"
         console.print(done, markup=False)
@@ -192,7 +195,16 @@ def train_stage(
         f"{len(samples)} images, from step {state.step} of {recipe.iterations}"
     )
     with closing(open_loader(recipe, stage.images, dist, state.step)) as batches:
-        _run_steps(stage, state, dist, batches, stop, console, profile)
+        first = next(batches)
+        # A copy, for the estimate makes steps.
+        probe = copy.deepcopy(state)
+        set_modes(probe.network, probe.average, state.step, recipe.freeze_bn_at)
+        step = partial(train_step, probe.network, first, probe, recipe, dist, 0.0)
+        left, size = recipe.iterations - state.step, first.images.shape[-1]
+        compiled = estimate(step, left, size, recipe, dist, console)
+        settings = recipe.compute.model_copy(update={"compile": compiled})
+        network = parallel_network(state.network, settings, dist)
+        _run_steps(stage, state, network, dist, chain([first], batches), stop, console, profile)
     if dist.is_main:
         plot_run(out)
 
@@ -200,6 +212,7 @@ def train_stage(
 def _run_steps(
     stage: Stage,
     state: TrainState,
+    network: Network,
     dist: Distributed,
     batches: Iterator[Batch],
     stop: threading.Event,
@@ -208,7 +221,6 @@ def _run_steps(
 ) -> None:
     """Make the steps that are left."""
     recipe, out = stage.recipe, stage.folder
-    network = parallel_network(state.network, recipe.compute, dist)
     first, began, waited, flushed, speed = state.step, time.perf_counter(), 0.0, 0.0, ""
     with ExitStack() as stack:
         log = stack.enter_context(open_log(out, first)) if dist.is_main else None
@@ -224,6 +236,8 @@ def _run_steps(
             set_modes(state.network, state.average, step, recipe.freeze_bn_at)
             metrics, stopped = train_step(network, batch, state, recipe, dist, lr, stop.is_set())
             update_average(state.average, state.network, step, recipe.ema)
+            # Several processes agree on it in their next step.
+            stopped = stopped or (dist.world_size == 1 and stop.is_set())
             state.step = step + 1
             state.crop_sizes.add(batch.images.shape[-1])
             if profiler is not None:
@@ -366,15 +380,3 @@ def compare_modes(
             advice = f"freeze_bn_at switches to running statistics at step {recipe.freeze_bn_at}"
         console.print(f"[yellow]warning: batch norms behave differently at inference; {advice}")
     return trained, evaluated
-
-
-def _check_machine(recipe: Recipe, dist: Distributed) -> None:
-    """Refuse early what could not work."""
-    compiler = os.environ.get("CXX", "g++")
-    if recipe.compute.compile and dist.device.type == "cpu" and not shutil.which(compiler):
-        raise ValueError(f"compile needs the C++ compiler {compiler}; install it, or set it false")
-    shares = dist.world_size * recipe.compute.accumulate
-    if recipe.batch % shares:
-        raise ValueError(
-            f"batch is {recipe.batch}; give a multiple of {shares}, the processes times accumulate"
-        )
