@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from extd.boxes import iou
 from extd.catalog import DEFAULT_MODEL, load_catalog
 from extd.detector import Detector
-from extd.evaluation.protocols import LEAST_SCORE
+from extd.evaluation.protocols import LEAST_SCORE, SINGLE
 from extd.images import read_image
 
 ASTRONAUT_FACE = (174, 66, 273, 207)
