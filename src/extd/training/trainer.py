@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -50,7 +50,7 @@ from extd.training.metrics import (
     progress_bar,
     write_run_info,
 )
-from extd.training.optimizers import lr_at, set_modes, update_average
+from extd.training.optimizers import build_optimizers, lr_at, set_modes, update_average
 from extd.training.recipe import Recipe
 
 FLUSH_SECONDS = 5.0
@@ -196,10 +196,13 @@ def train_stage(
     )
     with closing(open_loader(recipe, stage.images, dist, state.step)) as batches:
         first = next(batches)
-        # A copy, for the estimate makes steps.
-        probe = copy.deepcopy(state)
-        set_modes(probe.network, probe.average, state.step, recipe.freeze_bn_at)
-        step = partial(train_step, probe.network, first, probe, recipe, dist, 0.0)
+        # A copy, for the estimate makes steps; optimizers keep references to what they move.
+        copied = copy.deepcopy(state.network)
+        optimizers = build_optimizers(copied, recipe.optimizer, dist.device)
+        scaler = copy.deepcopy(state.scaler)
+        probe = replace(state, network=copied, optimizers=optimizers, scaler=scaler)
+        set_modes(copied, state.average, state.step, recipe.freeze_bn_at)
+        step = partial(train_step, copied, first, probe, recipe, dist, 0.0)
         left, size = recipe.iterations - state.step, first.images.shape[-1]
         compiled = estimate(step, left, size, recipe, dist, console)
         settings = recipe.compute.model_copy(update={"compile": compiled})
