@@ -51,7 +51,6 @@ class OnnxModel:
         content: its bytes.
         metadata: of the file: model, anchors, mean, training_data, ap, license, votes, threshold,
             sha256; values other than text are JSON.
-        threshold: least probability of a face where `Options` give none.
         precision: `int8` or `float`, in which it computes.
         landmarks: whether it finds landmarks.
         box_voting: whether overlapping boxes are to be averaged by `extd.boxes.vote`.
@@ -108,9 +107,6 @@ class OnnxModel:
             self._head = RawHead(**json.loads(self.metadata["anchors"])) if raw else None
             mean = json.loads(self.metadata.get("mean", json.dumps([GRAY] * 3)))
             self._mean = np.rint(np.broadcast_to(mean, 3)).astype(np.uint8)
-            self.threshold = float(self.metadata.get("threshold", THRESHOLD))
-            if not 0 <= self.threshold < 1:
-                raise ValueError(f"a threshold of {self.threshold}")
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{self.path} has wrong metadata, {error}; export it again") from error
         self.landmarks = self._head is not None or "landmarks" in outputs
@@ -125,6 +121,11 @@ class OnnxModel:
                 stacklevel=2,
             )
         self.box_voting = self.metadata.get("votes") == "true"
+
+    @property
+    def threshold(self) -> float:
+        """Least probability of a face where `Options` give none."""
+        return float(self.metadata.get("threshold", THRESHOLD))
 
     def _start(self) -> ort.InferenceSession:
         options = ort.SessionOptions()

@@ -88,7 +88,7 @@ def test_ones_own_labels_are_measured_by_size(draw: Draw, toy: str, capsys: Capt
     assert report["ap"] == {"all": 0.5, "small": 0.5, "medium": None, "large": None}
     out = capsys.readouterr().out
     assert "AP small   0.5000        2 faces" in out
-    assert "--threshold 0.5: precision 1.000 (0.207 to 1.000), recall 0.500" in out
+    assert "default: --threshold 0.5, precision 1.000 (0.207 to 1.000), recall 0.500" in out
     assert "rests on 2 faces" in out
     assert main(["eval", "labels", "none.jsonl", "--model", toy]) == 1
     assert "none.jsonl" in capsys.readouterr().err
@@ -114,11 +114,11 @@ def test_a_threshold_is_suggested(three: str, toy: str, capsys: Captured) -> Non
     out, err = capsys.readouterr()
     report = json.loads(out)
     assert report["protocol"] == "default"
-    assert report["suggested"] == {
+    assert report["thresholds"] == {
+        "default": {"threshold": 0.5, "precision": 0.66667, "recall": 1.0},
         "precision of 0.95": {"threshold": 0.9, "precision": 1.0, "recall": 0.5},
         "recall of 0.9": {"threshold": 0.3, "precision": 0.66667, "recall": 1.0},
     }
-    assert report["default"] == {"threshold": 0.5, "precision": 0.66667, "recall": 1.0}
     assert report["curve"][-1] == {"threshold": 0.99, "precision": 1.0, "recall": 0.5}
     assert 0.6 < report["coco_ap"] < 0.9
     assert "written: curves/thresholds.csv" in err

@@ -31,6 +31,7 @@ FOUND: list[tuple[str, Mapping[str, object], str, str | None]] = [
     ("csv", {"labels.txt": ""}, "labels.txt", None),
     ("coco", {}, ".", None),
     ("coco", {"faces.json": ""}, ".", "faces.json"),
+    ("coco", {"notes.json": "{}"}, ".", None),
     ("coco", {"faces.json": "", "other.json": ""}, ".", None),
     ("coco", {"faces.json": "", "other.json": ""}, "faces.json", "faces.json"),
     ("coco", {**COCO, "a.json": ""}, ".", "annotations/instances_train.json"),

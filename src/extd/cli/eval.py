@@ -1,5 +1,6 @@
 """`extd eval`: a detector measured on WIDER FACE or on your own labeled images."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,9 +23,10 @@ from extd.cli.terminal import (
     write_json,
 )
 from extd.data.datasets import read_dataset
+from extd.data.sample import Sample
 from extd.evaluation import wider as benchmark
 from extd.evaluation.labeled import coco_ap, detect_labeled, score
-from extd.evaluation.predictions import write_predictions
+from extd.evaluation.predictions import Prediction, write_predictions
 from extd.evaluation.protocols import PROTOCOLS
 from extd.evaluation.thresholds import (
     GRID,
@@ -35,7 +37,7 @@ from extd.evaluation.thresholds import (
     write_curve,
 )
 
-Protocol = Literal["single", "paper", "multiscale"]
+Protocol = Literal["single", "default", "paper", "multiscale"]
 FEW = 100
 """Faces on which a threshold cannot be chosen well."""
 SHARE = Number(gt=0, lte=1)
@@ -95,7 +97,8 @@ def wider(
             wider_medium_val.mat, wider_hard_val.mat.
         predictions: Measure the files EVENT/IMAGE.txt of this folder, in WIDER's format,
             instead of a model.
-        protocol: single runs once on each image at its own size; paper is the authors' test
+        protocol: single runs once on each image at its own size; default is what `extd detect`
+            does; paper is the authors' test
             at several scales with box voting; multiscale is that with a corrected vote.
         save_predictions: Save the detections in this folder, in WIDER's format.
         json: Write the result as JSON to a file; with - or nothing to standard output.
@@ -128,7 +131,7 @@ def labels(
     samples: Annotated[Path, Parameter(metavar="PATH")],
     /,
     *,
-    protocol: Literal["default", Protocol] = "default",
+    protocol: Protocol = "default",
     wished: Wished = NONE,
     out: Folder | None = None,
     json: Target = None,
@@ -146,7 +149,7 @@ def labels(
 
     Args:
         samples: Labeled images in any format that `extd data check` reads.
-        protocol: default is what `extd detect` does; others as for `extd eval wider`.
+        protocol: As for `extd eval wider`.
         out: Write precision and recall against the threshold to this folder: thresholds.csv and
             thresholds.png.
         json: Write the result as JSON to a file; with - or nothing to standard output.
@@ -157,24 +160,18 @@ def labels(
         track = partial(bar.track, description="measuring")
         found = detect_labeled(partial(PROTOCOLS[protocol], detector), labeled, track)
     result, curve = score(labeled, found), threshold_curve(labeled, found)
-    try:
-        coco: float | None = round(coco_ap(labeled, found), 5)
-    except ImportError as error:
-        coco = None
-        print_note(str(error), Console(stderr=True))
+    points = {"default": curve.at(detector.threshold()), **wished.points(curve)}
+    coco = measure_coco(labeled, found)
     lines = [f"{machine.model}, {protocol}, {result.images:,} images"]
     for size, ap in result.ap.items():
         lines.append(f"  AP {size:7} {ap:.4f}   {result.faces[size]:6,} faces")
-    if coco is not None:
-        lines.append(f"  COCO's AP@[.5:.95] {coco:.4f}")
-    usual = curve.at(detector.threshold())
-    points = wished.points(curve)
-    lines += ["", describe_point(usual), *(describe_wish(*one) for one in points.items())]
+    lines += [] if coco is None else [f"  COCO's AP@[.5:.95] {coco:.4f}"]
+    lines += ["", *(describe_point(*one) for one in points.items())]
     if curve.faces < FEW:
         lines.append(f"all this rests on {count(curve.faces, 'face')}; label more to rely on it")
     summary = {"images": result.images, "model": machine.model, "protocol": protocol}
-    summary |= {"faces": result.faces, "coco_ap": coco, "default": point_json(usual)}
-    summary |= {"suggested": {name: point and point_json(point) for name, point in points.items()}}
+    summary |= {"faces": result.faces, "coco_ap": coco}
+    summary |= {"thresholds": {name: point and point_json(point) for name, point in points.items()}}
     summary |= {"curve": [point_json(curve.at(threshold)) for threshold in GRID.tolist()]}
     print_result(json, lines, summary, result.ap)
     for path in [] if out is None else write_curve(out, curve, points):
@@ -182,21 +179,25 @@ def labels(
     return 0
 
 
-def describe_point(point: OperatingPoint) -> str:
+def measure_coco(samples: Sequence[Sample], found: Sequence[Prediction]) -> float | None:
+    """COCO's AP; None and a note where its package is missing."""
+    try:
+        return round(coco_ap(samples, found), 5)
+    except ImportError as error:
+        print_note(str(error), Console(stderr=True))
+        return None
+
+
+def describe_point(name: str, point: OperatingPoint | None) -> str:
     """Precision and recall at a threshold, each with its 95 % interval."""
-    shares = []
-    for name, total in (("precision", point.detections), ("recall", point.faces)):
-        low, high = interval(point.hits, total)
-        share = f"{point.hits / total:.3f}" if total else "unknown"
-        shares.append(f"{name} {share} ({low:.3f} to {high:.3f})")
-    return f"--threshold {point.threshold:g}: {', '.join(shares)}"
-
-
-def describe_wish(wish: str, point: OperatingPoint | None) -> str:
-    """The threshold that fulfils a wish, or that none does."""
     if point is None:
-        return f"{wish}: no threshold reaches it"
-    return f"{wish}: {describe_point(point)}"
+        return f"{name}: no threshold reaches it"
+    words = [f"{name}: --threshold {point.threshold:g}"]
+    for share, total in (("precision", point.detections), ("recall", point.faces)):
+        low, high = interval(point.hits, total)
+        value = f"{point.hits / total:.3f}" if total else "unknown"
+        words.append(f"{share} {value} ({low:.3f} to {high:.3f})")
+    return ", ".join(words)
 
 
 def point_json(point: OperatingPoint) -> dict[str, float | None]:

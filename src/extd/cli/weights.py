@@ -84,16 +84,14 @@ def export(
         )
     if calibrate is not None and not int8:
         raise UsageError("--calibrate is for --int8")
-    from extd.models.export import export_onnx, store_threshold
-    from extd.models.network import load_network
-    from extd.models.quantize import export_int8
-
     if source.suffix.lower() == ".onnx":
         if threshold is None or int8 or decoded or box_voting is not None:
             raise UsageError(f"{source} is exported; all that can be changed is its --threshold")
-        store_threshold(source, target, threshold)
-        print_line(f"written: {target}, with a threshold of {threshold:g}")
-        return 0
+        return store(source, target, threshold)
+    from extd.models.export import export_onnx
+    from extd.models.network import load_network
+    from extd.models.quantize import export_int8
+
     network, loaded = load_network(source)
     notes = loaded if threshold is None else {**loaded, "threshold": threshold}
     if calibrate is None:
@@ -101,6 +99,15 @@ def export(
     else:
         export_int8(network, target, calibration_images(calibrate), notes, box_voting=box_voting)
     print_line(f"written: {target}, {target.stat().st_size / 1e3:,.0f} kB")
+    return 0
+
+
+def store(source: Path, target: Path, threshold: float) -> int:
+    """Store a threshold in an ONNX file."""
+    from extd.models.export import store_threshold
+
+    store_threshold(source, target, threshold)
+    print_line(f"written: {target}, with a threshold of {threshold:g}")
     return 0
 
 

@@ -38,6 +38,8 @@ OTHERS = re.compile(r'\s*\{\s*"(image|path)"\s*:|.*"shapes"\s*:', re.DOTALL)
 """How JSON files of other formats begin: `labels.jsonl` and labelme."""
 ROBOFLOW = "_annotations.coco.json"
 """Name of Roboflow's files, one in each folder of images."""
+NOTES = "notes.json"
+"""What Label Studio adds to a YOLO set."""
 
 
 def find_coco(path: Path) -> Path | None:
@@ -49,7 +51,7 @@ def find_coco(path: Path) -> Path | None:
     found = found or sorted(path.glob(f"*/{ROBOFLOW}"))
     if len(found) > 1:
         raise ValueError(f"{path} is divided; name one of {', '.join(map(str, found))}")
-    found = found or [*path.glob("*.json")]
+    found = found or [one for one in path.glob("*.json") if one.name != NOTES]
     return found[0] if len(found) == 1 and _is_coco(found[0]) else None
 
 

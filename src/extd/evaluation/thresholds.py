@@ -166,10 +166,11 @@ def _draw(curve: ThresholdCurve, chosen: Mapping[str, OperatingPoint | None]) ->
     points = [curve.at(threshold) for threshold in GRID.tolist()]
     axes.plot(GRID, [point.precision for point in points], label="precision")
     axes.plot(GRID, [point.recall for point in points], label="recall")
-    for name, point in chosen.items():
+    # Names of two thresholds in one place stand on either side of the line.
+    for side, (name, point) in zip(("right", "left"), chosen.items(), strict=False):
         if point is not None:
             axes.axvline(point.threshold, color="gray", linestyle="--", linewidth=1)
-            axes.annotate(name, (point.threshold, 0.02), rotation=90, ha="right", fontsize=8)
+            axes.annotate(name, (point.threshold, 0.02), rotation=90, ha=side, fontsize=8)
     axes.set(xlabel="threshold", xlim=(0, 1), ylim=(0, 1.02), title=f"{curve.faces:,} faces")
     axes.grid(alpha=0.3)
     axes.legend()
