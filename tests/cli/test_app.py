@@ -123,7 +123,7 @@ def test_the_module_runs_as_a_program() -> None:
         (["convert", "a.pth", "b.safetensors"], "torch", '"extd[train]"'),
         (["export", "a.safetensors", "b.onnx"], "torch", '"extd[train]"'),
         (
-            ["train", str(ROOT / "recipes" / "finetune.yaml"), "--out", "run"],
+            ["train", str(ROOT / "src" / "extd" / "recipes" / "finetune.yaml"), "--out", "run"],
             "torch",
             '"extd[train]"',
         ),
