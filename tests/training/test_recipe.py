@@ -92,7 +92,7 @@ def test_a_network_is_described_by_how_it_differs_from_a_model(
 
 
 def test_another_model_begins_with_its_own_weights(tmp_path: Path) -> None:
-    finetune = FINETUNE
+    finetune = RECIPES[0].parents[1] / "src" / "extd" / "recipes" / "finetune.yaml"
     recipe = load_recipe(finetune, model="extd-fpn-32-prelu")
     assert (recipe.model, recipe.init) == ("extd-fpn-32-prelu", "extd-fpn-32-prelu")
     own = load_recipe(written(tmp_path, f"{DATA}init: w.safetensors\n"), model="extd-ssd-48-relu")

@@ -41,6 +41,16 @@ def evaluate_labeled(
         FileNotFoundError: an image is missing.
         ValueError: an image is broken, or none has a face.
     """
+    predictions, truth = predict_labeled(detect, samples, progress)
+    return wider.precision_recall(predictions, truth, SIZES)
+
+
+def predict_labeled(
+    detect: Callable[[Image], Prediction],
+    samples: Sequence[Sample],
+    progress: Callable[[Sequence[Sample]], Iterable[Sample]] = iter,
+) -> tuple[dict[str, Prediction], list[wider.GroundTruth]]:
+    """What `evaluate_labeled` scores: detections by the path of the image, and labels."""
     if not any(len(sample.boxes) for sample in samples):
         raise ValueError("no image has a labeled face; there is nothing to measure")
     truth = [_ground_truth(sample) for sample in samples]
@@ -48,7 +58,7 @@ def evaluate_labeled(
         labels.key: _without_ignored(detect(read_image(sample.path)), sample)
         for labels, sample in zip(truth, progress(samples), strict=True)
     }
-    return wider.precision_recall(predictions, truth, SIZES)
+    return predictions, truth
 
 
 def _without_ignored(found: Prediction, sample: Sample) -> Prediction:
