@@ -60,12 +60,15 @@ def difference_interval(before: Detected, after: Detected, seed: int = 0) -> tup
     for _ in range(RESAMPLES):
         times = np.bincount(rng.integers(len(faces), size=len(faces)), minlength=len(faces))
         if total := int(times @ faces):
-            old, new = (
-                wider.curve_from_counts(*np.tensordot(times, own, 1), total).ap for own in counts
-            )
+            old, new = (_resampled_ap(own, times, total) for own in counts)
             rises.append(new - old)
     low, high = np.quantile(rises, [0.025, 0.975]).tolist()
     return low, high
+
+
+def _resampled_ap(counts: NDArray[np.int64], times: NDArray[np.intp], faces: int) -> float:
+    hits, detections = np.tensordot(times, counts, 1)
+    return wider.curve_from_counts(hits, detections, faces).ap
 
 
 def _counts(detected: Detected) -> NDArray[np.int64]:
@@ -120,7 +123,9 @@ def draw_errors(detected: Detected, count: int = 24) -> Image:
     )
     misses = sorted(
         (sample for sample, own in errors.items() if len(own.missed)),
-        key=lambda sample: -float((errors[sample].missed[0, 2:] - errors[sample].missed[0, :2]).prod()),
+        key=lambda sample: (
+            -float((errors[sample].missed[0, 2:] - errors[sample].missed[0, :2]).prod())
+        ),
     )
     turns = [*enumerate(alarms), *enumerate(misses)]
     ordered = [sample for _, sample in sorted(turns, key=lambda turn: turn[0])]

@@ -238,7 +238,9 @@ def finetune(plan: Plan, minutes: float = 20.0, report: Report = print) -> Resul
         report(f"AP before: {before.ap['all']:.3f}")
         left = minutes * 60 - (time.monotonic() - began)
         recipe = _fit_recipe(recipe, len(plan.train), left, step, measuring)
-        spent = recipe.iterations * step + (recipe.iterations // recipe.validation.every) * measuring
+        spent = (
+            recipe.iterations * step + (recipe.iterations // recipe.validation.every) * measuring
+        )
         report(f"{recipe.iterations} steps of {step:.1f} s, about {math.ceil(spent / 60)} minutes")
         train(recipe, folder, cache=Path(cache))
     network, notes = load_network(folder / BEST)
