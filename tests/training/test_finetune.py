@@ -8,26 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image as Pillow
 
 from extd.cli.app import main
 from extd.detector import Detector
 from extd.models.network import load_network
 from extd.training import finetune as finetuning
-from extd.training.checkpoint import new_state
-from extd.training.distributed import Distributed
 from extd.training.finetune import Plan, Result, describe_rise, finetune, plan_finetune, split
-from extd.training.image_cache import open_images
-from extd.training.loader import open_loader
-from extd.training.optimizers import set_modes
-from extd.training.recipe import Recipe
-from extd.training.trainer import train_step
 
 ASTRONAUT = Path(__file__).resolve().parents[2] / "examples" / "astronaut.jpg"
 FACE = (170, 60, 280, 200)
 """Around the face, px; the box is 20 px within."""
-CPU = Distributed(0, 1, torch.device("cpu"))
 Write = Callable[..., Path]
 
 
@@ -111,32 +102,6 @@ def test_a_network_of_the_paper_keeps_its_loss(write: Write) -> None:
     recipe = plan_finetune(write(), Path("out"), init="extd-fpn-32-prelu").recipe
     assert (recipe.model, recipe.init) == ("extd-fpn-32-prelu",) * 2
     assert (recipe.loss.assigner, recipe.loss.classification) == ("s3fd", "cross_entropy")
-
-
-def moved(recipe: Recipe, keep: bool, folder: Path) -> float:
-    """Mean distance of a face's landmarks after some steps, in px."""
-    images = open_images(recipe.data, folder, finetuning.Console(quiet=True))
-    state = new_state(recipe, CPU.device)
-    state.precision, state.teacher = "fp32", state.average if keep else None
-    for step, batch in zip(range(6), open_loader(recipe, images, CPU), strict=False):
-        set_modes(state.network, state.average, step, recipe.freeze_bn_at)
-        train_step(state.network, batch, state, recipe, CPU, lr=5e-3)
-    state.network.eval()
-    with torch.no_grad():
-        before, after = state.average(batch.images), state.network(batch.images)
-    best = before.log_odds.argmax(1)
-    rows = torch.arange(len(best))
-    return float((before.landmarks[rows, best] - after.landmarks[rows, best]).abs().mean())
-
-
-def test_the_teacher_keeps_landmarks_that_labels_do_not_have(
-    write: Write, tmp_path: Path
-) -> None:
-    plan = plan_finetune(write(), tmp_path / "out", init="extd-lite-nano")
-    data = plan.recipe.data.sets[0].model_copy(update={"path": str(tmp_path / "labels.jsonl")})
-    plan = small(plan, data=plan.recipe.data.model_copy(update={"sets": (data,)}))
-    distances = [moved(plan.recipe, keep, tmp_path) for keep in (True, False)]
-    assert distances[0] < 0.8 * distances[1]
 
 
 def test_ten_images_become_a_detector_with_a_card(write: Write, tmp_path: Path) -> None:
