@@ -26,6 +26,7 @@ COMMANDS = {
     "eval labels": "--protocol --json --model --threads --provider",
     "data check": "PATH --format --images --out --labels-only --samples --seed --threads",
     "data convert": "PATH --to --out --from --images --copy",
+    "finetune": "LABELS --out --from --minutes --test",
     "train": "--out --data --model --resume --device --threads --profile --print-config",
     "convert": "SOURCE TARGET",
     "export": "SOURCE TARGET",

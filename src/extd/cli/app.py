@@ -33,6 +33,7 @@ COMMANDS = {
     },
     "Evaluate and train": {
         "eval": ("extd.cli.eval:app", "Evaluate a detector."),
+        "finetune": ("extd.cli.finetune:finetune", "Adapt a detector to your own images."),
         "train": ("extd.cli.train:train", "Train a detector."),
         "convert": ("extd.cli.weights:convert", "Convert a checkpoint of the paper's authors."),
         "export": ("extd.cli.weights:export", "Export weights to ONNX."),

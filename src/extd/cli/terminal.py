@@ -26,10 +26,10 @@ class UsageError(ValueError):
 
 @contextmanager
 def usage_errors() -> Iterator[None]:
-    """Within it, a ValueError or FileNotFoundError means that the command line is wrong."""
+    """Within it, an error about values or files means that the command line is wrong."""
     try:
         yield
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, FileExistsError) as error:
         raise UsageError(str(error)) from error
 
 

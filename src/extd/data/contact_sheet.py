@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,15 @@ ENLARGED = 28
 """Longer side, px, that such a face gets in the part."""
 BROAD = 60
 """Px from which a box on the sheet has a thicker frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """Boxes that are framed in a color, by the image; `name` is for the legend."""
+
+    name: str
+    color: Color
+    boxes: Mapping[Path, Boxes]
 
 
 def choose_samples(
@@ -79,6 +89,21 @@ def draw_contact_sheet(
         if finding.box is not None:
             suspicious[finding.image].append(finding.box)
     chosen = choose_samples(samples, count, seed, suspicious)
+    wrong = {path: np.array(boxes, np.float32) for path, boxes in suspicious.items()}
+    title = f"{len(chosen)} of {len(samples):,} images, seed {seed}"
+    return draw_samples(chosen, [Marks("suspicious", SUSPICIOUS, wrong)], title, seed)
+
+
+def draw_samples(
+    chosen: Sequence[Sample], marks: Sequence[Marks], title: str, seed: int = 0
+) -> Image:
+    """The sheet of these samples, with the boxes of their labels and those of `marks`.
+
+    Where only a part of an image is shown, it has a marked box if there is one, chosen by `seed`.
+
+    Returns:
+        uint8 [H, W, 3], RGB.
+    """
     rng = np.random.default_rng(seed)
     columns = min(COLUMNS, max(len(chosen), 1))
     rows = -(-len(chosen) // columns)
@@ -87,16 +112,15 @@ def draw_contact_sheet(
     sheet = Pillow.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(sheet)
     x = GAP
-    for color, name in ((FACE, "face"), (IGNORED, "ignored"), (SUSPICIOUS, "suspicious")):
+    legend = [(FACE, "face"), (IGNORED, "ignored"), *((one.color, one.name) for one in marks)]
+    for color, name in legend:
         draw.rectangle((x, 23, x + 16, 39), color, OUTLINE)
         x = _write(draw, name, (x + 24, 38), 15, INK) + 20
-    title = f"{len(chosen)} of {len(samples):,} images, seed {seed}"
     _write(draw, title, (x, 38), 15, FAINT, size[0] - x)
     for number, sample in enumerate(chosen):
         row, column = divmod(number, columns)
         left, top = GAP + column * (width + GAP), TOP + row * (height + CAPTION + GAP)
-        wrong = np.array(suspicious.get(sample.path, []), np.float32).reshape(-1, 4)
-        tile, note = _draw_sample(sample, wrong, rng)
+        tile, note = _draw_sample(sample, marks, rng)
         sheet.paste(tile, (left, top))
         faces = f"{len(sample.boxes)} faces" if len(sample.boxes) != 1 else "1 face"
         ignored = f", {len(sample.ignore)} ignored" if len(sample.ignore) else ""
@@ -107,9 +131,12 @@ def draw_contact_sheet(
 
 
 def _draw_sample(
-    sample: Sample, wrong: Boxes, rng: np.random.Generator
+    sample: Sample, marks: Sequence[Marks], rng: np.random.Generator
 ) -> tuple[Pillow.Image, str]:
-    """A tile with the image or a part of it, and a note about that; `wrong` boxes stand out."""
+    """A tile with the image or a part of it, and a note about that."""
+    marked = [
+        (one.color, one.boxes.get(sample.path, np.empty((0, 4), np.float32))) for one in marks
+    ]
     tile = Pillow.new("RGB", TILE, PANEL)
     try:
         image = Pillow.fromarray(read_image(sample.path))
@@ -122,6 +149,7 @@ def _draw_sample(
     if len(sides) and np.median(sides) * scale < SMALL:
         typical = max(float(sides[len(sides) // 2]), 1.0)
         scale = min(max(ENLARGED / typical, scale), 4.0)
+        wrong = np.concatenate([np.empty((0, 4), np.float32), *(boxes for _, boxes in marked)])
         box = rng.choice(wrong if len(wrong) else sample.boxes)
         center = np.nan_to_num(box[:2] + box[2:], posinf=1e9, neginf=-1e9) / 2
         note = f", part at {scale:.1f}x"
@@ -133,7 +161,7 @@ def _draw_sample(
         (width, height), Pillow.Resampling.BILINEAR, (*near.tolist(), right, bottom)
     )
     offset = np.tile(near, 2).astype(np.float32)
-    for color, boxes in ((IGNORED, sample.ignore), (FACE, sample.boxes), (SUSPICIOUS, wrong)):
+    for color, boxes in ((IGNORED, sample.ignore), (FACE, sample.boxes), *marked):
         _draw_boxes(part, (boxes - offset) * np.float32(scale), color)
     tile.paste(part, ((TILE[0] - width) // 2, (TILE[1] - height) // 2))
     return tile, note

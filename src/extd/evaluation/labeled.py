@@ -65,10 +65,17 @@ def score(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> wider
     Ignored regions neither help nor harm. Unlike in `extd.evaluation.wider`, false positives in
     images without faces count.
     """
+    return wider.precision_recall(*by_image(samples, predictions), SIZES)
+
+
+def by_image(
+    samples: Sequence[Sample], predictions: Sequence[Prediction]
+) -> tuple[dict[str, Prediction], list[wider.GroundTruth]]:
+    """What `score` scores: detections by the path of the image, and labels."""
     truth = [ground_truth(sample) for sample in samples]
     found = map(without_ignored, predictions, samples)
     keys = (labels.key for labels in truth)
-    return wider.precision_recall(dict(zip(keys, found, strict=True)), truth, SIZES)
+    return dict(zip(keys, found, strict=True)), truth
 
 
 def coco_ap(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> float:

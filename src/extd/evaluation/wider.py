@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -223,17 +223,25 @@ def count_matches(
     Returns:
         [D, 2, 1000]: by difficulty, the faces found, and the detections that count.
     """
+    counts = np.zeros((len(ground_truth[0].keep), 2, len(THRESHOLDS)), np.int64)
+    for _, own in image_counts(predictions, ground_truth):
+        counts += own
+    return counts
+
+
+def image_counts(
+    predictions: Mapping[str, Prediction], ground_truth: Sequence[GroundTruth]
+) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """As `count_matches`, the index and counts of each image with faces and detections."""
     every_score = np.concatenate([predictions[truth.key].scores for truth in ground_truth])
     lowest = every_score.min(initial=np.inf)
     spread = every_score.max(initial=-np.inf) - lowest
-    counts = np.zeros((len(ground_truth[0].keep), 2, len(THRESHOLDS)), np.int64)
-    for truth in ground_truth:
+    for index, truth in enumerate(ground_truth):
         found = predictions[truth.key]
         if len(found) and len(truth.boxes):
             # Equal scores have no spread; they pass every threshold.
             scores = (found.scores - lowest) / spread if spread > 0 else np.ones(len(found))
-            counts += _count_matches(found.boxes, scores, truth)
-    return counts
+            yield index, _count_matches(found.boxes, scores, truth)
 
 
 def _count_matches(

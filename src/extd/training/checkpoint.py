@@ -30,6 +30,8 @@ from extd.training.recipe import Recipe
 
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "weights.safetensors"
+BEST = "best.safetensors"
+"""The averaged weights with the highest AP on the validation images."""
 FIXED = ["network", "seed", "batch", "augmentation", "loss", "optimizer", "ema", "freeze_bn_at"]
 """What a resumed run may not change. Iterations may, to make a run longer or shorter."""
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -51,6 +53,7 @@ class TrainState:
     initial: dict[str, str] = field(default_factory=dict)  # notes on the weights of `Recipe.init`
     crop_sizes: set[int] = field(default_factory=set)  # so far, px
     sources: frozenset[str] = frozenset()  # of the images
+    teacher: TorchNetwork | None = None  # the weights of `Recipe.init`, for `Loss.keep_landmarks`
 
 
 def new_state(
@@ -99,6 +102,10 @@ def open_state(recipe: Recipe, out: Path, data: str, feed: str, dist: Distribute
     state = new_state(initial, dist.device, data, feed)
     if path.exists():
         restore(state, path, recipe)
+    if recipe.loss.keep_landmarks and recipe.init:
+        # Not the average: a resumed run begins with that of its checkpoint.
+        state.teacher = copy.deepcopy(state.average)
+        load_init(state.teacher, recipe.init)
     first = dist.broadcast(state.step)
     if dist.any(state.step != first):
         raise ValueError(
@@ -162,6 +169,11 @@ def save(state: TrainState, recipe: Recipe, out: Path) -> None:
         save_network(state.average, out / WEIGHTS, _notes(state, recipe))
 
 
+def save_best(state: TrainState, recipe: Recipe, out: Path) -> None:
+    """Write the average as `best.safetensors`."""
+    save_network(state.average, out / BEST, _notes(state, recipe))
+
+
 def _notes(state: TrainState, recipe: Recipe) -> dict[str, object]:
     """What a weights file says about its training."""
     sources = [name for name in recipe.data.sources if name in state.sources]
@@ -176,14 +188,14 @@ def _notes(state: TrainState, recipe: Recipe) -> dict[str, object]:
         sources += state.initial["training_data"].split(", ")
     if "training" in state.initial:
         training += f", after {state.initial['training']}"
-    notes: dict[str, object] = {
+    about: dict[str, object] = {
         "training_data": ", ".join(dict.fromkeys(sources)),
         "training": training,
         "data_fingerprint": state.data,
     }
     if "license" in state.initial:
-        notes["license"] = state.initial["license"]
-    return notes
+        about["license"] = state.initial["license"]
+    return about
 
 
 def _without_paths(recipe: Recipe) -> dict[str, Any]:

@@ -83,12 +83,14 @@ class RunLog:
             for name, value in zip(LOG_COLUMNS[1:], values, strict=True):
                 self.events.add_scalar(f"training/{name}", value, step)
 
-    def add_validation(self, step: int, ap: dict[str, float]) -> None:
-        """Log AP by the size of faces."""
+    def add_validation(self, step: int, ap: dict[str, float]) -> bool:
+        """Log AP by the size of faces; tell whether it is the best of the run so far."""
         _write_row(self.validation, step, ap.values())
         self.validation.flush()
+        logged = read_columns(Path(self.validation.name))["all"]
         for size, value in ap.items():
             self.events.add_scalar(f"AP/{size}", value, step)
+        return logged[-1] == max(logged)
 
 
 @contextmanager

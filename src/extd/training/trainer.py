@@ -34,11 +34,12 @@ from extd.training.checkpoint import (
     load_init,
     open_state,
     save,
+    save_best,
 )
 from extd.training.cost import check_machine, estimate
 from extd.training.distributed import Distributed, init_distributed, parallel_network
 from extd.training.image_cache import ImageCache, fingerprint, open_images
-from extd.training.loader import Batch, feed_of, open_loader
+from extd.training.loader import Batch, feed_of, open_loader, teach
 from extd.training.losses import count, multitask_loss
 from extd.training.metrics import (
     StepMetrics,
@@ -264,7 +265,8 @@ def _run_steps(
                     save(state, recipe, out)
                 if stage.validation and (end or state.step % recipe.validation.every == 0):
                     ap = average_precision(state.average, stage.validation, torch.get_num_threads())
-                    log.add_validation(state.step, ap)
+                    if log.add_validation(state.step, ap):
+                        save_best(state, recipe, out)
                     console.print(f"step {state.step}: AP {ap['all']:.4f} on validation images")
             if stopped and not end:
                 console.print(f"stopped after step {state.step}; go on with --resume")
@@ -289,6 +291,8 @@ def train_step(
     Raises:
         ValueError: the loss is not finite; the message names the images.
     """
+    if state.teacher is not None:
+        batch = teach(batch.to(dist.device), state.teacher, PRECISIONS[state.precision])
     parts = recipe.compute.accumulate
     for optimizer in state.optimizers:
         optimizer.zero_grad()

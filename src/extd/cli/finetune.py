@@ -1,0 +1,53 @@
+"""`extd finetune`: a detector for one's own images."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from extd.catalog import DEFAULT_MODEL
+from extd.cli.terminal import Folder, UsageError, print_line, usage_errors
+
+
+def finetune(
+    labels: Annotated[Path, Parameter(metavar="LABELS")],
+    /,
+    *,
+    out: Folder | None = None,
+    from_: Annotated[str, Parameter(name="--from", metavar="MODEL")] = DEFAULT_MODEL,
+    minutes: Annotated[float, Parameter(validator=Number(gt=0))] = 20.0,
+    test: Annotated[Path | None, Parameter(metavar="LABELS")] = None,
+) -> int:
+    """Adapt a detector to your own images.
+
+    It begins with trained weights, measures average precision (AP) before, while and after it
+    learns, and writes what is best into a folder: model.onnx, model-int8.onnx, a model card, and
+    a sheet of the worst errors. If AP does not rise beyond noise, the files are called not-better.
+
+        pip install "extd[train]"
+        extd finetune faces/labels.jsonl --out mine
+        extd detect photo.jpg --model mine/model.onnx
+
+    Args:
+        labels: Ten labeled images or more, in any format that `extd data check` reads.
+        out: A new folder.
+        from_: The model to begin with: one of `extd models`, or a .safetensors file.
+        minutes: How long it may take.
+        test: Labeled images to measure on; by default a tenth of LABELS, at least five images,
+            from which nothing is learned.
+    """
+    if out is None:
+        raise UsageError("give --out DIR, a new folder for the model")
+    from extd.training import finetune as training
+
+    with usage_errors():
+        plan = training.plan_finetune(labels, out, init=from_, test=test)
+    result = training.finetune(plan, minutes, print_line)
+    print_line(training.describe_rise(result))
+    print_line(f"written: {result.model}")
+    if result.better:
+        print_line(f"to detect with it: extd detect photo.jpg --model {result.model}")
+    else:
+        print_line("more images or more minutes may help; errors.jpg shows what goes wrong")
+    return 0

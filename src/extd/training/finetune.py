@@ -1,0 +1,355 @@
+"""Fine-tuning: from labeled images to a detector for them, with its AP before and after."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import date
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from extd.catalog import DEFAULT_MODEL, find_weights, load_catalog
+from extd.cpu import cores
+from extd.data.datasets import read_dataset
+from extd.data.labels import write_jsonl
+from extd.data.sample import Sample, write_text
+from extd.detector import Detector
+from extd.evaluation.comparison import (
+    LEAST_IMAGES,
+    Detected,
+    difference_interval,
+    draw_errors,
+    run_detector,
+)
+from extd.evaluation.protocols import single
+from extd.images import read_image
+from extd.media.writers import write_image
+from extd.models.config import LiteConfig, NetworkConfig, parse_name
+from extd.models.export import export_onnx
+from extd.models.lite import Lite
+from extd.models.network import TorchNetwork, load_network, save_network
+from extd.models.quantize import export_int8
+from extd.training.checkpoint import BEST, choose_precision, new_state
+from extd.training.distributed import init_distributed
+from extd.training.image_cache import drop_invalid, open_images
+from extd.training.loader import open_loader
+from extd.training.optimizers import set_modes
+from extd.training.recipe import Recipe, load_recipe
+from extd.training.trainer import train, train_step
+
+PAPER_LOSS = {
+    "assigner": "s3fd",
+    "classification": "cross_entropy",
+    "box_weight": 2.0,
+    "size_ratio": 0.0,
+    "normalizer": "released",
+    "keep_landmarks": False,
+}
+"""What the recipe changes for a network of the paper, as in the recipe of extd-fpn-32-prelu."""
+LEAST = 10
+"""Images that fine-tuning needs."""
+HELD_OUT = 0.1
+"""Share of the images, at least `LEAST_IMAGES` with faces, that is measured on."""
+TIMED_STEPS, LEAST_STEPS = 3, 10
+"""Steps that are timed, after one of warmup, and the fewest that are made."""
+PASSES = 200
+"""Crops of each image after which it teaches nothing more."""
+VALIDATIONS, VALIDATION_SHARE = 5, 0.2
+"""How often AP is measured while training, if that takes at most this share of the time."""
+CALIBRATION = 100
+"""Images that set the ranges of int8."""
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """A fine-tuning whose inputs are checked: images to learn from and to measure on."""
+
+    out: Path
+    weights: Path  # to begin with
+    recipe: Recipe
+    train: Sequence[Sample]
+    test: Sequence[Sample]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Result:
+    """A fine-tuned detector. `rise` is the 95 % interval of the difference in AP."""
+
+    model: Path  # ONNX
+    before: dict[str, float]
+    after: dict[str, float]
+    rise: tuple[float, float]
+
+    @property
+    def better(self) -> bool:
+        """Whether AP rose beyond noise."""
+        return self.rise[0] > 0
+
+
+def plan_finetune(
+    labels: Path, out: Path, *, init: str = DEFAULT_MODEL, test: Path | None = None
+) -> Plan:
+    """Read and check all that `finetune` needs; writes nothing.
+
+    Args:
+        labels: labeled images, in any format that `extd data check` reads.
+        out: a new folder.
+        init: a model whose weights ship, or a `.safetensors` file.
+        test: labeled images to measure on, instead of a share of `labels`.
+
+    Raises:
+        FileExistsError: there is something in `out`.
+        FileNotFoundError: labels, images or weights are missing.
+        ValueError: nothing can be learned from the labels, or no such weights ship.
+    """
+    if out.exists() and any(out.iterdir()):
+        raise FileExistsError(f"{out} is not empty; choose another folder")
+    weights = _find_initial(init)
+    config = load_network(weights)[0].config
+    folder = out.absolute() / "training"
+    changes: dict[str, Any] = {"init": init if weights != Path(init) else str(weights.absolute())}
+    changes |= _model_changes(config)
+    changes["validation.path"] = str(folder / "test.jsonl")
+    recipe = load_recipe(Path("finetune"), [folder / "train.jsonl"], changes=changes)
+    smallest = recipe.augmentation.min_face
+    samples = _check_samples(labels, LEAST, smallest)
+    if test is None:
+        train, held_out = split(samples)
+        return Plan(out, weights, recipe, train, held_out)
+    held_out = _check_samples(test, 1, smallest)
+    if shared := {sample.path for sample in samples} & {sample.path for sample in held_out}:
+        raise ValueError(
+            f"{len(shared)} images are in both {labels} and {test}, such as {min(shared)}; "
+            "AP on images that were learned from tells nothing: remove them from one"
+        )
+    return Plan(out, weights, recipe, samples, held_out)
+
+
+def _find_initial(init: str) -> Path:
+    if Path(init).suffix:
+        return Path(init)
+    return Path(str(find_weights(init, load_catalog()))).with_suffix(".safetensors")
+
+
+def _model_changes(config: NetworkConfig) -> dict[str, Any]:
+    """The keys of the recipe that say which network is trained, and with which loss."""
+    lite = isinstance(config, LiteConfig)
+    try:
+        changes: dict[str, Any] = {"model": config.name}
+        known = parse_name(config.name) == config
+    except ValueError:
+        changes, known = {"model": DEFAULT_MODEL}, False
+    if not known:
+        changes["network"] = dataclasses.asdict(config)
+    return changes if lite else changes | {f"loss.{key}": v for key, v in PAPER_LOSS.items()}
+
+
+def _check_samples(labels: Path, least: int, smallest: float) -> list[Sample]:
+    """The labeled images without boxes that nothing can be learned from; see `plan_finetune`."""
+    samples = read_dataset(labels)
+    if len(samples) < least:
+        raise ValueError(
+            f"{labels} has {len(samples)} images; label at least {least}, better 100 and more"
+        )
+    for sample in samples:
+        if not sample.path.is_file():
+            raise FileNotFoundError(f"{labels}: there is no image {sample.path}")
+    boxes = sum(len(sample.boxes) for sample in samples)
+    if not boxes:
+        raise ValueError(
+            f"no image of {labels} has a labeled face; see which classes count as faces with: "
+            f"extd data check {labels}"
+        )
+    valid, _ = drop_invalid(samples)
+    faces = np.concatenate([sample.boxes for sample in valid])
+    if not len(faces):
+        raise ValueError(
+            f"all {boxes} boxes of {labels} are outside of their images or have no area; "
+            "give them in px of the upright images"
+        )
+    largest = float((faces[:, 2:] - faces[:, :2]).min(1).max())
+    if largest < smallest:
+        raise ValueError(
+            f"the largest face of {labels} is {largest:.1f} px wide or high; the network sees "
+            f"faces from {smallest:g} px on: label larger images"
+        )
+    return valid
+
+
+def split(samples: Sequence[Sample], seed: int = 0) -> tuple[list[Sample], list[Sample]]:
+    """Images to learn from and to measure on, at random; both have some with faces and without.
+
+    Raises:
+        ValueError: a single image has a face.
+    """
+    order = np.random.default_rng(seed).permutation(len(samples)).tolist()
+    faces = [index for index in order if len(samples[index].boxes)]
+    empty = [index for index in order if not len(samples[index].boxes)]
+    if len(faces) < 2:
+        raise ValueError("only one image has a labeled face; label more, or give --test LABELS")
+    count = min(max(round(HELD_OUT * len(faces)), LEAST_IMAGES), len(faces) // 2)
+    held_out = {*faces[:count], *empty[: round(HELD_OUT * len(empty))]}
+    train = [sample for index, sample in enumerate(samples) if index not in held_out]
+    return train, [samples[index] for index in sorted(held_out)]
+
+
+def finetune(plan: Plan, minutes: float = 20.0, report: Report = print) -> Result:
+    """Train, keep the weights with the highest AP, and export them into the folder of the plan.
+
+    The folder gets `model.onnx`, `model-int8.onnx` for EXTD-Lite, `model.safetensors`, `model.md`,
+    `errors.jpg`, and the run in `training`. Where AP does not rise beyond noise, `not-better`
+    stands for `model` in these names.
+
+    Args:
+        plan: of `plan_finetune`.
+        minutes: for everything; steps are timed, and as many are made as fit.
+        report: is told what is done, a line each.
+
+    Raises:
+        ValueError, KeyboardInterrupt: as `train`.
+    """
+    began = time.monotonic()
+    torch.set_num_threads(min(torch.get_num_threads(), cores()))
+    out, folder = plan.out, plan.out / "training"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_jsonl(plan.train, folder / "train.jsonl")
+    write_jsonl(plan.test, folder / "test.jsonl")
+    for name, samples in (("learn from", plan.train), ("measure on", plan.test)):
+        faces = sum(len(sample.boxes) for sample in samples)
+        report(f"{len(samples):,} images to {name}, with {faces:,} faces")
+    with TemporaryDirectory(dir=out) as cache:
+        recipe, step = _time_steps(plan.recipe, Path(cache))
+        initial = time.monotonic()
+        before = _detect(load_network(plan.weights)[0], plan.test)
+        measuring = time.monotonic() - initial
+        report(f"AP before: {before.ap['all']:.3f}")
+        left = minutes * 60 - (time.monotonic() - began)
+        recipe = _fit_recipe(recipe, len(plan.train), left, step, measuring)
+        spent = (
+            recipe.iterations * step + (recipe.iterations // recipe.validation.every) * measuring
+        )
+        report(f"{recipe.iterations} steps of {step:.1f} s, about {math.ceil(spent / 60)} minutes")
+        train(recipe, folder, cache=Path(cache))
+    network, notes = load_network(folder / BEST)
+    after = _detect(network, plan.test)
+    rise = difference_interval(before, after)
+    name = "model" if rise[0] > 0 else "not-better"
+    result = Result(out / f"{name}.onnx", before.ap, after.ap, rise)
+    save_network(network, out / f"{name}.safetensors", notes)
+    export_onnx(network, result.model, notes)
+    int8 = _quantize(network, result.model, plan, notes)
+    write_image(out / "errors.jpg", draw_errors(after))
+    write_text(out / f"{name}.md", card(plan, result, int8, notes))
+    return result
+
+
+def _time_steps(recipe: Recipe, cache: Path) -> tuple[Recipe, float]:
+    """The recipe with the faster precision, and the seconds of a step."""
+    console = Console(stderr=True)
+    with init_distributed(None) as dist:
+        images = open_images(recipe.data, cache, console)
+        state = new_state(recipe, dist.device)
+        state.precision = choose_precision(recipe, state.network, dist.device)
+        state.teacher = state.average if recipe.loss.keep_landmarks else None
+        compute = recipe.compute.model_copy(update={"precision": state.precision})
+        set_modes(state.network, state.average, 0, recipe.freeze_bn_at)
+        with closing(open_loader(recipe, images, dist)) as batches:
+            for step in range(1 + TIMED_STEPS):
+                if step == 1:
+                    began = time.monotonic()
+                train_step(state.network, next(batches), state, recipe, dist, lr=0.0)
+        seconds = (time.monotonic() - began) / TIMED_STEPS
+    return recipe.model_copy(update={"compute": compute}), seconds
+
+
+def _fit_recipe(
+    recipe: Recipe, images: int, seconds: float, step: float, measuring: float
+) -> Recipe:
+    """The recipe with as many steps and measurements as fit into `seconds`."""
+    count = int(VALIDATION_SHARE * seconds / measuring)
+    count = min(max(count, 1), VALIDATIONS)
+    # At the end AP is measured again, and two files are exported.
+    fitting = int((seconds - (count + 3) * measuring) / step)
+    steps = max(min(fitting, PASSES * images // recipe.batch), LEAST_STEPS)
+    optimizer = recipe.optimizer.model_copy(
+        update={"warmup": min(recipe.optimizer.warmup, steps // 5)}
+    )
+    validation = recipe.validation.model_copy(update={"every": -(-steps // count)})
+    return recipe.model_copy(
+        update={"iterations": steps, "optimizer": optimizer, "validation": validation}
+    )
+
+
+def _detect(network: TorchNetwork, samples: Sequence[Sample]) -> Detected:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "network.onnx"
+        export_onnx(network, path)
+        return run_detector(partial(single, Detector(path)), samples)
+
+
+def _quantize(
+    network: TorchNetwork, model: Path, plan: Plan, notes: dict[str, object]
+) -> float | None:
+    """Write the int8 file beside the float one; its AP, or None where there is no int8."""
+    if not isinstance(network, Lite):
+        return None
+    path = model.with_name(f"{model.stem}-int8.onnx")
+    chosen = np.linspace(0, len(plan.train) - 1, min(CALIBRATION, len(plan.train))).astype(int)
+    export_int8(network, path, (read_image(plan.train[index].path) for index in chosen), notes)
+    return run_detector(partial(single, Detector(path)), plan.test).ap["all"]
+
+
+def describe_rise(result: Result) -> str:
+    """AP before and after, and whether the difference is more than noise, in a sentence or two."""
+    before, after = result.before["all"], result.after["all"]
+    line = f"AP {before:.3f} before, {after:.3f} after: {after - before:+.3f}"
+    low, high = result.rise
+    if math.isinf(high):
+        return f"{line}. Fewer than {LEAST_IMAGES} test images have faces: this may be noise"
+    noise = f"{line} (95 % interval {low:+.3f} to {high:+.3f})"
+    return noise if result.better else f"{noise}. It did not rise beyond noise"
+
+
+def card(plan: Plan, result: Result, int8: float | None, notes: dict[str, object]) -> str:
+    """The model card, in Markdown."""
+    rows = [
+        f"| {size} | {result.before[size]:.3f} | {result.after[size]:.3f} |"
+        for size in result.before
+        if not math.isnan(result.before[size])
+    ]
+    quantized = "" if int8 is None else f"\nThe int8 file has an AP of {int8:.3f}.\n"
+    faces = [sum(len(sample.boxes) for sample in part) for part in (plan.train, plan.test)]
+    return f"""# {result.model.stem}
+
+{plan.recipe.model}, fine-tuned on {date.today().isoformat()}. {describe_rise(result)}.
+
+| faces | AP before | AP after |
+|---|---:|---:|
+{chr(10).join(rows)}
+
+AP at IoU 0.5 on {len(plan.test):,} images with {faces[1]:,} faces that were not learned from. \
+They also chose the best of the measured weights, which flatters it a little.
+{quantized}
+- Learned from {len(plan.train):,} images with {faces[0]:,} faces.
+- Training: {notes.get("training", "unknown")}.
+- Training data: {notes.get("training_data", "unknown")}.
+- License of the weights it began with: {notes.get("license", "unknown")}. \
+Your images add their own terms.
+- `errors.jpg` shows what it misses and what it takes for faces.
+
+```sh
+extd detect photo.jpg --model {result.model.name}
+```
+"""

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from extd.cli.app import main
+from extd.detector import Detector
+from extd.models.network import load_network
+from extd.training import finetune as finetuning
+from extd.training.finetune import Plan, Result, describe_rise, finetune, plan_finetune, split
+
+ASTRONAUT = Path(__file__).resolve().parents[2] / "examples" / "astronaut.jpg"
+FACE = (170, 60, 280, 200)
+"""Around the face, px; the box is 20 px within."""
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Writes `count` images of 256 x 256 px with an astronaut's face on noise, and labels."""
+
+    def written(count: int = 12, boxes: object = None, name: str = "labels.jsonl") -> Path:
+        face, rng = Pillow.open(ASTRONAUT).crop(FACE), np.random.default_rng(0)
+        lines = []
+        for number in range(count):
+            noise = rng.integers(60, 140, (16, 16, 3), np.uint8)
+            image = Pillow.fromarray(noise).resize((256, 256), Pillow.Resampling.BICUBIC)
+            x, y = rng.integers(0, 110, 2).tolist()
+            image.paste(face, (x, y))
+            image.save(tmp_path / f"{name}{number}.png")
+            own = [[x + 20, y + 10, x + 95, y + 120]] if boxes is None else boxes
+            lines.append(json.dumps({"image": f"{name}{number}.png", "boxes": own}))
+        path = tmp_path / name
+        path.write_text("\n".join(lines), encoding="utf-8")
+        return path
+
+    return written
+
+
+def small(plan: Plan, **changes: Any) -> Plan:
+    """The plan with small crops, so that a step takes no time."""
+    augmentation = plan.recipe.augmentation.model_copy(update={"crop_sizes": (128,)})
+    compute = plan.recipe.compute.model_copy(update={"precision": "fp32"})
+    changes = {"augmentation": augmentation, "compute": compute, "batch": 2, **changes}
+    return dataclasses.replace(plan, recipe=plan.recipe.model_copy(update=changes))
+
+
+def test_what_nothing_can_be_learned_from_is_told_before_training(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["finetune", "--out", str(tmp_path / "out")]
+
+    def error(labels: Path, *options: str) -> str:
+        assert main([*command, str(labels), *options]) == 2
+        return " ".join(capsys.readouterr().err.split())
+
+    assert "has 9 images; label at least 10" in error(write(9))
+    assert "has a labeled face" in error(write(10, []))
+    assert "all 10 boxes" in error(write(10, [[300, 300, 340, 340]]))
+    assert "5.0 px wide or high; the network sees faces from 6 px" in error(
+        write(10, [[20, 20, 25, 40]])
+    )
+    labels = write()
+    assert "12 images are in both" in error(labels, "--test", str(labels))
+    assert "there is no model 'extd-light'" in error(labels, "--from", "extd-light")
+    assert not (tmp_path / "out").exists()
+    assert main(["finetune", str(labels)]) == 2
+    assert main(["finetune", str(labels), "--out", str(tmp_path)]) == 2
+    assert "is not empty" in capsys.readouterr().err
+
+
+def test_images_are_held_out_with_faces_and_without(write: Write) -> None:
+    plan = plan_finetune(write(), Path("out"))
+    some = [dataclasses.replace(s, boxes=s.boxes[:0]) for s in plan.train]
+    samples = [*list(plan.train) * 10, *some * 10]
+    train, test = split(samples)
+    assert len(train) + len(test) == len(samples)
+    assert sum(len(s.boxes) > 0 for s in test) == sum(not len(s.boxes) for s in test) == 7
+    assert (len(plan.train), len(plan.test)) == (7, 5)
+    with pytest.raises(ValueError, match="only one image has a labeled face"):
+        split([plan.train[0], *some])
+
+
+def test_steps_fill_the_time_that_measuring_leaves(write: Write) -> None:
+    recipe = plan_finetune(write(), Path("out")).recipe
+    fitted = finetuning._fit_recipe(recipe, 1000, seconds=1000.0, step=1.0, measuring=10.0)
+    assert (fitted.iterations, fitted.validation.every) == (920, 184)
+    few = finetuning._fit_recipe(recipe, 12, seconds=1000.0, step=1.0, measuring=10.0)
+    assert few.iterations == 300
+    late = finetuning._fit_recipe(recipe, 12, seconds=-5.0, step=1.0, measuring=10.0)
+    assert (late.iterations, late.validation.every, late.optimizer.warmup) == (10, 10, 2)
+
+
+def test_a_network_of_the_paper_keeps_its_loss(write: Write) -> None:
+    recipe = plan_finetune(write(), Path("out"), init="extd-fpn-32-prelu").recipe
+    assert (recipe.model, recipe.init) == ("extd-fpn-32-prelu",) * 2
+    assert (recipe.loss.assigner, recipe.loss.classification) == ("s3fd", "cross_entropy")
+
+
+def test_ten_images_become_a_detector_with_a_card(write: Write, tmp_path: Path) -> None:
+    lines: list[str] = []
+    out = tmp_path / "out"
+    plan = small(plan_finetune(write(), out, init="extd-lite-nano"))
+    result = finetune(plan, 0.01, lines.append)
+    assert lines[0] == "7 images to learn from, with 7 faces"
+    assert result.better == (result.model.name == "model.onnx")
+    name = result.model.stem
+    assert {path.name for path in out.iterdir()} == {
+        *(f"{name}.onnx", f"{name}-int8.onnx", f"{name}.safetensors", f"{name}.md"),
+        *("errors.jpg", "training"),
+    }
+    for file in (result.model, out / f"{name}-int8.onnx"):
+        assert Detector(file).detect(plan.test[0].path).landmarks is not None
+    assert load_network(out / f"{name}.safetensors")[1]["license"]
+    text = (out / f"{name}.md").read_text("utf-8")
+    assert f"extd detect photo.jpg --model {name}.onnx" in text
+    assert "10 steps" in text
+    assert str(tmp_path) not in text
+
+
+def test_noise_is_not_called_better() -> None:
+    def result(low: float, high: float) -> Result:
+        return Result(Path("m.onnx"), {"all": 0.5}, {"all": 0.6}, (low, high))
+
+    assert describe_rise(result(0.02, 0.2)).endswith("+0.100 (95 % interval +0.020 to +0.200)")
+    assert "not rise beyond noise" in describe_rise(result(-0.1, 0.2))
+    assert "may be noise" in describe_rise(result(-np.inf, np.inf))
+    assert [result(*x).better for x in ((0.02, 0.2), (0.0, 0.0))] == [True, False]
