@@ -209,7 +209,7 @@ def test_results_keep_every_promise(
     faces = detector.detect(noise, options)
     assert (faces.width, faces.height) == (width, height)
     assert options.max_faces is None or len(faces) <= options.max_faces
-    assert (faces.scores > options.threshold).all()
+    assert (faces.scores > detector.threshold(options)).all()
     assert (np.diff(faces.scores) <= 0).all()
     assert (faces.boxes >= 0).all()
     assert (faces.boxes <= [width, height, width, height]).all()
