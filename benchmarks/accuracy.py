@@ -20,7 +20,7 @@ from adapters import FaceDetector, open_detectors
 from adjustText import adjust_text
 
 from extd.evaluation.predictions import Prediction, to_prediction
-from extd.evaluation.protocols import LEAST_SCORE
+from extd.evaluation.protocols import LOWEST
 from extd.evaluation.wider import GroundTruth, evaluate_detector, load_ground_truth
 from extd.files import atomic_write
 from extd.pixels import Image
@@ -36,7 +36,7 @@ def measure(
     """A row of ap.csv; the detections are saved in the folder `save_in`, in WIDER's format."""
 
     def detect(image: Image) -> Prediction:
-        faces, _ = detector.detect(image, LEAST_SCORE)
+        faces, _ = detector.detect(image, LOWEST)
         return to_prediction(faces)
 
     folder = save_in and save_in / detector.name

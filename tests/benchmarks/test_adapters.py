@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from extd.boxes import iou
 from extd.catalog import DEFAULT_MODEL, load_catalog
 from extd.detector import Detector
-from extd.evaluation.protocols import LEAST_SCORE, SINGLE
+from extd.evaluation.protocols import LOWEST, SINGLE
 from extd.images import read_image
 
 ASTRONAUT_FACE = (174, 66, 273, 207)
@@ -155,7 +155,7 @@ def test_opencv_and_the_decoding_here_agree_on_yunet(shared: Path, examples: Pat
 def test_our_models_are_those_that_users_get(examples: Path) -> None:
     image = read_image(examples / "astronaut.jpg")
     detector = open_detector(DEFAULT_MODEL)
-    faces, seconds = detector.detect(image, LEAST_SCORE)
+    faces, seconds = detector.detect(image, LOWEST)
     expected = Detector(threads=1).detect(image, SINGLE)
     np.testing.assert_allclose(faces.boxes, expected.boxes, atol=0.01)
     assert seconds > 0

@@ -89,7 +89,7 @@ def test_weights_are_exported_with_a_threshold(tmp_path: Path, capsys: Captured)
     assert main(["export", str(weights), str(target), "--threshold", "0.6"]) == 0
     assert OnnxModel(target).threshold == 0.6
     assert main(["export", str(weights), str(target), "--threshold", "1"]) == 2
-    assert "threshold is 1.0; give 0 to below 1" in capsys.readouterr().err
+    assert "--threshold" in capsys.readouterr().err
     assert main(["export", str(target), str(target), "--threshold", "0.6", "--decoded"]) == 2
     assert main(["export", str(target), str(target)]) == 2
     assert "--threshold" in capsys.readouterr().err

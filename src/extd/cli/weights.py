@@ -5,14 +5,16 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
-from extd.cli.terminal import UsageError, print_line, usage_errors
+from extd.cli.terminal import UsageError, print_line
 from extd.data.datasets import FORMATS, read_dataset
-from extd.detector import Options
 from extd.images import read_image
 from extd.media.sources import find_images
 from extd.models.config import Upsampling
 from extd.pixels import Image
+
+THRESHOLD = Parameter(show_default="0.5", validator=Number(gte=0, lt=1))
 
 
 def convert(source: Path, target: Path, /, *, upsampling: Upsampling = "fit") -> int:
@@ -47,7 +49,7 @@ def export(
     decoded: bool = False,
     int8: bool = False,
     calibrate: Path | None = None,
-    threshold: Annotated[float | None, Parameter(show_default="0.5")] = None,
+    threshold: Annotated[float | None, THRESHOLD] = None,
 ) -> int:
     """Export weights to ONNX, or store a threshold in an ONNX file.
 
@@ -76,8 +78,6 @@ def export(
             --threshold use it; `extd eval labels --min-precision 0.95` suggests one.
     """
     check_suffix(target, ".onnx")
-    with usage_errors():
-        Options(threshold=threshold)
     if int8 and (decoded or calibrate is None):
         raise UsageError(
             "--int8 needs --calibrate LABELS_OR_FOLDER and cannot be combined with --decoded"

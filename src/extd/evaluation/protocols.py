@@ -19,9 +19,9 @@ from extd.pixels import Image
 
 Protocol = Callable[[Detector, Image], Prediction]
 
-LEAST_SCORE = 0.02
-"""Detections below it count for next to nothing in AP."""
-SINGLE = Options(threshold=LEAST_SCORE, nms_iou=0.3, top_k=5000, max_faces=750, scales=(1.0,))
+LOWEST = 0.02
+"""The threshold of most tests: AP needs uncertain detections, too."""
+SINGLE = Options(threshold=LOWEST, nms_iou=0.3, top_k=5000, max_faces=750, scales=(1.0,))
 MULTISCALE_PASS = replace(SINGLE, threshold=0.05, clip=False)
 """One pass of the multi-scale test, at the scale that it adds."""
 

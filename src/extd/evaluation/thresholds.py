@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from extd.data.sample import Sample, write_text
 from extd.evaluation.labeled import ground_truth, without_ignored
 from extd.evaluation.predictions import Prediction
-from extd.evaluation.protocols import LEAST_SCORE
+from extd.evaluation.protocols import LOWEST
 from extd.evaluation.wider import match
 from extd.files import atomic_write
 
@@ -94,7 +94,7 @@ class ThresholdCurve:
         """A threshold of few digits between a score and the next lower one."""
         high = float(self.scores[index])
         # Below the last score nothing was measured.
-        floor = LEAST_SCORE if high > LEAST_SCORE else 0.0
+        floor = LOWEST if high > LOWEST else 0.0
         low = float(self.scores[index + 1]) if index + 1 < len(self.scores) else floor
         rounded = [round((low + high) / 2, digits) for digits in range(1, 7)]
         return self.at(next((one for one in rounded if low <= one < high), low))
