@@ -104,6 +104,7 @@ def test_a_network_of_the_paper_keeps_its_loss(write: Write) -> None:
     assert (recipe.loss.assigner, recipe.loss.classification) == ("s3fd", "cross_entropy")
 
 
+@pytest.mark.slow
 def test_ten_images_become_a_detector_with_a_card(write: Write, tmp_path: Path) -> None:
     lines: list[str] = []
     out = tmp_path / "out"
