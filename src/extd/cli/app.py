@@ -36,7 +36,10 @@ COMMANDS = {
         "finetune": ("extd.cli.finetune:finetune", "Adapt a detector to your own images."),
         "train": ("extd.cli.train:train", "Train a detector."),
         "convert": ("extd.cli.weights:convert", "Convert a checkpoint of the paper's authors."),
-        "export": ("extd.cli.weights:export", "Export weights to ONNX."),
+        "export": (
+            "extd.cli.weights:export",
+            "Export weights to ONNX, or store a threshold in an ONNX file.",
+        ),
         "data": ("extd.cli.data:app", "Check and convert datasets."),
     },
 }

@@ -53,8 +53,7 @@ def export(
 ) -> int:
     """Export weights to ONNX, or store a threshold in an ONNX file.
 
-    Use the result wherever a model's name is accepted, as in `--model model.onnx`.
-    Needs PyTorch, which the first of these commands installs.
+    Use the result as in `--model model.onnx`. Needs PyTorch, which the first command installs.
 
         pip install "extd[train]"
         extd export model.safetensors model.onnx
@@ -62,8 +61,7 @@ def export(
         extd export model.onnx model.onnx --threshold 0.37
 
     Args:
-        source: A .safetensors file of `extd train` or `extd convert`, or an .onnx file to store a
-            threshold in.
+        source: A .safetensors file, or an .onnx file to store a threshold in.
         target: The .onnx file to write.
         box_voting: Whether overlapping boxes are averaged; by default those of EXTD-Lite, but not
             those of the paper's models.
