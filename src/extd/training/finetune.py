@@ -40,6 +40,7 @@ from extd.models.lite import Lite
 from extd.models.network import TorchNetwork, load_network, save_network
 from extd.models.quantize import export_int8
 from extd.training.checkpoint import BEST, choose_precision, new_state
+from extd.training.cost import measure_cost
 from extd.training.distributed import init_distributed
 from extd.training.image_cache import drop_invalid, open_images
 from extd.training.loader import open_loader
@@ -60,8 +61,8 @@ LEAST = 10
 """Images that fine-tuning needs."""
 HELD_OUT = 0.1
 """Share of the images, at least `LEAST_IMAGES` with faces, that is measured on."""
-TIMED_STEPS, LEAST_STEPS = 3, 10
-"""Steps that are timed, after one of warmup, and the fewest that are made."""
+LEAST_STEPS = 10
+"""The fewest that are made."""
 PASSES = 200
 """Crops of each image after which it teaches nothing more."""
 VALIDATIONS, VALIDATION_SHARE = 5, 0.2
@@ -266,12 +267,11 @@ def _time_steps(recipe: Recipe, cache: Path) -> tuple[Recipe, float]:
         compute = recipe.compute.model_copy(update={"precision": state.precision})
         set_modes(state.network, state.average, 0, recipe.freeze_bn_at)
         with closing(open_loader(recipe, images, dist)) as batches:
-            for step in range(1 + TIMED_STEPS):
-                if step == 1:
-                    began = time.monotonic()
-                train_step(state.network, next(batches), state, recipe, dist, lr=0.0)
-        seconds = (time.monotonic() - began) / TIMED_STEPS
-    return recipe.model_copy(update={"compute": compute}), seconds
+            first = next(batches)
+            step = partial(train_step, state.network, first, state, recipe, dist, 0.0)
+            size = first.images.shape[-1]
+            cost = measure_cost(step, recipe.iterations, size, recipe, dist.device)
+    return recipe.model_copy(update={"compute": compute}), cost.step_seconds
 
 
 def _fit_recipe(
