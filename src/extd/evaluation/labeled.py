@@ -20,8 +20,6 @@ IGNORED_SHARE = 0.5
 """A box of which more lies in an ignored region does not count, unless it hits a face."""
 OUTSIDE = -1e6
 """A coordinate outside of every image, px."""
-
-
 COCO_BOXES = 100
 """Detections of an image that COCO's AP takes."""
 
