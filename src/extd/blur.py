@@ -23,7 +23,14 @@ from extd.media.tracking import fill_gaps, track
 from extd.media.transparency import read_layers
 from extd.media.video import WHOLE, Frame, Span, open_video
 from extd.media.videowriter import PLAIN, VideoOptions, write_video
-from extd.media.writers import NO_METADATA, check_replaceable, encoding, read_metadata, write_image
+from extd.media.writers import (
+    NO_METADATA,
+    check_replaceable,
+    depth_note,
+    encoding,
+    read_metadata,
+    write_image,
+)
 from extd.pipeline import Find, OnFrame, Report, detect_frames, find_with
 from extd.pixels import Image
 from extd.signals import defer_interrupt
@@ -141,7 +148,7 @@ def blur_image(
     metadata = read_metadata(source) if options.keep_metadata else NO_METADATA
     # Before anything else decodes it: this limits the size.
     image = read_image(source) if image is None else image
-    report, lines = Report(), Counter[bool]()
+    report, lines = Report(notes=[*depth_note(source)]), Counter[bool]()
     frame = Frame(image, str(source), layers=read_layers(source))
     faces = _find_with(finder, lines)(frame)
     report.add(faces)
@@ -172,7 +179,7 @@ def blur_animation(
         OSError: a file cannot be read or written.
     """
     source, target = Path(source), Path(target)
-    report, lines = Report(), Counter[bool]()
+    report, lines = Report(notes=[*depth_note(source)]), Counter[bool]()
     metadata = read_metadata(source) if options.keep_metadata else NO_METADATA
     with (
         _replacing(source, target, report) as target,

@@ -95,6 +95,22 @@ def test_in_place_never_loses_what_is_not_written(draw: Draw, toy: str, capsys: 
     assert "16 bits" in told
 
 
+def test_it_is_told_that_of_16_bits_a_channel_8_are_written(
+    draw: Draw, toy: str, capsys: Captured
+) -> None:
+    draw("album/a.png", 255)
+    pixels = np.zeros((48, 64, 3), np.uint16)
+    assert cv2.imwrite("album/color.png", pixels)
+    assert cv2.imwrite("album/color.tif", pixels)
+    Pillow.new("I;16", (64, 48)).save("album/gray.png")
+    assert run("album", "--out", "new", "--no-check", "--model", toy) == 0
+    told = capsys.readouterr().err.splitlines()
+    assert told == [
+        f"note: album/{name}: only 8 of its 16 bits a channel are written"
+        for name in ("color.png", "color.tif", "gray.png")
+    ]
+
+
 def test_in_place_keeps_owner_and_times_and_tells_of_hard_links(
     draw: Draw, toy: str, capsys: Captured
 ) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import PIL.Image
 from PIL.ExifTags import IFD, Base
+from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import get_sampling
 
 from extd.data.coco import coco_json
@@ -208,14 +209,27 @@ def check_replaceable(path: Path) -> None:
         image = open_pil(file, str(path))
         if image.format in {"JPEG", "MPO"}:
             return
-        # Tiles tell how pixels are stored, as `RGB;16B`.
-        if any(";16" in str(tile[3]) for tile in image.tile):
+        if _has_16_bits(image):
             raise ValueError(
                 f"{path} cannot be replaced: only 8 of its 16 bits a channel would stay"
             )
         opaque = ENCODERS[path.suffix.lower()]["format"] == "JPEG"
         if opaque and layers_of(image, str(path)) is not None:
             raise ValueError(f"{path} cannot be replaced: its transparent parts would be lost")
+
+
+def depth_note(path: Path) -> tuple[str, ...]:
+    """What to tell of an image with more than the 8 bits a channel that are written."""
+    if not path.is_file():
+        return ()
+    with open_file(path) as file:
+        wide = _has_16_bits(open_pil(file, str(path)))
+    return ("only 8 of its 16 bits a channel are written",) if wide else ()
+
+
+def _has_16_bits(image: ImageFile) -> bool:
+    # Tiles tell how pixels are stored, as `RGB;16B`.
+    return any(";16" in str(tile[3]) for tile in image.tile)
 
 
 def read_metadata(path: Path) -> Metadata:
