@@ -22,6 +22,7 @@ from extd.training.image_cache import (
     open_cache,
     read_mixture,
     sampling_shares,
+    weigh_crowds,
 )
 from extd.training.recipe import Data, DataSet
 
@@ -181,6 +182,15 @@ def test_pictures_are_drawn_by_their_weight(images: list[Sample]) -> None:
         sampling_shares(images, [0.0] * 6)
     with pytest.raises(ValueError, match="positive weight"):
         sampling_shares([faceless], [1.0])
+
+
+def test_crowds_are_drawn_more_often_within_their_source() -> None:
+    samples = [
+        Sample(Path(f"{i}.jpg"), 40, 30, np.zeros((faces, 4), np.float32), NONE, source)
+        for i, (faces, source) in enumerate([(1, "a"), (9, "a"), (0, "a"), (4, "b"), (0, "c")])
+    ]
+    assert weigh_crowds(samples, 0.5) == pytest.approx([0.5, 1.5, 0.5, 1, 1])
+    assert weigh_crowds(samples, 0.0) == [1.0] * 5
 
 
 def test_weights_of_sets_and_sources_multiply(labels: Path) -> None:

@@ -79,10 +79,26 @@ def read_mixture(data: Data, console: Console) -> dict[Sample, float]:
             shares = {}
         elif shares and other:
             _tell(console, f"{dataset.path}: images of source {other} are left out, as not named")
-        for sample in samples:
+        factors = weigh_crowds(samples, data.face_count_power)
+        for sample, factor in zip(samples, factors, strict=True):
             share = shares.get(sample.source, 0.0) if shares else 1.0
-            weights[sample] = dataset.weight * share
+            weights[sample] = dataset.weight * share * factor
     return {sample: weight for sample, weight in weights.items() if weight > 0}
+
+
+def weigh_crowds(samples: Sequence[Sample], power: float) -> list[float]:
+    """Weights in proportion to the number of faces to a power.
+
+    They are 1 on average over the images with faces of each source, so that shares of sources stay.
+    """
+    crowds = np.array([max(len(sample.boxes), 1) ** power for sample in samples])
+    seen = np.array([len(sample.boxes) > 0 for sample in samples], np.bool_)
+    sources = np.array([sample.source for sample in samples])
+    for source in np.unique(sources[seen]):
+        chosen = sources == source
+        crowds[chosen] /= crowds[chosen & seen].mean()
+    weights: list[float] = crowds.tolist()
+    return weights
 
 
 def fingerprint(samples: Iterable[Sample]) -> str:

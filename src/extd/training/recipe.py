@@ -67,6 +67,8 @@ class Data(_Section):
     sets: Annotated[tuple[DataSet, ...], Field(min_length=1)]
     sources: dict[str, AtLeast0] = {}
     """For sets without `sources`: the same, but a set with none of these is used as a whole."""
+    face_count_power: Share = 0.0
+    """Images are drawn in proportion to their number of faces to this power, within a source."""
     max_unreadable: Share = 0.01
     """Share of the images that may fail to open before the run stops."""
 
