@@ -1,0 +1,3 @@
+import { createEngine } from './engine/engine.ts';
+
+await createEngine();

@@ -1,0 +1,21 @@
+import { defaultClientConditions } from 'vite';
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  // A host may serve the page from any folder.
+  base: './',
+  build: { target: 'es2022', assetsInlineLimit: 0 },
+  worker: { format: 'es' },
+  // Without this ONNX Runtime would pack its glue code into the worker, and its threads would
+  // start the whole worker again.
+  resolve: { conditions: [...defaultClientConditions, 'onnxruntime-web-use-extern-wasm'] },
+  server: {
+    // The models lie in the Python package.
+    fs: { allow: ['..'] },
+    headers: {
+      'Cross-Origin-Opener-Policy': 'same-origin',
+      'Cross-Origin-Embedder-Policy': 'require-corp',
+    },
+  },
+  test: { include: ['test/**/*.test.ts'], testTimeout: 60_000 },
+});
