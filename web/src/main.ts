@@ -1,3 +1,46 @@
-import { createEngine } from './engine/engine.ts';
+/** Puts the page together. */
 
-await createEngine();
+import { createPreviews } from './decode.ts';
+import { createEngine } from './engine/engine.ts';
+import { createFinder } from './finder.ts';
+import { createStore, removeItem } from './store.ts';
+import { createCamera } from './ui/camera.ts';
+import { createCompare } from './ui/compare.ts';
+import { byId, onClick } from './ui/dom.ts';
+import { createFilm } from './ui/film.ts';
+import { createIntake } from './ui/intake.ts';
+import { createPanel } from './ui/panel.ts';
+import { createSaving } from './ui/saving.ts';
+import { createStage } from './ui/stage.ts';
+import { createStrip } from './ui/strip.ts';
+import { createWelcome } from './ui/welcome.ts';
+
+const engine = createEngine();
+const store = createStore();
+const previews = createPreviews();
+const finder = createFinder(store, previews, engine);
+const add = createIntake(store, finder);
+createWelcome(add);
+createPanel(store, finder);
+createCompare(createStage(store, previews));
+createStrip(store, (item) =>
+  store.change((state) => {
+    state.current = item;
+    state.camera = false;
+  }),
+);
+createSaving(store);
+createFilm(store, engine);
+createCamera(store, engine, add);
+onClick('remove', () => {
+  if (store.state.current) removeItem(store, store.state.current);
+  byId('main').focus();
+});
+store.change(() => {});
+
+if (import.meta.env.PROD && 'serviceWorker' in navigator) {
+  // After the first picture's detector, so that the two do not compete.
+  window.addEventListener('load', () => {
+    navigator.serviceWorker.register('sw.js').catch(() => {});
+  });
+}
