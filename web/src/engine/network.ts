@@ -1,6 +1,6 @@
 /** A network in ONNX Runtime: RGB in, likely faces out. As in `extd.runtime`. */
 
-import { env, InferenceSession, Tensor } from 'onnxruntime-web/wasm';
+import { InferenceSession, Tensor } from 'onnxruntime-web/wasm';
 import type { Pixels } from './resize.ts';
 import type { Face } from './types.ts';
 
@@ -11,19 +11,25 @@ const GRAY = 128;
 const LOG_ODDS = 4;
 const POINTS = 5;
 
-/** The anchors of all models that ship; `tools/web_vectors.py` checks it. */
-const STRIDES = [8, 16, 32, 64, 128];
-const ANCHORS = [32, 64, 128, 256, 512];
-/** Anchor sides by which an offset of 1 moves a box or landmark. */
-const CENTER_SCALE = 0.5;
+/** The anchors of all models that ship, as their metadata has them. */
+export const ANCHORS = {
+  /** Of the levels in px, finest first. */
+  strides: [8, 16, 32, 64, 128],
+  /** Sides of their anchors in px. */
+  sizes: [32, 64, 128, 256, 512],
+  /** Anchor sides by which an offset of 1 moves a box or landmark. */
+  center_scale: 0.5,
+  /** How much a size offset of 1 adds to the logarithm of a box's sides. */
+  size_scale: 1,
+};
 
 export type Network = InferenceSession;
 
 export function loadNetwork(model: Uint8Array): Promise<Network> {
-  // Warnings about the graph are of no use to a reader of the console.
-  env.logLevel = 'error';
   return InferenceSession.create(model, {
     executionProviders: ['wasm'],
+    // Warnings about the graph are of no use to a reader of the console.
+    logSeverityLevel: 3,
     // Patterns are kept for each size ever seen.
     enableMemPattern: false,
   });
@@ -65,14 +71,14 @@ function decode(raw: Float32Array, width: number, height: number, threshold: num
   const count = raw.length / (LOG_ODDS + 1 + 2 * POINTS);
   const faces: Face[] = [];
   let begin = 0;
-  for (const [level, stride] of STRIDES.entries()) {
+  for (const [level, stride] of ANCHORS.strides.entries()) {
     const columns = Math.ceil(width / stride);
     const end = begin + columns * Math.ceil(height / stride);
     for (let anchor = begin; anchor < end; anchor++) {
       if (raw[LOG_ODDS * count + anchor] <= least) continue;
       const x = (((anchor - begin) % columns) + 0.5) * stride;
       const y = (Math.floor((anchor - begin) / columns) + 0.5) * stride;
-      const face = decodeFace((i) => raw[i * count + anchor], x, y, ANCHORS[level]);
+      const face = decodeFace((i) => raw[i * count + anchor], x, y, ANCHORS.sizes[level]);
       if (face.box.every(Number.isFinite)) faces.push(face);
     }
     begin = end;
@@ -81,10 +87,10 @@ function decode(raw: Float32Array, width: number, height: number, threshold: num
 }
 
 function decodeFace(value: (index: number) => number, x: number, y: number, side: number): Face {
-  const step = CENTER_SCALE * side;
+  const step = ANCHORS.center_scale * side;
   const [middleX, middleY] = [x + value(0) * step, y + value(1) * step];
-  const halfWidth = (side * Math.exp(value(2))) / 2;
-  const halfHeight = (side * Math.exp(value(3))) / 2;
+  const halfWidth = (side * Math.exp(value(2) * ANCHORS.size_scale)) / 2;
+  const halfHeight = (side * Math.exp(value(3) * ANCHORS.size_scale)) / 2;
   return {
     box: [middleX - halfWidth, middleY - halfHeight, middleX + halfWidth, middleY + halfHeight],
     score: 1 / (1 + Math.exp(-value(LOG_ODDS))),
