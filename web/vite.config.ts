@@ -4,7 +4,13 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   // A host may serve the page from any folder.
   base: './',
-  build: { target: 'es2022', assetsInlineLimit: 0 },
+  // The wheel extd-web holds what is built.
+  build: {
+    outDir: 'python/extd_web/dist',
+    emptyOutDir: true,
+    target: 'es2022',
+    assetsInlineLimit: 0,
+  },
   worker: { format: 'es' },
   // Without this ONNX Runtime would pack its glue code into the worker, and its threads would
   // start the whole worker again.
