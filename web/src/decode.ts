@@ -20,13 +20,13 @@ export async function measure(file: Blob): Promise<{ width: number; height: numb
     // An image element reads the header first, while createImageBitmap decodes all pixels.
     await new Promise((resolve, reject) => {
       image.onload = resolve;
-      image.onerror = () => reject(new Error('this browser cannot open it'));
+      image.onerror = () => reject(new Error('this browser cannot open this file.'));
       image.src = url;
     });
     const { naturalWidth: width, naturalHeight: height } = image;
     if (width * height >= MOST_PIXELS) {
       const megapixels = Math.round((width * height) / 1e6);
-      throw new Error(`it has ${megapixels} megapixels; the page takes less than 100`);
+      throw new Error(`it has ${megapixels} megapixels; this page takes less than 100.`);
     }
     return { width, height };
   } finally {
@@ -40,7 +40,7 @@ export async function decode(item: Item): Promise<ImageBitmap> {
   try {
     return await createImageBitmap(item.file, { imageOrientation: 'from-image' });
   } catch (error) {
-    throw new Error('this browser cannot decode it', { cause: error });
+    throw new Error('this browser cannot decode this file.', { cause: error });
   }
 }
 

@@ -8,7 +8,7 @@ import type { Store } from '../store.ts';
 import { byId, onClick } from './dom.ts';
 import { announce, notify } from './notices.ts';
 
-const BUTTONS = ['save', 'save-all', 'save-boxes'];
+const BUTTONS = ['save', 'bar-save', 'save-all', 'save-boxes'];
 
 export function createSaving(store: Store): void {
   let saving = false;
@@ -29,13 +29,15 @@ export function createSaving(store: Store): void {
     // What is not searched yet would be saved with its faces open.
     const ready = { save: isDone(current), all: pictures.every(isDone) };
     for (const id of BUTTONS) {
-      byId<HTMLButtonElement>(id).disabled = saving || !(id === 'save' ? ready.save : ready.all);
+      byId<HTMLButtonElement>(id).disabled =
+        saving || !(id.endsWith('save') ? ready.save : ready.all);
     }
   };
-  onClick(
-    'save',
-    guarded(() => saveOne(store)),
-  );
+  for (const id of ['save', 'bar-save'])
+    onClick(
+      id,
+      guarded(() => saveOne(store)),
+    );
   onClick(
     'save-all',
     guarded(() => saveAll(store)),
