@@ -1,5 +1,6 @@
 import { defaultClientConditions } from 'vite';
 import { defineConfig } from 'vitest/config';
+import { offline } from './offline.ts';
 
 export default defineConfig({
   // A host may serve the page from any folder.
@@ -10,7 +11,15 @@ export default defineConfig({
     emptyOutDir: true,
     target: 'es2022',
     assetsInlineLimit: 0,
+    rolldownOptions: {
+      input: ['index.html', 'src/sw.ts'],
+      // The service worker's name must stay: browsers ask for it again and again.
+      output: {
+        entryFileNames: ({ name }) => (name === 'sw' ? 'sw.js' : 'assets/[name]-[hash].js'),
+      },
+    },
   },
+  plugins: [offline()],
   worker: { format: 'es' },
   // Without this ONNX Runtime would pack its glue code into the worker, and its threads would
   // start the whole worker again.

@@ -2,7 +2,7 @@
 
 import type { Item } from './items.ts';
 
-/** From here on pictures are refused: decoded, they take 400 MB and more. */
+/** From here on images are refused: decoded, they take 400 MB and more. */
 export const MOST_PIXELS = 100e6;
 /** Longer side in pixels of what is drawn on the page. */
 const PREVIEW_SIDE = 2048;
@@ -11,8 +11,8 @@ const THUMB_SIDE = 168;
 const PREVIEWS = 4;
 const FIRST_FRAME_TIMEOUT = 10_000;
 
-/** Width and height of an upright picture, from its header.
- * @throws Error that says why the picture cannot be taken. */
+/** Width and height of an upright image, from its header.
+ * @throws Error that says why the image cannot be taken. */
 export async function measure(file: Blob): Promise<{ width: number; height: number }> {
   const url = URL.createObjectURL(file);
   const image = new Image();
@@ -34,7 +34,7 @@ export async function measure(file: Blob): Promise<{ width: number; height: numb
   }
 }
 
-/** All pixels of a picture, upright, or the first frame of a film; the caller closes them. */
+/** All pixels of an image, upright, or the first frame of a film; the caller closes them. */
 export async function decode(item: Item): Promise<ImageBitmap> {
   if (item.film) return await firstFrame(item.file);
   try {
@@ -63,7 +63,7 @@ async function firstFrame(file: Blob): Promise<ImageBitmap> {
   }
 }
 
-/** The picture on a canvas with that longer side at most. */
+/** The image on a canvas with that longer side at most. */
 export function shrink(source: ImageBitmap | HTMLCanvasElement, side: number): HTMLCanvasElement {
   const scale = Math.min(1, side / Math.max(source.width, source.height));
   const canvas = document.createElement('canvas');

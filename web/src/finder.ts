@@ -1,4 +1,4 @@
-/** Finds the faces of the pictures that wait, one after the other, the one on show first. */
+/** Finds the faces of the images that wait, one after the other, the one on show first. */
 
 import { decode, type Previews, toPreview, toThumb } from './decode.ts';
 import type { Engine } from './engine/engine.ts';
@@ -8,9 +8,9 @@ import { removeItem, type Store } from './store.ts';
 import { announce, notify } from './ui/notices.ts';
 
 export interface Finder {
-  /** Look for pictures that wait. */
+  /** Look for images that wait. */
   wake(): void;
-  /** Search all pictures again, with another model. */
+  /** Search all images again, with another model. */
   restart(model: ModelName): void;
 }
 

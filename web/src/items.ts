@@ -1,4 +1,4 @@
-/** Pictures and films that the page holds, and the faces marked on them. */
+/** Images and films that the page holds, and the faces marked on them. */
 
 import type { CoverStyle } from './cover/cover.ts';
 import type { Face, ModelName } from './engine/types.ts';
@@ -8,7 +8,7 @@ export type Box = Face['box'];
 /** A face that was found, or a box that was added by hand. */
 export interface Mark {
   id: number;
-  /** x1, y1, x2, y2 in pixels of the upright picture. */
+  /** x1, y1, x2, y2 in pixels of the upright image. */
   box: Box;
   /** Probability of a face; 1 for boxes added by hand. */
   score: number;
@@ -29,7 +29,7 @@ export interface Item {
   id: number;
   name: string;
   file: File;
-  /** Of the upright picture, in pixels; of a film, 0 until its first frame is decoded. */
+  /** Of the upright image, in pixels; of a film, 0 until its first frame is decoded. */
   width: number;
   height: number;
   state: 'waiting' | 'finding' | 'ready' | 'failed';
@@ -67,7 +67,7 @@ export const DEFAULTS: Settings = {
 export const LEAST_THRESHOLD = 0.2;
 /** IoU from which a face of a second detection is the same as one of the first. */
 const SAME = 0.5;
-/** Rows that a picture is read in, top to bottom, so that Tab goes from face to face. */
+/** Rows that an image is read in, top to bottom, so that Tab goes from face to face. */
 const ROWS = 6;
 
 let lastId = 0;
@@ -79,7 +79,7 @@ export function newId(): number {
 export function newItem(file: File, width: number, height: number, isFilm: boolean): Item {
   return {
     id: newId(),
-    name: file.name || 'picture',
+    name: file.name || 'image',
     file,
     width,
     height,

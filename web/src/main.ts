@@ -39,7 +39,7 @@ onClick('remove', () => {
 store.change(() => {});
 
 if (import.meta.env.PROD && 'serviceWorker' in navigator) {
-  // After the first picture's detector, so that the two do not compete.
+  // After the page is there, so that the two do not compete.
   window.addEventListener('load', () => {
     navigator.serviceWorker.register('sw.js').catch(() => {});
   });

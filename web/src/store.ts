@@ -2,7 +2,7 @@
 
 import { DEFAULTS, type Item, type Settings } from './items.ts';
 
-export type View = 'welcome' | 'picture' | 'film' | 'camera';
+export type View = 'welcome' | 'image' | 'film' | 'camera';
 
 export interface State {
   items: Item[];
@@ -42,7 +42,7 @@ export function createStore(): Store {
 export function viewOf({ camera, current }: State): View {
   if (camera) return 'camera';
   if (!current) return 'welcome';
-  return current.film ? 'film' : 'picture';
+  return current.film ? 'film' : 'image';
 }
 
 /** Take an item off the list and show its neighbor. */

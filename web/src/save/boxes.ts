@@ -7,7 +7,7 @@ interface Row {
   score: number;
 }
 
-/** One line a picture; `faces` are those that are covered, `kept` those left open. */
+/** One line an image; `faces` are those that are covered, `kept` those left open. */
 export function boxesJson(items: Item[], settings: Settings): string {
   return items.map((item) => `${JSON.stringify(lineOf(item, settings))}\n`).join('');
 }

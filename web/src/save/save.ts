@@ -1,4 +1,4 @@
-/** Pictures saved with their faces covered: new files, without anything else of the old ones. */
+/** Images saved with their faces covered: new files, without anything else of the old ones. */
 
 import { Zip, ZipPassThrough } from 'fflate';
 import { cover } from '../cover/cover.ts';
@@ -8,13 +8,13 @@ import { unique, withEnding } from './names.ts';
 
 const ENDINGS = { jpeg: 'jpg', png: 'png' } as const;
 
-/** A picture in full size with its faces covered.
+/** A image in full size with its faces covered.
  * @throws Error if the browser cannot hold or encode it. */
 export async function encode(item: Item, settings: Settings): Promise<Blob> {
   const bitmap = await decode(item);
   const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
   const context = canvas.getContext('2d', { willReadFrequently: true });
-  if (!context) throw new Error('this browser cannot draw a picture of this size');
+  if (!context) throw new Error('this browser cannot draw an image of this size');
   if (settings.format === 'jpeg') {
     // JPEG has no transparency; it would turn black.
     context.fillStyle = '#fff';
@@ -33,7 +33,7 @@ export function savedName(item: Item, settings: Settings): string {
   return withEnding(item.name, ENDINGS[settings.format]);
 }
 
-/** All pictures in a ZIP archive, one decoded at a time.
+/** All images in a ZIP archive, one decoded at a time.
  * @param onEach told the count of those that are in. */
 export async function encodeAll(
   items: Item[],
@@ -49,7 +49,7 @@ export async function encodeAll(
   });
   const names = unique(items.map((item) => savedName(item, settings)));
   for (const [index, item] of items.entries()) {
-    // Pictures are compressed already.
+    // Images are compressed already.
     const entry = new ZipPassThrough(names[index]);
     zip.add(entry);
     entry.push(new Uint8Array(await (await encode(item, settings)).arrayBuffer()), true);

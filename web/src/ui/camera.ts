@@ -58,7 +58,7 @@ export function createCamera(store: Store, engine: Promise<Engine>, add: Add): v
   onClick('welcome-camera', open);
   onClick('camera-close', close);
   onClick('snapshot', async () => {
-    if (session?.frame) await takePicture(session.frame, store, add);
+    if (session?.frame) await takePhoto(session.frame, store, add);
   });
   store.subscribe(() => {
     if (!store.state.camera && session) close();
@@ -158,8 +158,8 @@ function drawFrame(context: CanvasRenderingContext2D, [x1, y1, x2, y2]: Face['bo
   }
 }
 
-/** The frame on show becomes a picture of the list, where its faces can be kept or covered. */
-async function takePicture(frame: ImageBitmap, store: Store, add: Add): Promise<void> {
+/** The frame on show becomes an image of the list, where its faces can be kept or covered. */
+async function takePhoto(frame: ImageBitmap, store: Store, add: Add): Promise<void> {
   const canvas = new OffscreenCanvas(frame.width, frame.height);
   canvas.getContext('2d')!.drawImage(frame, 0, 0);
   const blob = await canvas.convertToBlob({ type: 'image/png' });

@@ -1,4 +1,4 @@
-/** Dragging on the picture: over it a new box, from an added box this box. */
+/** Dragging on the image: over it a new box, from an added box this box. */
 
 import type { Box, Item, Mark } from '../items.ts';
 import { type Store, viewOf } from '../store.ts';
@@ -36,8 +36,7 @@ export function addDrawing(store: Store, layer: HTMLElement, add: (box: Box) => 
     const item = store.state.current;
     // A second finger zooms the page.
     if (drag) return cancel();
-    if (!item || event.button !== 0 || viewOf(store.state) !== 'picture' || item.width === 0)
-      return;
+    if (!item || event.button !== 0 || viewOf(store.state) !== 'image' || item.width === 0) return;
     const mark = markUnder(item, event);
     drag = {
       pointer: event.pointerId,

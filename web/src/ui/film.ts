@@ -1,7 +1,6 @@
 /** Films: started, watched, canceled and saved. */
 
 import type { Engine } from '../engine/engine.ts';
-import { coverFilm } from '../film/film.ts';
 import { messageOf } from '../finder.ts';
 import type { FilmState, Item } from '../items.ts';
 import { withEnding } from '../save/names.ts';
@@ -57,6 +56,8 @@ async function start(
   };
   const options = { threshold, model, style, margin, onProgress, signal: abort.signal };
   try {
+    // The code for videos is as large as the rest of the page.
+    const { coverFilm } = await import('../film/film.ts');
     const result = await coverFilm(item.file, await engine, options);
     store.change(() => Object.assign(film, { status: 'done', result }));
     announce(`${item.name} is covered. Watch it before you share it.`);
@@ -73,7 +74,7 @@ function draw({ status, progress }: FilmState): void {
   const start = byId('film-start');
   start.hidden = covering;
   start.classList.toggle('primary', status === 'idle');
-  start.lastChild!.textContent = status === 'done' ? 'Cover again' : 'Cover the film';
+  start.lastChild!.textContent = status === 'done' ? 'Cover again' : 'Cover the video';
   byId('film-progress').hidden = !covering;
   byId('film-cancel').hidden = !covering;
   byId('film-save').hidden = status !== 'done';

@@ -1,13 +1,13 @@
-/** The frames around faces: buttons over the picture, in the order in which Tab goes. */
+/** The frames around faces: buttons over the image, in the order in which Tab goes. */
 
 import { type Box, type Item, type Mark, newId, shownMarks } from '../items.ts';
 import { type Store, viewOf } from '../store.ts';
 import { byId, icon, make } from './dom.ts';
 import { addDrawing } from './draw.ts';
 
-/** Share of the picture's longer side that an arrow key moves an added box by. */
+/** Share of the image's longer side that an arrow key moves an added box by. */
 const STEP = 0.01;
-/** Share of the picture's shorter side that a box takes that was added without a drag. */
+/** Share of the image's shorter side that a box takes that was added without a drag. */
 const NEW_BOX = 0.2;
 
 export interface Frames {
@@ -40,7 +40,7 @@ export function createFrames(store: Store): Frames {
   };
   return {
     draw(item) {
-      const marks = viewOf(store.state) === 'picture' ? shownMarks(item, store.state.settings) : [];
+      const marks = viewOf(store.state) === 'image' ? shownMarks(item, store.state.settings) : [];
       const added = marks.filter((mark) => mark.added);
       sync(buttons, marks, frameOf);
       sync(removers, added, (mark) => removerOf(store, mark));
@@ -124,7 +124,7 @@ function removeMark(store: Store, mark: Mark): void {
   byId('add-box').focus();
 }
 
-/** Keep all faces of the picture on show open, or cover them all. */
+/** Keep all faces of the image on show open, or cover them all. */
 export function keepAll(store: Store, kept: boolean): void {
   edit(store, (item) => {
     for (const mark of shownMarks(item, store.state.settings)) mark.kept = kept;

@@ -45,7 +45,7 @@ export function createIntake(store: Store, finder: Finder): Add {
 async function addFile(store: Store, file: File, show: boolean): Promise<void> {
   const isFilm = file.type.startsWith('video/') || FILM.test(file.name);
   if (isFilm && !('VideoEncoder' in window && 'VideoDecoder' in window)) {
-    throw new Error('this browser has no WebCodecs, so it cannot write films.');
+    throw new Error('this browser has no WebCodecs, so it cannot write videos.');
   }
   const { width, height } = isFilm ? { width: 0, height: 0 } : await measure(file);
   const item = newItem(file, width, height, isFilm);

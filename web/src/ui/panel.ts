@@ -1,4 +1,4 @@
-/** The settings beside the picture. */
+/** The settings beside the image. */
 
 import type { Finder } from '../finder.ts';
 import type { Settings } from '../items.ts';

@@ -24,10 +24,10 @@ export function createSaving(store: Store): void {
     draw();
   };
   const draw = () => {
-    const pictures = store.state.items.filter((item) => !item.film);
+    const images = store.state.items.filter((item) => !item.film);
     const { current } = store.state;
     // What is not searched yet would be saved with its faces open.
-    const ready = { save: isDone(current), all: pictures.every(isDone) };
+    const ready = { save: isDone(current), all: images.every(isDone) };
     for (const id of BUTTONS) {
       byId<HTMLButtonElement>(id).disabled =
         saving || !(id.endsWith('save') ? ready.save : ready.all);
@@ -81,12 +81,12 @@ async function saveAll(store: Store): Promise<void> {
     const blob = await encodeAll(items, { ...settings }, (count) => {
       button.textContent = `${count} of ${items.length}`;
     });
-    download(blob, 'pictures.zip');
+    download(blob, 'photos.zip');
   } finally {
     button.textContent = text;
   }
   store.change(() => {
     for (const item of items) item.saved = true;
   });
-  announce(`${items.length} pictures saved as pictures.zip.`);
+  announce(`${items.length} photos saved as photos.zip.`);
 }

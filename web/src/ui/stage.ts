@@ -1,4 +1,4 @@
-/** The picture on show, with its faces covered. */
+/** The image on show, with its faces covered. */
 
 import { cover } from '../cover/cover.ts';
 import type { Previews } from '../decode.ts';
@@ -53,14 +53,14 @@ export function createStage(store: Store, previews: Previews): Stage {
   return {
     compare(on) {
       comparing = on;
-      byId('picture').classList.toggle('comparing', on);
+      byId('image').classList.toggle('comparing', on);
       byId('compare').setAttribute('aria-pressed', String(on));
       draw();
     },
   };
 }
 
-/** What the drawn picture depends on. */
+/** What the drawn image depends on. */
 function signatureOf(store: Store, item: Item, comparing: boolean): string {
   const { settings } = store.state;
   const boxes = comparing ? null : coveredBoxes(item, settings);
@@ -84,12 +84,12 @@ function drawPreview(store: Store, item: Item, preview: HTMLCanvasElement, bare:
   cover(context, boxes, settings.style, settings.margin);
 }
 
-/** Tell the style sheet how wide the picture is for its height. */
+/** Tell the style sheet how wide the image is for its height. */
 export function setShape(width: number, height: number): void {
-  byId('picture').style.setProperty('--shape', String(width / height));
+  byId('image').style.setProperty('--shape', String(width / height));
 }
 
-/** A line in place of the picture. */
+/** A line in place of the image. */
 export function showNote(text: string): void {
   const note = byId('stage-note');
   note.textContent = text;
@@ -103,11 +103,11 @@ function drawText({ state }: Store): void {
   const text = describe(item, state.settings);
   const time = item.state === 'ready' && item.milliseconds > 0 ? ` · ${timeOf(item)}` : '';
   byId('name').textContent = item.name;
-  byId('count').textContent = item.film && item.width === 0 ? 'Film' : text + time;
+  byId('count').textContent = item.film && item.width === 0 ? 'Video' : text + time;
   byId('canvas').setAttribute('aria-label', `${item.name}. ${text}`);
   const playing = item.film?.status === 'done';
   const unseen = item.film && item.width === 0 && item.state === 'ready' && !playing;
-  showNote(unseen ? 'This browser shows no preview of this film. It may still cover it.' : '');
+  showNote(unseen ? 'This browser shows no preview of this video. It may still cover it.' : '');
   byId('canvas').hidden = item.width === 0;
 }
 

@@ -1,4 +1,4 @@
-/** The list of pictures and films below the one on show. */
+/** The list of images and films below the one on show. */
 
 import { describe, type Item, shownMarks } from '../items.ts';
 import type { Store } from '../store.ts';

@@ -1,4 +1,4 @@
-/** The sample picture of the first view, with its faces covered but one. */
+/** The sample image of the first view, with its faces covered but one. */
 
 import sampleUrl from '../../../examples/solvay_1927.jpg?url';
 import { cover } from '../cover/cover.ts';
