@@ -13,8 +13,8 @@ export default defineConfig({
   outputDir: 'node_modules/.playwright',
   // Two cores: the page and its detector.
   workers: 1,
-  timeout: 60_000,
-  expect: { timeout: 30_000 },
+  timeout: 30_000,
+  expect: { timeout: 20_000 },
   reporter: 'list',
   use: {
     baseURL: `http://127.0.0.1:${PORT}/`,

@@ -20,7 +20,7 @@ test('the camera covers faces, and a photo of it joins the list', async ({ page,
 test('a video is covered and keeps its sound', async ({ page }) => {
   await open(page, `${INPUTS}/video.mp4`);
   await expect(page.locator('#count')).toContainText('1 face in its first frame');
-  await page.getByText('Solid', { exact: true }).click();
+  await page.getByRole('radio', { name: 'Solid' }).check();
   await page.getByRole('button', { name: 'Cover the video' }).click();
   const { path } = await save(page, 'Save the video');
   const frames = detect(path, '--model', 'extd-lite-nano');
