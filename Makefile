@@ -49,8 +49,11 @@ unit: $(TEST_READY)
 	$(VENV)/bin/python -m pytest --numprocesses auto
 
 ifeq ($(shell command -v npm),)
-page web:
-	@echo 'The page in web/ was left out: there is no npm; install Node.js 20.19 or newer.' >&2
+page:
+	@echo 'The tests of web/ were left out: there is no npm; install Node.js 20.19 or newer.' >&2
+
+web:
+	@echo 'The page needs npm; install Node.js 20.19 or newer.' >&2; exit 1
 else
 page: $(NODE_READY)
 	cd web && npm run check && npm test
