@@ -49,9 +49,10 @@ export function createFrames(store: Store): Frames {
         const remover = removers.get(mark.id);
         place(button, mark.box, item);
         label(button, mark, index, marks.length);
-        if (layer.children.length < 1 || button.parentElement !== layer) layer.append(button);
+        if (button.parentElement !== layer) layer.append(button);
         if (!remover) return;
-        button.after(remover);
+        // Moved between press and release, a button would get no click.
+        if (button.nextElementSibling !== remover) button.after(remover);
         placeRemover(remover, mark.box, item);
         remover.setAttribute('aria-label', `Remove added box ${added.indexOf(mark) + 1}`);
       });

@@ -52,6 +52,7 @@ export function createStage(store: Store, previews: Previews): Stage {
   store.subscribe(draw);
   return {
     compare(on) {
+      if (on === comparing) return;
       comparing = on;
       byId('image').classList.toggle('comparing', on);
       byId('compare').setAttribute('aria-pressed', String(on));
