@@ -10,7 +10,7 @@ import { createServer } from 'vite';
 const [film, result] = process.argv.slice(2);
 const RUNS = 20;
 
-const server = await createServer({ server: { port: 0 } });
+const server = await createServer({ server: { port: 0, hmr: false, watch: null } });
 await server.listen();
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
@@ -19,6 +19,7 @@ const browser = await chromium.launch({
 try {
   const url = new URL('bench/index.html', server.resolvedUrls.local[0]).href;
   const page = await browser.newPage();
+  page.setDefaultTimeout(300_000);
   page.on('pageerror', (error) => console.error(error));
   const open = async () => {
     await page.goto(url);
