@@ -62,7 +62,10 @@ self.onmessage = ({ data }: MessageEvent<Request>) => {
     .then(() => answer(data))
     .then(
       (detection): Reply => ({ id, detection }),
-      (error: unknown): Reply => ({ id, error: String(error) }),
+      (error: unknown): Reply => ({
+        id,
+        error: error instanceof Error ? error.message : String(error),
+      }),
     )
     .then((reply) => self.postMessage(reply));
 };

@@ -64,35 +64,31 @@ interface Frame {
 export async function coverFilm(file: File, engine: Engine, options: FilmOptions): Promise<Blob> {
   if (!('VideoEncoder' in globalThis)) throw new Error('This browser cannot write films.');
   const input = new Input({ source: new BlobSource(file), formats: FORMATS });
-  const store = await openStore();
   try {
     const track = await findVideo(input, file.name);
     const sounds = await input.getAudioTracks();
     const format = await chooseFormat(input, sounds);
-    const output = new Output({ format, target: store.target });
     const size = await evenSize(track);
-    const video = new VideoSampleSource({
-      codec: await chooseCodec(format, size),
-      quality: QUALITY_HIGH,
-    });
-    output.addVideoTrack(video);
-    const copies = await Promise.all(sounds.map((sound) => startCopy(sound, output)));
-    await output.start();
+    const codec = await chooseCodec(format, size);
+    const store = await openStore();
+    const output = new Output({ format, target: store.target });
     try {
+      const video = new VideoSampleSource({ codec, quality: QUALITY_HIGH });
+      output.addVideoTrack(video);
+      const copies = await Promise.all(sounds.map((sound) => startCopy(sound, output)));
+      await output.start();
       await coverFrames(track, size, engine, options, async (frame) => {
         for (const copy of copies) await copy(frame.timestamp);
         await encode(video, frame);
       });
       for (const copy of copies) await copy(Number.POSITIVE_INFINITY);
       await output.finalize();
+      return await store.blob(format.mimeType);
     } catch (error) {
       await output.cancel();
+      await store.discard();
       throw error;
     }
-    return await store.blob(format.mimeType);
-  } catch (error) {
-    await store.discard();
-    throw error;
   } finally {
     input.dispose();
   }

@@ -44,7 +44,8 @@ async function openFile(): Promise<Store> {
       const file = await handle.getFile();
       return file.slice(0, file.size, type);
     },
-    discard: () => folder.removeEntry(name),
+    // Where it is still being written, the next visit removes it.
+    discard: () => folder.removeEntry(name).catch(() => {}),
   };
 }
 
