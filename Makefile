@@ -2,6 +2,7 @@
 # make test    everything a change must pass: lint, types, layers, tests, the base install, and
 #              the page's own tests where Node.js is there
 # make web     build the page that `extd web` serves; needs Node.js 20.19 or newer
+# make browser test the page in Chromium, which it installs where it is missing (Debian, as root)
 # make coverage  the tests with branch coverage, which must reach 90 %
 # make report  the tables and figures of docs/results; what needs data is made where it is named:
 #              make report WIDER=DIR OFFICIAL=DIR PEERS=DIR
@@ -25,7 +26,7 @@ BASE_READY := $(BASE)/.ready
 NODE_READY := web/node_modules/.package-lock.json
 PACKAGE := pyproject.toml README.md LICENSE $(shell find src/extd -type f ! -name '*.pyc')
 
-.PHONY: demo test lint types layers unit page web coverage base report fuzz soak clean
+.PHONY: demo test lint types layers unit page web browser coverage base report fuzz soak clean
 .NOTPARALLEL:
 
 demo: $(DEMO_READY)
@@ -52,7 +53,7 @@ ifeq ($(shell command -v npm),)
 page:
 	@echo 'The tests of web/ were left out: there is no npm; install Node.js 20.19 or newer.' >&2
 
-web:
+web browser:
 	@echo 'The page needs npm; install Node.js 20.19 or newer.' >&2; exit 1
 else
 page: $(NODE_READY)
@@ -61,6 +62,11 @@ page: $(NODE_READY)
 web: $(NODE_READY) $(DEMO_READY)
 	cd web && npm run build
 	$(VENV)/bin/python $(PIP) --editable web/python
+
+browser: web $(TEST_READY)
+	@test -x "$${CHROMIUM:-/usr/bin/chromium}" || \
+	{ apt-get update && apt-get install --yes --no-install-recommends chromium; }
+	cd web && PYTHON=../$(VENV)/bin/python npm run browser
 endif
 
 coverage: $(TEST_READY)

@@ -29,24 +29,7 @@ interface Look {
 
 export function createCamera(store: Store, engine: Promise<Engine>, add: Add): void {
   let session: Session | null = null;
-  const open = async () => {
-    if (session || store.state.camera) return;
-    store.change((state) => {
-      state.camera = true;
-    });
-    byId('name').textContent = 'Camera';
-    byId('count').textContent = 'Starting…';
-    try {
-      session = await start();
-      // Closed while the browser asked.
-      if (!store.state.camera) return close();
-      announce('The camera is on.');
-      await run(store, await engine, session);
-    } catch (error) {
-      notify(cameraMessage(error));
-    }
-    close();
-  };
+  let starting = false;
   const close = () => {
     if (session) stop(session);
     session = null;
@@ -54,8 +37,33 @@ export function createCamera(store: Store, engine: Promise<Engine>, add: Add): v
       state.camera = false;
     });
   };
-  onClick('bar-camera', open);
-  onClick('welcome-camera', open);
+  const open = async () => {
+    if (session || starting) return;
+    starting = true;
+    store.change((state) => {
+      state.camera = true;
+    });
+    byId('name').textContent = 'Camera';
+    byId('count').textContent = 'Starting…';
+    let own: Session | null = null;
+    try {
+      own = await start(close);
+      session = own;
+      starting = false;
+      // Left while the browser asked.
+      if (!store.state.camera) return close();
+      announce('The camera is on.');
+      await run(store, await engine, own);
+    } catch (error) {
+      // A camera that was closed meanwhile fails in peace.
+      if (session === own) {
+        notify(cameraMessage(error));
+        close();
+      }
+    }
+    starting = false;
+  };
+  for (const id of ['bar-camera', 'welcome-camera']) onClick(id, () => void open());
   onClick('camera-close', close);
   onClick('snapshot', async () => {
     if (session?.frame) await takePhoto(session.frame, store, add);
@@ -65,13 +73,15 @@ export function createCamera(store: Store, engine: Promise<Engine>, add: Add): v
   });
 }
 
-async function start(): Promise<Session> {
-  if (!navigator.mediaDevices) throw new Error('it needs an address with https, or this computer');
+/** Ask for the camera and play it; `ended` is called when it is unplugged. */
+async function start(ended: () => void): Promise<Session> {
+  if (!navigator.mediaDevices) throw new Error('this page needs an address with https.');
   const size = { width: { ideal: 640 }, height: { ideal: 480 } };
+  const video = make('video', 'visually-hidden');
   const stream = await navigator.mediaDevices.getUserMedia({
     video: { ...size, facingMode: 'user' },
   });
-  const video = make('video', 'visually-hidden');
+  for (const track of stream.getTracks()) track.addEventListener('ended', ended);
   video.muted = true;
   video.playsInline = true;
   video.srcObject = stream;
@@ -86,28 +96,27 @@ function stop(session: Session): void {
   session.running = false;
   for (const track of session.stream.getTracks()) track.stop();
   session.video.remove();
+  session.frame?.close();
+  session.frame = null;
 }
 
-/** Until the session ends: one frame is searched while the one before is drawn. */
+/** Until the session ends: the detector searches a frame while the one before is drawn. */
 async function run(store: Store, engine: Engine, session: Session): Promise<void> {
-  for (const track of session.stream.getTracks()) {
-    track.addEventListener('ended', () => {
-      session.running = false;
-    });
-  }
-  const look = async (): Promise<Look> => {
-    const frame = await nextFrame(session.video);
+  const search = async (frame: ImageBitmap): Promise<Look> => {
     const { threshold, cameraModel: model } = store.state.settings;
     const { faces } = await engine.detect(frame, { threshold, model });
     return { frame, faces };
   };
   let rate = 0;
   let last = performance.now();
-  let next = look();
+  let looking = search(await nextFrame(session.video));
   showNote('');
   while (session.running) {
-    const shown = await next;
-    next = look();
+    const frame = nextFrame(session.video);
+    const shown = await looking;
+    looking = search(await frame);
+    // Awaited a round later; until then a failure is nobody's.
+    looking.catch(() => {});
     if (!session.running) break;
     draw(store, session, shown);
     const now = performance.now();
@@ -117,8 +126,6 @@ async function run(store: Store, engine: Engine, session: Session): Promise<void
     byId('count').textContent =
       `${plural(shown.faces.length, 'face')} · ${rate.toFixed(0)} frames a second`;
   }
-  // A camera that was stopped brings no more frames.
-  next.catch(() => {});
 }
 
 async function nextFrame(video: HTMLVideoElement): Promise<ImageBitmap> {

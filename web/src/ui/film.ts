@@ -20,7 +20,7 @@ export function createFilm(store: Store, engine: Promise<Engine>): void {
     const item = store.state.current;
     const result = item?.film?.result;
     if (!item || !result) return;
-    const name = withEnding(item.name, result.type.includes('webm') ? 'webm' : 'mp4');
+    const name = withEnding(item.name, endingOf(result.type));
     download(result, name);
     store.change(() => {
       item.saved = true;
@@ -67,6 +67,13 @@ async function start(
     else notify(`${item.name}: ${messageOf(error)}`);
   }
   film.abort = null;
+}
+
+/** Of the containers that `coverFilm` writes. */
+function endingOf(type: string): string {
+  if (type.includes('webm')) return 'webm';
+  if (type.includes('matroska')) return 'mkv';
+  return type.includes('quicktime') ? 'mov' : 'mp4';
 }
 
 function draw({ status, progress }: FilmState): void {

@@ -57,5 +57,8 @@ for (const colorScheme of ['light', 'dark'] as const) {
     await page.getByRole('button', { name: 'Add a box' }).click();
     await expect(page.getByRole('button', { name: 'Remove added box 1' })).toBeVisible();
     await check();
+    await page.setInputFiles('#files', `${INPUTS}/video.mp4`);
+    await expect(page.getByRole('button', { name: 'Cover the video' })).toBeVisible();
+    await check();
   });
 }
