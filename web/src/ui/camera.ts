@@ -45,6 +45,7 @@ export function createCamera(store: Store, engine: Promise<Engine>, add: Add): v
     });
     byId('name').textContent = 'Camera';
     byId('count').textContent = 'Starting…';
+    byId('time').textContent = '';
     let own: Session | null = null;
     try {
       own = await start(close);

@@ -102,9 +102,10 @@ function drawText({ state }: Store): void {
   const item = state.current;
   if (view === 'camera' || !item) return;
   const text = describe(item, state.settings);
-  const time = item.state === 'ready' && item.milliseconds > 0 ? ` · ${timeOf(item)}` : '';
   byId('name').textContent = item.name;
-  byId('count').textContent = item.film && item.width === 0 ? 'Video' : text + time;
+  byId('count').textContent = item.film && item.width === 0 ? 'Video' : text;
+  const timed = item.state === 'ready' && item.milliseconds > 0;
+  byId('time').textContent = timed ? ` · ${timeOf(item)}` : '';
   byId('canvas').setAttribute('aria-label', `${item.name}. ${text}`);
   const playing = item.film?.status === 'done';
   const unseen = item.film && item.width === 0 && item.state === 'ready' && !playing;
