@@ -33,31 +33,40 @@ export function savedName(item: Item, settings: Settings): string {
   return withEnding(item.name, ENDINGS[settings.format]);
 }
 
-/** All images in a ZIP archive, one decoded at a time.
- * @param onEach told the count of those that are in. */
+/** Images in a ZIP archive, one decoded at a time.
+ * @param onEach told each image that is in, or why it is not. */
 export async function encodeAll(
   items: Item[],
   settings: Settings,
-  onEach: (count: number) => void,
+  onEach: (item: Item, failure: unknown) => void,
 ): Promise<Blob> {
   const parts: Blob[] = [];
-  let failure: Error | null = null;
   const zip = new Zip((error, data) => {
+    if (error) throw error;
     // Blobs may lie on the disk, arrays are in memory.
-    if (error) failure = error;
-    else parts.push(new Blob([data as BlobPart]));
+    parts.push(new Blob([data as BlobPart]));
   });
   const names = unique(items.map((item) => savedName(item, settings)));
   for (const [index, item] of items.entries()) {
-    // Images are compressed already.
-    const entry = new ZipPassThrough(names[index]);
-    zip.add(entry);
-    entry.push(new Uint8Array(await (await encode(item, settings)).arrayBuffer()), true);
-    onEach(index + 1);
+    try {
+      const blob = await encode(item, settings);
+      addEntry(zip, names[index], new Uint8Array(await blob.arrayBuffer()));
+      onEach(item, null);
+    } catch (error) {
+      onEach(item, error);
+    }
   }
   zip.end();
-  if (failure) throw failure;
   return new Blob(parts, { type: 'application/zip' });
+}
+
+function addEntry(zip: Zip, name: string, data: Uint8Array): void {
+  // Images are compressed already.
+  const entry = new ZipPassThrough(name);
+  // The least that ZIP can hold: not even the time of saving is told.
+  entry.mtime = new Date(1980, 0, 1);
+  zip.add(entry);
+  entry.push(data, true);
 }
 
 /** Let the browser save a file. */

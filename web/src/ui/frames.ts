@@ -112,7 +112,7 @@ function edit(store: Store, change: (item: Item) => void): void {
   });
 }
 
-export function addBox(store: Store, box: Box): Mark {
+function addBox(store: Store, box: Box): Mark {
   const mark: Mark = { id: newId(), box, score: 1, kept: false, added: true };
   edit(store, (item) => item.marks.push(mark));
   return mark;

@@ -1,7 +1,7 @@
 /** The buttons that save. */
 
 import { messageOf } from '../finder.ts';
-import type { Item } from '../items.ts';
+import { type Item, plural } from '../items.ts';
 import { boxesJson } from '../save/boxes.ts';
 import { download, encode, encodeAll, savedName } from '../save/save.ts';
 import type { Store } from '../store.ts';
@@ -75,18 +75,21 @@ async function saveOne(store: Store): Promise<void> {
 async function saveAll(store: Store): Promise<void> {
   const { settings } = store.state;
   const items = store.state.items.filter((item) => !item.film);
+  const saved: Item[] = [];
   const button = byId('save-all');
   const text = button.textContent;
   try {
-    const blob = await encodeAll(items, { ...settings }, (count) => {
-      button.textContent = `${count} of ${items.length}`;
+    const blob = await encodeAll(items, { ...settings }, (item, failure) => {
+      if (failure) notify(`${item.name}: not saved, ${messageOf(failure)}`);
+      else saved.push(item);
+      button.textContent = `${saved.length} of ${items.length}`;
     });
-    download(blob, 'photos.zip');
+    if (saved.length > 0) download(blob, 'photos.zip');
   } finally {
     button.textContent = text;
   }
   store.change(() => {
-    for (const item of items) item.saved = true;
+    for (const item of saved) item.saved = true;
   });
-  announce(`${items.length} photos saved as photos.zip.`);
+  announce(`${plural(saved.length, 'photo')} saved as photos.zip.`);
 }

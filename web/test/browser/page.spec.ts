@@ -31,6 +31,31 @@ test('a video is covered and keeps its sound', async ({ page }) => {
   expect(Number(python(['-c', program, path]))).toBeGreaterThan(80_000);
 });
 
+test('photos are dropped and pasted; a line tells of missing WebCodecs', async ({ page }) => {
+  await page.evaluate(async () => {
+    const canvas = new OffscreenCanvas(64, 64);
+    canvas.getContext('2d');
+    const blob = await canvas.convertToBlob();
+    const give = (type: string, name: string) => {
+      const data = new DataTransfer();
+      data.items.add(new File([blob], name, { type: blob.type }));
+      const event =
+        type === 'paste'
+          ? new ClipboardEvent(type, { clipboardData: data })
+          : new DragEvent(type, { dataTransfer: data });
+      window.dispatchEvent(event);
+    };
+    for (const type of ['dragenter', 'drop']) give(type, 'dropped.png');
+    give('paste', 'pasted.png');
+  });
+  await expect(page.getByRole('button', { name: 'dropped.png: No faces found' })).toBeVisible();
+  await expect(page.getByRole('button', { name: 'pasted.png: No faces found' })).toBeVisible();
+  await expect(page.locator('#drop-veil')).toBeHidden();
+  await page.evaluate(() => Reflect.deleteProperty(window, 'VideoEncoder'));
+  await page.setInputFiles('#files', `${INPUTS}/video.mp4`);
+  await expect(page.locator('#notices')).toContainText('video.mp4: this browser has no WebCodecs');
+});
+
 test('it works offline after the first load', async ({ page, context }) => {
   await page.evaluate(() => navigator.serviceWorker.ready);
   await expect.poll(() => page.evaluate(() => caches.keys())).toHaveLength(1);

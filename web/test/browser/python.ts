@@ -6,7 +6,7 @@ const PYTHON = process.env.PYTHON ?? '../.venv/bin/python';
 
 /** Run Python and return what it prints. */
 export function python(args: string[]): string {
-  return execFileSync(PYTHON, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
+  return execFileSync(PYTHON, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
 }
 
 export interface Line {
