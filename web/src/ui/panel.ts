@@ -59,6 +59,9 @@ function draw({ state }: Store): void {
   for (const element of document.querySelectorAll<HTMLElement>('[data-for]')) {
     element.hidden = !element.dataset.for!.split(' ').includes(view);
   }
+  // What had the focus may be gone with its view.
+  const focused = document.activeElement;
+  if (focused && !focused.checkVisibility()) byId('main').focus({ preventScroll: true });
   for (const [name, format] of Object.entries(SLIDERS)) {
     byId(`${name}-value`).textContent = format(settings[name as Slider]);
     byId(name).setAttribute('aria-valuetext', format(settings[name as Slider]));

@@ -10,6 +10,7 @@ test('one face is kept, and only it is found in what was saved', async ({ page }
   await page.getByRole('button', { name: /Try it with this photo/ }).click();
   const faces = page.getByRole('button', { name: /^Cover face / });
   await expect(faces).toHaveCount(29);
+  await expect(page.locator('main')).toBeFocused();
   const area = (await page.locator('#faces').boundingBox())!;
   const scale = area.width / 1280;
   await page.mouse.click(area.x + EINSTEIN[0] * scale, area.y + EINSTEIN[1] * scale);
