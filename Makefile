@@ -1,5 +1,8 @@
 # make demo    install into .venv and find the faces of examples/
-# make test    everything a change must pass: lint, types, layers, tests, the base install
+# make test    everything a change must pass: lint, types, layers, tests, the base install, and
+#              the page's own tests where Node.js is there
+# make web     build the page that `extd web` serves; needs Node.js 20.19 or newer
+# make browser test the page in Chromium, which it installs where it is missing (Debian, as root)
 # make coverage  the tests with branch coverage, which must reach 90 %
 # make report  the tables and figures of docs/results; what needs data is made where it is named:
 #              make report WIDER=DIR OFFICIAL=DIR PEERS=DIR
@@ -20,16 +23,17 @@ PIP := -m pip install --quiet --disable-pip-version-check
 DEMO_READY := $(VENV)/.ready-demo
 TEST_READY := $(VENV)/.ready-test-$(shell printf '%s' '$(TORCH)' | cksum | cut -d ' ' -f 1)
 BASE_READY := $(BASE)/.ready
+NODE_READY := web/node_modules/.package-lock.json
 PACKAGE := pyproject.toml README.md LICENSE $(shell find src/extd -type f ! -name '*.pyc')
 
-.PHONY: demo test lint types layers unit coverage base report fuzz soak clean
+.PHONY: demo test lint types layers unit page web browser coverage base report fuzz soak clean
 .NOTPARALLEL:
 
 demo: $(DEMO_READY)
 	$(VENV)/bin/extd detect examples --out results/demo
 	@printf '\nThe pictures with their faces framed are in %s\n' '$(CURDIR)/results/demo'
 
-test: lint types layers unit base
+test: lint types layers unit page base
 	@echo 'All checks passed.'
 
 lint: $(TEST_READY)
@@ -44,6 +48,26 @@ layers: $(TEST_READY)
 
 unit: $(TEST_READY)
 	$(VENV)/bin/python -m pytest --numprocesses auto
+
+ifeq ($(shell command -v npm),)
+page:
+	@echo 'The tests of web/ were left out: there is no npm; install Node.js 20.19 or newer.' >&2
+
+web browser:
+	@echo 'The page needs npm; install Node.js 20.19 or newer.' >&2; exit 1
+else
+page: $(NODE_READY)
+	cd web && npm run check && npm test
+
+web: $(NODE_READY) $(DEMO_READY)
+	cd web && npm run build
+	$(VENV)/bin/python $(PIP) --editable web/python
+
+browser: web $(TEST_READY)
+	@test -x "$${CHROMIUM:-/usr/bin/chromium}" || \
+	{ apt-get update && apt-get install --yes --no-install-recommends chromium; }
+	cd web && PYTHON=../$(VENV)/bin/python npm run browser
+endif
 
 coverage: $(TEST_READY)
 	$(VENV)/bin/python -m pytest --numprocesses auto --cov --cov-report=term
@@ -92,7 +116,7 @@ soak: $(TEST_READY)
 	$(RUN) tools/soak.py --minutes $(MINUTES) --images $(IMAGES)
 
 clean:
-	rm -rf $(VENV) $(BASE) results/demo
+	rm -rf $(VENV) $(BASE) results/demo web/node_modules web/python/extd_web/dist
 
 $(DEMO_READY): pyproject.toml | $(VENV)/bin/python
 	$(VENV)/bin/python $(PIP) --editable .
@@ -103,6 +127,10 @@ $(TEST_READY): pyproject.toml | $(VENV)/bin/python
 	$(VENV)/bin/python $(PIP) --editable '.[dev]'
 	@rm -f $(VENV)/.ready-test-*
 	@touch $@ $(DEMO_READY)
+
+$(NODE_READY): web/package-lock.json
+	cd web && npm ci
+	@touch $@
 
 $(BASE_READY): $(PACKAGE) | $(BASE)/bin/python
 	$(BASE)/bin/python $(PIP) .

@@ -1,0 +1,96 @@
+"""`extd web`: the page that covers faces in the browser, served to this machine."""
+
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
+from pathlib import Path
+from typing import IO, Annotated
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from extd.cli.terminal import WHOLE_NUMBER, UsageError, print_line
+
+HOST = "127.0.0.1"
+POLICY = {
+    "default-src": "'self'",
+    "connect-src": "'self'",
+    "script-src": "'self' 'wasm-unsafe-eval'",
+    "worker-src": "'self'",
+    "img-src": "'self' blob:",
+    "media-src": "'self' blob:",
+    "object-src": "'none'",
+    "base-uri": "'none'",
+    "form-action": "'none'",
+    "frame-ancestors": "'none'",
+}
+HEADERS = {
+    "Content-Security-Policy": "; ".join(f"{key} {value}" for key, value in POLICY.items()),
+    # Browsers share memory between threads only in isolated pages.
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    # A browser asks whether a file has changed, which costs nothing here.
+    "Cache-Control": "no-cache",
+}
+
+
+def web(
+    *, port: Annotated[int, WHOLE_NUMBER, Parameter(validator=Number(gte=0, lte=65535))] = 8080
+) -> None:
+    """Serve the page that covers faces in images and videos, until Ctrl-C.
+
+    Images never leave the browser. Only this machine can open the page; to serve it to others,
+    copy the folder of the package `extd-web` to any host.
+
+    Args:
+        port: Port to listen on; 0 takes a free one.
+    """
+    try:
+        folder: Path = import_module("extd_web").DIST
+    except ModuleNotFoundError as error:
+        hint = "run: pip install 'extd[web]'"
+        raise ImportError(f"extd web needs the package extd-web; {hint}") from error
+    if not (folder / "index.html").is_file():
+        raise FileNotFoundError(f"{folder} holds no page; run: make web")
+    with open_server(folder, port) as server:
+        print_line(f"http://{HOST}:{server.server_port}/  (Ctrl-C stops)")
+        server.serve_forever()
+
+
+def open_server(folder: Path, port: int) -> ThreadingHTTPServer:
+    """A server of the files in a folder, which listens.
+
+    Raises:
+        UsageError: the port cannot be had.
+    """
+    try:
+        return ThreadingHTTPServer((HOST, port), partial(_Handler, directory=str(folder)))
+    except OSError as error:
+        hint = "give another --port, or 0 for a free one"
+        raise UsageError(f"port {port}: {error.strerror}; {hint}") from error
+
+
+class _Handler(SimpleHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    # The system's own table may lack these, or have them wrong.
+    extensions_map = {  # noqa: RUF012
+        **SimpleHTTPRequestHandler.extensions_map,
+        ".js": "text/javascript",
+        ".mjs": "text/javascript",
+        ".wasm": "application/wasm",
+        ".webmanifest": "application/manifest+json",
+    }
+
+    def end_headers(self) -> None:
+        for name, value in HEADERS.items():
+            self.send_header(name, value)
+        super().end_headers()
+
+    def list_directory(self, path: object) -> IO[bytes] | None:  # type: ignore[override]
+        self.send_error(404)
+        return None
+
+    def log_message(self, *_: object) -> None:
+        """Nothing: the terminal shows only the address."""

@@ -1,0 +1,57 @@
+/**
+ * Measure the detectors in Chromium: `npm run bench [FILM [RESULT]]`, after `npm ci`.
+ *
+ * Prints milliseconds for an image of 640 x 480 px, and the seconds that a film takes.
+ */
+
+import { chromium } from '@playwright/test';
+import { createServer } from 'vite';
+
+const [film, result] = process.argv.slice(2);
+const RUNS = 20;
+
+const server = await createServer({ server: { port: 0, hmr: false, watch: null } });
+await server.listen();
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+  args: ['--no-sandbox', '--disable-background-networking'],
+});
+try {
+  const url = new URL('bench/index.html', server.resolvedUrls.local[0]).href;
+  const page = await browser.newPage();
+  page.setDefaultTimeout(300_000);
+  page.on('pageerror', (error) => console.error(error));
+  const open = async () => {
+    await page.goto(url);
+    await page.waitForFunction('"bench" in window');
+  };
+  for (const threads of film ? [] : [1, 2]) {
+    await open();
+    const times = await page.evaluate(`bench.networks(${threads}, ${RUNS})`);
+    for (const [name, time] of Object.entries(times)) {
+      console.log(`${name}, ${threads} threads: ${time.toFixed(1)} ms`);
+    }
+  }
+  for (const model of ['extd-lite-nano', 'extd-lite']) {
+    await open();
+    if (!film) {
+      const time = await page.evaluate(`bench.frames('${model}', ${RUNS})`);
+      console.log(`a frame of the camera with ${model}: ${time.toFixed(1)} ms`);
+      continue;
+    }
+    await page.setInputFiles('input', film);
+    const made = await page.evaluate(`bench.film('${model}')`);
+    console.log(`${film} with ${model}: ${made.seconds.toFixed(1)} s, ${made.type}`);
+    if (!result) continue;
+    const [download] = await Promise.all([
+      page.waitForEvent('download'),
+      page.evaluate(
+        `Object.assign(document.createElement('a'), { href: '${made.url}', download: '' }).click()`,
+      ),
+    ]);
+    await download.saveAs(result);
+  }
+} finally {
+  await browser.close();
+  await server.close();
+}

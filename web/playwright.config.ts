@@ -1,0 +1,37 @@
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { defineConfig } from '@playwright/test';
+
+const PORT = 8471;
+const PYTHON = process.env.PYTHON ?? '../.venv/bin/python';
+/** Where `make_inputs.py` puts what the tests open. */
+process.env.EXTD_INPUTS ??= join(tmpdir(), `extd-web-${process.pid}`);
+
+export default defineConfig({
+  testDir: 'test/browser',
+  globalSetup: './test/browser/setup.ts',
+  outputDir: 'node_modules/.playwright',
+  // Two cores: the page and its detector.
+  workers: 1,
+  timeout: 30_000,
+  expect: { timeout: 20_000 },
+  reporter: 'list',
+  use: {
+    baseURL: `http://127.0.0.1:${PORT}/`,
+    viewport: { width: 1280, height: 800 },
+    launchOptions: {
+      executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+      args: [
+        '--no-sandbox',
+        '--disable-background-networking',
+        '--disable-gpu',
+        '--use-fake-device-for-media-stream',
+        `--use-file-for-fake-video-capture=${process.env.EXTD_INPUTS}/camera.y4m`,
+      ],
+    },
+  },
+  webServer: {
+    command: `${PYTHON} -m extd web --port ${PORT}`,
+    url: `http://127.0.0.1:${PORT}/`,
+  },
+});
