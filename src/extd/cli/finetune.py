@@ -18,6 +18,7 @@ def finetune(
     from_: Annotated[str, Parameter(name="--from", metavar="MODEL")] = DEFAULT_MODEL,
     minutes: Annotated[float, Parameter(validator=Number(gt=0))] = 20.0,
     test: Annotated[Path | None, Parameter(metavar="LABELS")] = None,
+    keep: Annotated[Path | None, Parameter(metavar="LABELS")] = None,
 ) -> int:
     """Adapt a detector to your own images.
 
@@ -36,13 +37,15 @@ def finetune(
         minutes: How long it may take.
         test: Labeled images to measure on; by default a tenth of LABELS, at least five images,
             from which nothing is learned.
+        keep: Labeled images of other kinds that it must go on detecting, such as WIDER FACE's
+            training set; half of the crops are cut from up to 500 of them.
     """
     if out is None:
         raise UsageError("give --out DIR, a new folder for the model")
     from extd.training import finetune as training
 
     with usage_errors():
-        plan = training.plan_finetune(labels, out, init=from_, test=test)
+        plan = training.plan_finetune(labels, out, init=from_, test=test, keep=keep)
     result = training.finetune(plan, minutes, print_line)
     print_line(training.describe_rise(result))
     print_line(f"written: {result.model}")

@@ -45,7 +45,7 @@ from extd.training.distributed import init_distributed
 from extd.training.image_cache import drop_invalid, open_images
 from extd.training.loader import open_loader
 from extd.training.optimizers import set_modes
-from extd.training.recipe import Recipe, load_recipe
+from extd.training.recipe import DataSet, Recipe, load_recipe
 from extd.training.trainer import train, train_step
 
 PAPER_LOSS = {
@@ -67,6 +67,9 @@ PASSES = 200
 """Crops of each image after which it teaches nothing more."""
 VALIDATIONS, VALIDATION_SHARE = 5, 0.2
 """How often AP is measured while training, if that takes at most this share of the time."""
+KEPT, KEPT_SHARE = 500, 0.5
+"""General images that are mixed in at most, which bounds the time to decode them, and their share
+of the crops."""
 CALIBRATION = 100
 """Images that set the ranges of int8."""
 
@@ -82,6 +85,7 @@ class Plan:
     recipe: Recipe
     train: Sequence[Sample]
     test: Sequence[Sample]
+    keep: Sequence[Sample] = ()  # general images, mixed in so that they are not forgotten
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,7 +104,12 @@ class Result:
 
 
 def plan_finetune(
-    labels: Path, out: Path, *, init: str = DEFAULT_MODEL, test: Path | None = None
+    labels: Path,
+    out: Path,
+    *,
+    init: str = DEFAULT_MODEL,
+    test: Path | None = None,
+    keep: Path | None = None,
 ) -> Plan:
     """Read and check all that `finetune` needs; writes nothing.
 
@@ -109,6 +118,7 @@ def plan_finetune(
         out: a new folder.
         init: a model whose weights ship, or a `.safetensors` file.
         test: labeled images to measure on, instead of a share of `labels`.
+        keep: labeled images of other kinds; up to `KEPT` of them are mixed in.
 
     Raises:
         FileExistsError: there is something in `out`.
@@ -126,16 +136,35 @@ def plan_finetune(
     recipe = load_recipe(Path("finetune"), [folder / "train.jsonl"], changes=changes)
     smallest = recipe.augmentation.min_face
     samples = _check_samples(labels, LEAST, smallest)
+    kept = _choose(_check_samples(keep, 1, smallest), KEPT) if keep else []
     if test is None:
         train, held_out = split(samples)
-        return Plan(out, weights, recipe, train, held_out)
+        return Plan(out, weights, _mix(recipe, folder, train, kept), train, held_out, kept)
     held_out = _check_samples(test, 1, smallest)
     if shared := {sample.path for sample in samples} & {sample.path for sample in held_out}:
         raise ValueError(
             f"{len(shared)} images are in both {labels} and {test}, such as {min(shared)}; "
             "AP on images that were learned from tells nothing: remove them from one"
         )
-    return Plan(out, weights, recipe, samples, held_out)
+    return Plan(out, weights, _mix(recipe, folder, samples, kept), samples, held_out, kept)
+
+
+def _choose(samples: Sequence[Sample], count: int, seed: int = 0) -> list[Sample]:
+    """`count` of the samples with faces at random, or all of them."""
+    faces = [sample for sample in samples if len(sample.boxes)]
+    order = np.random.default_rng(seed).permutation(len(faces))[:count]
+    return [faces[index] for index in sorted(order.tolist())]
+
+
+def _mix(recipe: Recipe, folder: Path, train: Sequence[Sample], keep: Sequence[Sample]) -> Recipe:
+    """The recipe with `KEPT_SHARE` of its crops from `keep`, if there are any."""
+    if not keep:
+        return recipe
+    faces = sum(len(sample.boxes) > 0 for sample in train)
+    weight = KEPT_SHARE / (1 - KEPT_SHARE) * faces / len(keep)
+    kept = DataSet(path=str(folder / "keep.jsonl"), weight=weight)
+    data = recipe.data.model_copy(update={"sets": (*recipe.data.sets, kept)})
+    return recipe.model_copy(update={"data": data})
 
 
 def _find_initial(init: str) -> Path:
@@ -227,7 +256,12 @@ def finetune(plan: Plan, minutes: float = 20.0, report: Report = print) -> Resul
     folder.mkdir(parents=True, exist_ok=True)
     write_jsonl(plan.train, folder / "train.jsonl")
     write_jsonl(plan.test, folder / "test.jsonl")
-    for name, samples in (("learn from", plan.train), ("measure on", plan.test)):
+    if plan.keep:
+        write_jsonl(plan.keep, folder / "keep.jsonl")
+    parts = (("learn from", plan.train), ("keep", plan.keep), ("measure on", plan.test))
+    for name, samples in parts:
+        if not samples:
+            continue
         faces = sum(len(sample.boxes) for sample in samples)
         report(f"{len(samples):,} images to {name}, with {faces:,} faces")
     with TemporaryDirectory(dir=out) as cache:
