@@ -14,7 +14,8 @@ from extd.cli.app import main
 from extd.detector import Detector
 from extd.models.network import load_network
 from extd.training import finetune as finetuning
-from extd.training.finetune import Plan, Result, describe_rise, finetune, plan_finetune, split
+from extd.training.finetune import Plan, Result, describe_rise, finetune, plan_finetune
+from extd.training.image_cache import split
 
 ASTRONAUT = Path(__file__).resolve().parents[2] / "examples" / "astronaut.jpg"
 FACE = (170, 60, 280, 200)
@@ -68,7 +69,7 @@ def test_what_nothing_can_be_learned_from_is_told_before_training(
         write(10, [[20, 20, 25, 40]])
     )
     labels = write()
-    assert "12 images are in both" in error(labels, "--test", str(labels))
+    assert "12 images of" in error(labels, "--test", str(labels))
     assert "there is no model 'extd-light'" in error(labels, "--from", "extd-light")
     assert not (tmp_path / "out").exists()
     assert main(["finetune", str(labels)]) == 2
@@ -80,12 +81,52 @@ def test_images_are_held_out_with_faces_and_without(write: Write) -> None:
     plan = plan_finetune(write(), Path("out"))
     some = [dataclasses.replace(s, boxes=s.boxes[:0]) for s in plan.train]
     samples = [*list(plan.train) * 10, *some * 10]
-    train, test = split(samples)
+    alone = [[index] for index in range(len(samples))]
+    train, test = split(samples, alone)
     assert len(train) + len(test) == len(samples)
     assert sum(len(s.boxes) > 0 for s in test) == sum(not len(s.boxes) for s in test) == 7
     assert (len(plan.train), len(plan.test)) == (7, 5)
     with pytest.raises(ValueError, match="only one image has a labeled face"):
-        split([plan.train[0], *some])
+        split([plan.train[0], *some], alone[: 1 + len(some)])
+
+
+def test_near_copies_are_held_out_together(write: Write) -> None:
+    plan = plan_finetune(write(), Path("out"))
+    samples = [*plan.train] * 6
+    groups = [[*range(start, len(samples), len(plan.train))] for start in range(len(plan.train))]
+    train, test = split(samples, groups)
+    assert {id(s) for s in train}.isdisjoint(id(s) for s in test)
+    assert len(test) == 6
+    # A group that is more than half of all is learned from.
+    assert len(split(samples, [[*range(30)], *([index] for index in range(30, 42))])[1]) == 5
+
+
+def test_near_copies_are_told_before_training(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels, copies = write(12), write(12, name="copies.jsonl")
+    for number in range(12):
+        path = tmp_path / f"copies.jsonl{number}.png"
+        Pillow.open(path).resize((300, 300)).save(path)
+    command = ["finetune", str(labels), "--out", str(tmp_path / "out")]
+    assert main([*command, "--test", str(copies)]) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "12 images of" in told
+    assert "near-copies of images there" in told
+    both = tmp_path / "both.jsonl"
+    both.write_text(f"{labels.read_text()}\n{copies.read_text()}", encoding="utf-8")
+    plan = plan_finetune(both, tmp_path / "out", keep=copies)
+    assert (len(plan.train), len(plan.test), len(plan.keep)) == (18, 6, 0)
+    assert len(plan.near_copies) == 9
+    lines = both.read_text().splitlines()
+    both.write_text("\n".join([*lines[:6], *lines[12:18]]), encoding="utf-8")
+    assert main(["finetune", str(both), "--out", str(tmp_path / "out")]) == 2
+    assert "12 images, but only 6 that differ" in " ".join(capsys.readouterr().err.split())
+
+
+def test_general_images_are_half_of_the_crops(write: Write) -> None:
+    plan = plan_finetune(write(), Path("out"), keep=write(20, name="general.jsonl"))
+    assert plan.recipe.data.sets[1].weight == pytest.approx(len(plan.train) / len(plan.keep))
 
 
 def test_steps_fill_the_time_that_measuring_leaves(write: Write) -> None:

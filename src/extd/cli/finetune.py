@@ -1,5 +1,6 @@
 """`extd finetune`: a detector for one's own images."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -7,7 +8,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from extd.catalog import DEFAULT_MODEL
-from extd.cli.terminal import Folder, UsageError, print_line, usage_errors
+from extd.cli.terminal import Folder, UsageError, print_line, progress_bar, usage_errors
 
 
 def finetune(
@@ -44,8 +45,9 @@ def finetune(
         raise UsageError("give --out DIR, a new folder for the model")
     from extd.training import finetune as training
 
-    with usage_errors():
-        plan = training.plan_finetune(labels, out, init=from_, test=test, keep=keep)
+    with usage_errors(), progress_bar() as bar:
+        show = partial(bar.track, description="comparing")
+        plan = training.plan_finetune(labels, out, init=from_, test=test, keep=keep, progress=show)
     result = training.finetune(plan, minutes, print_line)
     print_line(training.describe_rise(result))
     print_line(f"written: {result.model}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
@@ -20,8 +20,8 @@ from rich.console import Console
 
 from extd.catalog import DEFAULT_MODEL, find_weights, load_catalog
 from extd.cpu import cores
-from extd.data.datasets import read_dataset
 from extd.data.labels import write_jsonl
+from extd.data.near_copies import NearCopy, find_near_copies, group_near_copies
 from extd.data.sample import Sample, write_text
 from extd.detector import Detector
 from extd.evaluation.comparison import (
@@ -42,7 +42,7 @@ from extd.models.quantize import export_int8
 from extd.training.checkpoint import BEST, choose_precision, new_state
 from extd.training.cost import measure_cost
 from extd.training.distributed import init_distributed
-from extd.training.image_cache import drop_invalid, open_images
+from extd.training.image_cache import check_samples, open_images, split
 from extd.training.loader import open_loader
 from extd.training.optimizers import set_modes
 from extd.training.recipe import DataSet, Recipe, load_recipe
@@ -59,8 +59,6 @@ PAPER_LOSS = {
 """What the recipe changes for a network of the paper, as in the recipe of extd-fpn-32-prelu."""
 LEAST = 10
 """Images that fine-tuning needs."""
-HELD_OUT = 0.1
-"""Share of the images, at least `LEAST_IMAGES` with faces, that is measured on."""
 LEAST_STEPS = 10
 """The fewest that are made."""
 PASSES = 200
@@ -86,6 +84,7 @@ class Plan:
     train: Sequence[Sample]
     test: Sequence[Sample]
     keep: Sequence[Sample] = ()  # general images, mixed in so that they are not forgotten
+    near_copies: Sequence[NearCopy] = ()  # among the images to learn from
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,6 +109,7 @@ def plan_finetune(
     init: str = DEFAULT_MODEL,
     test: Path | None = None,
     keep: Path | None = None,
+    progress: Callable[[Sequence[Path]], Iterable[Path]] = iter,
 ) -> Plan:
     """Read and check all that `finetune` needs; writes nothing.
 
@@ -119,6 +119,7 @@ def plan_finetune(
         init: a model whose weights ship, or a `.safetensors` file.
         test: labeled images to measure on, instead of a share of `labels`.
         keep: labeled images of other kinds; up to `KEPT` of them are mixed in.
+        progress: wraps the images that are compared, to show a progress bar.
 
     Raises:
         FileExistsError: there is something in `out`.
@@ -135,18 +136,49 @@ def plan_finetune(
     changes["validation.path"] = str(folder / "test.jsonl")
     recipe = load_recipe(Path("finetune"), [folder / "train.jsonl"], changes=changes)
     smallest = recipe.augmentation.min_face
-    samples = _check_samples(labels, LEAST, smallest)
-    kept = _choose(_check_samples(keep, 1, smallest), KEPT) if keep else []
-    if test is None:
-        train, held_out = split(samples)
-        return Plan(out, weights, _mix(recipe, folder, train, kept), train, held_out, kept)
-    held_out = _check_samples(test, 1, smallest)
-    if shared := {sample.path for sample in samples} & {sample.path for sample in held_out}:
+    samples = check_samples(labels, LEAST, smallest)
+    held_out = check_samples(test, 1, smallest) if test else []
+    kept = _choose(check_samples(keep, 1, smallest), KEPT) if keep else []
+    images = [sample.path for sample in (*samples, *held_out, *kept)]
+    pairs = find_near_copies(images, progress=progress)
+    groups = group_near_copies([sample.path for sample in samples], pairs)
+    if len(groups) < LEAST:
         raise ValueError(
-            f"{len(shared)} images are in both {labels} and {test}, such as {min(shared)}; "
-            "AP on images that were learned from tells nothing: remove them from one"
+            f"{labels} has {len(samples)} images, but only {len(groups)} that differ; the others "
+            f"are near-copies. Label at least {LEAST} different ones, better 100 and more"
         )
-    return Plan(out, weights, _mix(recipe, folder, samples, kept), samples, held_out, kept)
+    if test:
+        _check_apart(labels, samples, test, held_out, pairs)
+    else:
+        samples, held_out = split(samples, groups)
+    known = {sample.path for sample in (*samples, *held_out)}
+    near = known | {pair.second for pair in pairs if pair.first in known}
+    kept = [sample for sample in kept if sample.path not in near]
+    learned = {sample.path for sample in samples}
+    within = [pair for pair in pairs if {pair.first, pair.second} <= learned]
+    recipe = _mix(recipe, folder, samples, kept)
+    return Plan(out, weights, recipe, samples, held_out, kept, within)
+
+
+def _check_apart(
+    labels: Path,
+    samples: Sequence[Sample],
+    test: Path,
+    held_out: Sequence[Sample],
+    pairs: Sequence[NearCopy],
+) -> None:
+    """Refuse a test set that shares images with the training set."""
+    learned, measured = ({sample.path for sample in part} for part in (samples, held_out))
+    shared = {path: path for path in learned & measured}
+    # Images to learn from were listed first.
+    shared |= {p.second: p.first for p in pairs if p.first in learned and p.second in measured}
+    if shared:
+        path = min(shared)
+        raise ValueError(
+            f"{len(shared)} images of {test} are also in {labels}, or near-copies of images there, "
+            f"such as {path} and {shared[path]}; AP on images that were learned from tells "
+            f"nothing. Remove them from one; this names all: extd data check {labels} {test}"
+        )
 
 
 def _choose(samples: Sequence[Sample], count: int, seed: int = 0) -> list[Sample]:
@@ -186,55 +218,6 @@ def _model_changes(config: NetworkConfig) -> dict[str, Any]:
     return changes if lite else changes | {f"loss.{key}": v for key, v in PAPER_LOSS.items()}
 
 
-def _check_samples(labels: Path, least: int, smallest: float) -> list[Sample]:
-    """The labeled images without boxes that nothing can be learned from; see `plan_finetune`."""
-    samples = read_dataset(labels)
-    if len(samples) < least:
-        raise ValueError(
-            f"{labels} has {len(samples)} images; label at least {least}, better 100 and more"
-        )
-    for sample in samples:
-        if not sample.path.is_file():
-            raise FileNotFoundError(f"{labels}: there is no image {sample.path}")
-    boxes = sum(len(sample.boxes) for sample in samples)
-    if not boxes:
-        raise ValueError(
-            f"no image of {labels} has a labeled face; see which classes count as faces with: "
-            f"extd data check {labels}"
-        )
-    valid, _ = drop_invalid(samples)
-    faces = np.concatenate([sample.boxes for sample in valid])
-    if not len(faces):
-        raise ValueError(
-            f"all {boxes} boxes of {labels} are outside of their images or have no area; "
-            "give them in px of the upright images"
-        )
-    largest = float((faces[:, 2:] - faces[:, :2]).min(1).max())
-    if largest < smallest:
-        raise ValueError(
-            f"the largest face of {labels} is {largest:.1f} px wide or high; the network sees "
-            f"faces from {smallest:g} px on: label larger images"
-        )
-    return valid
-
-
-def split(samples: Sequence[Sample], seed: int = 0) -> tuple[list[Sample], list[Sample]]:
-    """Images to learn from and to measure on, at random; both have some with faces and without.
-
-    Raises:
-        ValueError: a single image has a face.
-    """
-    order = np.random.default_rng(seed).permutation(len(samples)).tolist()
-    faces = [index for index in order if len(samples[index].boxes)]
-    empty = [index for index in order if not len(samples[index].boxes)]
-    if len(faces) < 2:
-        raise ValueError("only one image has a labeled face; label more, or give --test LABELS")
-    count = min(max(round(HELD_OUT * len(faces)), LEAST_IMAGES), len(faces) // 2)
-    held_out = {*faces[:count], *empty[: round(HELD_OUT * len(empty))]}
-    train = [sample for index, sample in enumerate(samples) if index not in held_out]
-    return train, [samples[index] for index in sorted(held_out)]
-
-
 def finetune(plan: Plan, minutes: float = 20.0, report: Report = print) -> Result:
     """Train, keep the weights with the highest AP, and export them into the folder of the plan.
 
@@ -264,6 +247,9 @@ def finetune(plan: Plan, minutes: float = 20.0, report: Report = print) -> Resul
             continue
         faces = sum(len(sample.boxes) for sample in samples)
         report(f"{len(samples):,} images to {name}, with {faces:,} faces")
+    if copies := len({pair.second for pair in plan.near_copies}):
+        pair = plan.near_copies[0]
+        report(f"{copies} are near-copies of others, such as {pair.second} of {pair.first}")
     with TemporaryDirectory(dir=out) as cache:
         recipe, step = _time_steps(plan.recipe, Path(cache))
         initial = time.monotonic()
