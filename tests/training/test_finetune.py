@@ -2,6 +2,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,12 +14,15 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+from extd import signals
 from extd.cli.app import main
 from extd.detector import Detector
 from extd.models.network import load_network
 from extd.training import finetune as finetuning
+from extd.training import trainer
 from extd.training.finetune import Plan, Result, describe_rise, finetune, plan_finetune
 from extd.training.image_cache import split
+from extd.training.trainer import train_step
 
 ASTRONAUT = Path(__file__).resolve().parents[2] / "examples" / "astronaut.jpg"
 FACE = (170, 60, 280, 200)
@@ -165,6 +172,56 @@ def test_ten_images_become_a_detector_with_a_card(write: Write, tmp_path: Path) 
     assert f"extd detect photo.jpg --model {name}.onnx" in text
     assert "10 steps" in text
     assert str(tmp_path) not in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_training_and_exports_what_there_is(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    def step(*arguments: Any) -> Any:
+        signal.raise_signal(number)
+        return train_step(*arguments)
+
+    monkeypatch.setattr(trainer, "train_step", step)
+    monkeypatch.setattr(signals, "REPEAT_SECONDS", 600.0)
+    before = signal.signal(number, signal.default_int_handler)
+    lines: list[str] = []
+    try:
+        plan = small(plan_finetune(write(), tmp_path / "out", init="extd-lite-nano"))
+        result = finetune(plan, 0.01, lines.append)
+    finally:
+        signal.signal(number, before)
+    assert lines[-1].startswith("exporting the best weights so far")
+    assert Detector(result.model).detect(plan.test[0].path) is not None
+    assert "1 steps" in result.model.with_suffix(".md").read_text("utf-8")
+
+
+PROGRAM = """
+import signal
+from extd.cli.app import run
+
+# Background jobs of a shell ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+run()
+"""
+
+
+@pytest.mark.slow
+def test_two_signals_within_the_first_step_end_the_process(write: Write, tmp_path: Path) -> None:
+    command = ["finetune", str(write()), "--out", str(tmp_path / "out")]
+    program = [sys.executable, "-c", PROGRAM, *command]
+    with subprocess.Popen(program, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "from step 0 of" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        time.sleep(1.2 * signals.REPEAT_SECONDS)
+        process.send_signal(signal.SIGINT)
+        # The process may use two seconds to end by itself.
+        assert process.wait(timeout=5) == 130
+    assert not (tmp_path / "out" / "training" / "best.safetensors").exists()
 
 
 def test_noise_is_not_called_better() -> None:

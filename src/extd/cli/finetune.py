@@ -26,6 +26,7 @@ def finetune(
     It begins with trained weights, measures average precision (AP) before, while and after it
     learns, and writes what is best into a folder: model.onnx, model-int8.onnx, a model card, and
     a sheet of the worst errors. If AP does not rise beyond noise, the files are called not-better.
+    Ctrl-C ends the training early and exports the best weights so far; a second one stops at once.
 
         pip install "extd[train]"
         extd finetune faces/labels.jsonl --out mine
@@ -54,5 +55,7 @@ def finetune(
     if result.better:
         print_line(f"to detect with it: extd detect photo.jpg --model {result.model}")
     else:
-        print_line("more images or more minutes may help; errors.jpg shows what goes wrong")
+        print_line("more images or more minutes may help")
+    if (sheet := out / training.ERRORS).exists():
+        print_line(f"what goes wrong: {sheet}")
     return 0

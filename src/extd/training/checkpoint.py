@@ -38,6 +38,10 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 INITIAL_NOTES = ("training", "training_data", "license")
 
 
+class Stopped(KeyboardInterrupt):
+    """A signal ended a run after a step, with a checkpoint."""
+
+
 @dataclass(slots=True)
 class TrainState:
     """A run between two steps."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
@@ -14,7 +15,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
 
@@ -26,23 +26,30 @@ from extd.data.sample import Sample, write_text
 from extd.detector import Detector
 from extd.evaluation.comparison import (
     LEAST_IMAGES,
+    THRESHOLD,
     Detected,
     difference_interval,
     draw_errors,
     run_detector,
 )
 from extd.evaluation.protocols import single
-from extd.images import read_image
 from extd.media.writers import write_image
 from extd.models.config import LiteConfig, NetworkConfig, parse_name
 from extd.models.export import export_onnx
 from extd.models.lite import Lite
 from extd.models.network import TorchNetwork, load_network, save_network
-from extd.models.quantize import export_int8
-from extd.training.checkpoint import BEST, choose_precision, new_state
-from extd.training.cost import measure_cost
+from extd.models.quantize import export_int8, read_evenly
+from extd.signals import exit_on_repeat
+from extd.training.checkpoint import BEST, WEIGHTS, Stopped, choose_precision, new_state
+from extd.training.cost import Cost, measure_cost
 from extd.training.distributed import init_distributed
-from extd.training.image_cache import check_samples, open_images, split
+from extd.training.image_cache import (
+    check_apart,
+    check_samples,
+    choose_with_faces,
+    open_images,
+    split,
+)
 from extd.training.loader import open_loader
 from extd.training.optimizers import set_modes
 from extd.training.recipe import DataSet, Recipe, load_recipe
@@ -68,8 +75,7 @@ VALIDATIONS, VALIDATION_SHARE = 5, 0.2
 KEPT, KEPT_SHARE = 500, 0.5
 """General images that are mixed in at most, which bounds the time to decode them, and their share
 of the crops."""
-CALIBRATION = 100
-"""Images that set the ranges of int8."""
+ERRORS = "errors.jpg"
 
 Report = Callable[[str], None]
 
@@ -138,7 +144,7 @@ def plan_finetune(
     smallest = recipe.augmentation.min_face
     samples = check_samples(labels, LEAST, smallest)
     held_out = check_samples(test, 1, smallest) if test else []
-    kept = _choose(check_samples(keep, 1, smallest), KEPT) if keep else []
+    kept = choose_with_faces(check_samples(keep, 1, smallest), KEPT) if keep else []
     images = [sample.path for sample in (*samples, *held_out, *kept)]
     pairs = find_near_copies(images, progress=progress)
     groups = group_near_copies([sample.path for sample in samples], pairs)
@@ -148,7 +154,7 @@ def plan_finetune(
             f"are near-copies. Label at least {LEAST} different ones, better 100 and more"
         )
     if test:
-        _check_apart(labels, samples, test, held_out, pairs)
+        check_apart(labels, samples, test, held_out, pairs)
     else:
         samples, held_out = split(samples, groups)
     known = {sample.path for sample in (*samples, *held_out)}
@@ -158,34 +164,6 @@ def plan_finetune(
     within = [pair for pair in pairs if {pair.first, pair.second} <= learned]
     recipe = _mix(recipe, folder, samples, kept)
     return Plan(out, weights, recipe, samples, held_out, kept, within)
-
-
-def _check_apart(
-    labels: Path,
-    samples: Sequence[Sample],
-    test: Path,
-    held_out: Sequence[Sample],
-    pairs: Sequence[NearCopy],
-) -> None:
-    """Refuse a test set that shares images with the training set."""
-    learned, measured = ({sample.path for sample in part} for part in (samples, held_out))
-    shared = {path: path for path in learned & measured}
-    # Images to learn from were listed first.
-    shared |= {p.second: p.first for p in pairs if p.first in learned and p.second in measured}
-    if shared:
-        path = min(shared)
-        raise ValueError(
-            f"{len(shared)} images of {test} are also in {labels}, or near-copies of images there, "
-            f"such as {path} and {shared[path]}; AP on images that were learned from tells "
-            f"nothing. Remove them from one; this names all: extd data check {labels} {test}"
-        )
-
-
-def _choose(samples: Sequence[Sample], count: int, seed: int = 0) -> list[Sample]:
-    """`count` of the samples with faces at random, or all of them."""
-    faces = [sample for sample in samples if len(sample.boxes)]
-    order = np.random.default_rng(seed).permutation(len(faces))[:count]
-    return [faces[index] for index in sorted(order.tolist())]
 
 
 def _mix(recipe: Recipe, folder: Path, train: Sequence[Sample], keep: Sequence[Sample]) -> Recipe:
@@ -222,8 +200,9 @@ def finetune(plan: Plan, minutes: float = 20.0, report: Report = print) -> Resul
     """Train, keep the weights with the highest AP, and export them into the folder of the plan.
 
     The folder gets `model.onnx`, `model-int8.onnx` for EXTD-Lite, `model.safetensors`, `model.md`,
-    `errors.jpg`, and the run in `training`. Where AP does not rise beyond noise, `not-better`
-    stands for `model` in these names.
+    `errors.jpg` if there are errors, and the run in `training`. Where AP does not rise beyond
+    noise, `not-better` stands for `model` in these names. Ctrl-C or SIGTERM ends the training
+    early, and the best weights so far are exported.
 
     Args:
         plan: of `plan_finetune`.
@@ -231,53 +210,78 @@ def finetune(plan: Plan, minutes: float = 20.0, report: Report = print) -> Resul
         report: is told what is done, a line each.
 
     Raises:
-        ValueError, KeyboardInterrupt: as `train`.
+        ValueError: as `train`.
+        KeyboardInterrupt: a signal came before the first step, or twice.
     """
     began = time.monotonic()
     torch.set_num_threads(min(torch.get_num_threads(), cores()))
-    out, folder = plan.out, plan.out / "training"
+    folder = plan.out / "training"
     folder.mkdir(parents=True, exist_ok=True)
-    write_jsonl(plan.train, folder / "train.jsonl")
-    write_jsonl(plan.test, folder / "test.jsonl")
-    if plan.keep:
-        write_jsonl(plan.keep, folder / "keep.jsonl")
-    parts = (("learn from", plan.train), ("keep", plan.keep), ("measure on", plan.test))
-    for name, samples in parts:
-        if not samples:
-            continue
-        faces = sum(len(sample.boxes) for sample in samples)
-        report(f"{len(samples):,} images to {name}, with {faces:,} faces")
+    _write_labels(plan, folder, report)
+    with exit_on_repeat():
+        try:
+            before = _train(plan, folder, began + minutes * 60, report)
+        except KeyboardInterrupt:
+            if not (folder / WEIGHTS).exists():
+                # So that the same command can be given again.
+                shutil.rmtree(folder)
+            raise
+        return _export(plan, folder, before)
+
+
+def _train(plan: Plan, folder: Path, end: float, report: Report) -> Detected:
+    """Leave the best weights in `folder` before the time `end`; what those before detect."""
+    with TemporaryDirectory(dir=plan.out, prefix="cache-") as cache:
+        recipe, cost = _time_steps(plan.recipe, Path(cache))
+        began = time.monotonic()
+        before = _detect(load_network(plan.weights)[0], plan.test)
+        measuring = time.monotonic() - began
+        report(f"AP before: {before.ap['all']:.3f}")
+        left = end - time.monotonic()
+        recipe = _fit_recipe(recipe, len(plan.train), left, cost.step_seconds, measuring)
+        cost = dataclasses.replace(cost, steps=recipe.iterations)
+        count = recipe.iterations // recipe.validation.every
+        report(f"{cost}; AP is measured {count} times, {measuring:.0f} s each")
+        try:
+            train(recipe, folder, cache=Path(cache), cost=cost)
+        except Stopped:
+            report("exporting the best weights so far; a second signal ends this, too")
+    return before
+
+
+def _write_labels(plan: Plan, folder: Path, report: Report) -> None:
+    """Write what the recipe reads, and tell what it is."""
+    parts = (plan.train, plan.keep, plan.test)
+    uses = {"train": "learn from", "keep": "keep", "test": "measure on"}
+    for (name, use), samples in zip(uses.items(), parts, strict=True):
+        if samples:
+            write_jsonl(samples, folder / f"{name}.jsonl")
+            faces = sum(len(sample.boxes) for sample in samples)
+            report(f"{len(samples):,} images to {use}, with {faces:,} faces")
     if copies := len({pair.second for pair in plan.near_copies}):
         pair = plan.near_copies[0]
         report(f"{copies} are near-copies of others, such as {pair.second} of {pair.first}")
-    with TemporaryDirectory(dir=out) as cache:
-        recipe, step = _time_steps(plan.recipe, Path(cache))
-        initial = time.monotonic()
-        before = _detect(load_network(plan.weights)[0], plan.test)
-        measuring = time.monotonic() - initial
-        report(f"AP before: {before.ap['all']:.3f}")
-        left = minutes * 60 - (time.monotonic() - began)
-        recipe = _fit_recipe(recipe, len(plan.train), left, step, measuring)
-        spent = (
-            recipe.iterations * step + (recipe.iterations // recipe.validation.every) * measuring
-        )
-        report(f"{recipe.iterations} steps of {step:.1f} s, about {math.ceil(spent / 60)} minutes")
-        train(recipe, folder, cache=Path(cache))
-    network, notes = load_network(folder / BEST)
+
+
+def _export(plan: Plan, folder: Path, before: Detected) -> Result:
+    """Measure the best weights of the run in `folder`, and write what `finetune` promises."""
+    best = folder / BEST
+    network, notes = load_network(best if best.exists() else folder / WEIGHTS)
     after = _detect(network, plan.test)
     rise = difference_interval(before, after)
     name = "model" if rise[0] > 0 else "not-better"
-    result = Result(out / f"{name}.onnx", before.ap, after.ap, rise)
-    save_network(network, out / f"{name}.safetensors", notes)
+    result = Result(plan.out / f"{name}.onnx", before.ap, after.ap, rise)
+    save_network(network, plan.out / f"{name}.safetensors", notes)
     export_onnx(network, result.model, notes)
     int8 = _quantize(network, result.model, plan, notes)
-    write_image(out / "errors.jpg", draw_errors(after))
-    write_text(out / f"{name}.md", card(plan, result, int8, notes))
+    if (sheet := draw_errors(after)) is not None:
+        write_image(plan.out / ERRORS, sheet)
+    write_text(plan.out / f"{name}.md", card(plan, result, int8, notes))
     return result
 
 
-def _time_steps(recipe: Recipe, cache: Path) -> tuple[Recipe, float]:
-    """The recipe with the faster precision, and the seconds of a step."""
+def _time_steps(recipe: Recipe, cache: Path) -> tuple[Recipe, Cost]:
+    """The recipe with the faster precision, and what its steps cost."""
     console = Console(stderr=True)
     with init_distributed(None) as dist:
         images = open_images(recipe.data, cache, console)
@@ -291,7 +295,7 @@ def _time_steps(recipe: Recipe, cache: Path) -> tuple[Recipe, float]:
             step = partial(train_step, state.network, first, state, recipe, dist, 0.0)
             size = first.images.shape[-1]
             cost = measure_cost(step, recipe.iterations, size, recipe, dist.device)
-    return recipe.model_copy(update={"compute": compute}), cost.step_seconds
+    return recipe.model_copy(update={"compute": compute}), cost
 
 
 def _fit_recipe(
@@ -326,8 +330,8 @@ def _quantize(
     if not isinstance(network, Lite):
         return None
     path = model.with_name(f"{model.stem}-int8.onnx")
-    chosen = np.linspace(0, len(plan.train) - 1, min(CALIBRATION, len(plan.train))).astype(int)
-    export_int8(network, path, (read_image(plan.train[index].path) for index in chosen), notes)
+    images = [sample.path for sample in (*plan.train, *plan.keep)]
+    export_int8(network, path, read_evenly(images), notes)
     return run_detector(partial(single, Detector(path)), plan.test).ap["all"]
 
 
@@ -350,6 +354,9 @@ def card(plan: Plan, result: Result, int8: float | None, notes: dict[str, object
         if not math.isnan(result.before[size])
     ]
     quantized = "" if int8 is None else f"\nThe int8 file has an AP of {int8:.3f}.\n"
+    errors = f"It makes no errors on them at a threshold of {THRESHOLD}."
+    if (plan.out / ERRORS).exists():
+        errors = f"`{ERRORS}` shows what it misses and what it takes for faces."
     faces = [sum(len(sample.boxes) for sample in part) for part in (plan.train, plan.test)]
     return f"""# {result.model.stem}
 
@@ -367,7 +374,7 @@ They also chose the best of the measured weights, which flatters it a little.
 - Training data: {notes.get("training_data", "unknown")}.
 - License of the weights it began with: {notes.get("license", "unknown")}. \
 Your images add their own terms.
-- `errors.jpg` shows what it misses and what it takes for faces.
+- {errors}
 
 ```sh
 extd detect photo.jpg --model {result.model.name}

@@ -1,4 +1,4 @@
-"""The images of a run: labels read, checked, split, mixed; pixels decoded once into a memory map."""
+"""The images of a run: labels checked, split and mixed, pixels decoded into a memory map."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from rich.progress import track
 
 from extd.boxes import Boxes
 from extd.data.datasets import read_dataset
+from extd.data.near_copies import NearCopy
 from extd.data.sample import Sample
 from extd.evaluation.comparison import LEAST_IMAGES
 from extd.files import atomic_write
@@ -158,6 +159,36 @@ def check_samples(labels: Path, least: int, smallest: float) -> list[Sample]:
             f"faces from {smallest:g} px on: label larger images"
         )
     return valid
+
+
+def check_apart(
+    labels: Path,
+    samples: Sequence[Sample],
+    test: Path,
+    held_out: Sequence[Sample],
+    pairs: Sequence[NearCopy],
+) -> None:
+    """Raise a ValueError for a test set that shares images, or near-copies, with the training set.
+
+    In each pair, an image of the training set is `first`.
+    """
+    learned, measured = ({sample.path for sample in part} for part in (samples, held_out))
+    shared = {path: path for path in learned & measured}
+    shared |= {p.second: p.first for p in pairs if p.first in learned and p.second in measured}
+    if shared:
+        path = min(shared)
+        raise ValueError(
+            f"{len(shared)} images of {test} are also in {labels}, or near-copies of images there, "
+            f"such as {path} and {shared[path]}; AP on images that were learned from tells "
+            f"nothing. Remove them from one; this names all: extd data check {labels} {test}"
+        )
+
+
+def choose_with_faces(samples: Sequence[Sample], count: int, seed: int = 0) -> list[Sample]:
+    """`count` of the samples with faces at random, or all of them."""
+    faces = [sample for sample in samples if len(sample.boxes)]
+    order = np.random.default_rng(seed).permutation(len(faces))[:count]
+    return [faces[index] for index in sorted(order.tolist())]
 
 
 def split(
