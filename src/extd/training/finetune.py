@@ -51,7 +51,7 @@ from extd.training.image_cache import (
     split,
 )
 from extd.training.loader import open_loader
-from extd.training.optimizers import set_modes
+from extd.training.optimizers import move_weights, set_modes
 from extd.training.recipe import DataSet, Recipe, load_recipe
 from extd.training.trainer import train, train_step
 
@@ -75,6 +75,9 @@ VALIDATIONS, VALIDATION_SHARE = 5, 0.2
 KEPT, KEPT_SHARE = 500, 0.5
 """General images that are mixed in at most, which bounds the time to decode them, and their share
 of the crops."""
+TUNED_SHARE = 0.7
+"""With general images, weight of the fine-tuned network in its mean with the one before: it forgets
+far less, and keeps most of what it learned (arXiv 2109.01903, docs/log.md)."""
 ERRORS = "errors.jpg"
 
 Report = Callable[[str], None]
@@ -267,6 +270,8 @@ def _export(plan: Plan, folder: Path, before: Detected) -> Result:
     """Measure the best weights of the run in `folder`, and write what `finetune` promises."""
     best = folder / BEST
     network, notes = load_network(best if best.exists() else folder / WEIGHTS)
+    if plan.keep:
+        move_weights(network, load_network(plan.weights)[0], 1 - TUNED_SHARE)
     after = _detect(network, plan.test)
     rise = difference_interval(before, after)
     name = "model" if rise[0] > 0 else "not-better"
