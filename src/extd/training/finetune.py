@@ -272,12 +272,14 @@ def _export(plan: Plan, folder: Path, before: Detected) -> Result:
     network, notes = load_network(best if best.exists() else folder / WEIGHTS)
     if plan.keep:
         move_weights(network, load_network(plan.weights)[0], 1 - TUNED_SHARE)
-    after = _detect(network, plan.test)
+    exported = folder / "network.onnx"  # tracing takes 10 s: only once
+    export_onnx(network, exported, notes)
+    after = run_detector(partial(single, Detector(exported)), plan.test)
     rise = difference_interval(before, after)
     name = "model" if rise[0] > 0 else "not-better"
     result = Result(plan.out / f"{name}.onnx", before.ap, after.ap, rise)
     save_network(network, plan.out / f"{name}.safetensors", notes)
-    export_onnx(network, result.model, notes)
+    exported.replace(result.model)
     int8 = _quantize(network, result.model, plan, notes)
     if (sheet := draw_errors(after)) is not None:
         write_image(plan.out / ERRORS, sheet)
