@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image as Pillow
 
 from extd import signals
@@ -156,9 +157,13 @@ def test_a_network_of_the_paper_keeps_its_loss(write: Write) -> None:
 def test_ten_images_become_a_detector_with_a_card(write: Write, tmp_path: Path) -> None:
     lines: list[str] = []
     out = tmp_path / "out"
-    plan = small(plan_finetune(write(), out, init="extd-lite-nano"))
+    general = write(20, name="general.jsonl")
+    plan = small(plan_finetune(write(), out, init="extd-lite-nano", keep=general))
     result = finetune(plan, 0.01, lines.append)
-    assert lines[0] == "7 images to learn from, with 7 faces"
+    assert lines[:2] == [
+        "7 images to learn from, with 7 faces",
+        "8 images to keep, with 8 faces",
+    ]
     assert result.better == (result.model.name == "model.onnx")
     name = result.model.stem
     assert {path.name for path in out.iterdir()} == {
@@ -167,7 +172,12 @@ def test_ten_images_become_a_detector_with_a_card(write: Write, tmp_path: Path) 
     }
     for file in (result.model, out / f"{name}-int8.onnx"):
         assert Detector(file).detect(plan.test[0].path).landmarks is not None
-    assert load_network(out / f"{name}.safetensors")[1]["license"]
+    network, notes = load_network(out / f"{name}.safetensors")
+    assert notes["license"]
+    paths = (plan.weights, out / "training" / "best.safetensors")
+    before, best = (load_network(path)[0].state_dict()["heads.conv.weight"] for path in paths)
+    mean = network.state_dict()["heads.conv.weight"]
+    torch.testing.assert_close(mean, 0.3 * before + 0.7 * best)
     text = (out / f"{name}.md").read_text("utf-8")
     assert f"extd detect photo.jpg --model {name}.onnx" in text
     assert "10 steps" in text

@@ -40,7 +40,8 @@ def finetune(
         test: Labeled images to measure on; by default a tenth of LABELS, at least five images,
             from which nothing is learned.
         keep: Labeled images of other kinds that it must go on detecting, such as WIDER FACE's
-            training set; half of the crops are cut from up to 500 of them.
+            training set: half of the crops are cut from up to 500 of them, and the result is a
+            mean of the weights before and after.
     """
     if out is None:
         raise UsageError("give --out DIR, a new folder for the model")

@@ -364,6 +364,9 @@ def card(plan: Plan, result: Result, int8: float | None, notes: dict[str, object
     errors = f"It makes no errors on them at a threshold of {THRESHOLD}."
     if (plan.out / ERRORS).exists():
         errors = f"`{ERRORS}` shows what it misses and what it takes for faces."
+    kept = ""
+    if plan.keep:
+        kept = f", and {len(plan.keep):,} general ones; the mean of the weights before and after"
     faces = [sum(len(sample.boxes) for sample in part) for part in (plan.train, plan.test)]
     return f"""# {result.model.stem}
 
@@ -376,7 +379,7 @@ def card(plan: Plan, result: Result, int8: float | None, notes: dict[str, object
 AP at IoU 0.5 on {len(plan.test):,} images with {faces[1]:,} faces that were not learned from. \
 They also chose the best of the measured weights, which flatters it a little.
 {quantized}
-- Learned from {len(plan.train):,} images with {faces[0]:,} faces.
+- Learned from {len(plan.train):,} images with {faces[0]:,} faces{kept}.
 - Training: {notes.get("training", "unknown")}.
 - Training data: {notes.get("training_data", "unknown")}.
 - License of the weights it began with: {notes.get("license", "unknown")}. \
