@@ -57,7 +57,6 @@ class TrainState:
     initial: dict[str, str] = field(default_factory=dict)  # notes on the weights of `Recipe.init`
     crop_sizes: set[int] = field(default_factory=set)  # so far, px
     sources: frozenset[str] = frozenset()  # of the images
-    teacher: TorchNetwork | None = None  # the weights of `Recipe.init`, for `Loss.keep_landmarks`
 
 
 def new_state(
@@ -106,10 +105,6 @@ def open_state(recipe: Recipe, out: Path, data: str, feed: str, dist: Distribute
     state = new_state(initial, dist.device, data, feed)
     if path.exists():
         restore(state, path, recipe)
-    if recipe.loss.keep_landmarks and recipe.init:
-        # Not the average: a resumed run begins with that of its checkpoint.
-        state.teacher = copy.deepcopy(state.average)
-        load_init(state.teacher, recipe.init)
     first = dist.broadcast(state.step)
     if dist.any(state.step != first):
         raise ValueError(

@@ -61,7 +61,6 @@ PAPER_LOSS = {
     "box_weight": 2.0,
     "size_ratio": 0.0,
     "normalizer": "released",
-    "keep_landmarks": False,
 }
 """What the recipe changes for a network of the paper, as in the recipe of extd-fpn-32-prelu."""
 LEAST = 10
@@ -294,7 +293,6 @@ def _time_steps(recipe: Recipe, cache: Path) -> tuple[Recipe, Cost]:
         images = open_images(recipe.data, cache, console)
         state = new_state(recipe, dist.device)
         state.precision = choose_precision(recipe, state.network, dist.device)
-        state.teacher = state.average if recipe.loss.keep_landmarks else None
         compute = recipe.compute.model_copy(update={"precision": state.precision})
         set_modes(state.network, state.average, 0, recipe.freeze_bn_at)
         with closing(open_loader(recipe, images, dist)) as batches:

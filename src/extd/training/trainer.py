@@ -40,7 +40,7 @@ from extd.training.checkpoint import (
 from extd.training.cost import Cost, check_machine, estimate
 from extd.training.distributed import Distributed, init_distributed, parallel_network
 from extd.training.image_cache import ImageCache, fingerprint, open_images
-from extd.training.loader import Batch, feed_of, open_loader, teach
+from extd.training.loader import Batch, feed_of, open_loader
 from extd.training.losses import count, multitask_loss
 from extd.training.metrics import (
     StepMetrics,
@@ -302,8 +302,6 @@ def train_step(
     Raises:
         ValueError: the loss is not finite; the message names the images.
     """
-    if state.teacher is not None:
-        batch = teach(batch.to(dist.device), state.teacher, PRECISIONS[state.precision])
     parts = recipe.compute.accumulate
     for optimizer in state.optimizers:
         optimizer.zero_grad()
