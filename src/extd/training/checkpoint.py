@@ -210,8 +210,10 @@ def restore(state: TrainState, path: Path, recipe: Recipe) -> None:
     content = load_torch_file(path)
     try:
         # Keys that were unknown when the run began get their defaults, which change nothing.
-        before = Recipe.model_validate_json(content["recipe"])
-    except (KeyError, ValueError) as error:
+        begun = json.loads(content["recipe"])
+        begun["loss"].pop("keep_landmarks", None)  # a key until November 29
+        before = Recipe.model_validate(begun)
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a checkpoint of this version of extd train") from error
     wanted = _fixed(recipe, state.data, state.feed)
     for key, value in _fixed(before, content["data"], content["feed"]).items():
