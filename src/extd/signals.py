@@ -86,15 +86,21 @@ def exit_on_repeat() -> Iterator[None]:
     """End the process soon after a second signal, or at a third, whatever it is doing; say so.
 
     Handlers in Python wait for native code to return, and two signals in between arrive as one. So
-    a thread reads each signal from a pipe. It does nothing if the block ends in time.
+    a thread reads each signal from a pipe. It does nothing if the block ends in time. Within
+    another such block it leaves the signals to that one.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # other threads get no signals
         return
+    before = signal.set_wakeup_fd(-1)
+    if before >= 0:
+        signal.set_wakeup_fd(before, warn_on_full_buffer=False)
+        yield
+        return
     # Windows takes only sockets.
     inner, outer = socket.socketpair()
     outer.setblocking(False)
-    before = signal.set_wakeup_fd(outer.fileno(), warn_on_full_buffer=False)
+    signal.set_wakeup_fd(outer.fileno(), warn_on_full_buffer=False)
     watcher = threading.Thread(target=_exit_at_repeat, args=(inner,), name="extd-signals")
     watcher.daemon = True
     watcher.start()

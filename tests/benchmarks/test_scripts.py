@@ -10,6 +10,7 @@ import accuracy
 import batch
 import cv2
 import eager_vs_onnx
+import finetune_rotated
 import large_images
 import latency
 import memory
@@ -17,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from extd.data.sample import Sample
 from extd.images import read_image
 
 Captured = pytest.CaptureFixture[str]
@@ -84,3 +86,16 @@ def test_a_large_image_is_timed_in_several_ways(examples: Path, toy: str, capsys
     output = capsys.readouterr().out
     assert "1000 x 1000 px" in output
     assert all(way in output for way in large_images.WAYS)
+
+
+def test_boxes_turn_with_their_image(tmp_path: Path) -> None:
+    image = np.zeros((60, 80, 3), np.uint8)
+    image[10:30, 20:60] = 255
+    cv2.imwrite(str(tmp_path / "a.png"), image)
+    box = np.array([[20, 10, 60, 30]], np.float32)
+    turned = finetune_rotated.turn(Sample(tmp_path / "a.png", 80, 60, box, box[:0]), tmp_path)
+    assert (turned.width, turned.height) == (60, 80)
+    x1, y1, x2, y2 = turned.boxes[0].astype(int)
+    bright = read_image(turned.path)[..., 0] > 127
+    assert bright[y1:y2, x1:x2].all()
+    assert bright.sum() == (y2 - y1) * (x2 - x1)

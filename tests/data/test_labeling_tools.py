@@ -1,4 +1,4 @@
-"""RetinaFace's list and the files of labelme and CVAT, which are only read."""
+"""RetinaFace's list and the files of labelme, CVAT and Label Studio, which are only read."""
 
 from __future__ import annotations
 
@@ -113,6 +113,85 @@ def test_shapes_of_cvat_give_their_bounds(write: Write) -> None:
     assert (first.boxes.tolist(), len(second.boxes)) == (expected, 0)
 
 
+def test_cvat_yolo_is_read_with_its_names(write: Write) -> None:
+    files = {
+        "obj.data": "classes = 2\ntrain = data/train.txt\nnames = data/obj.names\n",
+        "obj.names": "hand\nface\n",
+        "train.txt": "data/obj_train_data/in/a.jpg\ndata/obj_train_data/b.jpg\n",
+        "obj_train_data/in/a.txt": "1 0.5 0.5 0.25 0.5\n0 0.1 0.1 0.1 0.1\n",
+        "obj_train_data/b.txt": "",
+    }
+    root = write(files)
+    (root / "photos").mkdir()
+    write({"photos/in/a.jpg": (64, 48), "photos/b.jpg": (30, 60)})
+    for path, images in ((root, root / "photos"), (root / "obj_train_data", None)):
+        second, first = read_dataset(path, images=images)
+        assert (first.width, first.height, second.path.name) == (64, 48, "b.jpg")
+        assert (first.boxes.tolist(), len(second.boxes)) == ([[24, 12, 40, 36]], 0)
+        write({"obj_train_data/in/a.jpg": (64, 48), "obj_train_data/b.jpg": (30, 60)})
+    with pytest.raises(ValueError, match=r"is divided.*obj_train_data, .*obj_valid_data"):
+        read_dataset(write({"obj_valid_data/c.txt": ""}))
+
+
+def rectangle(label: str, *box: float, **more: object) -> dict[str, object]:
+    """A shape of Label Studio's JSON-MIN in an image of 200 x 100 px; the box is in percent."""
+    sides = dict(zip(("x", "y", "width", "height"), box, strict=True))
+    size = {"original_width": 200, "original_height": 100}
+    return {**sides, "rotation": 0, "rectanglelabels": [label], **size, **more}
+
+
+def task(image: str, *shapes: Mapping[str, object], **more: object) -> dict[str, object]:
+    """A task of Label Studio's JSON."""
+    sizes = ("original_width", "original_height", "image_rotation")
+    results = [
+        {
+            "value": {key: value for key, value in shape.items() if key not in sizes},
+            "type": "rectanglelabels",
+            **{key: shape[key] for key in sizes if key in shape},
+        }
+        for shape in shapes
+    ]
+    annotation = {"result": results, "was_cancelled": False, **more}
+    return {"id": 1, "annotations": [annotation], "data": {"note": "x", "image": image}}
+
+
+def test_label_studio_boxes_are_in_percent(write: Write) -> None:
+    root = write({"photos/a b.jpg": (200, 100), "photos/0a1b2c3d-b.png": (200, 100)})
+    corners = [[10, 20], [30, 20], [20, 50]]
+    shapes = [
+        rectangle("Face", 10, 20, 5, 30),
+        rectangle("hand", 0, 0, 5, 5),
+        rectangle("Face", 50, 10, 10, 40, rotation=90),
+        {**rectangle("Face", 1, 1, 1, 1), "rectanglelabels": [], "polygonlabels": ["Face"]}
+        | {"points": corners},
+        {**rectangle("Face", 1, 1, 1, 1), "rectanglelabels": [], "choices": ["old"]},
+    ]
+    url = "/data/upload/3/0a1b2c3d-a%20b.jpg"
+    empty = "/data/local-files/?d=set/0a1b2c3d-b.png"
+    redone = task(url, *shapes)
+    redone["annotations"] = [{"result": []}, *redone["annotations"], {"was_cancelled": True}]
+    brief = [
+        {"image": url, "id": 1, "label": shapes, "annotator": 1, "annotation_id": 4},
+        {"image": empty, "id": 2, "annotator": 1, "annotation_id": 5},
+    ]
+    for name, tasks in (("long", [redone, task(empty)]), ("brief", brief)):
+        file = write({f"{name}/export.json": json.dumps(tasks)}) / name
+        for path in (file, file / "export.json"):
+            first, second = read_dataset(path, images=root / "photos")
+            assert (first.path.name, first.width, first.height) == ("a b.jpg", 200, 100)
+            expected = [[20, 20, 30, 50], [60, 10, 100, 30], [20, 20, 60, 50]]
+            np.testing.assert_allclose(first.boxes, expected, atol=1e-4)
+            assert (second.path.name, second.width, len(second.boxes)) == ("0a1b2c3d-b.png", 200, 0)
+
+
+@pytest.mark.parametrize("place", ["images", "."])
+def test_label_studio_images_are_beside_the_export(place: str, write: Write) -> None:
+    tasks = [task("s3://bucket/set/b.jpg", rectangle("face", 0, 0, 50, 50))]
+    root = write({f"{place}/b.jpg": (200, 100), "export.json": json.dumps(tasks)})
+    (sample,) = read_dataset(root)
+    assert (sample.path.is_file(), sample.boxes.tolist()) == (True, [[0, 0, 100, 50]])
+
+
 # Files, what is read, what is told.
 LEFT_OUT: list[tuple[str, str, str]] = [
     ("label.txt", f"# b.jpg\n1 2 3\n1 2 3 4 {POINTS}", "line 2: '1 2 3' is not 4 or 19 numbers"),
@@ -134,6 +213,27 @@ LEFT_OUT: list[tuple[str, str, str]] = [
         "annotations.xml",
         cvat(image("b.jpg", BOX), image("c.jpg", width="wide")),
         r"c\.jpg: could not convert string to float: 'wide'",
+    ),
+    *(
+        ("b.json", json.dumps([task("b.jpg", rectangle("face", 1, 1, 5, 5)), wrong]), message)
+        for wrong, message in (
+            ({"id": 2, "annotations": [], "data": {"image": "c.jpg"}}, "task 2: it is not annot"),
+            (task("page.html"), "task 2: it names no image"),
+        )
+    ),
+    (
+        "b.json",
+        json.dumps(
+            [
+                task(
+                    "b.jpg",
+                    rectangle("face", 1, 1, 5, 5),
+                    rectangle("face", 1, 1, 5, 5, image_rotation=90),
+                    rectangle("face", 1, 1, "wide", 5),
+                )
+            ]
+        ),
+        "b.jpg, shape 2: its image was turned by 90 degrees",
     ),
 ]
 

@@ -84,6 +84,7 @@ def test_errors_are_the_missed_faces_and_the_false_alarms(samples: list[Sample])
 
 def test_the_sheet_shows_both_kinds_of_errors(samples: list[Sample]) -> None:
     sheet = draw_errors(detected(samples, POOR, GOOD), count=2)
+    assert sheet is not None
     for color in (SUSPICIOUS, FALSE_ALARM):
         assert (sheet[60:] == color).all(-1).sum() > 100
-    assert draw_errors(detected(samples, GOOD)).shape[0] == 60
+    assert draw_errors(detected(samples, GOOD)) is None

@@ -160,7 +160,9 @@ def test_a_checkpoint_of_before_with_paths_and_one_note_loads(
     save(new_state(recipe, CPU), recipe, tmp_path)
     content = torch.load(path, weights_only=True)
     del content["initial"]
-    content |= {"recipe": recipe.model_dump_json(), "earlier": "9 steps"}
+    begun = recipe.model_dump(mode="json")
+    begun["loss"]["keep_landmarks"] = False
+    content |= {"recipe": json.dumps(begun), "earlier": "9 steps"}
     torch.save(content, path)
     state = new_state(recipe, CPU)
     restore(state, path, recipe)

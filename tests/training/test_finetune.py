@@ -2,19 +2,28 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image as Pillow
 
+from extd import signals
 from extd.cli.app import main
 from extd.detector import Detector
 from extd.models.network import load_network
 from extd.training import finetune as finetuning
-from extd.training.finetune import Plan, Result, describe_rise, finetune, plan_finetune, split
+from extd.training import trainer
+from extd.training.finetune import Plan, Result, describe_rise, finetune, plan_finetune
+from extd.training.image_cache import split
+from extd.training.trainer import train_step
 
 ASTRONAUT = Path(__file__).resolve().parents[2] / "examples" / "astronaut.jpg"
 FACE = (170, 60, 280, 200)
@@ -68,7 +77,7 @@ def test_what_nothing_can_be_learned_from_is_told_before_training(
         write(10, [[20, 20, 25, 40]])
     )
     labels = write()
-    assert "12 images are in both" in error(labels, "--test", str(labels))
+    assert "12 images of" in error(labels, "--test", str(labels))
     assert "there is no model 'extd-light'" in error(labels, "--from", "extd-light")
     assert not (tmp_path / "out").exists()
     assert main(["finetune", str(labels)]) == 2
@@ -80,12 +89,52 @@ def test_images_are_held_out_with_faces_and_without(write: Write) -> None:
     plan = plan_finetune(write(), Path("out"))
     some = [dataclasses.replace(s, boxes=s.boxes[:0]) for s in plan.train]
     samples = [*list(plan.train) * 10, *some * 10]
-    train, test = split(samples)
+    alone = [[index] for index in range(len(samples))]
+    train, test = split(samples, alone)
     assert len(train) + len(test) == len(samples)
     assert sum(len(s.boxes) > 0 for s in test) == sum(not len(s.boxes) for s in test) == 7
     assert (len(plan.train), len(plan.test)) == (7, 5)
     with pytest.raises(ValueError, match="only one image has a labeled face"):
-        split([plan.train[0], *some])
+        split([plan.train[0], *some], alone[: 1 + len(some)])
+
+
+def test_near_copies_are_held_out_together(write: Write) -> None:
+    plan = plan_finetune(write(), Path("out"))
+    samples = [*plan.train] * 6
+    groups = [[*range(start, len(samples), len(plan.train))] for start in range(len(plan.train))]
+    train, test = split(samples, groups)
+    assert {id(s) for s in train}.isdisjoint(id(s) for s in test)
+    assert len(test) == 6
+    # A group that is more than half of all is learned from.
+    assert len(split(samples, [[*range(30)], *([index] for index in range(30, 42))])[1]) == 5
+
+
+def test_near_copies_are_told_before_training(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels, copies = write(12), write(12, name="copies.jsonl")
+    for number in range(12):
+        path = tmp_path / f"copies.jsonl{number}.png"
+        Pillow.open(path).resize((300, 300)).save(path)
+    command = ["finetune", str(labels), "--out", str(tmp_path / "out")]
+    assert main([*command, "--test", str(copies)]) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "12 images of" in told
+    assert "near-copies of images there" in told
+    both = tmp_path / "both.jsonl"
+    both.write_text(f"{labels.read_text()}\n{copies.read_text()}", encoding="utf-8")
+    plan = plan_finetune(both, tmp_path / "out", keep=copies)
+    assert (len(plan.train), len(plan.test), len(plan.keep)) == (18, 6, 0)
+    assert len(plan.near_copies) == 9
+    lines = both.read_text().splitlines()
+    both.write_text("\n".join([*lines[:6], *lines[12:18]]), encoding="utf-8")
+    assert main(["finetune", str(both), "--out", str(tmp_path / "out")]) == 2
+    assert "12 images, but only 6 that differ" in " ".join(capsys.readouterr().err.split())
+
+
+def test_general_images_are_half_of_the_crops(write: Write) -> None:
+    plan = plan_finetune(write(), Path("out"), keep=write(20, name="general.jsonl"))
+    assert plan.recipe.data.sets[1].weight == pytest.approx(len(plan.train) / len(plan.keep))
 
 
 def test_steps_fill_the_time_that_measuring_leaves(write: Write) -> None:
@@ -108,22 +157,81 @@ def test_a_network_of_the_paper_keeps_its_loss(write: Write) -> None:
 def test_ten_images_become_a_detector_with_a_card(write: Write, tmp_path: Path) -> None:
     lines: list[str] = []
     out = tmp_path / "out"
-    plan = small(plan_finetune(write(), out, init="extd-lite-nano"))
+    general = write(20, name="general.jsonl")
+    plan = small(plan_finetune(write(), out, init="extd-lite-nano", keep=general))
     result = finetune(plan, 0.01, lines.append)
-    assert lines[0] == "7 images to learn from, with 7 faces"
+    assert lines[:2] == [
+        "7 images to learn from, with 7 faces",
+        "8 images to keep, with 8 faces",
+    ]
     assert result.better == (result.model.name == "model.onnx")
     name = result.model.stem
-    assert {path.name for path in out.iterdir()} == {
-        *(f"{name}.onnx", f"{name}-int8.onnx", f"{name}.safetensors", f"{name}.md"),
-        *("errors.jpg", "training"),
+    assert {path.name for path in out.iterdir()} - {"errors.jpg"} == {
+        *(f"{name}.onnx", f"{name}-int8.onnx", f"{name}.safetensors", f"{name}.md", "training"),
     }
     for file in (result.model, out / f"{name}-int8.onnx"):
         assert Detector(file).detect(plan.test[0].path).landmarks is not None
-    assert load_network(out / f"{name}.safetensors")[1]["license"]
+    network, notes = load_network(out / f"{name}.safetensors")
+    assert notes["license"]
+    paths = (plan.weights, out / "training" / "best.safetensors")
+    before, best = (load_network(path)[0].state_dict()["heads.conv.weight"] for path in paths)
+    mean = network.state_dict()["heads.conv.weight"]
+    torch.testing.assert_close(mean, 0.3 * before + 0.7 * best)
     text = (out / f"{name}.md").read_text("utf-8")
     assert f"extd detect photo.jpg --model {name}.onnx" in text
     assert "10 steps" in text
+    assert ("errors.jpg" in text) == (out / "errors.jpg").exists()
     assert str(tmp_path) not in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_training_and_exports_what_there_is(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    def step(*arguments: Any) -> Any:
+        signal.raise_signal(number)
+        return train_step(*arguments)
+
+    monkeypatch.setattr(trainer, "train_step", step)
+    monkeypatch.setattr(signals, "REPEAT_SECONDS", 600.0)
+    before = signal.signal(number, signal.default_int_handler)
+    lines: list[str] = []
+    try:
+        plan = small(plan_finetune(write(), tmp_path / "out", init="extd-lite-nano"))
+        result = finetune(plan, 0.01, lines.append)
+    finally:
+        signal.signal(number, before)
+    assert lines[-1].startswith("exporting the best weights so far")
+    assert Detector(result.model).detect(plan.test[0].path) is not None
+    assert "1 steps" in result.model.with_suffix(".md").read_text("utf-8")
+
+
+PROGRAM = """
+import signal
+from extd.cli.app import run
+
+# Background jobs of a shell ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+run()
+"""
+
+
+@pytest.mark.slow
+def test_two_signals_within_the_first_step_end_the_process(write: Write, tmp_path: Path) -> None:
+    command = ["finetune", str(write()), "--out", str(tmp_path / "out")]
+    program = [sys.executable, "-c", PROGRAM, *command]
+    with subprocess.Popen(program, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "from step 0 of" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        time.sleep(1.2 * signals.REPEAT_SECONDS)
+        process.send_signal(signal.SIGINT)
+        # The process may use two seconds to end by itself.
+        assert process.wait(timeout=5) == 130
+    assert not (tmp_path / "out" / "training" / "best.safetensors").exists()
 
 
 def test_noise_is_not_called_better() -> None:

@@ -16,7 +16,6 @@ from extd.models.extd import Predictions
 from extd.training.assigners import Labels, Targets, assign
 from extd.training.losses import (
     Losses,
-    add_landmarks,
     count,
     cross_entropy,
     eiou,
@@ -284,22 +283,3 @@ def test_unknown_landmarks_cost_nothing() -> None:
     assert points.grad is not None
     assert not points.grad[0].any()
     assert points.grad[1].all()
-
-
-def test_the_teacher_adds_landmarks_to_found_faces_without_any() -> None:
-    known = torch.full((10,), 7.0)
-    faces = torch.tensor([[[8.0, 8, 24, 24], [40, 40, 56, 56], [8, 40, 24, 56], [0, 0, 0, 0]]])
-    landmarks = torch.full((1, 4, 10), torch.nan)
-    landmarks[0, 1] = known
-    real = torch.tensor([[True, True, True, False]])
-    nothing = torch.zeros(1, 0, 4)
-    labels = Labels(faces, real, nothing, torch.zeros(1, 0, dtype=torch.bool), landmarks)
-    # The teacher is sure of the first two faces alone, each by the anchor nearest to it.
-    anchors = torch.tensor([[16.0, 16, 16, 16], [48, 48, 16, 16], [60, 4, 16, 16]])
-    points = torch.arange(30.0).reshape(1, 3, 10)
-    teacher = Predictions(torch.zeros(1, 3, 4), torch.tensor([[[3.0], [3.0], [5.0]]]), points)
-    added = add_landmarks(labels, teacher, anchors)
-    assert torch.equal(added.landmarks[0, 0], 16 + 1.6 * torch.arange(10.0))
-    assert torch.equal(added.landmarks[0, 1], known)
-    assert added.landmarks[0, 2:].isnan().all()
-    assert torch.equal(added.faces, labels.faces)

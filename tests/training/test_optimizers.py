@@ -9,7 +9,14 @@ import torch
 from torch import nn
 
 from extd.training.checkpoint import TrainState, new_state
-from extd.training.optimizers import GAIN, ConvolutionMuon, lr_at, set_modes, update_average
+from extd.training.optimizers import (
+    GAIN,
+    ConvolutionMuon,
+    lr_at,
+    move_weights,
+    set_modes,
+    update_average,
+)
 from extd.training.recipe import Optimizer, Recipe
 
 CPU = torch.device("cpu")
@@ -115,6 +122,16 @@ def test_the_average_follows_the_network() -> None:
     assert average.weight.mean().item() == pytest.approx(0.1)
     update_average(average, network, 1000, 0.0)
     assert torch.equal(average.weight, network.weight)
+
+
+def test_weights_move_a_share_of_the_way() -> None:
+    own, other = nn.BatchNorm1d(2), nn.BatchNorm1d(2)
+    other.weight.data += 1
+    assert other.num_batches_tracked is not None
+    other.num_batches_tracked += 5
+    move_weights(own, other, 0.25)
+    assert own.weight.tolist() == [1.25, 1.25]
+    assert own.num_batches_tracked == 5
 
 
 def test_frozen_norms_use_the_averaged_statistics_and_still_learn(

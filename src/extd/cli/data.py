@@ -106,7 +106,8 @@ def check(
     reaching beyond its image, every image that is listed twice, missing, unreadable, of another
     size than its labels say or nearly equal to another, and every malformed entry. The exit code
     is 1 if there is any. PATH is a label file or a folder: labels.jsonl or what `extd detect`
-    writes, WIDER FACE, COCO, YOLO, Pascal VOC, CSV, RetinaFace, labelme or CVAT.
+    writes, WIDER FACE, COCO, YOLO, Pascal VOC, CSV, RetinaFace, labelme, CVAT or Label
+    Studio.
 
         extd data check faces/labels.jsonl --out look
         extd data check train.jsonl test.jsonl
@@ -115,7 +116,8 @@ def check(
         path: The dataset.
         other: Another one, as of the images to test with. Images that both have are named, also
             where one is resized, compressed again, brighter or slightly cropped.
-        layout: Its format: jsonl, wider, coco, yolo, voc, csv, retinaface, labelme or cvat.
+        layout: Its format: jsonl, wider, coco, yolo, voc, csv, retinaface, labelme,
+            cvat or label-studio.
         out: Write findings.csv and contact_sheet.jpg, samples with their boxes, to this folder.
         labels_only: Open no image: faster, and tells of the labels alone.
         threads: How many images are decoded at once.
@@ -230,7 +232,8 @@ def convert_data(
         path: The dataset, in any format of `extd data check`.
         to: Format to write: jsonl, wider, coco, yolo, voc or csv.
         out: File or new folder to write.
-        layout: Format of the dataset: one of these, retinaface, labelme or cvat.
+        layout: Format of the dataset: one of these, retinaface, labelme, cvat or
+            label-studio.
         copy: Copy the images too, instead of linking or naming them where they are.
     """
     labeled, malformed = read(path, layout, meaning)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
+from rich.console import Console
 
 from extd.catalog import shipped_recipes
 from extd.cli.terminal import WHOLE_NUMBER, Folder, UsageError, print_line, usage_errors
@@ -82,12 +83,18 @@ def train(
         print_line(dump_recipe(chosen).rstrip())
         return 0
 
+    from extd.training.checkpoint import Stopped
     from extd.training.trainer import train as fit
 
     check_new(recipe, out, run)
-    weights = fit(chosen, out, **asdict(run))
     # Of the processes of torchrun one prints.
-    if os.environ.get("RANK", "0") == "0":
+    is_main = os.environ.get("RANK", "0") == "0"
+    try:
+        weights = fit(chosen, out, **asdict(run))
+    except Stopped:
+        print_line("go on with --resume", Console(stderr=True, quiet=not is_main))
+        raise
+    if is_main:
         print_line(f"written: {weights}")
         onnx = weights.with_suffix(".onnx")
         print_line(f"to detect with it: extd export {weights} {onnx}")

@@ -9,7 +9,6 @@ from cyclopts.validators import Number
 
 from extd.cli.terminal import UsageError, print_line
 from extd.data.datasets import FORMATS, read_dataset
-from extd.images import read_image
 from extd.media.sources import find_images
 from extd.models.config import Upsampling
 from extd.pixels import Image
@@ -109,16 +108,13 @@ def store(source: Path, target: Path, threshold: float) -> int:
     return 0
 
 
-def calibration_images(path: Path, count: int = 100) -> Iterator[Image]:
-    """Some images of a labeled set or folder, chosen evenly."""
+def calibration_images(path: Path) -> Iterator[Image]:
+    """Some images of a labeled set or folder."""
+    from extd.models.quantize import read_evenly
+
     if path.is_dir() and not any(one.find(path) for one in FORMATS.values()):
-        paths = [source.path for source in find_images([str(path)])]
-    else:
-        paths = [sample.path for sample in read_dataset(path)]
-    chosen = {len(paths) * number // count for number in range(count)}
-    for number, image in enumerate(paths):
-        if number in chosen:
-            yield read_image(image)
+        return read_evenly([source.path for source in find_images([str(path)])])
+    return read_evenly([sample.path for sample in read_dataset(path)])
 
 
 def check_suffix(target: Path, suffix: str) -> None:

@@ -34,8 +34,8 @@ from extd.data.sample import (
     write_text,
 )
 
-OTHERS = re.compile(r'\s*\{\s*"(image|path)"\s*:|.*"shapes"\s*:', re.DOTALL)
-"""How JSON files of other formats begin: `labels.jsonl` and labelme."""
+OTHERS = re.compile(r'\s*\[|\s*\{\s*"(image|path)"\s*:|.*"shapes"\s*:', re.DOTALL)
+"""How JSON files of other formats begin: Label Studio's, `labels.jsonl` and labelme's."""
 ROBOFLOW = "_annotations.coco.json"
 """Name of Roboflow's files, one in each folder of images."""
 NOTES = "notes.json"

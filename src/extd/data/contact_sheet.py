@@ -105,7 +105,8 @@ def draw_samples(
         uint8 [H, W, 3], RGB.
     """
     rng = np.random.default_rng(seed)
-    columns = min(COLUMNS, max(len(chosen), 1))
+    # Fewer columns would have no room for the title.
+    columns = min(COLUMNS, max(len(chosen), 2))
     rows = -(-len(chosen) // columns)
     width, height = TILE
     size = (GAP + columns * (width + GAP), TOP + rows * (height + CAPTION + GAP))

@@ -14,6 +14,7 @@ import numpy as np
 
 from extd.data.coco import find_coco, read_coco, write_coco
 from extd.data.cvat import find_cvat, read_cvat
+from extd.data.label_studio import find_label_studio, read_label_studio
 from extd.data.labelme import find_labelme, read_labelme
 from extd.data.labels import (
     are_fractions,
@@ -141,19 +142,14 @@ _ALL = (
         read_retinaface,
         classes=False,
     ),
+    Format("labelme", "labelme", ".json files of shapes", find_labelme, read_labelme),
+    Format("cvat", "CVAT", "an .xml file of images, or annotations.xml", find_cvat, read_cvat),
     Format(
-        "labelme",
-        "labelme",
-        "a .json file of shapes, or a folder of them",
-        find_labelme,
-        read_labelme,
-    ),
-    Format(
-        "cvat",
-        "CVAT",
-        "an .xml file of images, or a folder with annotations.xml",
-        find_cvat,
-        read_cvat,
+        "label-studio",
+        "Label Studio",
+        "a .json file of tasks, or a folder with one",
+        find_label_studio,
+        read_label_studio,
     ),
 )
 FORMATS = {one.name: one for one in _ALL}

@@ -78,6 +78,24 @@ def find_near_copies(
     return [NearCopy(readable[i], readable[j], distance) for i, j, distance in pairs]
 
 
+def group_near_copies(images: Sequence[Path], pairs: Iterable[NearCopy]) -> list[list[int]]:
+    """Indices of the images, those that are near-copies together, also by way of others."""
+    leader = {path: path for path in images}
+
+    def find(path: Path) -> Path:
+        while leader[path] != path:
+            path = leader[path]
+        return path
+
+    for pair in pairs:
+        if pair.first in leader and pair.second in leader:
+            leader[find(pair.second)] = find(pair.first)
+    groups: dict[Path, list[int]] = {}
+    for index, path in enumerate(images):
+        groups.setdefault(find(path), []).append(index)
+    return list(groups.values())
+
+
 def hash_image(path: Path) -> NDArray[np.bool_]:
     """The perceptual hash of an image file, bool [256].
 

@@ -33,8 +33,8 @@ from extd.files import SUFFIXES
 
 IMAGES, LABELS = "images", "labels"
 SPLITS = ("train", "val", "valid", "test")
-CLASSES = "classes.txt"
-"""Names of the classes, one a line, as labelImg writes them among the labels."""
+CLASSES, DARKNET = "classes.txt", "obj.names"
+"""Names of the classes, one a line: labelImg's file among the labels, CVAT's one folder above."""
 NOT_LABELS = frozenset({"classes", "predefined_classes", "label", "labelv2", *SPLITS})
 """Text files among the labels that are about no image, without `.txt`."""
 DIGITS = 10
@@ -74,9 +74,8 @@ def _is_list(path: Path) -> bool:
 
 def _find_layout(path: Path) -> Path | None:
     """The folder of text files that a folder means."""
-    parts = [
-        path / folder for split in SPLITS for folder in (f"{LABELS}/{split}", f"{split}/{LABELS}")
-    ]
+    layouts = (f"{LABELS}/{{}}", f"{{}}/{LABELS}", "obj_{}_data")
+    parts = [path / layout.format(split) for split in SPLITS for layout in layouts]
     parts = [one for one in parts if one.is_dir() and _counterpart(one, LABELS, IMAGES).is_dir()]
     if len(parts) > 1:
         raise ValueError(f"{path} is divided; name one of {', '.join(map(str, parts))}")
@@ -218,7 +217,8 @@ def _class_names(path: Path, config: YoloConfig | None) -> tuple[Path, dict[int,
         return config.file, config.names
     folder = path if path.is_dir() else path.parent
     folders = [folder, folder.parent if folder.name == LABELS else folder / LABELS]
-    for file in (one / CLASSES for one in folders):
+    files = [*(one / CLASSES for one in folders), folder / DARKNET, folder.parent / DARKNET]
+    for file in files:
         if file.is_file():
             lines = [line.strip() for line in read_text(file).split("\n")]
             return file, {number: line for number, line in enumerate(lines) if line}

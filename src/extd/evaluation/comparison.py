@@ -107,11 +107,11 @@ def find_errors(found: Prediction, sample: Sample) -> Errors:
     )
 
 
-def draw_errors(detected: Detected, count: int = 24) -> Image:
+def draw_errors(detected: Detected, count: int = 24) -> Image | None:
     """A sheet of the `count` images with the worst false alarms and misses, by turns.
 
     Returns:
-        uint8 [H, W, 3], RGB.
+        uint8 [H, W, 3], RGB; None where there are no errors.
     """
     errors = {
         sample: find_errors(detected.predictions[str(sample.path)], sample)
@@ -130,6 +130,8 @@ def draw_errors(detected: Detected, count: int = 24) -> Image:
     turns = [*enumerate(alarms), *enumerate(misses)]
     ordered = [sample for _, sample in sorted(turns, key=lambda turn: turn[0])]
     chosen = list(dict.fromkeys(ordered))[:count]
+    if not chosen:
+        return None
     missed: dict[Path, NDArray[np.float32]] = {s.path: own.missed for s, own in errors.items()}
     false: dict[Path, NDArray[np.float32]] = {s.path: own.false for s, own in errors.items()}
     wrong = len(set(alarms) | set(misses))

@@ -7,6 +7,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -167,11 +168,23 @@ def _draw(curve: ThresholdCurve, chosen: Mapping[str, OperatingPoint | None]) ->
     axes.plot(GRID, [point.precision for point in points], label="precision")
     axes.plot(GRID, [point.recall for point in points], label="recall")
     # Names of two thresholds in one place stand on either side of the line.
-    for side, (name, point) in zip(("right", "left"), chosen.items(), strict=False):
+    for side, (name, point) in zip(cycle(("right", "left")), chosen.items(), strict=False):
         if point is not None:
             axes.axvline(point.threshold, color="gray", linestyle="--", linewidth=1)
-            axes.annotate(name, (point.threshold, 0.02), rotation=90, ha=side, fontsize=8)
-    axes.set(xlabel="threshold", xlim=(0, 1), ylim=(0, 1.02), title=f"{curve.faces:,} faces")
+            text = f"{name}: {point.threshold:g}"
+            axes.annotate(
+                text,
+                (point.threshold, 0.06),
+                xytext=(-4 if side == "right" else 4, 0),
+                textcoords="offset points",
+                rotation=90,
+                ha=side,
+                fontsize=8,
+                bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1},
+            )
+    axes.set(xlabel="threshold", xlim=(0, 1), ylim=(0, 1.02))
     axes.grid(alpha=0.3)
-    axes.legend()
+    # Above the axes, where no curve passes.
+    axes.set_title(f"{curve.faces:,} faces", loc="left")
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
     return figure

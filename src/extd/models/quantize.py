@@ -7,7 +7,7 @@ as they are: uint8 with a zero point of 128 is what the network subtracts.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,21 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
+from extd.images import read_image
 from extd.models.export import export_onnx, quiet, save_onnx, tidy
 from extd.models.lite import GRAY, Lite
 from extd.models.network import TorchNetwork
+from extd.pixels import Image
 from extd.runtime import to_patches
 
 PIXELS = "pixels"
 """Name of the tensor that the first convolution reads."""
+
+
+def read_evenly(paths: Sequence[Path], count: int = 100) -> Iterator[Image]:
+    """Up to `count` of the images, spread over the list: enough to calibrate with."""
+    for index in sorted({len(paths) * number // count for number in range(count if paths else 0)}):
+        yield read_image(paths[index])
 
 
 class Calibration(CalibrationDataReader):  # type: ignore[misc]

@@ -38,6 +38,10 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 INITIAL_NOTES = ("training", "training_data", "license")
 
 
+class Stopped(KeyboardInterrupt):
+    """A signal ended a run after a step, with a checkpoint."""
+
+
 @dataclass(slots=True)
 class TrainState:
     """A run between two steps."""
@@ -53,7 +57,6 @@ class TrainState:
     initial: dict[str, str] = field(default_factory=dict)  # notes on the weights of `Recipe.init`
     crop_sizes: set[int] = field(default_factory=set)  # so far, px
     sources: frozenset[str] = frozenset()  # of the images
-    teacher: TorchNetwork | None = None  # the weights of `Recipe.init`, for `Loss.keep_landmarks`
 
 
 def new_state(
@@ -102,10 +105,6 @@ def open_state(recipe: Recipe, out: Path, data: str, feed: str, dist: Distribute
     state = new_state(initial, dist.device, data, feed)
     if path.exists():
         restore(state, path, recipe)
-    if recipe.loss.keep_landmarks and recipe.init:
-        # Not the average: a resumed run begins with that of its checkpoint.
-        state.teacher = copy.deepcopy(state.average)
-        load_init(state.teacher, recipe.init)
     first = dist.broadcast(state.step)
     if dist.any(state.step != first):
         raise ValueError(
@@ -211,8 +210,10 @@ def restore(state: TrainState, path: Path, recipe: Recipe) -> None:
     content = load_torch_file(path)
     try:
         # Keys that were unknown when the run began get their defaults, which change nothing.
-        before = Recipe.model_validate_json(content["recipe"])
-    except (KeyError, ValueError) as error:
+        begun = json.loads(content["recipe"])
+        begun["loss"].pop("keep_landmarks", None)  # a key until November 29
+        before = Recipe.model_validate(begun)
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a checkpoint of this version of extd train") from error
     wanted = _fixed(recipe, state.data, state.feed)
     for key, value in _fixed(before, content["data"], content["feed"]).items():

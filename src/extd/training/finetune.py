@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
@@ -14,38 +15,44 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
 
 from extd.catalog import DEFAULT_MODEL, find_weights, load_catalog
 from extd.cpu import cores
-from extd.data.datasets import read_dataset
 from extd.data.labels import write_jsonl
+from extd.data.near_copies import NearCopy, find_near_copies, group_near_copies
 from extd.data.sample import Sample, write_text
 from extd.detector import Detector
 from extd.evaluation.comparison import (
     LEAST_IMAGES,
+    THRESHOLD,
     Detected,
     difference_interval,
     draw_errors,
     run_detector,
 )
 from extd.evaluation.protocols import single
-from extd.images import read_image
 from extd.media.writers import write_image
 from extd.models.config import LiteConfig, NetworkConfig, parse_name
 from extd.models.export import export_onnx
 from extd.models.lite import Lite
 from extd.models.network import TorchNetwork, load_network, save_network
-from extd.models.quantize import export_int8
-from extd.training.checkpoint import BEST, choose_precision, new_state
-from extd.training.cost import measure_cost
+from extd.models.quantize import export_int8, read_evenly
+from extd.signals import exit_on_repeat
+from extd.training.checkpoint import BEST, WEIGHTS, Stopped, choose_precision, new_state
+from extd.training.cost import Cost, measure_cost
 from extd.training.distributed import init_distributed
-from extd.training.image_cache import drop_invalid, open_images
+from extd.training.image_cache import (
+    check_apart,
+    check_samples,
+    choose_with_faces,
+    open_images,
+    split,
+)
 from extd.training.loader import open_loader
-from extd.training.optimizers import set_modes
-from extd.training.recipe import Recipe, load_recipe
+from extd.training.optimizers import move_weights, set_modes
+from extd.training.recipe import DataSet, Recipe, load_recipe
 from extd.training.trainer import train, train_step
 
 PAPER_LOSS = {
@@ -54,21 +61,23 @@ PAPER_LOSS = {
     "box_weight": 2.0,
     "size_ratio": 0.0,
     "normalizer": "released",
-    "keep_landmarks": False,
 }
 """What the recipe changes for a network of the paper, as in the recipe of extd-fpn-32-prelu."""
 LEAST = 10
 """Images that fine-tuning needs."""
-HELD_OUT = 0.1
-"""Share of the images, at least `LEAST_IMAGES` with faces, that is measured on."""
 LEAST_STEPS = 10
 """The fewest that are made."""
 PASSES = 200
 """Crops of each image after which it teaches nothing more."""
 VALIDATIONS, VALIDATION_SHARE = 5, 0.2
 """How often AP is measured while training, if that takes at most this share of the time."""
-CALIBRATION = 100
-"""Images that set the ranges of int8."""
+KEPT, KEPT_SHARE = 500, 0.5
+"""General images that are mixed in at most, which bounds the time to decode them, and their share
+of the crops."""
+TUNED_SHARE = 0.7
+"""With general images, weight of the fine-tuned network in its mean with the one before: it forgets
+far less, and keeps most of what it learned (arXiv 2109.01903, docs/log.md)."""
+ERRORS = "errors.jpg"
 
 Report = Callable[[str], None]
 
@@ -82,6 +91,8 @@ class Plan:
     recipe: Recipe
     train: Sequence[Sample]
     test: Sequence[Sample]
+    keep: Sequence[Sample] = ()  # general images, mixed in so that they are not forgotten
+    near_copies: Sequence[NearCopy] = ()  # among the images to learn from
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,7 +111,13 @@ class Result:
 
 
 def plan_finetune(
-    labels: Path, out: Path, *, init: str = DEFAULT_MODEL, test: Path | None = None
+    labels: Path,
+    out: Path,
+    *,
+    init: str = DEFAULT_MODEL,
+    test: Path | None = None,
+    keep: Path | None = None,
+    progress: Callable[[Sequence[Path]], Iterable[Path]] = iter,
 ) -> Plan:
     """Read and check all that `finetune` needs; writes nothing.
 
@@ -109,6 +126,8 @@ def plan_finetune(
         out: a new folder.
         init: a model whose weights ship, or a `.safetensors` file.
         test: labeled images to measure on, instead of a share of `labels`.
+        keep: labeled images of other kinds; up to `KEPT` of them are mixed in.
+        progress: wraps the images that are compared, to show a progress bar.
 
     Raises:
         FileExistsError: there is something in `out`.
@@ -125,17 +144,39 @@ def plan_finetune(
     changes["validation.path"] = str(folder / "test.jsonl")
     recipe = load_recipe(Path("finetune"), [folder / "train.jsonl"], changes=changes)
     smallest = recipe.augmentation.min_face
-    samples = _check_samples(labels, LEAST, smallest)
-    if test is None:
-        train, held_out = split(samples)
-        return Plan(out, weights, recipe, train, held_out)
-    held_out = _check_samples(test, 1, smallest)
-    if shared := {sample.path for sample in samples} & {sample.path for sample in held_out}:
+    samples = check_samples(labels, LEAST, smallest)
+    held_out = check_samples(test, 1, smallest) if test else []
+    kept = choose_with_faces(check_samples(keep, 1, smallest), KEPT) if keep else []
+    images = [sample.path for sample in (*samples, *held_out, *kept)]
+    pairs = find_near_copies(images, progress=progress)
+    groups = group_near_copies([sample.path for sample in samples], pairs)
+    if len(groups) < LEAST:
         raise ValueError(
-            f"{len(shared)} images are in both {labels} and {test}, such as {min(shared)}; "
-            "AP on images that were learned from tells nothing: remove them from one"
+            f"{labels} has {len(samples)} images, but only {len(groups)} that differ; the others "
+            f"are near-copies. Label at least {LEAST} different ones, better 100 and more"
         )
-    return Plan(out, weights, recipe, samples, held_out)
+    if test:
+        check_apart(labels, samples, test, held_out, pairs)
+    else:
+        samples, held_out = split(samples, groups)
+    known = {sample.path for sample in (*samples, *held_out)}
+    near = known | {pair.second for pair in pairs if pair.first in known}
+    kept = [sample for sample in kept if sample.path not in near]
+    learned = {sample.path for sample in samples}
+    within = [pair for pair in pairs if {pair.first, pair.second} <= learned]
+    recipe = _mix(recipe, folder, samples, kept)
+    return Plan(out, weights, recipe, samples, held_out, kept, within)
+
+
+def _mix(recipe: Recipe, folder: Path, train: Sequence[Sample], keep: Sequence[Sample]) -> Recipe:
+    """The recipe with `KEPT_SHARE` of its crops from `keep`, if there are any."""
+    if not keep:
+        return recipe
+    faces = sum(len(sample.boxes) > 0 for sample in train)
+    weight = KEPT_SHARE / (1 - KEPT_SHARE) * faces / len(keep)
+    kept = DataSet(path=str(folder / "keep.jsonl"), weight=weight)
+    data = recipe.data.model_copy(update={"sets": (*recipe.data.sets, kept)})
+    return recipe.model_copy(update={"data": data})
 
 
 def _find_initial(init: str) -> Path:
@@ -157,61 +198,13 @@ def _model_changes(config: NetworkConfig) -> dict[str, Any]:
     return changes if lite else changes | {f"loss.{key}": v for key, v in PAPER_LOSS.items()}
 
 
-def _check_samples(labels: Path, least: int, smallest: float) -> list[Sample]:
-    """The labeled images without boxes that nothing can be learned from; see `plan_finetune`."""
-    samples = read_dataset(labels)
-    if len(samples) < least:
-        raise ValueError(
-            f"{labels} has {len(samples)} images; label at least {least}, better 100 and more"
-        )
-    for sample in samples:
-        if not sample.path.is_file():
-            raise FileNotFoundError(f"{labels}: there is no image {sample.path}")
-    boxes = sum(len(sample.boxes) for sample in samples)
-    if not boxes:
-        raise ValueError(
-            f"no image of {labels} has a labeled face; see which classes count as faces with: "
-            f"extd data check {labels}"
-        )
-    valid, _ = drop_invalid(samples)
-    faces = np.concatenate([sample.boxes for sample in valid])
-    if not len(faces):
-        raise ValueError(
-            f"all {boxes} boxes of {labels} are outside of their images or have no area; "
-            "give them in px of the upright images"
-        )
-    largest = float((faces[:, 2:] - faces[:, :2]).min(1).max())
-    if largest < smallest:
-        raise ValueError(
-            f"the largest face of {labels} is {largest:.1f} px wide or high; the network sees "
-            f"faces from {smallest:g} px on: label larger images"
-        )
-    return valid
-
-
-def split(samples: Sequence[Sample], seed: int = 0) -> tuple[list[Sample], list[Sample]]:
-    """Images to learn from and to measure on, at random; both have some with faces and without.
-
-    Raises:
-        ValueError: a single image has a face.
-    """
-    order = np.random.default_rng(seed).permutation(len(samples)).tolist()
-    faces = [index for index in order if len(samples[index].boxes)]
-    empty = [index for index in order if not len(samples[index].boxes)]
-    if len(faces) < 2:
-        raise ValueError("only one image has a labeled face; label more, or give --test LABELS")
-    count = min(max(round(HELD_OUT * len(faces)), LEAST_IMAGES), len(faces) // 2)
-    held_out = {*faces[:count], *empty[: round(HELD_OUT * len(empty))]}
-    train = [sample for index, sample in enumerate(samples) if index not in held_out]
-    return train, [samples[index] for index in sorted(held_out)]
-
-
 def finetune(plan: Plan, minutes: float = 20.0, report: Report = print) -> Result:
     """Train, keep the weights with the highest AP, and export them into the folder of the plan.
 
     The folder gets `model.onnx`, `model-int8.onnx` for EXTD-Lite, `model.safetensors`, `model.md`,
-    `errors.jpg`, and the run in `training`. Where AP does not rise beyond noise, `not-better`
-    stands for `model` in these names.
+    `errors.jpg` if there are errors, and the run in `training`. Where AP does not rise beyond
+    noise, `not-better` stands for `model` in these names. Ctrl-C or SIGTERM ends the training
+    early, and the best weights so far are exported.
 
     Args:
         plan: of `plan_finetune`.
@@ -219,51 +212,87 @@ def finetune(plan: Plan, minutes: float = 20.0, report: Report = print) -> Resul
         report: is told what is done, a line each.
 
     Raises:
-        ValueError, KeyboardInterrupt: as `train`.
+        ValueError: as `train`.
+        KeyboardInterrupt: a signal came before the first step, or twice.
     """
     began = time.monotonic()
     torch.set_num_threads(min(torch.get_num_threads(), cores()))
-    out, folder = plan.out, plan.out / "training"
+    folder = plan.out / "training"
     folder.mkdir(parents=True, exist_ok=True)
-    write_jsonl(plan.train, folder / "train.jsonl")
-    write_jsonl(plan.test, folder / "test.jsonl")
-    for name, samples in (("learn from", plan.train), ("measure on", plan.test)):
-        faces = sum(len(sample.boxes) for sample in samples)
-        report(f"{len(samples):,} images to {name}, with {faces:,} faces")
-    with TemporaryDirectory(dir=out) as cache:
-        recipe, step = _time_steps(plan.recipe, Path(cache))
-        initial = time.monotonic()
+    _write_labels(plan, folder, report)
+    with exit_on_repeat():
+        try:
+            before = _train(plan, folder, began + minutes * 60, report)
+        except KeyboardInterrupt:
+            if not (folder / WEIGHTS).exists():
+                # So that the same command can be given again.
+                shutil.rmtree(folder)
+            raise
+        return _export(plan, folder, before)
+
+
+def _train(plan: Plan, folder: Path, end: float, report: Report) -> Detected:
+    """Leave the best weights in `folder` before the time `end`; what those before detect."""
+    with TemporaryDirectory(dir=plan.out, prefix="cache-") as cache:
+        recipe, cost = _time_steps(plan.recipe, Path(cache))
+        began = time.monotonic()
         before = _detect(load_network(plan.weights)[0], plan.test)
-        measuring = time.monotonic() - initial
+        measuring = time.monotonic() - began
         report(f"AP before: {before.ap['all']:.3f}")
-        left = minutes * 60 - (time.monotonic() - began)
-        recipe = _fit_recipe(recipe, len(plan.train), left, step, measuring)
-        spent = (
-            recipe.iterations * step + (recipe.iterations // recipe.validation.every) * measuring
-        )
-        report(f"{recipe.iterations} steps of {step:.1f} s, about {math.ceil(spent / 60)} minutes")
-        train(recipe, folder, cache=Path(cache))
-    network, notes = load_network(folder / BEST)
-    after = _detect(network, plan.test)
+        left = end - time.monotonic()
+        recipe = _fit_recipe(recipe, len(plan.train), left, cost.step_seconds, measuring)
+        cost = dataclasses.replace(cost, steps=recipe.iterations)
+        count = recipe.iterations // recipe.validation.every
+        report(f"{cost}; AP is measured {count} times, {measuring:.0f} s each")
+        try:
+            train(recipe, folder, cache=Path(cache), cost=cost)
+        except Stopped:
+            report("exporting the best weights so far; a second signal ends this, too")
+    return before
+
+
+def _write_labels(plan: Plan, folder: Path, report: Report) -> None:
+    """Write what the recipe reads, and tell what it is."""
+    parts = (plan.train, plan.keep, plan.test)
+    uses = {"train": "learn from", "keep": "keep", "test": "measure on"}
+    for (name, use), samples in zip(uses.items(), parts, strict=True):
+        if samples:
+            write_jsonl(samples, folder / f"{name}.jsonl")
+            faces = sum(len(sample.boxes) for sample in samples)
+            report(f"{len(samples):,} images to {use}, with {faces:,} faces")
+    if copies := len({pair.second for pair in plan.near_copies}):
+        pair = plan.near_copies[0]
+        report(f"{copies} are near-copies of others, such as {pair.second} of {pair.first}")
+
+
+def _export(plan: Plan, folder: Path, before: Detected) -> Result:
+    """Measure the best weights of the run in `folder`, and write what `finetune` promises."""
+    best = folder / BEST
+    network, notes = load_network(best if best.exists() else folder / WEIGHTS)
+    if plan.keep:
+        move_weights(network, load_network(plan.weights)[0], 1 - TUNED_SHARE)
+    exported = folder / "network.onnx"  # tracing takes 10 s: only once
+    export_onnx(network, exported, notes)
+    after = run_detector(partial(single, Detector(exported)), plan.test)
     rise = difference_interval(before, after)
     name = "model" if rise[0] > 0 else "not-better"
-    result = Result(out / f"{name}.onnx", before.ap, after.ap, rise)
-    save_network(network, out / f"{name}.safetensors", notes)
-    export_onnx(network, result.model, notes)
+    result = Result(plan.out / f"{name}.onnx", before.ap, after.ap, rise)
+    save_network(network, plan.out / f"{name}.safetensors", notes)
+    exported.replace(result.model)
     int8 = _quantize(network, result.model, plan, notes)
-    write_image(out / "errors.jpg", draw_errors(after))
-    write_text(out / f"{name}.md", card(plan, result, int8, notes))
+    if (sheet := draw_errors(after)) is not None:
+        write_image(plan.out / ERRORS, sheet)
+    write_text(plan.out / f"{name}.md", card(plan, result, int8, notes))
     return result
 
 
-def _time_steps(recipe: Recipe, cache: Path) -> tuple[Recipe, float]:
-    """The recipe with the faster precision, and the seconds of a step."""
+def _time_steps(recipe: Recipe, cache: Path) -> tuple[Recipe, Cost]:
+    """The recipe with the faster precision, and what its steps cost."""
     console = Console(stderr=True)
     with init_distributed(None) as dist:
         images = open_images(recipe.data, cache, console)
         state = new_state(recipe, dist.device)
         state.precision = choose_precision(recipe, state.network, dist.device)
-        state.teacher = state.average if recipe.loss.keep_landmarks else None
         compute = recipe.compute.model_copy(update={"precision": state.precision})
         set_modes(state.network, state.average, 0, recipe.freeze_bn_at)
         with closing(open_loader(recipe, images, dist)) as batches:
@@ -271,7 +300,7 @@ def _time_steps(recipe: Recipe, cache: Path) -> tuple[Recipe, float]:
             step = partial(train_step, state.network, first, state, recipe, dist, 0.0)
             size = first.images.shape[-1]
             cost = measure_cost(step, recipe.iterations, size, recipe, dist.device)
-    return recipe.model_copy(update={"compute": compute}), cost.step_seconds
+    return recipe.model_copy(update={"compute": compute}), cost
 
 
 def _fit_recipe(
@@ -306,8 +335,8 @@ def _quantize(
     if not isinstance(network, Lite):
         return None
     path = model.with_name(f"{model.stem}-int8.onnx")
-    chosen = np.linspace(0, len(plan.train) - 1, min(CALIBRATION, len(plan.train))).astype(int)
-    export_int8(network, path, (read_image(plan.train[index].path) for index in chosen), notes)
+    images = [sample.path for sample in (*plan.train, *plan.keep)]
+    export_int8(network, path, read_evenly(images), notes)
     return run_detector(partial(single, Detector(path)), plan.test).ap["all"]
 
 
@@ -330,6 +359,12 @@ def card(plan: Plan, result: Result, int8: float | None, notes: dict[str, object
         if not math.isnan(result.before[size])
     ]
     quantized = "" if int8 is None else f"\nThe int8 file has an AP of {int8:.3f}.\n"
+    errors = f"It makes no errors on them at a threshold of {THRESHOLD}."
+    if (plan.out / ERRORS).exists():
+        errors = f"`{ERRORS}` shows what it misses and what it takes for faces."
+    kept = ""
+    if plan.keep:
+        kept = f", and {len(plan.keep):,} general ones; the mean of the weights before and after"
     faces = [sum(len(sample.boxes) for sample in part) for part in (plan.train, plan.test)]
     return f"""# {result.model.stem}
 
@@ -342,12 +377,12 @@ def card(plan: Plan, result: Result, int8: float | None, notes: dict[str, object
 AP at IoU 0.5 on {len(plan.test):,} images with {faces[1]:,} faces that were not learned from. \
 They also chose the best of the measured weights, which flatters it a little.
 {quantized}
-- Learned from {len(plan.train):,} images with {faces[0]:,} faces.
+- Learned from {len(plan.train):,} images with {faces[0]:,} faces{kept}.
 - Training: {notes.get("training", "unknown")}.
 - Training data: {notes.get("training_data", "unknown")}.
 - License of the weights it began with: {notes.get("license", "unknown")}. \
 Your images add their own terms.
-- `errors.jpg` shows what it misses and what it takes for faces.
+- {errors}
 
 ```sh
 extd detect photo.jpg --model {result.model.name}

@@ -1,4 +1,4 @@
-"""The images of a recipe: labels read and mixed, pixels decoded once into a memory-mapped file."""
+"""The images of a run: labels checked, split and mixed, pixels decoded into a memory map."""
 
 from __future__ import annotations
 
@@ -17,12 +17,17 @@ from rich.progress import track
 
 from extd.boxes import Boxes
 from extd.data.datasets import read_dataset
+from extd.data.near_copies import NearCopy
 from extd.data.sample import Sample
+from extd.evaluation.comparison import LEAST_IMAGES
 from extd.files import atomic_write
 from extd.images import read_image
 from extd.pixels import Image
 from extd.prefetch import prefetch
 from extd.training.recipe import Data
+
+HELD_OUT = 0.1
+"""Share of the images, at least `LEAST_IMAGES` with faces, that `split` takes to measure on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +138,108 @@ def drop_invalid(samples: Sequence[Sample]) -> tuple[list[Sample], list[str]]:
         ignored = sample.ignore[ignore]
         kept.append(dataclasses.replace(sample, boxes=boxes, ignore=ignored, landmarks=points))
     return kept, dropped
+
+
+def check_samples(labels: Path, least: int, smallest: float) -> list[Sample]:
+    """The images of labels, without boxes that nothing can be learned from.
+
+    Raises:
+        FileNotFoundError: the labels or an image are missing.
+        ValueError: there are fewer than `least` images, or no face of at least `smallest` px.
+    """
+    samples = read_dataset(labels)
+    if len(samples) < least:
+        raise ValueError(
+            f"{labels} has {len(samples)} images; label at least {least}, better 100 and more"
+        )
+    for sample in samples:
+        if not sample.path.is_file():
+            raise FileNotFoundError(f"{labels}: there is no image {sample.path}")
+    boxes = sum(len(sample.boxes) for sample in samples)
+    if not boxes:
+        raise ValueError(
+            f"no image of {labels} has a labeled face; see which classes count as faces with: "
+            f"extd data check {labels}"
+        )
+    valid, _ = drop_invalid(samples)
+    faces = np.concatenate([sample.boxes for sample in valid])
+    if not len(faces):
+        raise ValueError(
+            f"all {boxes} boxes of {labels} are outside of their images or have no area; "
+            "give them in px of the upright images"
+        )
+    largest = float((faces[:, 2:] - faces[:, :2]).min(1).max())
+    if largest < smallest:
+        raise ValueError(
+            f"the largest face of {labels} is {largest:.1f} px wide or high; the network sees "
+            f"faces from {smallest:g} px on: label larger images"
+        )
+    return valid
+
+
+def check_apart(
+    labels: Path,
+    samples: Sequence[Sample],
+    test: Path,
+    held_out: Sequence[Sample],
+    pairs: Sequence[NearCopy],
+) -> None:
+    """Raise a ValueError for a test set that shares images, or near-copies, with the training set.
+
+    In each pair, an image of the training set is `first`.
+    """
+    learned, measured = ({sample.path for sample in part} for part in (samples, held_out))
+    shared = {path: path for path in learned & measured}
+    shared |= {p.second: p.first for p in pairs if p.first in learned and p.second in measured}
+    if shared:
+        path = min(shared)
+        raise ValueError(
+            f"{len(shared)} images of {test} are also in {labels}, or near-copies of images there, "
+            f"such as {path} and {shared[path]}; AP on images that were learned from tells "
+            f"nothing. Remove them from one; this names all: extd data check {labels} {test}"
+        )
+
+
+def choose_with_faces(samples: Sequence[Sample], count: int, seed: int = 0) -> list[Sample]:
+    """`count` of the samples with faces at random, or all of them."""
+    faces = [sample for sample in samples if len(sample.boxes)]
+    order = np.random.default_rng(seed).permutation(len(faces))[:count]
+    return [faces[index] for index in sorted(order.tolist())]
+
+
+def split(
+    samples: Sequence[Sample], groups: Sequence[Sequence[int]], seed: int = 0
+) -> tuple[list[Sample], list[Sample]]:
+    """Images to learn from and to measure on, at random; both have some with faces and without.
+
+    The images of a group, which are near-copies, stay together.
+
+    Raises:
+        ValueError: a single group has faces.
+    """
+    with_faces: list[Sequence[int]] = []
+    without: list[Sequence[int]] = []
+    for place in np.random.default_rng(seed).permutation(len(groups)):
+        has_faces = any(len(samples[index].boxes) for index in groups[place])
+        (with_faces if has_faces else without).append(groups[place])
+    if len(with_faces) < 2:
+        raise ValueError(
+            "only one image has a labeled face, or all that do are near-copies; label more, or "
+            "give --test LABELS"
+        )
+    held_out = {*_take(with_faces, LEAST_IMAGES), *_take(without)}
+    train = [sample for index, sample in enumerate(samples) if index not in held_out]
+    return train, [samples[index] for index in sorted(held_out)]
+
+
+def _take(groups: Sequence[Sequence[int]], least: int = 0) -> list[int]:
+    """The images of the first groups: a share of `HELD_OUT` and `least`, but at most half."""
+    total = sum(map(len, groups))
+    taken: list[int] = []
+    for group in groups:
+        if len(taken) < max(round(HELD_OUT * total), least):
+            taken += group if len(taken) + len(group) <= total // 2 else []
+    return taken
 
 
 def _valid(boxes: Boxes, sample: Sample) -> NDArray[np.bool_]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -16,14 +16,12 @@ import torch
 from torch import Tensor
 
 from extd.models.anchors import anchor_boxes, anchor_levels
-from extd.models.network import TorchNetwork
 from extd.prefetch import prefetch
 from extd.training.assigners import Labels, Targets, assign
 from extd.training.augmentation import CropParams, crop_labels, crop_size, cut, sample_crop
 from extd.training.distributed import Distributed
 from extd.training.gpu_augmentation import cut_batch, to_device, upload
 from extd.training.image_cache import ImageCache
-from extd.training.losses import add_landmarks
 from extd.training.recipe import Recipe
 
 THREADS = 2
@@ -114,22 +112,6 @@ def make_batch(
         some = Labels(*(part[rows, :width] for part in labels))
         targets.face[rows], targets.ignored[rows] = assign(levels, anchors, some, recipe.loss)
     return Batch(images, labels, targets, [str(samples[crop.image].path) for crop in crops])
-
-
-def teach(batch: Batch, teacher: TorchNetwork, dtype: torch.dtype) -> Batch:
-    """The batch with the landmarks that `teacher` finds, where labels have none.
-
-    `dtype` is that of autocast, or float32 without it.
-    """
-    device, size = batch.images.device, batch.images.shape[-1]
-    if not batch.labels.landmarks[batch.labels.real].isnan().any():
-        return batch
-    with torch.no_grad(), torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-        predictions = teacher(batch.images)
-    if predictions.landmarks is None:
-        return batch
-    anchors = anchor_boxes(teacher.config, size, size, device)
-    return replace(batch, labels=add_landmarks(batch.labels, predictions, anchors))
 
 
 def cut_all(cache: ImageCache, crops: Sequence[CropParams]) -> Tensor:

@@ -14,11 +14,6 @@ from extd.models.extd import Predictions
 from extd.training.assigners import Labels, Targets, area, iou, safe_decode, simota, topk_mask
 from extd.training.recipe import Loss
 
-TEACHER_ANCHORS = 500
-"""Of a crop's anchors, the most likely faces that `add_landmarks` looks at."""
-TEACHER_IOU = 0.5
-"""A box with less overlap is that of another face."""
-
 
 class Losses(NamedTuple):
     """The parts of the loss of a batch, scalars; the first three add up to what is minimized.
@@ -153,32 +148,6 @@ def landmark_loss(points: Tensor, known: Tensor, faces: Tensor) -> Tensor:
     # NaN would spoil the gradient even where it does not count.
     apart = (points - torch.where(there, known, points.detach())).abs().mean(-1)
     return apart / area(faces).clamp(min=1).sqrt()
-
-
-def add_landmarks(labels: Labels, teacher: Predictions, anchors: Tensor) -> Labels:
-    """The labels with the landmarks that a `teacher` finds, for faces that have none.
-
-    A network that learns them stays near its teacher (learning without forgetting, arXiv
-    1606.09282). Faces that the teacher does not find stay without.
-
-    Args:
-        labels: of B crops.
-        teacher: predictions of a network with landmarks, on the same crops.
-        anchors: A x 4, cxcywh px.
-    """
-    assert teacher.landmarks is not None
-    score = torch.sigmoid(_full_precision(teacher.log_odds))
-    score, anchor = score.topk(min(TEACHER_ANCHORS, score.shape[1]))
-    image = torch.arange(len(anchor), device=anchor.device)[:, None]
-    nearby = anchors[anchor]
-    boxes = safe_decode(_full_precision(teacher.regression[image, anchor]), nearby)
-    points = decode_landmarks(_full_precision(teacher.landmarks[image, anchor]), nearby)
-    overlap = iou(labels.faces[:, :, None], boxes[:, None])
-    # Neither a good box of no face nor a sure face that is another one.
-    best = (overlap * score[:, None]).argmax(2)
-    found = overlap.gather(2, best[..., None]) >= TEACHER_IOU
-    wanted = labels.landmarks.isnan() & found & labels.real[..., None]
-    return labels._replace(landmarks=torch.where(wanted, points[image, best], labels.landmarks))
 
 
 def _full_precision(values: Tensor) -> Tensor:

@@ -118,15 +118,20 @@ def _matrix(kernel: Tensor) -> Tensor:
 
 def update_average(average: nn.Module, network: nn.Module, step: int, decay: float) -> None:
     """Move the average toward the network after step number `step`; early on it follows faster."""
-    decay = min(decay, (1 + step) / (10 + step))
-    averages, values = (list(m.state_dict().values()) for m in (average, network))
+    move_weights(average, network, 1 - min(decay, (1 + step) / (10 + step)))
+
+
+def move_weights(network: nn.Module, other: nn.Module, share: float) -> None:
+    """Move the weights of a network by a share of the way to those of another."""
+    own, others = (list(m.state_dict().values()) for m in (network, other))
+    pairs = list(zip(own, others, strict=True))
     with torch.no_grad():
-        moved = [(a, v) for a, v in zip(averages, values, strict=True) if a.is_floating_point()]
+        moved = [(a, b) for a, b in pairs if a.is_floating_point()]
         # One call for all: hundreds of small ones cost a CPU more than the arithmetic.
-        torch._foreach_lerp_([a for a, _ in moved], [v for _, v in moved], 1 - decay)
-        for mean, value in zip(averages, values, strict=True):
-            if not mean.is_floating_point():
-                mean.copy_(value)
+        torch._foreach_lerp_([a for a, _ in moved], [b for _, b in moved], share)
+        for value, wanted in pairs:
+            if not value.is_floating_point():
+                value.copy_(wanted)
 
 
 def set_modes(network: nn.Module, average: nn.Module, step: int, freeze_bn_at: int) -> None:

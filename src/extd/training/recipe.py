@@ -151,8 +151,6 @@ class Loss(_Section):
     """Weight of the box loss, the paper's lambda."""
     landmark_weight: AtLeast0 = 1.0
     """Weight of the landmark loss, where network and labels have landmarks."""
-    keep_landmarks: bool = False
-    """Faces without landmarks in the labels learn those that the weights of `init` find."""
     normalizer: Literal["paper", "released"] = "paper"
     """The class loss is divided by positives and kept negatives, or (the authors' code) positives
     alone."""

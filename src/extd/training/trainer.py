@@ -30,16 +30,17 @@ from extd.training.checkpoint import (
     CHECKPOINT,
     PRECISIONS,
     WEIGHTS,
+    Stopped,
     TrainState,
     load_init,
     open_state,
     save,
     save_best,
 )
-from extd.training.cost import check_machine, estimate
+from extd.training.cost import Cost, check_machine, estimate
 from extd.training.distributed import Distributed, init_distributed, parallel_network
 from extd.training.image_cache import ImageCache, fingerprint, open_images
-from extd.training.loader import Batch, feed_of, open_loader, teach
+from extd.training.loader import Batch, feed_of, open_loader
 from extd.training.losses import count, multitask_loss
 from extd.training.metrics import (
     StepMetrics,
@@ -72,6 +73,7 @@ def train(
     threads: int | None = None,
     cache: Path | None = None,
     profile: int = 0,
+    cost: Cost | None = None,
 ) -> Path:
     """Train a network and write its weights, checkpoint and logs into the folder `out`.
 
@@ -86,6 +88,7 @@ def train(
         threads: CPU threads of the network.
         cache: folder for the decoded images, by default the user's cache folder.
         profile: steps to record in `out/profile.json`, for chrome://tracing or Perfetto.
+        cost: of the steps, where it was measured and told before.
 
     Returns:
         `out/weights.safetensors`, the averaged weights.
@@ -94,7 +97,8 @@ def train(
         FileExistsError: `out` holds a run, and `resume` is not set or finds no checkpoint.
         FileNotFoundError: labeled images are missing.
         ValueError: data, recipe or checkpoint do not fit, or the loss is not finite.
-        KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint is saved, unless it comes twice.
+        Stopped: Ctrl-C or SIGTERM, which leaves a checkpoint.
+        KeyboardInterrupt: it came twice.
     """
     recipes = recipe.stage_recipes
     folders = [out / f"stage{number}" for number in range(1, len(recipes))] + [out]
@@ -113,12 +117,11 @@ def train(
         with stop_on_signals(stop):
             for number, stage in enumerate(stages):
                 if number and dist.any(stop.is_set()):
-                    done = folders[number - 1]
-                    console.print(f"stopped after {done}; go on with --resume", markup=False)
-                    raise KeyboardInterrupt
+                    console.print(f"stopped after {folders[number - 1]}", markup=False)
+                    raise Stopped
                 # In the last folder, `extd train OUT/recipe.yaml` makes all stages again.
                 written = recipe if stage is stages[-1] else stage.recipe
-                train_stage(stage, written, dist, stop, console, profile)
+                train_stage(stage, written, dist, stop, console, profile, cost)
     return out / WEIGHTS
 
 
@@ -179,6 +182,7 @@ def train_stage(
     stop: threading.Event,
     console: Console,
     profile: int,
+    cost: Cost | None,
 ) -> None:
     """Train one stage and leave the recipe `written` in its folder; see `train`."""
     recipe, out, samples = stage.recipe, stage.folder, stage.images.samples
@@ -186,8 +190,7 @@ def train_stage(
     state = open_state(recipe, out, fingerprint(samples), feed, dist)
     state.sources = frozenset(sample.source for sample in samples)
     if state.step >= recipe.iterations:
-        done = f"{out} already has all {recipe.iterations} steps; nothing to do"
-        console.print(done, markup=False)
+        console.print(f"{out} already has all {recipe.iterations} steps", markup=False)
         return
     if dist.is_main:
         write_run_info(written, out, state, len(samples), dist.device)
@@ -197,20 +200,28 @@ def train_stage(
     )
     with closing(open_loader(recipe, stage.images, dist, state.step)) as batches:
         first = next(batches)
-        # A copy, for the estimate makes steps; optimizers keep references to what they move.
-        copied = copy.deepcopy(state.network)
-        optimizers = build_optimizers(copied, recipe.optimizer, dist.device)
-        scaler = copy.deepcopy(state.scaler)
-        probe = replace(state, network=copied, optimizers=optimizers, scaler=scaler)
-        set_modes(copied, state.average, state.step, recipe.freeze_bn_at)
-        step = partial(train_step, copied, first, probe, recipe, dist, 0.0)
-        left, size = recipe.iterations - state.step, first.images.shape[-1]
-        compiled = estimate(step, left, size, recipe, dist, console)
+        wanted = recipe.compute.compile is True
+        compiled = wanted if cost else _estimate(state, recipe, first, dist, console)
         settings = recipe.compute.model_copy(update={"compile": compiled})
         network = parallel_network(state.network, settings, dist)
         _run_steps(stage, state, network, dist, chain([first], batches), stop, console, profile)
     if dist.is_main:
         plot_run(out)
+
+
+def _estimate(
+    state: TrainState, recipe: Recipe, batch: Batch, dist: Distributed, console: Console
+) -> bool:
+    """Tell what the steps that are left will cost; return whether to compile the network."""
+    # A copy, for the estimate makes steps; optimizers keep references to what they move.
+    copied = copy.deepcopy(state.network)
+    optimizers = build_optimizers(copied, recipe.optimizer, dist.device)
+    scaler = copy.deepcopy(state.scaler)
+    probe = replace(state, network=copied, optimizers=optimizers, scaler=scaler)
+    set_modes(copied, state.average, state.step, recipe.freeze_bn_at)
+    step = partial(train_step, copied, batch, probe, recipe, dist, 0.0)
+    left = recipe.iterations - state.step
+    return estimate(step, left, batch.images.shape[-1], recipe, dist, console)
 
 
 def _run_steps(
@@ -269,8 +280,8 @@ def _run_steps(
                         save_best(state, recipe, out)
                     console.print(f"step {state.step}: AP {ap['all']:.4f} on validation images")
             if stopped and not end:
-                console.print(f"stopped after step {state.step}; go on with --resume")
-                raise KeyboardInterrupt
+                console.print(f"stopped after step {state.step}")
+                raise Stopped
     console.print(speed)
 
 
@@ -291,8 +302,6 @@ def train_step(
     Raises:
         ValueError: the loss is not finite; the message names the images.
     """
-    if state.teacher is not None:
-        batch = teach(batch.to(dist.device), state.teacher, PRECISIONS[state.precision])
     parts = recipe.compute.accumulate
     for optimizer in state.optimizers:
         optimizer.zero_grad()
