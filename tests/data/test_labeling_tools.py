@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -140,7 +141,7 @@ def rectangle(label: str, *box: float, **more: object) -> dict[str, object]:
     return {**sides, "rotation": 0, "rectanglelabels": [label], **size, **more}
 
 
-def task(image: str, *shapes: Mapping[str, object], **more: object) -> dict[str, object]:
+def task(image: str, *shapes: Mapping[str, object], **more: object) -> dict[str, Any]:
     """A task of Label Studio's JSON."""
     sizes = ("original_width", "original_height", "image_rotation")
     results = [
