@@ -19,6 +19,7 @@ COMMANDS = {
     "blur": "--method --image --shape --margin --strength --keep --out --in-place "
     "--keep-metadata --check --threshold --longest --scales --flip --model --threads --provider",
     "crop": "--out --margin --square --min-face --threshold --longest --scales --flip --model",
+    "web": "--port",
     "models": "--all --json",
     "doctor": "--model",
     "eval wider": "--images --ground-truth --predictions --protocol --save-predictions --json "

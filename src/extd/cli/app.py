@@ -28,7 +28,10 @@ COMMANDS = {
             "Cover the faces in images and videos, so that nobody is recognized.",
         ),
         "crop": ("extd.cli.crop:crop", "Crop the faces of images, one file for each."),
-        "web": ("extd.cli.web:web", "Serve the page that covers faces in the browser."),
+        "web": (
+            "extd.cli.web:web",
+            "Serve the page that covers faces in images and videos, until Ctrl-C.",
+        ),
         "models": ("extd.cli.models:models", "List the models that can be run."),
         "doctor": ("extd.cli.doctor:doctor", "Check that detection works on this machine."),
     },
