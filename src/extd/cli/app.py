@@ -28,6 +28,7 @@ COMMANDS = {
             "Cover the faces in images and videos, so that nobody is recognized.",
         ),
         "crop": ("extd.cli.crop:crop", "Crop the faces of images, one file for each."),
+        "serve": ("extd.cli.serve:serve", "Detect, blur and crop faces over HTTP."),
         "models": ("extd.cli.models:models", "List the models that can be run."),
         "doctor": ("extd.cli.doctor:doctor", "Check that detection works on this machine."),
     },

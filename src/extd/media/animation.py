@@ -47,9 +47,12 @@ class Animation:
         paged: whether they are pages, which need not resemble each other.
     """
 
-    def __init__(self, path: Path, image: ImageFile, length: int) -> None:
-        """Take an open image of that many bytes; use `open_animation` for files."""
-        self.path, self._image, self._length = path, image, length
+    def __init__(
+        self, path: Path, image: ImageFile, length: int, max_pixels: int = MAX_PIXELS
+    ) -> None:
+        """Take an open image of `length` bytes; use `open_animation` for files."""
+        self.path, self._image = path, image
+        self._length, self._max_pixels = length, max_pixels
         self.format = str(image.format)
         self.frame_count = _frame_count(image, str(path))
         self.paged = self.format == "TIFF"
@@ -64,7 +67,7 @@ class Animation:
         for index in range(self.frame_count):
             try:
                 self._image.seek(index)
-                check_pixels(self._image.size, self._length, "it")
+                check_pixels(self._image.size, self._length, "it", self._max_pixels)
                 layers = layers_of(self._image, name)
                 image = read_image(self._image) if layers is None else layers.flatten()
             except Exception as error:  # noqa: BLE001 - decoders raise anything
