@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from asyncio import TimerHandle, Transport
-from typing import cast
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -21,9 +20,8 @@ BACKLOG = 1024
 
 
 class Connection(H11Protocol):
-    """Closed when it has no request for `seconds`: uvicorn waits for ever for the first header."""
+    """Closed when no request arrives in time: uvicorn would wait for ever for the first header."""
 
-    seconds = 30.0
     _timer: TimerHandle | None = None
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
@@ -45,7 +43,7 @@ class Connection(H11Protocol):
     def _wait(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self.loop.call_later(self.seconds, self._give_up)
+        self._timer = self.loop.call_later(self.timeout_keep_alive, self._give_up)
 
     def _give_up(self) -> None:
         # There is no cycle before the first request.
@@ -75,10 +73,9 @@ def run(app: ASGIApp, listening: socket.socket, seconds: float) -> None:
 
     `seconds` is how long a connection may send no request.
     """
-    protocol = type("Connection", (Connection,), {"seconds": seconds})
     config = uvicorn.Config(
         app,
-        http=cast(type[asyncio.Protocol], protocol),
+        http=Connection,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -87,6 +84,7 @@ def run(app: ASGIApp, listening: socket.socket, seconds: float) -> None:
         server_header=False,
         proxy_headers=False,
         limit_concurrency=CONNECTIONS,
+        timeout_keep_alive=max(int(seconds), 1),
         timeout_graceful_shutdown=GRACE,
     )
     server = uvicorn.Server(config)

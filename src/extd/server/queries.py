@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, model_validator
 
@@ -15,7 +15,7 @@ MAX_MARGIN = 10
 """Around crops, as a share of the box's own sides."""
 
 
-def _numbers(name: str, text: str, example: str) -> tuple[float, ...]:
+def _numbers(name: str, text: str, example: str) -> tuple[Any, ...]:
     try:
         numbers = tuple(map(float, text.split(",")))
     except ValueError:
@@ -75,7 +75,7 @@ class Query(BaseModel):
             longest=self.longest,
             scales="auto" if scales == "auto" else _numbers("scales", scales, "0.5,1,2"),
             flip=self.flip,
-            rotations=tuple(map(int, _numbers("rotations", self.rotations, "0,90"))),
+            rotations=_numbers("rotations", self.rotations, "0,90"),
         )
 
 
