@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 from cyclopts import Group, Parameter
+from cyclopts.validators import Number
 from rich.console import Console
 
 from extd.catalog import DEFAULT_MODEL, Precision
@@ -16,6 +17,7 @@ from extd.cli.inference import Machine, Model, load_model
 from extd.cli.terminal import WHOLE_NUMBER, UsageError, count, print_line, print_note, usage_errors
 from extd.cpu import check_threads, cores
 
+PORT = Parameter(validator=Number(gte=0, lte=65535))
 LOCAL = frozenset({"127.0.0.1", "::1", "localhost"})
 PAGE = "extd_web"
 """The package with the page that blurs in the browser."""
@@ -66,7 +68,7 @@ BOUNDS, ENGINE = Bounds(), Engine()
 def serve(
     *,
     host: str = "127.0.0.1",
-    port: Annotated[int, WHOLE_NUMBER] = 8000,
+    port: Annotated[int, WHOLE_NUMBER, PORT] = 8000,
     token_file: Annotated[Path | None, Parameter(metavar="FILE")] = None,
     web: bool = False,
     cors: Annotated[
@@ -111,25 +113,23 @@ def serve(
         access = Access(token, cors, find_page() if web else None)
         workers = 0 if engine.workers == "auto" else engine.workers
         check_threads(workers, "workers")
-        listening = listen(host, port)
     # Sessions compute in the worker's thread alone.
-    machine = Machine(engine.model, 1, engine.provider, engine.precision)
-    detector = load_model(machine)
+    detector = load_model(Machine(engine.model, 1, engine.provider, engine.precision))
     # The first run allocates; a request should not wait for it.
     detector.detect(np.zeros((480, 640, 3), np.uint8))
     pool = Pool(workers or cores(), limits)
     app = build_app(detector, pool, limits, access)
-    network, place = detector.network, listening.getsockname()
-    print_line(
-        f"http://{host}:{place[1]}: {network.name} in {network.precision}, "
-        f"{count(pool.workers, 'worker')}; Ctrl-C stops"
-    )
-    sys.stdout.flush()
-    if host not in LOCAL and token is None:
-        print_note(
-            "without --token-file, anybody who reaches this port may use it", Console(stderr=True)
+    with listen(host, port) as listening:
+        network = detector.network
+        print_line(
+            f"http://{host}:{listening.getsockname()[1]}: {network.name} in {network.precision}, "
+            f"{count(pool.workers, 'worker')}; Ctrl-C stops"
         )
-    run(app, listening, limits.seconds)
+        sys.stdout.flush()
+        if host not in LOCAL and token is None:
+            note = "without --token-file, anybody who reaches this port may use it"
+            print_note(note, Console(stderr=True))
+        run(app, listening, limits.seconds)
     if pool.close():
         # Python would wait for the threads, and Docker kills after ten seconds.
         print_note("stopped before all requests were finished", Console(stderr=True))

@@ -102,12 +102,7 @@ def _lines(description: Mapping[str, Any]) -> Iterator[str]:
             yield f"<h2><code>{method.upper()} {escape(path)}</code></h2>"
             yield f"<p>{escape(one.get('description') or one.get('summary', ''))}</p><table>"
             for parameter in one.get("parameters", ()):
-                schema = parameter["schema"]
-                text = schema.get("description") or parameter.get("description", "")
-                choices = ", ".join(schema.get("enum", ()))
-                default = f" Default: {schema['default']}." if schema.get("default") else ""
-                yield (
-                    f"<tr><td><code>{escape(parameter['name'])}</code>"
-                    f"<td>{escape(' '.join(filter(None, (text, choices))) + default)}"
-                )
+                name, default = parameter["name"], parameter["schema"].get("default")
+                text = parameter["description"] + (f" Default: {default}." if default else "")
+                yield f"<tr><td><code>{escape(name)}</code><td>{escape(text)}"
             yield "</table>"

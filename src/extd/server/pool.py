@@ -89,7 +89,7 @@ class Pool:
         """
         jobs = [self._threads.submit(call) for call in calls]
         slot.jobs += jobs
-        everything = asyncio.gather(*map(asyncio.wrap_future, jobs))
+        everything = asyncio.create_task(_wait_for(jobs))
         watch = asyncio.ensure_future(gone)
         left = slot.deadline - asyncio.get_running_loop().time()
         try:
@@ -109,3 +109,7 @@ class Pool:
         """Cancel what has not begun; whether a thread still works, which would delay the exit."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         return self.taken > 0
+
+
+async def _wait_for(jobs: Sequence[Future[Result]]) -> list[Result]:
+    return [await asyncio.wrap_future(job) for job in jobs]

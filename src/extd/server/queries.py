@@ -99,8 +99,10 @@ class BlurQuery(Query):
     """Options of `extd blur`."""
 
     max_faces: MaxFaces = None
-    method: Literal["blur", "pixelate", "solid"] = "blur"
-    shape: Shape = "ellipse"
+    method: Literal["blur", "pixelate", "solid"] = Field(
+        "blur", description="blur, pixelate (4 cells per face) or solid (black)."
+    )
+    shape: Shape = Field("ellipse", description="Of a cover: ellipse or box.")
     margin: float = Field(0.25, description="How far a cover extends over the box, as a share.")
     strength: float = Field(1.0, description="2 blurs twice as far, or leaves half the cells.")
     keep: list[str] = Field(

@@ -101,6 +101,7 @@ async def _read_form(request: Request, body: bytes, limits: Limits) -> list[Uplo
             raise RequestError(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
         name = _unique(item.filename or BODY, uploads)
         uploads[name.casefold()] = Upload(name, await item.read())
+    await form.close()
     return list(uploads.values())
 
 
