@@ -187,30 +187,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     model = ["--model", options.model]
     images = encoded_images(options.images, options.sample)
+    print(f"{cores()} of {os.cpu_count()} cores\n\n| | |\n|---|---|")
     both, alone = command_seconds(images, *model), command_seconds(images, *model, "--threads", "1")
-    rows: list[tuple[str, str]] = [
-        ("`extd detect`, images a second", f"{1 / both:.1f}"),
-        ("`extd detect --threads 1`, ms an image", f"{1000 * alone:.1f}"),
-    ]
+    print_row("`extd detect`, images a second", f"{1 / both:.1f}")
+    print_row("`extd detect --threads 1`, ms an image", f"{1000 * alone:.1f}")
     with started(*model) as server:
-        rows.append(("memory at the start, MB", f"{server.memory() / 1e6:.0f}"))
+        print_row("memory at the start, MB", f"{server.memory() / 1e6:.0f}")
         rate = closed_loop(server.port, images, options.sample)
         share = f"{rate:.1f} ({100 * rate * both:.0f} %)"
-        rows.append((f"server, {CLIENTS} clients, images a second", share))
+        print_row(f"server, {CLIENTS} clients, images a second", share)
         times = open_loop(server.port, images, options.sample, rate / 2)
         middle, late = 1000 * np.percentile(times, (50, 99))
-        rows.append(("server at half that rate, median, ms", f"{middle:.1f}"))
+        print_row("server at half that rate, median, ms", f"{middle:.1f}")
         ratio = late / 1000 / alone
-        rows.append(("the same, 99th percentile, ms", f"{late:.1f} ({ratio:.1f} times)"))
+        print_row("the same, 99th percentile, ms", f"{late:.1f} ({ratio:.1f} times)")
         closed_loop(server.port, images, options.requests)
         label = f"memory after {options.requests:,} requests more, MB"
-        rows.append((label, f"{server.memory() / 1e6:.0f}"))
+        print_row(label, f"{server.memory() / 1e6:.0f}")
         took, answered = stop_under_load(server, images)
-        rows.append(("seconds from SIGTERM to the end", f"{took:.1f}"))
-        rows.append((f"answered of {CLIENTS} requests in work", str(answered)))
-    print(f"{cores()} of {os.cpu_count()} cores\n\n| | |\n|---|---|")
-    for label, value in rows:
-        print(f"| {label} | {value} |")
+        print_row("seconds from SIGTERM to the end", f"{took:.1f}")
+        print_row(f"answered of {CLIENTS} requests in work", str(answered))
+
+
+def print_row(label: str, value: str) -> None:
+    print(f"| {label} | {value} |", flush=True)
 
 
 if __name__ == "__main__":

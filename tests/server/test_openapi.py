@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import schemathesis
@@ -37,7 +38,7 @@ def test_requests_of_any_kind_get_what_is_described(
 
     @settings(max_examples=15, suppress_health_check=list(HealthCheck))
     @given(case=schema[path]["POST"].as_strategy(generation_mode=mode))
-    def check(case: Case) -> None:
+    def check(case: Case[Any]) -> None:
         # No random bytes are an image.
         case.call_and_validate(
             headers={"Authorization": f"Bearer {TOKEN}"}, excluded_checks=[positive_data_acceptance]
