@@ -5,7 +5,7 @@ import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from cyclopts import Group, Parameter
@@ -16,6 +16,11 @@ from extd.catalog import DEFAULT_MODEL, Precision
 from extd.cli.inference import Machine, Model, load_model
 from extd.cli.terminal import WHOLE_NUMBER, UsageError, count, print_line, print_note, usage_errors
 from extd.cpu import check_threads, cores
+from extd.detector import Detector
+
+if TYPE_CHECKING:
+    from extd.server.app import Access
+    from extd.server.limits import Limits
 
 PORT = Parameter(validator=Number(gte=0, lte=65535))
 LOCAL = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -96,10 +101,8 @@ def serve(
         cors: Let pages of this origin, as https://example.org, read the answers; may be repeated.
     """
     try:
-        from extd.server.app import Access, build_app
+        from extd.server.app import Access
         from extd.server.limits import Limits
-        from extd.server.listener import listen, run
-        from extd.server.pool import Pool
     except ModuleNotFoundError as error:
         raise ImportError(
             f"extd serve needs the package {error.name}; run: pip install 'extd[serve]'"
@@ -115,27 +118,38 @@ def serve(
         check_threads(workers, "workers")
     # Sessions compute in the worker's thread alone.
     detector = load_model(Machine(engine.model, 1, engine.provider, engine.precision))
+    if host not in LOCAL and token is None:
+        note = "without --token-file, anybody who reaches this port may use it"
+        print_note(note, Console(stderr=True))
+    if answer(detector, workers or cores(), limits, access, (host, port)):
+        return 0
+    # Python would wait for the threads, and Docker kills after ten seconds.
+    print_note("stopped before all requests were finished", Console(stderr=True))
+    sys.stderr.flush()
+    os._exit(1)
+
+
+def answer(
+    detector: Detector, workers: int, limits: "Limits", access: "Access", address: tuple[str, int]
+) -> bool:
+    """Answer requests until a signal; whether no thread still works then."""
+    from extd.server.app import build_app
+    from extd.server.listener import listen, run
+    from extd.server.pool import Pool
+
     # The first run allocates; a request should not wait for it.
     detector.detect(np.zeros((480, 640, 3), np.uint8))
-    pool = Pool(workers or cores(), limits)
+    pool = Pool(workers, limits)
     app = build_app(detector, pool, limits, access)
-    with listen(host, port) as listening:
-        network = detector.network
+    with listen(*address) as listening:
+        network, port = detector.network, listening.getsockname()[1]
         print_line(
-            f"http://{host}:{listening.getsockname()[1]}: {network.name} in {network.precision}, "
-            f"{count(pool.workers, 'worker')}; Ctrl-C stops"
+            f"http://{address[0]}:{port}: {network.name} in {network.precision}, "
+            f"{count(workers, 'worker')}; Ctrl-C stops"
         )
         sys.stdout.flush()
-        if host not in LOCAL and token is None:
-            note = "without --token-file, anybody who reaches this port may use it"
-            print_note(note, Console(stderr=True))
         run(app, listening, limits.seconds)
-    if pool.close():
-        # Python would wait for the threads, and Docker kills after ten seconds.
-        print_note("stopped before all requests were finished", Console(stderr=True))
-        sys.stderr.flush()
-        os._exit(1)
-    return 0
+    return not pool.close()
 
 
 def read_token(path: Path) -> str:

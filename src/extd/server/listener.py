@@ -79,7 +79,7 @@ def run(app: ASGIApp, listening: socket.socket, seconds: float) -> None:
         ws="none",
         lifespan="off",
         log_config=None,
-        log_level="error",
+        log_level="critical",
         access_log=False,
         server_header=False,
         proxy_headers=False,
