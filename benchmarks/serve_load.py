@@ -2,11 +2,13 @@
 
     python benchmarks/serve_load.py --requests 10000
 
-Starts a server on a free port of 127.0.0.1 and prints a table: throughput of `extd detect` on as
-many images and of 8 clients that each send the next image once the last is answered; times of
-answers with requests at half of that rate, at random moments; memory after all requests; how long
-the server takes to end under load, and whether it answered all that it had accepted. The images are
-crops of 640x480 px from a folder, as JPEG. The clients take a part of the same cores.
+Starts a server on a free port of 127.0.0.1 and prints a table: throughput and processor time of
+`extd detect` on as many images, and of 8 clients that each send the next image once the last is
+answered; times of answers with requests at half of that rate, at random moments; memory after all
+requests; how long the server takes to end under load, and whether it answered all that it had
+accepted. The images are crops of 640x480 px from a folder, as JPEG. The clients take a part of the
+same cores, and their processor time counts as the server's. Other load disturbs all numbers but
+those of processor time and memory.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
@@ -47,6 +49,12 @@ class Server:
 
     process: subprocess.Popen[str]
     port: int
+
+    def processor_time(self) -> float:
+        """Seconds that all its threads and this process, the clients, have used (Linux)."""
+        stat = Path(f"/proc/{self.process.pid}/stat").read_text("utf-8")
+        ticks = stat.rpartition(")")[2].split()[11:13]
+        return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK") + time.process_time()
 
     def memory(self) -> int:
         """Bytes in memory (Linux)."""
@@ -76,6 +84,9 @@ class Client:
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def close(self) -> None:
+        self._socket.close()
 
     def post(self, data: bytes) -> int:
         """Send an image to be searched; the status of the answer, 0 if the server hung up."""
@@ -112,8 +123,8 @@ def encoded_images(folder: Path, count: int) -> list[bytes]:
     return encoded
 
 
-def command_seconds(images: Sequence[bytes], *options: str) -> float:
-    """Seconds an image that `extd detect` takes, without its start."""
+def command_seconds(images: Sequence[bytes], *options: str) -> tuple[float, float]:
+    """Seconds and processor time an image that `extd detect` takes, without its start."""
     few = max(len(images) // 10, 2)
     with tempfile.TemporaryDirectory() as name:
         times = []
@@ -123,20 +134,23 @@ def command_seconds(images: Sequence[bytes], *options: str) -> float:
             for index, data in enumerate(images[:count]):
                 (folder / f"{index:05}.jpg").write_bytes(data)
             command = [*EXTD, "detect", str(folder), "--json", str(folder / "a.jsonl"), *options]
-            began = time.perf_counter()
+            began, used = time.perf_counter(), os.times()
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-            times.append(time.perf_counter() - began)
-    return (times[1] - times[0]) / (len(images) - few)
+            seconds, now = time.perf_counter() - began, os.times()
+            user, system = now[2] - used[2], now[3] - used[3]
+            times.append(np.array([seconds, user + system]))
+    wall, processor = (times[1] - times[0]) / (len(images) - few)
+    return float(wall), float(processor)
 
 
 def closed_loop(port: int, images: Sequence[bytes], requests: int) -> float:
     """Answers per second to clients that each wait for theirs."""
 
     def work(share: int) -> None:
-        client = Client(port)
-        for data in islice(cycle(images), share):
-            if (status := client.post(data)) != 200:
-                raise ValueError(f"the server answered {status}")
+        with closing(Client(port)) as client:
+            for data in islice(cycle(images), share):
+                if (status := client.post(data)) != 200:
+                    raise ValueError(f"the server answered {status}")
 
     with ThreadPoolExecutor(CLIENTS) as threads:
         began = time.perf_counter()
@@ -157,8 +171,9 @@ def open_loop(port: int, images: Sequence[bytes], requests: int, rate: float) ->
         due, data = moment
         time.sleep(max(due - time.perf_counter(), 0))
         # A new connection: the server closes those that are idle for long.
-        if (status := Client(port).post(data)) != 200:
-            raise ValueError(f"the server answered {status}")
+        with closing(Client(port)) as client:
+            if (status := client.post(data)) != 200:
+                raise ValueError(f"the server answered {status}")
         return time.perf_counter() - due
 
     with ThreadPoolExecutor(4 * CLIENTS) as threads:
@@ -167,8 +182,8 @@ def open_loop(port: int, images: Sequence[bytes], requests: int, rate: float) ->
 
 def stop_under_load(server: Server, images: Sequence[bytes]) -> tuple[float, int]:
     """Seconds from SIGTERM to the end, and how many of 8 requests in work were answered."""
-    with ThreadPoolExecutor(CLIENTS) as threads:
-        clients = [Client(server.port) for _ in range(CLIENTS)]
+    with ThreadPoolExecutor(CLIENTS) as threads, ExitStack() as stack:
+        clients = [stack.enter_context(closing(Client(server.port))) for _ in range(CLIENTS)]
         answers = [threads.submit(client.post, images[0]) for client in clients]
         time.sleep(0.02)
         began = time.perf_counter()
@@ -188,14 +203,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model = ["--model", options.model]
     images = encoded_images(options.images, options.sample)
     print(f"{cores()} of {os.cpu_count()} cores\n\n| | |\n|---|---|")
-    both, alone = command_seconds(images, *model), command_seconds(images, *model, "--threads", "1")
+    both, processor = command_seconds(images, *model)
+    alone, _ = command_seconds(images, *model, "--threads", "1")
     print_row("`extd detect`, images a second", f"{1 / both:.1f}")
+    print_row("the same, processor time an image, ms", f"{1000 * processor:.1f}")
     print_row("`extd detect --threads 1`, ms an image", f"{1000 * alone:.1f}")
     with started(*model) as server:
         print_row("memory at the start, MB", f"{server.memory() / 1e6:.0f}")
+        closed_loop(server.port, images, 2 * CLIENTS)
+        used = server.processor_time()
         rate = closed_loop(server.port, images, options.sample)
+        used = (server.processor_time() - used) / options.sample
         share = f"{rate:.1f} ({100 * rate * both:.0f} %)"
         print_row(f"server, {CLIENTS} clients, images a second", share)
+        share = f"{1000 * used:.1f} ({100 * processor / used:.0f} %)"
+        print_row("the same, processor time an image with the clients', ms", share)
         times = open_loop(server.port, images, options.sample, rate / 2)
         middle, late = 1000 * np.percentile(times, (50, 99))
         print_row("server at half that rate, median, ms", f"{middle:.1f}")

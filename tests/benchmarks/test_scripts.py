@@ -16,6 +16,7 @@ import memory
 import numpy as np
 import pandas as pd
 import pytest
+import serve_load
 
 from extd.images import read_image
 
@@ -84,3 +85,13 @@ def test_a_large_image_is_timed_in_several_ways(examples: Path, toy: str, capsys
     output = capsys.readouterr().out
     assert "1000 x 1000 px" in output
     assert all(way in output for way in large_images.WAYS)
+
+
+def test_the_server_is_compared_with_the_command(
+    examples: Path, toy: str, capsys: Captured
+) -> None:
+    sizes = ["--sample", "24", "--requests", "16"]
+    serve_load.main(["--images", str(examples), "--model", toy, *sizes])
+    printed = capsys.readouterr().out
+    assert "| server, 8 clients, images a second |" in printed
+    assert "| answered of 8 requests in work |" in printed
