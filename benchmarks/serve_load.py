@@ -86,6 +86,7 @@ class Client:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def close(self) -> None:
+        """Hang up."""
         self._socket.close()
 
     def post(self, data: bytes) -> int:

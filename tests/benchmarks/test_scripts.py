@@ -90,7 +90,7 @@ def test_a_large_image_is_timed_in_several_ways(examples: Path, toy: str, capsys
 def test_the_server_is_compared_with_the_command(
     examples: Path, toy: str, capsys: Captured
 ) -> None:
-    sizes = ["--sample", "24", "--requests", "16"]
+    sizes = ["--sample", "12", "--requests", "8"]
     serve_load.main(["--images", str(examples), "--model", toy, *sizes])
     printed = capsys.readouterr().out
     assert "| server, 8 clients, images a second |" in printed
