@@ -35,6 +35,8 @@ from extd.pipeline import Find, OnFrame, Report, detect_frames, find_with
 from extd.pixels import Image
 from extd.signals import defer_interrupt
 
+THRESHOLD = 0.3
+"""Least probability of a face to cover, unless the model's file has a lower one."""
 CHECK_THRESHOLD = 0.2
 """Least probability of a face that the second look covers; low, so that it finds what is left."""
 
@@ -85,6 +87,14 @@ class BlurOptions:
 
 
 COVERED = BlurOptions()
+
+
+def blur_threshold(detector: Detector) -> float:
+    """The threshold to cover faces from where the user gives none.
+
+    One that a model's file stores for few false alarms must not leave faces uncovered.
+    """
+    return min(THRESHOLD, detector.threshold())
 
 
 def blur_images(
@@ -154,7 +164,7 @@ def blur_image(
     report.add(faces)
     _check_lines(finder, lines, report, source)
     with _replacing(source, target, report) as target:
-        frame, faces = _cover(frame, faces, finder, options, report)
+        frame, faces = cover_frame(frame, faces, finder, options, report)
         if on_frame is not None:
             on_frame(frame, faces, 1)
         write_image(target, frame.pixels, {**encoding(target, source, options.quality), **metadata})
@@ -190,7 +200,7 @@ def blur_animation(
         if not animation.paged:
             found = _follow(found, finder, source, options.gap)
         for frame, faces in found:
-            frame, faces = _cover(frame, faces, finder, options, report)
+            frame, faces = cover_frame(frame, faces, finder, options, report)
             if on_frame is not None:
                 on_frame(frame, faces, animation.frame_count)
             write(frame.pixels)
@@ -242,7 +252,7 @@ def blur_video(
         found = detect_frames(video.frames(), find_in_span, report, interrupted)
         for frame, faces in _follow(found, finder, source, options.gap):
             if frame.time in span:
-                frame, faces = _cover(frame, faces, finder, options, report)
+                frame, faces = cover_frame(frame, faces, finder, options, report)
                 if on_frame is not None:
                     on_frame(frame, faces, video.frame_count)
             write(frame.pixels, frame.time)
@@ -286,7 +296,7 @@ def _follow(
     return fill_gaps(found, gap)
 
 
-def _cover(
+def cover_frame(
     frame: Frame, faces: Faces, finder: FaceFinder, options: BlurOptions, report: Report
 ) -> tuple[Frame, Faces]:
     """Cover faces, and those that a second look finds; return all of them, too."""

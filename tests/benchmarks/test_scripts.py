@@ -17,6 +17,7 @@ import memory
 import numpy as np
 import pandas as pd
 import pytest
+import serve_load
 
 from extd.data.sample import Sample
 from extd.images import read_image
@@ -99,3 +100,13 @@ def test_boxes_turn_with_their_image(tmp_path: Path) -> None:
     bright = read_image(turned.path)[..., 0] > 127
     assert bright[y1:y2, x1:x2].all()
     assert bright.sum() == (y2 - y1) * (x2 - x1)
+
+
+def test_the_server_is_compared_with_the_command(
+    examples: Path, toy: str, capsys: Captured
+) -> None:
+    sizes = ["--sample", "12", "--requests", "8"]
+    serve_load.main(["--images", str(examples), "--model", toy, *sizes])
+    printed = capsys.readouterr().out
+    assert "| server, 8 clients, images a second |" in printed
+    assert "| answered of 8 requests in work |" in printed

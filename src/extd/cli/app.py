@@ -28,6 +28,7 @@ COMMANDS = {
             "Cover the faces in images and videos, so that nobody is recognized.",
         ),
         "crop": ("extd.cli.crop:crop", "Crop the faces of images, one file for each."),
+        "serve": ("extd.cli.serve:serve", "Detect, blur and crop faces over HTTP."),
         "web": (
             "extd.cli.web:web",
             "Serve the page that covers faces in images and videos, until Ctrl-C.",

@@ -11,10 +11,12 @@ from cyclopts.validators import Number
 
 from extd.blur import (
     CHECK_THRESHOLD,
+    THRESHOLD,
     BlurOptions,
     FaceFinder,
     blur_animation,
     blur_image,
+    blur_threshold,
     blur_video,
 )
 from extd.cli.files import Outcome, Task, run_files
@@ -75,8 +77,6 @@ def read_regions(_: object, tokens: Sequence[Token]) -> tuple[Region, ...]:
     return tuple(regions)
 
 
-THRESHOLD = 0.3
-"""Least probability of a face to cover, unless the model's file has a lower one."""
 LOWEST = f"{THRESHOLD}, or the one stored in the model's file if that is lower"
 KEEP = Parameter(metavar="X1,Y1,X2,Y2", converter=read_regions, n_tokens=1, show_default=False)
 QUALITY = Parameter(group=RESULTS, metavar="1-100", validator=Number(gte=1, lte=100))
@@ -207,9 +207,7 @@ def blurring_detector(
     """The detector that the command line asks for, with a lower threshold if it gives none."""
     detector = load_detector(inference, threshold, max_faces=max_faces)
     if threshold is None:
-        # A threshold stored for few false alarms must not leave faces uncovered.
-        lower = min(THRESHOLD, detector.threshold())
-        detector.options = replace(detector.options, threshold=lower)
+        detector.options = replace(detector.options, threshold=blur_threshold(detector))
     return detector
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,9 +47,12 @@ class Animation:
         paged: whether they are pages, which need not resemble each other.
     """
 
-    def __init__(self, path: Path, image: ImageFile) -> None:
-        """Take an open image; use `open_animation` instead."""
+    def __init__(
+        self, path: Path, image: ImageFile, length: int, max_pixels: int = MAX_PIXELS
+    ) -> None:
+        """Take an open image of `length` bytes; use `open_animation` for files."""
         self.path, self._image = path, image
+        self._length, self._max_pixels = length, max_pixels
         self.format = str(image.format)
         self.frame_count = _frame_count(image, str(path))
         self.paged = self.format == "TIFF"
@@ -63,7 +67,7 @@ class Animation:
         for index in range(self.frame_count):
             try:
                 self._image.seek(index)
-                check_pixels(self._image.size, self.path.stat().st_size, "it")
+                check_pixels(self._image.size, self._length, "it", self._max_pixels)
                 layers = layers_of(self._image, name)
                 image = read_image(self._image) if layers is None else layers.flatten()
             except Exception as error:  # noqa: BLE001 - decoders raise anything
@@ -92,7 +96,8 @@ class Animation:
 def open_animation(path: str | Path) -> Iterator[Animation]:
     """Open an image file of several frames or pages; errors are those of `read_image`."""
     with open_file(path) as file:
-        yield Animation(Path(path), open_pil(file, str(path)))
+        image = open_pil(file, str(path))
+        yield Animation(Path(path), image, file.seek(0, os.SEEK_END))
 
 
 @contextmanager
@@ -142,9 +147,7 @@ def frame_count(path: Path) -> int:
         return 1
     with open_file(path) as file:
         image = open_pil(file, str(path))
-        count = _frame_count(image, str(path))
-        _check_frames(image, count, str(path), MAX_PIXELS)
-        return count
+        return check_frames(image, str(path), MAX_PIXELS)
 
 
 def read_single(
@@ -167,8 +170,7 @@ def read_single(
     name, is_pipe = str(path), not path.is_file()
     with open_file(path) as file:
         image = open_bounded(file, name, max_pixels)
-        count = 1 if is_pipe else _frame_count(image, name)
-        _check_frames(image, count, name, max_pixels)
+        count = 1 if is_pipe else check_frames(image, name, max_pixels)
         # Other formats are decoded whole.
         factor = reduction(image.size) if image.format in JPEGS else 1
         if count > 1 or (math.prod(image.size) > largest * factor**2 and not is_pipe):
@@ -176,13 +178,20 @@ def read_single(
         return load_reduced(image, name, reduction).pixels
 
 
-def _check_frames(image: ImageFile, count: int, name: str, max_pixels: int) -> None:
+def check_frames(image: ImageFile, name: str, max_pixels: int) -> int:
+    """How many frames or pages an open image has.
+
+    Raises:
+        ValueError: they cannot be counted, or frames have more than `max_pixels` together.
+    """
+    count = _frame_count(image, name)
     width, height = image.size
     if count > 1 and image.format != "TIFF" and width * height * count > max_pixels:
         raise ValueError(
             f"{name} has {count:,} frames of {width:,} x {height:,} pixels, more than "
             f"{max_pixels:,} together; raise max_pixels (--max-pixels) if it is to be trusted"
         )
+    return count
 
 
 def _frame_count(image: ImageFile, name: str) -> int:

@@ -156,6 +156,13 @@ def write_image(path: Path, image: Image, metadata: Metadata = NO_METADATA) -> N
         ValueError: the format cannot hold the image, as WebP more than 16383 px a side, or the
             metadata, as JPEG more than 64 kB of EXIF.
     """
+    encoded = encode_image(path, image, metadata)
+    with atomic_write(path) as partial:
+        partial.write_bytes(encoded)
+
+
+def encode_image(path: Path, image: Image, metadata: Metadata = NO_METADATA) -> memoryview:
+    """The bytes that `write_image` writes, with the same errors; no file is touched."""
     options = {**ENCODERS[path.suffix.lower()], **metadata}
     encoded = io.BytesIO()
     if options["format"] == "JPEG":
@@ -168,8 +175,7 @@ def write_image(path: Path, image: Image, metadata: Metadata = NO_METADATA) -> N
         raise ValueError(
             f"{path}: this format cannot hold {width} x {height} px{also}: {error}"
         ) from error
-    with atomic_write(path) as partial:
-        partial.write_bytes(encoded.getbuffer())
+    return encoded.getbuffer()
 
 
 def encoding(target: Path, source: Path, quality: int | None = None) -> Metadata:
@@ -178,17 +184,23 @@ def encoding(target: Path, source: Path, quality: int | None = None) -> Metadata
     A JPEG keeps its quantization tables and chroma subsampling, so that it loses little and its
     size stays. A quality is for JPEG, AVIF and WebP, which it makes lossy; others are lossless.
     """
+    # A pipe can be read only once.
+    if quality is not None or not source.is_file():
+        return encoding_of(target, None, quality)
+    with open_file(source) as file:
+        return encoding_of(target, open_pil(file, str(source)))
+
+
+def encoding_of(
+    target: Path, image: PIL.Image.Image | None, quality: int | None = None
+) -> Metadata:
+    """As `encoding`, from an open image, if there is one."""
     kind = ENCODERS[target.suffix.lower()]["format"]
     if quality is not None:
         lossy = {"WEBP": {"lossless": False}, "JPEG": {}, "AVIF": {}}.get(kind)
         return {} if lossy is None else {"quality": quality, **lossy}
-    # A pipe can be read only once.
-    if kind != "JPEG" or not source.is_file():
-        return {}
-    with open_file(source) as file:
-        image = open_pil(file, str(source))
-    tables = getattr(image, "quantization", None)
-    if not tables:
+    tables = getattr(image, "quantization", None) if kind == "JPEG" else None
+    if image is None or not tables:
         return {}
     # Pillow would scale the tables by any other quality; -1 for the sampling is that of gray.
     sampling = get_sampling(image)
@@ -246,14 +258,18 @@ def read_metadata(path: Path) -> Metadata:
     if path.exists() and not path.is_file():
         raise ValueError(f"{path} is not a file; write it without metadata")
     with open_file(path) as file:
-        image = open_pil(file, str(path))
+        return metadata_of(open_pil(file, str(path)), str(path))
+
+
+def metadata_of(image: ImageFile, name: str) -> Metadata:
+    """As `read_metadata`, from an open image."""
     if image.format not in METADATA_FORMATS:
         return NO_METADATA
     profile = image.info.get("icc_profile") or b""
     try:
         exif = upright_exif(image.info.get("exif") or b"")
     except ValueError as error:
-        raise ValueError(f"{path}: {error}; write it without metadata") from error
+        raise ValueError(f"{name}: {error}; write it without metadata") from error
     kept = {"exif": exif, "icc_profile": profile if profile[16:20] == b"RGB " else b""}
     return {name: value for name, value in kept.items() if value}
 

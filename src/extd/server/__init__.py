@@ -1,0 +1,1 @@
+"""`extd serve`: detects, blurs and crops faces over HTTP, in memory (the extra `serve`)."""

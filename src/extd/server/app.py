@@ -1,0 +1,283 @@
+"""The addresses of the server: `/v1/detect`, `/v1/blur`, `/v1/crop`, and those for operators."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, PlainTextResponse
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from extd import __version__
+from extd.detector import Detector
+from extd.media.writers import json_line
+from extd.server.documentation import (
+    ARCHIVE,
+    BODY,
+    IMAGE_OR_ZIP,
+    PROBLEM,
+    ImageFaces,
+    page,
+    responses,
+)
+from extd.server.limits import Limits, RequestError
+from extd.server.metrics import Metrics, Observed
+from extd.server.pool import Pool, Slot
+from extd.server.queries import BlurQuery, CropQuery, DetectQuery
+from extd.server.results import TYPES, Result, Task, archive, blur_faces, crop_faces, detect_faces
+from extd.server.uploads import read_uploads
+
+Options = TypeVar("Options", DetectQuery, BlurQuery, CropQuery)
+Work = Callable[[Task, Detector, Options], Result]
+CHUNK = 1 << 18
+"""Bytes that are sent before the client has taken most of them."""
+ZIP = "application/zip"
+ENDPOINTS = frozenset(
+    {"/v1/detect", "/v1/blur", "/v1/crop", "/healthz", "/readyz", "/metrics", "/docs"}
+)
+BEARER = HTTPBearer(auto_error=False, description="The token of `extd serve --token-file`, if any.")
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may use a server, and what else it serves.
+
+    Attributes:
+        token: that requests must bear; None for no token.
+        origins: of pages elsewhere that may read its answers (CORS).
+        web: folder of a page to serve.
+    """
+
+    token: str | None = None
+    origins: Sequence[str] = ()
+    web: Path | None = None
+
+
+OPEN = Access()
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What all requests share; `detector` is used in all threads of the pool."""
+
+    detector: Detector
+    pool: Pool
+    limits: Limits
+    access: Access
+    metrics: Metrics
+
+
+def build_app(detector: Detector, pool: Pool, limits: Limits, access: Access = OPEN) -> ASGIApp:
+    """The server as an ASGI application; `detector` is used in all threads of the pool."""
+    app = FastAPI(
+        title="extd",
+        version=__version__,
+        description="Finds faces in images. Nothing of an image is stored or logged.",
+        docs_url=None,
+        redoc_url=None,
+    )
+    metrics = Metrics(pool)
+    app.state.service = Service(detector, pool, limits, access, metrics)
+    app.include_router(WORK)
+    app.include_router(OPERATION)
+    for kind in (RequestError, HTTPException, RequestValidationError, Exception):
+        app.add_exception_handler(kind, answer_problem)
+    if access.origins:
+        app.add_middleware(CORSMiddleware, allow_origins=access.origins, allow_headers=["*"])
+    if access.web is not None:
+        app.mount("/", StaticFiles(directory=access.web, html=True))
+    return Observed(app, metrics, ENDPOINTS)
+
+
+class Answer(Response):
+    """A response that is given up if the client takes longer than `seconds` to receive it."""
+
+    def __init__(self, content: bytes | memoryview, media_type: str, seconds: float) -> None:
+        """Hold the whole content, of that MIME type."""
+        super().__init__(content, media_type=media_type, headers={"Cache-Control": "no-store"})
+        self._seconds = seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the parts one by one, or all of them would wait in the socket's buffer."""
+        start = {"type": "http.response.start", "status": self.status_code}
+        await send({**start, "headers": self.raw_headers})
+        content = memoryview(self.body)
+        async with asyncio.timeout(self._seconds):
+            for begin in range(0, len(content), CHUNK):
+                part = bytes(content[begin : begin + CHUNK])
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+async def check_token(
+    request: Request, sent: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]
+) -> None:
+    """Refuse a request without the token, in a time that tells nothing of the token."""
+    token = _service(request).access.token
+    given = "" if sent is None else sent.credentials
+    if token is not None and not hmac.compare_digest(token.encode(), given.encode()):
+        detail = "the token is missing or wrong; send the header Authorization: Bearer TOKEN"
+        raise RequestError(HTTPStatus.UNAUTHORIZED, detail, {"WWW-Authenticate": "Bearer"})
+
+
+async def take_slot(request: Request) -> AsyncIterator[Slot]:
+    """A slot of the pool until the answer is sent."""
+    async with _service(request).pool.slot() as slot:
+        yield slot
+
+
+RequestSlot = Annotated[Slot, Depends(take_slot)]
+WORK = APIRouter(prefix="/v1", dependencies=[Depends(check_token)], responses=responses())
+OPERATION = APIRouter(include_in_schema=False)
+
+
+@WORK.post("/detect", response_model=list[ImageFaces], openapi_extra=BODY)
+async def detect(
+    request: Request, slot: RequestSlot, query: Annotated[DetectQuery, Query()]
+) -> Answer:
+    """Detect faces: the objects of `extd detect --json`, one for each image or frame."""
+    results = await _work(request, slot, query, detect_faces)
+    rows = [row.rstrip() for result in results for row in result.rows]
+    content = "[" + ",\n".join(rows) + "]\n"
+    return Answer(content.encode(), "application/json", _service(request).limits.seconds)
+
+
+@WORK.post("/blur", response_class=Response, responses={200: IMAGE_OR_ZIP}, openapi_extra=BODY)
+async def blur(request: Request, slot: RequestSlot, query: Annotated[BlurQuery, Query()]) -> Answer:
+    """Cover faces: the image as `extd blur` writes it; a ZIP for several."""
+    results = await _work(request, slot, query, blur_faces)
+    seconds = _service(request).limits.seconds
+    if len(results) > 1:
+        return Answer(await asyncio.to_thread(archive, results), ZIP, seconds)
+    (name, image), *_ = results[0].files
+    return Answer(image, TYPES[Path(name).suffix.lower()], seconds)
+
+
+@WORK.post("/crop", response_class=Response, responses={200: ARCHIVE}, openapi_extra=BODY)
+async def crop(request: Request, slot: RequestSlot, query: Annotated[CropQuery, Query()]) -> Answer:
+    """Crop faces: a ZIP of the files that `extd crop` writes; a.jpg gives a-001.jpg and so on."""
+    results = await _work(request, slot, query, crop_faces)
+    content = await asyncio.to_thread(archive, results)
+    return Answer(content, ZIP, _service(request).limits.seconds)
+
+
+async def _work(request: Request, slot: Slot, query: Options, work: Work[Options]) -> list[Result]:
+    """What `work` makes of the images of a request.
+
+    Raises:
+        RequestError: the request breaks a limit, or an image fails; of `detect` all must fail, for
+            among others an image has an object that says why.
+    """
+    service = _service(request)
+    uploads = await read_uploads(request, service.limits, slot.deadline)
+    calls = [
+        partial(_attempt, work, Task(one, service.limits, slot.abandoned), service.detector, query)
+        for one in uploads
+    ]
+    results, failed = [], []
+    for upload, outcome in zip(
+        uploads, await service.pool.run(calls, slot, _gone(request)), strict=True
+    ):
+        if isinstance(outcome, ValueError):
+            failed.append(outcome)
+            outcome = Result(0, [json_line(upload.name, outcome)])
+        results.append(outcome)
+    if failed and (len(failed) == len(uploads) or work is not detect_faces):
+        raise RequestError(HTTPStatus.UNPROCESSABLE_ENTITY, str(failed[0]))
+    endpoint = request.url.path
+    service.metrics.images.labels(endpoint).inc(len(uploads))
+    service.metrics.faces.labels(endpoint).inc(sum(result.faces for result in results))
+    return results
+
+
+def _attempt(
+    work: Work[Options], task: Task, detector: Detector, query: Options
+) -> Result | ValueError:
+    try:
+        return work(task, detector, query)
+    except MemoryError:
+        return ValueError(f"{task.upload.name} is too large for the memory of this machine")
+    except ValueError as error:
+        return error
+
+
+async def _gone(request: Request) -> None:
+    """Return once the client has gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+@OPERATION.get("/healthz")
+async def healthz() -> PlainTextResponse:
+    """The process lives."""
+    return PlainTextResponse("ok\n")
+
+
+@OPERATION.get("/readyz")
+async def readyz(request: Request) -> PlainTextResponse:
+    """The next request will be taken."""
+    if _service(request).pool.full:
+        return PlainTextResponse("the queue is full\n", HTTPStatus.SERVICE_UNAVAILABLE)
+    return PlainTextResponse("ok\n")
+
+
+@OPERATION.get("/metrics", dependencies=[Depends(check_token)])
+async def metrics(request: Request) -> Response:
+    """Counters for Prometheus."""
+    content = generate_latest(_service(request).metrics.registry)
+    return Response(content, media_type=CONTENT_TYPE_LATEST)
+
+
+@OPERATION.get("/docs")
+async def docs(request: Request) -> HTMLResponse:
+    """What there is, for people."""
+    return HTMLResponse(page(request.app.openapi()))
+
+
+async def answer_problem(request: Request, error: Exception) -> Response:
+    """Any error as problem details (RFC 9457)."""
+    headers: Mapping[str, str] = {}
+    if isinstance(error, RequestError):
+        status, detail, headers = error.status, error.detail, error.headers
+    elif isinstance(error, RequestValidationError):
+        status = HTTPStatus.UNPROCESSABLE_ENTITY
+        detail = "; ".join(map(_describe, error.errors()))
+    elif isinstance(error, HTTPException):
+        status, detail, headers = (
+            HTTPStatus(error.status_code),
+            str(error.detail),
+            error.headers or {},
+        )
+    else:
+        status, detail = HTTPStatus.INTERNAL_SERVER_ERROR, "the server has a fault, which it logged"
+    body = {"type": "about:blank", "title": status.phrase, "status": status, "detail": detail}
+    return Response(json.dumps(body), status, dict(headers), PROBLEM)
+
+
+def _describe(error: Mapping[str, Any]) -> str:
+    """What is wrong with an option, in the library's words where it refused the value."""
+    if isinstance(reason := error.get("ctx", {}).get("error"), ValueError):
+        return str(reason)
+    name = error["loc"][-1]
+    if error["type"] == "extra_forbidden":
+        return f"there is no option {name!r:.60}; /docs lists them"
+    return f"{name} is {error['input']!r:.60}: {error['msg'][:1].lower()}{error['msg'][1:]}"
