@@ -122,8 +122,13 @@ def test_ap_is_none_in_json_where_no_face_counts() -> None:
     assert rounded(result.ap) == {"easy": None, "medium": 0.33333, "hard": 0.33333}
 
 
-def check_reference(shared: Path, tmp_path: Path, width: int) -> None:
-    """The authors' checkpoint, through our network, export, runtime, detector and evaluation."""
+@pytest.mark.shared
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [32, 48, 64])
+def test_official_checkpoints_have_their_reference_ap(
+    shared: Path, tmp_path: Path, width: int
+) -> None:
+    """The authors' checkpoints, through our network, export, runtime, detector and evaluation."""
     network = convert_official(shared / f"official/EXTD_{width}.pth")
     export_onnx(network, tmp_path / "model.onnx")
     detect = partial(single, Detector(tmp_path / "model.onnx"))
@@ -133,19 +138,3 @@ def check_reference(shared: Path, tmp_path: Path, width: int) -> None:
     reference = json.loads((shared / "official/reference.json").read_text())
     assert result.images == reference["pictures"]
     assert result.ap == pytest.approx(reference["single"][str(width)], abs=0.002)
-
-
-@pytest.mark.shared
-def test_the_smallest_official_checkpoint_has_its_reference_ap(
-    shared: Path, tmp_path: Path
-) -> None:
-    check_reference(shared, tmp_path, 32)
-
-
-@pytest.mark.shared
-@pytest.mark.slow
-@pytest.mark.parametrize("width", [48, 64])
-def test_official_checkpoints_have_their_reference_ap(
-    shared: Path, tmp_path: Path, width: int
-) -> None:
-    check_reference(shared, tmp_path, width)
