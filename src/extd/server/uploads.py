@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Container
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -20,6 +21,8 @@ BODY = "image"
 MAX_NAME = 100
 """Characters of a file's name."""
 FORM = "multipart/form-data"
+# It warns of every broken form; the answer says what is wrong.
+logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True, slots=True)
