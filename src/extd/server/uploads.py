@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Container
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -14,6 +15,9 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
 from extd.server.limits import Limits, RequestError
+
+# Its warnings quote bytes of the form.
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 BODY = "image"
 """Name of an image that is the whole body."""
