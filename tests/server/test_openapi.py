@@ -41,7 +41,10 @@ def test_requests_of_any_kind_get_what_is_described(
     def check(case: Case[Any]) -> None:
         # No random bytes are an image.
         case.call_and_validate(
-            headers={"Authorization": f"Bearer {TOKEN}"}, excluded_checks=[positive_data_acceptance]
+            headers={"Authorization": f"Bearer {TOKEN}"},
+            excluded_checks=[positive_data_acceptance],
+            # By default it gives up after 10 s.
+            timeout=120,
         )
 
     check()

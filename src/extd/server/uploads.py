@@ -16,6 +16,9 @@ from starlette.requests import ClientDisconnect
 
 from extd.server.limits import Limits, RequestError
 
+# Its warnings quote bytes of the form.
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
+
 BODY = "image"
 """Name of an image that is the whole body."""
 MAX_NAME = 100
