@@ -24,8 +24,6 @@ BODY = "image"
 MAX_NAME = 100
 """Characters of a file's name."""
 FORM = "multipart/form-data"
-# It warns of every broken form; the answer says what is wrong.
-logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True, slots=True)
