@@ -6,6 +6,7 @@ import sys
 import threading
 from http.client import HTTPConnection
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import uvicorn
@@ -66,19 +67,18 @@ def test_without_the_extra_it_is_named() -> None:
 
 
 def test_the_page_needs_its_package(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
-    monkeypatch.setattr("extd.cli.serve.PAGE", "extd_page_that_is_missing")
-    assert main(["serve", "--web"]) == 2
+    monkeypatch.setitem(sys.modules, "extd_web", None)
+    assert main(["serve", "--web"]) == 1
     assert "run: pip install 'extd[web]'" in capsys.readouterr().err
 
 
 def test_the_page_is_served(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toy: str, capsys: Captured
 ) -> None:
-    (tmp_path / "extd_web/dist").mkdir(parents=True)
-    (tmp_path / "extd_web/__init__.py").touch()
-    (tmp_path / "extd_web/dist/index.html").write_text("<p>page")
+    (tmp_path / "dist").mkdir()
+    (tmp_path / "dist/index.html").write_text("<p>page")
     (tmp_path / "secret").write_text("secret")
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "extd_web", SimpleNamespace(DIST=tmp_path / "dist"))
     answers: list[tuple[int, str, str]] = []
 
     def visit(app: object, listening: socket.socket, seconds: float) -> None:

@@ -3,7 +3,6 @@
 import os
 import sys
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,9 +13,10 @@ from rich.console import Console
 
 from extd.catalog import DEFAULT_MODEL, Precision
 from extd.cli.inference import Machine, Model, load_model
-from extd.cli.terminal import WHOLE_NUMBER, UsageError, count, print_line, print_note, usage_errors
+from extd.cli.terminal import WHOLE_NUMBER, count, print_line, print_note, usage_errors
 from extd.cpu import check_threads, cores
 from extd.detector import Detector
+from extd.page import find_page
 
 if TYPE_CHECKING:
     from extd.server.app import Access
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 PORT = Parameter(validator=Number(gte=0, lte=65535))
 LOCAL = frozenset({"127.0.0.1", "::1", "localhost"})
-PAGE = "extd_web"
-"""The package with the page that blurs in the browser."""
 
 
 @Parameter(name="*", group=Group("Limits of a request", sort_key=1))
@@ -163,17 +161,3 @@ def read_token(path: Path) -> str:
     if not token.isascii() or not token.isprintable() or not token or " " in token:
         raise ValueError(f"{path} has no token; give one line of ASCII characters without spaces")
     return token
-
-
-def find_page() -> Path:
-    """The folder of the page that blurs faces in the browser.
-
-    Raises:
-        UsageError: the package that holds it is missing, or not built.
-    """
-    spec = find_spec(PAGE)
-    folders = [] if spec is None else list(spec.submodule_search_locations or ())
-    for folder in folders:
-        if (dist := Path(folder, "dist")).is_dir():
-            return dist
-    raise UsageError("--web needs the package extd-web; run: pip install 'extd[web]'")

@@ -2,7 +2,6 @@
 
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from importlib import import_module
 from pathlib import Path
 from typing import IO, Annotated
 
@@ -10,30 +9,9 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from extd.cli.terminal import WHOLE_NUMBER, UsageError, print_line
+from extd.page import HEADERS, find_page
 
 HOST = "127.0.0.1"
-POLICY = {
-    "default-src": "'self'",
-    "connect-src": "'self'",
-    "script-src": "'self' 'wasm-unsafe-eval'",
-    "worker-src": "'self'",
-    "img-src": "'self' blob:",
-    "media-src": "'self' blob:",
-    "object-src": "'none'",
-    "base-uri": "'none'",
-    "form-action": "'none'",
-    "frame-ancestors": "'none'",
-}
-HEADERS = {
-    "Content-Security-Policy": "; ".join(f"{key} {value}" for key, value in POLICY.items()),
-    # Browsers share memory between threads only in isolated pages.
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Embedder-Policy": "require-corp",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    # A browser asks whether a file has changed, which costs nothing here.
-    "Cache-Control": "no-cache",
-}
 
 
 def web(
@@ -47,14 +25,7 @@ def web(
     Args:
         port: Port to listen on; 0 takes a free one.
     """
-    try:
-        folder: Path = import_module("extd_web").DIST
-    except ModuleNotFoundError as error:
-        hint = "run: pip install 'extd[web]'"
-        raise ImportError(f"extd web needs the package extd-web; {hint}") from error
-    if not (folder / "index.html").is_file():
-        raise FileNotFoundError(f"{folder} holds no page; run: make web")
-    with open_server(folder, port) as server:
+    with open_server(find_page(), port) as server:
         print_line(f"http://{HOST}:{server.server_port}/  (Ctrl-C stops)")
         server.serve_forever()
 
@@ -86,6 +57,8 @@ class _Handler(SimpleHTTPRequestHandler):
     def end_headers(self) -> None:
         for name, value in HEADERS.items():
             self.send_header(name, value)
+        # A browser asks whether a file has changed, which costs nothing here.
+        self.send_header("Cache-Control", "no-cache")
         super().end_headers()
 
     def list_directory(self, path: object) -> IO[bytes] | None:  # type: ignore[override]

@@ -11,25 +11,12 @@ from prometheus_client.process_collector import ProcessCollector
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from extd.page import HEADERS
 from extd.server.pool import Pool
 
 LOG = logging.getLogger("extd.server")
 BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 """Upper bounds of the histogram of times, s."""
-HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Embedder-Policy": "require-corp",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    # WebAssembly needs leave to compile, and images that were opened have blob: addresses.
-    "Content-Security-Policy": (
-        "default-src 'self'; connect-src 'self'; script-src 'self' 'wasm-unsafe-eval'; "
-        "style-src 'self' 'unsafe-inline'; img-src 'self' blob: data:; media-src 'self' blob:; "
-        "worker-src 'self' blob:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
-    ),
-}
-"""Of every answer; threads in a page need the second and third of the five."""
 
 
 class Metrics:
@@ -63,7 +50,7 @@ class Metrics:
 
 
 class Observed:
-    """An ASGI application, counted, with `HEADERS`; errors are logged without what they say."""
+    """An ASGI application, counted, with headers; errors are logged without what they say."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, endpoints: frozenset[str]) -> None:
         """Other paths than `endpoints` count as one, or clients could invent any number."""
@@ -80,7 +67,9 @@ class Observed:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message).update(HEADERS)
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
             await send(message)
 
         try:
