@@ -84,6 +84,7 @@ def test_the_documentation_names_every_option_and_loads_nothing(server: Server) 
         for parameter in description["paths"][path]["post"]["parameters"]:
             assert f"<code>{parameter['name']}</code>" in page
             assert parameter["description"]
+    assert "`" not in page
     assert "src=" not in page
     assert "http" not in page.replace("&quot;", "")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
@@ -100,9 +101,14 @@ def _lines(description: Mapping[str, Any]) -> Iterator[str]:
     for path, methods in description["paths"].items():
         for method, one in methods.items():
             yield f"<h2><code>{method.upper()} {escape(path)}</code></h2>"
-            yield f"<p>{escape(one.get('description') or one.get('summary', ''))}</p><table>"
+            yield f"<p>{_marked_up(one.get('description') or one.get('summary', ''))}</p><table>"
             for parameter in one.get("parameters", ()):
                 name, default = parameter["name"], parameter["schema"].get("default")
                 text = parameter["description"] + (f" Default: {default}." if default else "")
                 yield f"<tr><td><code>{escape(name)}</code><td>{escape(text)}"
             yield "</table>"
+
+
+def _marked_up(text: str) -> str:
+    """Text as HTML; what stands in backticks is code."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(text))
