@@ -148,6 +148,26 @@ def test_crops_are_those_of_the_command(
     assert len(files) >= len(images)
 
 
+@pytest.mark.parametrize(
+    ("name", "format_", "kind"),
+    [
+        ("a.jpeg", "JPEG", "image/jpeg"),
+        ("a.JPG", "JPEG", "image/jpeg"),
+        ("a.jfif", "JPEG", "image/jpeg"),
+        ("a.tiff", "TIFF", "image/tiff"),
+        ("a.webp", "WEBP", "image/webp"),
+    ],
+)
+def test_a_single_file_of_a_form_keeps_its_format(
+    name: str, format_: str, kind: str, server: Server
+) -> None:
+    stream = io.BytesIO()
+    PIL.Image.new("RGB", (64, 48)).save(stream, format_)
+    reply = server.send("/v1/blur", {name: stream.getvalue()})
+    assert (reply.status, reply.headers["content-type"]) == (200, kind)
+    assert PIL.Image.open(io.BytesIO(reply.body)).format == format_
+
+
 def test_an_animation_is_not_blurred(server: Server, images: dict[str, bytes]) -> None:
     reply = server.send("/v1/blur", {"a.gif": images["animated.gif"]})
     assert reply.status == 422

@@ -40,11 +40,14 @@ SUFFIXES = {
 """Formats that are kept, by Pillow's names; other images become PNG."""
 TYPES = {
     ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
     ".png": "image/png",
     ".webp": "image/webp",
     ".avif": "image/avif",
     ".tif": "image/tiff",
+    ".tiff": "image/tiff",
 }
+"""MIME types by the suffixes that results may have."""
 ROWS = "faces.jsonl"
 """Name of the file with the faces in an archive."""
 
