@@ -76,6 +76,21 @@ def test_only_pages_that_are_named_may_read_answers(guarded: Server, server: Ser
     assert "access-control-allow-origin" not in reply.headers
 
 
+def test_a_page_that_is_named_may_post(guarded: Server) -> None:
+    asked = {
+        "Origin": "https://page.example",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization",
+    }
+    reply = guarded.request("OPTIONS", "/v1/blur", headers=asked)
+    assert (reply.status, reply.body) == (200, b"OK")
+    assert "POST" in reply.headers["access-control-allow-methods"]
+    reply = guarded.request("POST", "/v1/blur", b"x", {"Origin": "https://page.example"})
+    assert reply.status == 401
+    assert reply.headers["access-control-allow-origin"] == "https://page.example"
+    assert reply.headers["access-control-expose-headers"] == "Retry-After"
+
+
 def test_the_documentation_names_every_option_and_loads_nothing(server: Server) -> None:
     page = server.request("GET", "/docs").body.decode()
     description = json.loads(server.request("GET", "/openapi.json").body)

@@ -97,7 +97,13 @@ def build_app(detector: Detector, pool: Pool, limits: Limits, access: Access = O
     for kind in (RequestError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, answer_problem)
     if access.origins:
-        app.add_middleware(CORSMiddleware, allow_origins=access.origins, allow_headers=["*"])
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=access.origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=["Retry-After"],
+        )
     if access.web is not None:
         app.mount("/", StaticFiles(directory=access.web, html=True))
     return Observed(app, metrics, ENDPOINTS)
