@@ -196,6 +196,15 @@ def test_files_of_one_name_stay_apart(server: Server, photo: bytes) -> None:
     assert sorted(files) == ["A-2.JPG", "a.jpg", "etc.jpg", "faces.jsonl"]
 
 
+def test_results_of_one_name_stay_apart(server: Server, images: dict[str, bytes]) -> None:
+    sent = {"a.bmp": images["a.bmp"], "a.bmp.png": images["transparent.png"]}
+    files = unpack(server.send("/v1/blur", sent))
+    assert list(files) == ["faces.jsonl", "a.bmp.png", "a.bmp-2.png"]
+    assert PIL.Image.open(io.BytesIO(files["a.bmp-2.png"])).size == (256, 256)
+    files = unpack(server.send("/v1/crop?threshold=0.5", sent))
+    assert list(files) == ["faces.jsonl", "a.bmp-001.png", "a.bmp-001-2.png"]
+
+
 def test_a_large_answer_arrives_whole(server: Server) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (550, 550, 3), np.uint8)
     stream = io.BytesIO()

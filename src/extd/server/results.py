@@ -27,7 +27,7 @@ from extd.pipeline import Report
 from extd.pixels import Image
 from extd.server.limits import Limits, check_work
 from extd.server.queries import BlurQuery, CropQuery, DetectQuery
-from extd.server.uploads import Upload
+from extd.server.uploads import Upload, unique
 
 SUFFIXES = {
     "JPEG": ".jpg",
@@ -188,11 +188,14 @@ def crop_faces(task: Task, detector: Detector, query: CropQuery) -> Result:
 
 def archive(results: Sequence[Result]) -> memoryview:
     """A ZIP of the files of all results, and their rows as `faces.jsonl`."""
-    stream = io.BytesIO()
+    stream, taken = io.BytesIO(), set[str]()
     with ZipFile(stream, "w") as archive:
         # Without a time of their own, files are of 1980.
         archive.writestr(ZipInfo(ROWS), "".join(row for one in results for row in one.rows))
         for name, data in (file for one in results for file in one.files):
+            # The results of a.bmp and a.bmp.png have one name.
+            name = unique(name, taken)
+            taken.add(name.casefold())
             archive.writestr(ZipInfo(name), data)
     return stream.getbuffer()
 

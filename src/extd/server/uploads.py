@@ -103,21 +103,26 @@ async def _read_form(request: Request, body: bytes, limits: Limits) -> list[Uplo
         if not isinstance(item, UploadFile):
             detail = f"the form's field {field_name!r:.60} is no file; give options in the URL"
             raise RequestError(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
-        name = _unique(item.filename or BODY, uploads)
+        name = unique(_plain(item.filename or BODY), uploads)
         uploads[name.casefold()] = Upload(name, await item.read())
     await form.close()
     return list(uploads.values())
 
 
-def _unique(sent: str, taken: Container[str]) -> str:
-    """The name of a file without folders, control characters, or another file's name."""
-    printable = "".join(filter(str.isprintable, sent.replace("\\", "/")))
-    first = path = PurePosixPath(PurePosixPath(printable).name[-MAX_NAME:] or BODY)
+def unique(name: str, taken: Container[str]) -> str:
+    """The name, with a number if `taken`, which is in lower case, has it."""
+    first = path = PurePosixPath(name)
     number = 1
     while path.name.casefold() in taken:
         number += 1
         path = first.with_stem(f"{first.stem}-{number}")
     return path.name
+
+
+def _plain(sent: str) -> str:
+    """The name of a file without folders and control characters."""
+    printable = "".join(filter(str.isprintable, sent.replace("\\", "/")))
+    return PurePosixPath(PurePosixPath(printable).name[-MAX_NAME:]).name or BODY
 
 
 def _too_many(limits: Limits) -> RequestError:
