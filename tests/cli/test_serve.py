@@ -20,8 +20,9 @@ Captured = pytest.CaptureFixture[str]
     ("arguments", "message"),
     [
         (["--port", "x"], "'x' is no whole number"),
-        (["--max-body", "0"], "body is 0; give 1 or more"),
-        (["--timeout", "nan"], "seconds is nan; give 1 or more"),
+        (["--max-body", "0"], "--max-body is 0; give a number of 1 or more"),
+        (["--timeout", "nan"], "--timeout is nan; give a number of 1 or more"),
+        (["--timeout", "inf"], "--timeout is inf; give a number of 1 or more"),
         (["--workers", "-1"], "workers is -1; give 0 for one a core"),
         (["--workers", "many"], "many"),
         (["--model", "none"], "none"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import tempfile
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
@@ -29,7 +30,7 @@ def run(test: Callable[[Pool, Event], Awaitable[None]], seconds: float = 1000.0)
     """Run a test with a pool of one thread and one place to wait, and what ends its work."""
 
     async def start() -> None:
-        pool, done = Pool(1, Limits(seconds=seconds, queue=1)), Event()
+        pool, done = Pool(1, Limits(timeout=seconds, queue=1)), Event()
         try:
             await test(pool, done)
         finally:
@@ -131,6 +132,8 @@ def test_a_form_is_kept_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", Limits.__slots__)
-def test_limits_are_checked(name: str) -> None:
-    with pytest.raises(ValueError, match=f"{name} is 0; give 1 or more"):
-        Limits(**{name: 0})
+@pytest.mark.parametrize("value", [0, math.nan, math.inf])
+def test_limits_are_checked(name: str, value: float) -> None:
+    option = name.replace("_", "-")
+    with pytest.raises(ValueError, match=f"--{option} is {value}; give a number of 1 or more"):
+        Limits(**{name: value})  # type: ignore[arg-type]

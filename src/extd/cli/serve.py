@@ -146,7 +146,7 @@ def answer(
             f"{count(workers, 'worker')}; Ctrl-C stops"
         )
         sys.stdout.flush()
-        run(app, listening, limits.seconds)
+        run(app, listening, limits.timeout)
     return not pool.close()
 
 

@@ -164,14 +164,14 @@ async def detect(
     results = await _work(request, slot, query, detect_faces)
     rows = [row.rstrip() for result in results for row in result.rows]
     content = "[" + ",\n".join(rows) + "]\n"
-    return Answer(content.encode(), "application/json", _service(request).limits.seconds)
+    return Answer(content.encode(), "application/json", _service(request).limits.timeout)
 
 
 @WORK.post("/blur", response_class=Response, responses={200: IMAGE_OR_ZIP}, openapi_extra=BODY)
 async def blur(request: Request, slot: RequestSlot, query: Annotated[BlurQuery, Query()]) -> Answer:
     """Cover faces: the image as `extd blur` writes it; a ZIP for several."""
     results = await _work(request, slot, query, blur_faces)
-    seconds = _service(request).limits.seconds
+    seconds = _service(request).limits.timeout
     if len(results) > 1:
         return Answer(await asyncio.to_thread(archive, results), ZIP, seconds)
     (name, image), *_ = results[0].files
@@ -183,7 +183,7 @@ async def crop(request: Request, slot: RequestSlot, query: Annotated[CropQuery, 
     """Crop faces: a ZIP of the files that `extd crop` writes; a.jpg gives a-001.jpg and so on."""
     results = await _work(request, slot, query, crop_faces)
     content = await asyncio.to_thread(archive, results)
-    return Answer(content, ZIP, _service(request).limits.seconds)
+    return Answer(content, ZIP, _service(request).limits.timeout)
 
 
 async def _work(request: Request, slot: Slot, query: Options, work: Work[Options]) -> list[Result]:

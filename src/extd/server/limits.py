@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
 WORK = 2
-"""How many times `Limits.pixels` the passes over an image, its covers or its crops may have."""
+"""How many times `Limits.max_pixels` the passes over an image, its covers or its crops may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,27 +16,29 @@ class Limits:
     """What a request may cost.
 
     Attributes:
-        body: bytes of a request's body.
-        pixels: of an image, by its header.
-        images: in a request.
-        seconds: to receive a request and work on it, and to send the answer.
+        max_body: bytes of a request's body.
+        max_pixels: of an image, by its header.
+        max_images: in a request.
+        timeout: seconds to receive a request and work on it, and to send the answer.
         queue: requests that wait while all threads are busy.
 
     Raises:
-        ValueError: a value is below 1.
+        ValueError: a value is below 1 or not finite; the message names its option.
     """
 
-    body: int = 20_000_000
-    pixels: int = 50_000_000
-    images: int = 16
-    seconds: float = 30.0
+    max_body: int = 20_000_000
+    max_pixels: int = 50_000_000
+    max_images: int = 16
+    timeout: float = 30.0
     queue: int = 64
 
     def __post_init__(self) -> None:
         for name in self.__slots__:
+            value = getattr(self, name)
             # Written so that NaN fails too.
-            if not getattr(self, name) >= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; give 1 or more")
+            if not 1 <= value < math.inf:
+                option = f"--{name.replace('_', '-')}"
+                raise ValueError(f"{option} is {value}; give a number of 1 or more")
 
 
 # Not frozen: `raise` and context managers set the traceback.
@@ -60,6 +63,6 @@ def check_work(pixels: float, what: str, limits: Limits) -> None:
     Raises:
         ValueError: it begins with `what`.
     """
-    most = WORK * limits.pixels
+    most = WORK * limits.max_pixels
     if not pixels <= most:
         raise ValueError(f"{what} have {pixels:,.0f} pixels together, more than {most:,}")

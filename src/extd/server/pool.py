@@ -42,7 +42,7 @@ class Pool:
         """Start no thread yet; `workers` is how many there will be."""
         self._threads = ThreadPoolExecutor(workers, "extd-worker")
         self._slots = workers + limits.queue
-        self._seconds = limits.seconds
+        self._seconds = limits.timeout
         self._releases: set[asyncio.Task[None]] = set()
         self.workers, self.taken = workers, 0
 

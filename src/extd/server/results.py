@@ -84,11 +84,11 @@ class Task:
     def open(self) -> ImageFile:
         """The image with its header read and its size checked, as `open_bounded` does."""
         upload = self.upload
-        return open_bounded(io.BytesIO(upload.data), upload.name, self.limits.pixels)
+        return open_bounded(io.BytesIO(upload.data), upload.name, self.limits.max_pixels)
 
     def frames(self, image: ImageFile) -> Iterator[Frame]:
         """The frames or pages of the open image."""
-        upload, pixels = self.upload, self.limits.pixels
+        upload, pixels = self.upload, self.limits.max_pixels
         animation = Animation(Path(upload.name), image, len(upload.data), pixels)
         for frame in animation.frames():
             if isinstance(frame, Fault):
@@ -114,7 +114,7 @@ def detect_faces(task: Task, detector: Detector, query: DetectQuery) -> Result:
     """
     detector = _with_options(detector, query.search())
     name, image = task.upload.name, task.open()
-    if check_frames(image, name, task.limits.pixels) == 1:
+    if check_frames(image, name, task.limits.max_pixels) == 1:
         read = load_reduced(image, name, partial(reduction, detector.options))
         faces = task.find(detector, read)
         return Result(len(faces), [json_line(name, faces)])
@@ -138,7 +138,7 @@ def blur_faces(task: Task, detector: Detector, query: BlurQuery) -> Result:
         search = replace(search, threshold=blur_threshold(detector))
     detector, options = _with_options(detector, search), query.blur()
     name, image = task.upload.name, task.open()
-    if (count := check_frames(image, name, task.limits.pixels)) > 1:
+    if (count := check_frames(image, name, task.limits.max_pixels)) > 1:
         raise ValueError(f"{name} has {count:,} frames or pages; run: extd blur {name} --out DIR")
     metadata = metadata_of(image, name) if options.keep_metadata else NO_METADATA
     frame = next(task.frames(image))
@@ -160,7 +160,7 @@ def crop_faces(task: Task, detector: Detector, query: CropQuery) -> Result:
     """
     detector = _with_options(detector, query.search())
     name, image = task.upload.name, task.open()
-    several = check_frames(image, name, task.limits.pixels) > 1
+    several = check_frames(image, name, task.limits.max_pixels) > 1
     target = _named(name, image)
     if target.suffix.lower() in {".avif", ".tif", ".tiff"}:
         target = Path(f"{target.name}.png")

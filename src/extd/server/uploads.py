@@ -47,9 +47,9 @@ async def read_uploads(request: Request, limits: Limits, deadline: float) -> lis
     """
     try:
         async with asyncio.timeout_at(deadline):
-            body = await _read_body(request, limits.body)
+            body = await _read_body(request, limits.max_body)
     except TimeoutError:
-        detail = f"the request did not arrive within {limits.seconds:g} s"
+        detail = f"the request did not arrive within {limits.timeout:g} s"
         raise RequestError(HTTPStatus.REQUEST_TIMEOUT, detail, {"Connection": "close"}) from None
     except ClientDisconnect:
         raise RequestError(HTTPStatus.BAD_REQUEST, "the client is gone") from None
@@ -85,10 +85,10 @@ async def _read_form(request: Request, body: bytes, limits: Limits) -> list[Uplo
 
     # One more than allowed, so that the message is ours.
     parser = MultiPartParser(
-        request.headers, stream(), max_files=limits.images + 1, max_fields=limits.images
+        request.headers, stream(), max_files=limits.max_images + 1, max_fields=limits.max_images
     )
     # Larger files would be spooled to disk.
-    parser.spool_max_size = limits.body
+    parser.spool_max_size = limits.max_body
     try:
         form = await parser.parse()
     except MultiPartException as error:
@@ -96,7 +96,7 @@ async def _read_form(request: Request, body: bytes, limits: Limits) -> list[Uplo
             raise _too_many(limits) from error
         raise RequestError(HTTPStatus.UNPROCESSABLE_ENTITY, f"the form: {error.message}") from error
     items = form.multi_items()
-    if len(items) > limits.images:
+    if len(items) > limits.max_images:
         raise _too_many(limits)
     uploads: dict[str, Upload] = {}
     for field_name, item in items:
@@ -126,5 +126,5 @@ def _plain(sent: str) -> str:
 
 
 def _too_many(limits: Limits) -> RequestError:
-    detail = f"the request has more than {limits.images:,} images"
+    detail = f"the request has more than {limits.max_images:,} images"
     return RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
