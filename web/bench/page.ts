@@ -62,7 +62,7 @@ async function film(model: ModelName): Promise<{ seconds: number; type: string; 
   const engine = await createEngine();
   const file = document.querySelector('input')!.files![0];
   const start = performance.now();
-  const blob = await coverFilm(file, engine, {
+  const { blob } = await coverFilm(file, engine, {
     model,
     threshold: 0.3,
     style: 'blur',

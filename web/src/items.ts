@@ -2,6 +2,7 @@
 
 import type { CoverStyle } from './cover/cover.ts';
 import type { Face, ModelName } from './engine/types.ts';
+import type { CoveredFilm } from './film/film.ts';
 
 export type Box = Face['box'];
 
@@ -21,7 +22,7 @@ export interface FilmState {
   status: 'idle' | 'covering' | 'done';
   /** 0 to 1. */
   progress: number;
-  result: Blob | null;
+  result: CoveredFilm | null;
   abort: AbortController | null;
 }
 

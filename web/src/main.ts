@@ -2,6 +2,7 @@
 
 import { createPreviews } from './decode.ts';
 import { createEngine } from './engine/engine.ts';
+import { removeOldFiles } from './film/files.ts';
 import { createFinder, messageOf } from './finder.ts';
 import { DEFAULTS } from './items.ts';
 import { createStore, removeItem } from './store.ts';
@@ -39,6 +40,7 @@ onClick('remove', () => {
   byId('main').focus();
 });
 store.change(() => {});
+void removeOldFiles();
 // Loads the detector, so that the first photo need not wait for it.
 void engine
   .then((it) => it.detect(new ImageData(64, 64), { threshold: 0.5, model: DEFAULTS.model }))

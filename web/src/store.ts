@@ -48,6 +48,7 @@ export function viewOf({ camera, current }: State): View {
 /** Take an item off the list and show its neighbor. */
 export function removeItem(store: Store, item: Item): void {
   item.film?.abort?.abort();
+  void item.film?.result?.discard();
   store.change((state) => {
     const index = state.items.indexOf(item);
     if (index < 0) return;

@@ -32,6 +32,12 @@ import type { DetectOptions } from '../engine/types.ts';
 import { type Boxed, fillGaps } from './gaps.ts';
 import { openStore } from './store.ts';
 
+/** A film that was covered, and where it is kept until it is discarded. */
+export interface CoveredFilm {
+  blob: Blob;
+  discard(): Promise<void>;
+}
+
 export interface FilmOptions extends DetectOptions {
   style: CoverStyle;
   /** As of `cover`. */
@@ -61,7 +67,11 @@ interface Frame {
  *
  * @throws Error that says why the film cannot be read or written.
  */
-export async function coverFilm(file: File, engine: Engine, options: FilmOptions): Promise<Blob> {
+export async function coverFilm(
+  file: File,
+  engine: Engine,
+  options: FilmOptions,
+): Promise<CoveredFilm> {
   if (!('VideoEncoder' in globalThis)) throw new Error('This browser cannot write films.');
   const input = new Input({ source: new BlobSource(file), formats: FORMATS });
   try {
@@ -83,7 +93,7 @@ export async function coverFilm(file: File, engine: Engine, options: FilmOptions
       });
       for (const copy of copies) await copy(Number.POSITIVE_INFINITY);
       await output.finalize();
-      return await store.blob(format.mimeType);
+      return { blob: await store.blob(format.mimeType), discard: store.discard };
     } catch (error) {
       await output.cancel();
       await store.discard();

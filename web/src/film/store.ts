@@ -1,4 +1,5 @@
 import { BufferTarget, StreamTarget, type Target } from 'mediabunny';
+import { createFile } from './files.ts';
 
 /** Where a film is written. */
 export interface Store {
@@ -9,9 +10,7 @@ export interface Store {
   discard(): Promise<void>;
 }
 
-const FOLDER = 'films';
-
-/** A file of the browser's own, so that a long film needs no memory; else memory. */
+/** A private file of the browser, so that a long film needs no memory; else memory. */
 export async function openStore(): Promise<Store> {
   try {
     return await openFile();
@@ -31,12 +30,7 @@ function openMemory(): Store {
 }
 
 async function openFile(): Promise<Store> {
-  const root = await navigator.storage.getDirectory();
-  const folder = await root.getDirectoryHandle(FOLDER, { create: true });
-  await removeOld(folder);
-  const name = crypto.randomUUID();
-  await lock(name);
-  const handle = await folder.getFileHandle(name, { create: true });
+  const { handle, remove } = await createFile();
   const target = new StreamTarget(await handle.createWritable(), { chunked: true });
   return {
     target,
@@ -44,26 +38,6 @@ async function openFile(): Promise<Store> {
       const file = await handle.getFile();
       return file.slice(0, file.size, type);
     },
-    // Where it is still being written, the next visit removes it.
-    discard: () => folder.removeEntry(name).catch(() => {}),
+    discard: remove,
   };
-}
-
-/** Hold a lock for as long as the page is open: it may save the film at any time. */
-function lock(name: string): Promise<void> {
-  return new Promise((resolve) => {
-    navigator.locks.request(name, () => {
-      resolve();
-      return new Promise(() => {});
-    });
-  });
-}
-
-/** Remove the films of pages that were closed. */
-async function removeOld(folder: FileSystemDirectoryHandle): Promise<void> {
-  const { held = [] } = await navigator.locks.query();
-  const open = new Set(held.map((lock) => lock.name));
-  for await (const name of folder.keys()) {
-    if (!open.has(name)) await folder.removeEntry(name);
-  }
 }

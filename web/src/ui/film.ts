@@ -18,7 +18,7 @@ export function createFilm(store: Store, engine: Promise<Engine>): void {
   onClick('film-cancel', () => store.state.current?.film?.abort?.abort());
   onClick('film-save', () => {
     const item = store.state.current;
-    const result = item?.film?.result;
+    const result = item?.film?.result?.blob;
     if (!item || !result) return;
     const name = withEnding(item.name, endingOf(result.type));
     download(result, name);
@@ -31,7 +31,7 @@ export function createFilm(store: Store, engine: Promise<Engine>): void {
   store.subscribe(() => {
     const { current, camera } = store.state;
     const film = camera ? null : (current?.film ?? null);
-    player(film?.status === 'done' ? film.result : null);
+    player(film?.result?.blob ?? null);
     if (film) draw(film);
   });
 }
@@ -44,6 +44,7 @@ async function start(
 ): Promise<void> {
   const { threshold, model, style, margin } = store.state.settings;
   const abort = new AbortController();
+  void film.result?.discard();
   store.change(() => {
     Object.assign(film, { status: 'covering', progress: 0, result: null, abort });
     item.saved = false;
@@ -59,6 +60,9 @@ async function start(
     // The code for videos is as large as the rest of the page.
     const { coverFilm } = await import('../film/film.ts');
     const result = await coverFilm(item.file, await engine, options);
+    // Too late to stop, it was canceled or taken off the list.
+    if (abort.signal.aborted) await result.discard();
+    abort.signal.throwIfAborted();
     store.change(() => Object.assign(film, { status: 'done', result }));
     announce(`${item.name} is covered. Watch it before you share it.`);
   } catch (error) {

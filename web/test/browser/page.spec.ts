@@ -31,6 +31,36 @@ test('a video is covered and keeps its sound', async ({ page }) => {
   expect(Number(python(['-c', program, path]))).toBeGreaterThan(80_000);
 });
 
+test('covered videos are removed from the disk', async ({ page }) => {
+  const kept = () =>
+    page.evaluate(async () => {
+      const root = await navigator.storage.getDirectory();
+      const folder = await root.getDirectoryHandle('films', { create: true });
+      const names: string[] = [];
+      for await (const name of folder.keys()) names.push(name);
+      return names;
+    });
+  const cover = async (button: string) => {
+    await page.getByRole('button', { name: button }).click();
+    await expect(page.getByRole('button', { name: 'Save the video' })).toBeVisible();
+    return await kept();
+  };
+  await open(page, `${INPUTS}/video.mp4`);
+  await page.getByRole('radio', { name: 'Fast' }).check();
+  const first = await cover('Cover the video');
+  expect(first).toHaveLength(1);
+  const second = await cover('Cover again');
+  expect(second).toHaveLength(1);
+  expect(second).not.toEqual(first);
+  await page.reload();
+  await expect.poll(kept).toEqual([]);
+
+  await open(page, `${INPUTS}/video.mp4`);
+  await cover('Cover the video');
+  await page.getByRole('button', { name: 'Remove from the list' }).click();
+  await expect.poll(kept).toEqual([]);
+});
+
 test('photos are dropped and pasted; a line tells of missing WebCodecs', async ({ page }) => {
   await page.evaluate(async () => {
     const canvas = new OffscreenCanvas(64, 64);
