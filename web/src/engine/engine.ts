@@ -30,8 +30,11 @@ export async function createEngine(): Promise<Engine> {
   const worker = new Worker(new URL('./worker.ts', import.meta.url), { type: 'module' });
   const waiting = new Map<number, PromiseWithResolvers<Detection>>();
   let last = 0;
+  // A worker that failed or was closed never answers.
+  let failure: Error | null = null;
   const fail = (message: string) => {
-    for (const { reject } of waiting.values()) reject(new Error(message));
+    failure ??= new Error(message);
+    for (const { reject } of waiting.values()) reject(failure);
     waiting.clear();
   };
   worker.onmessage = ({ data }: MessageEvent<Reply>) => {
@@ -43,6 +46,7 @@ export async function createEngine(): Promise<Engine> {
   worker.onerror = (event) => fail(event.message || 'the detector did not start');
   return {
     detect(image, options) {
+      if (failure) return Promise.reject(failure);
       const promise = Promise.withResolvers<Detection>();
       const request: Request = { id: ++last, image, options };
       waiting.set(request.id, promise);
