@@ -89,8 +89,15 @@ async function start(ended: () => void): Promise<Session> {
   video.tabIndex = -1;
   video.setAttribute('aria-hidden', 'true');
   document.body.append(video);
-  await video.play();
-  return { stream, video, running: true, frame: null };
+  const session = { stream, video, running: true, frame: null };
+  try {
+    await video.play();
+  } catch (error) {
+    // Nobody else could turn the camera off.
+    stop(session);
+    throw error;
+  }
+  return session;
 }
 
 function stop(session: Session): void {
