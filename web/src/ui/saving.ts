@@ -62,8 +62,10 @@ function isDone(item: Item | null): boolean {
 }
 
 async function saveOne(store: Store): Promise<void> {
-  const { current: item, settings } = store.state;
+  const { current: item } = store.state;
   if (!item) return;
+  // They may be changed while the image is encoded.
+  const settings = { ...store.state.settings };
   const name = savedName(item, settings);
   download(await encode(item, settings), name);
   store.change(() => {
@@ -91,5 +93,9 @@ async function saveAll(store: Store): Promise<void> {
   store.change(() => {
     for (const item of saved) item.saved = true;
   });
-  announce(`${plural(saved.length, 'photo')} saved as photos.zip.`);
+  announce(
+    saved.length > 0
+      ? `${plural(saved.length, 'photo')} saved as photos.zip.`
+      : 'None of the photos could be saved.',
+  );
 }
