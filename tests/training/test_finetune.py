@@ -116,6 +116,10 @@ def test_near_copies_are_told_before_training(
     for number in range(12):
         path = tmp_path / f"copies.jsonl{number}.png"
         Pillow.open(path).resize((300, 300)).save(path)
+    rows = [json.loads(line) for line in copies.read_text("utf-8").splitlines()]
+    for row in rows:
+        row["boxes"] = [[value * 300 / 256 for value in row["boxes"][0]]]
+    copies.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     command = ["finetune", str(labels), "--out", str(tmp_path / "out")]
     assert main([*command, "--test", str(copies)]) == 2
     told = " ".join(capsys.readouterr().err.split())
@@ -130,6 +134,41 @@ def test_near_copies_are_told_before_training(
     both.write_text("\n".join([*lines[:6], *lines[12:18]]), encoding="utf-8")
     assert main(["finetune", str(both), "--out", str(tmp_path / "out")]) == 2
     assert "12 images, but only 6 that differ" in " ".join(capsys.readouterr().err.split())
+
+
+def test_images_of_a_fixed_camera_are_no_copies(write: Write, tmp_path: Path) -> None:
+    labels = write()
+    image, lines = Pillow.open(tmp_path / "labels.jsonl0.png"), []
+    for number in range(12):
+        image.save(tmp_path / f"labels.jsonl{number}.png")
+        box = [number * 20, 10, number * 20 + 18, 30]
+        lines.append(json.dumps({"image": f"labels.jsonl{number}.png", "boxes": [box]}))
+    labels.write_text("\n".join(lines), encoding="utf-8")
+    plan = plan_finetune(labels, tmp_path / "out")
+    assert (len(plan.train), len(plan.test), len(plan.near_copies)) == (7, 5, 0)
+
+
+def test_broken_images_are_left_out_and_told(write: Write, tmp_path: Path) -> None:
+    labels = write(13)
+    broken, other = (tmp_path / f"labels.jsonl{number}.png" for number in (3, 5))
+    lines = labels.read_text("utf-8").splitlines()
+    for index in (3, 5):
+        sized = json.loads(lines[index]) | {"width": 256, "height": 256}
+        lines[index] = json.dumps(sized)
+    labels.write_text("\n".join(lines), encoding="utf-8")
+    broken.write_bytes(broken.read_bytes()[:3000])
+    Pillow.new("RGB", (200, 100)).save(other)
+    plan = plan_finetune(labels, tmp_path / "out")
+    assert {broken, other}.isdisjoint(s.path for s in (*plan.train, *plan.test))
+    assert len(plan.train) + len(plan.test) == 11
+    assert f"{broken} is broken" in plan.left_out[0]
+    assert plan.left_out[1] == f"{other} is 200x100 px; its label says 256x256"
+    for number in range(6, 9):
+        (tmp_path / f"labels.jsonl{number}.png").write_bytes(b"no image")
+    with pytest.raises(
+        ValueError, match=r"13 images, but only 8 that differ(.|\n)*left out: .*3\.png"
+    ):
+        plan_finetune(labels, tmp_path / "out")
 
 
 def test_general_images_are_half_of_the_crops(write: Write) -> None:

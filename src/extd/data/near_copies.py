@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from extd.images import Size, read_reduced
+from extd.boxes import iou
+from extd.data.sample import Sample
+from extd.images import Size, image_size, read_reduced
 from extd.prefetch import prefetch
 
 SIDE = 16
@@ -21,6 +23,8 @@ MAX_DISTANCE = 72
 """Bits in which two hashes of near-copies may differ (docs/log.md has the rates)."""
 SMALLEST = 256
 """Px to which the longer side of a JPEG may be reduced while it is decoded."""
+AGREEING = 0.5
+"""IoU from which on two boxes are at the same place."""
 BLOCK = 1024
 """Images that are compared with all others at once, to bound the memory."""
 
@@ -39,6 +43,7 @@ def find_near_copies(
     others: Sequence[Path] | None = None,
     threads: int = 0,
     progress: Callable[[Sequence[Path]], Iterable[Path]] = iter,
+    failed: Callable[[Path, Exception], object] = lambda *_: None,
 ) -> list[NearCopy]:
     """Pairs of near-copies within `images`, or of an image and one of `others`.
 
@@ -50,6 +55,7 @@ def find_near_copies(
         others: files, each `second` in its pairs.
         threads: how many images are decoded at once; 0 means one a core.
         progress: wraps the files to show a progress bar.
+        failed: gets each file that cannot be read, and its error.
 
     Raises:
         ImportError: the package imagehash is missing.
@@ -63,6 +69,7 @@ def find_near_copies(
     for index, (path, result) in enumerate(results):
         if isinstance(result, Exception):
             known -= index < len(listed)
+            failed(path, result)
         else:
             readable.append(path)
             hashes.append(result)
@@ -76,6 +83,47 @@ def find_near_copies(
     else:
         pairs = ((i, known + j, distance) for i, j, distance in _close(bits[:known], bits[known:]))
     return [NearCopy(readable[i], readable[j], distance) for i, j, distance in pairs]
+
+
+def compare_samples(
+    parts: Sequence[Sequence[Sample]],
+    progress: Callable[[Sequence[Path]], Iterable[Path]] = iter,
+    report: Callable[[str], object] = lambda _: None,
+) -> tuple[list[list[Sample]], list[NearCopy]]:
+    """The samples that can be used, and pairs of near-copies whose boxes agree, in their order.
+
+    Images that are unreadable, or of another size than their labels say, are left out; `report`
+    gets a line about each. Images of one fixed camera look alike, but their boxes differ.
+
+    Raises:
+        ImportError: the package imagehash is missing.
+        ValueError: no image of a part that has any can be used.
+    """
+    samples = {sample.path: sample for part in parts for sample in part}
+    errors: dict[Path, Exception] = {}
+    pairs = find_near_copies([*samples], progress=progress, failed=errors.__setitem__)
+    for path, sample in samples.items():
+        given = sample.width, sample.height
+        if path not in errors and (size := image_size(path)) != given:
+            said = "its label says {}x{}".format(*given)
+            errors[path] = ValueError("{} is {}x{} px; ".format(path, *size) + said)
+    for error in errors.values():
+        report(str(error))
+    usable = [[sample for sample in part if sample.path not in errors] for part in parts]
+    for part, left in zip(parts, usable, strict=True):
+        if part and not left:
+            raise ValueError(f"no image can be used, beginning with: {errors[part[0].path]}")
+    pairs = [pair for pair in pairs if errors.keys().isdisjoint((pair.first, pair.second))]
+    return usable, [p for p in pairs if boxes_agree(samples[p.first], samples[p.second])]
+
+
+def boxes_agree(a: Sample, b: Sample) -> bool:
+    """Whether two images have the same number of boxes at the same places of the image."""
+    if len(a.boxes) != len(b.boxes) or not len(a.boxes):
+        return len(a.boxes) == len(b.boxes)
+    first, second = (sample.boxes / np.tile((sample.width, sample.height), 2) for sample in (a, b))
+    same = iou(first, second) >= AGREEING
+    return bool(same.any(0).all() and same.any(1).all())
 
 
 def group_near_copies(images: Sequence[Path], pairs: Iterable[NearCopy]) -> list[list[int]]:

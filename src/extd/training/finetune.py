@@ -18,10 +18,10 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from extd.catalog import DEFAULT_MODEL, find_weights, load_catalog
+from extd.catalog import DEFAULT_MODEL, RECIPES, find_weights, load_catalog
 from extd.cpu import cores
 from extd.data.labels import write_jsonl
-from extd.data.near_copies import NearCopy, find_near_copies, group_near_copies
+from extd.data.near_copies import NearCopy, compare_samples, group_near_copies
 from extd.data.sample import Sample, write_text
 from extd.detector import Detector
 from extd.evaluation.comparison import (
@@ -93,6 +93,7 @@ class Plan:
     test: Sequence[Sample]
     keep: Sequence[Sample] = ()  # general images, mixed in so that they are not forgotten
     near_copies: Sequence[NearCopy] = ()  # among the images to learn from
+    left_out: Sequence[str] = ()  # a line about each image or box that is not used
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,18 +143,21 @@ def plan_finetune(
     changes: dict[str, Any] = {"init": init if weights != Path(init) else str(weights.absolute())}
     changes |= _model_changes(config)
     changes["validation.path"] = str(folder / "test.jsonl")
-    recipe = load_recipe(Path("finetune"), [folder / "train.jsonl"], changes=changes)
+    file = Path(str(RECIPES / "finetune.yaml"))
+    recipe = load_recipe(file, [folder / "train.jsonl"], changes=changes)
     smallest = recipe.augmentation.min_face
     samples = check_samples(labels, LEAST, smallest)
     held_out = check_samples(test, 1, smallest) if test else []
     kept = choose_with_faces(check_samples(keep, 1, smallest), KEPT) if keep else []
-    images = [sample.path for sample in (*samples, *held_out, *kept)]
-    pairs = find_near_copies(images, progress=progress)
+    count, left_out = len(samples), list[str]()
+    parts, pairs = compare_samples((samples, held_out, kept), progress, left_out.append)
+    samples, held_out, kept = parts
     groups = group_near_copies([sample.path for sample in samples], pairs)
     if len(groups) < LEAST:
         raise ValueError(
-            f"{labels} has {len(samples)} images, but only {len(groups)} that differ; the others "
-            f"are near-copies. Label at least {LEAST} different ones, better 100 and more"
+            f"{labels} has {count} images, but only {len(groups)} that differ and can be used; "
+            f"label at least {LEAST} different ones, better 100 and more"
+            + "".join(f"\nleft out: {line}" for line in left_out[:5])
         )
     if test:
         check_apart(labels, samples, test, held_out, pairs)
@@ -165,7 +169,7 @@ def plan_finetune(
     learned = {sample.path for sample in samples}
     within = [pair for pair in pairs if {pair.first, pair.second} <= learned]
     recipe = _mix(recipe, folder, samples, kept)
-    return Plan(out, weights, recipe, samples, held_out, kept, within)
+    return Plan(out, weights, recipe, samples, held_out, kept, within, left_out)
 
 
 def _mix(recipe: Recipe, folder: Path, train: Sequence[Sample], keep: Sequence[Sample]) -> Recipe:
@@ -263,6 +267,8 @@ def _write_labels(plan: Plan, folder: Path, report: Report) -> None:
     if copies := len({pair.second for pair in plan.near_copies}):
         pair = plan.near_copies[0]
         report(f"{copies} are near-copies of others, such as {pair.second} of {pair.first}")
+    for line in plan.left_out:
+        report(f"left out: {line}")
 
 
 def _export(plan: Plan, folder: Path, before: Detected) -> Result:
