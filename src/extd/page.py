@@ -1,4 +1,4 @@
-"""The page that covers faces in the browser: its folder, and the headers that it needs."""
+"""The page that covers faces in the browser: its folder, MIME types and headers."""
 
 from __future__ import annotations
 
@@ -24,6 +24,14 @@ HEADERS = {
     "Cross-Origin-Embedder-Policy": "require-corp",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
+}
+
+# The system's own table may lack these, or have them wrong.
+TYPES = {
+    ".js": "text/javascript",
+    ".mjs": "text/javascript",
+    ".wasm": "application/wasm",
+    ".webmanifest": "application/manifest+json",
 }
 
 

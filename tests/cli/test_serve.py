@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import mimetypes
 import socket
 import subprocess
 import sys
@@ -78,19 +79,24 @@ def test_the_page_is_served(
 ) -> None:
     (tmp_path / "dist").mkdir()
     (tmp_path / "dist/index.html").write_text("<p>page")
+    (tmp_path / "dist/glue.mjs").write_text("1234")
     (tmp_path / "secret").write_text("secret")
+    # As on systems whose own table has it wrong.
+    mimetypes.add_type("text/plain", ".mjs")
     monkeypatch.setitem(sys.modules, "extd_web", SimpleNamespace(DIST=tmp_path / "dist"))
     answers: list[tuple[int, str, str]] = []
+    kinds: list[str] = []
 
     def visit(app: object, listening: socket.socket, seconds: float) -> None:
         server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None))
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
-        for path in ("/", "/../secret", "/healthz"):
+        for path in ("/", "/../secret", "/healthz", "/glue.mjs"):
             connection = HTTPConnection(*listening.getsockname())
             connection.request("GET", path)
             reply = connection.getresponse()
             policy = reply.headers["Cross-Origin-Embedder-Policy"]
+            kinds.append(reply.headers["Content-Type"])
             answers.append((reply.status, policy, reply.read().decode()))
             connection.close()
         server.should_exit = True
@@ -102,6 +108,8 @@ def test_the_page_is_served(
     assert answers[0] == (200, "require-corp", "<p>page")
     assert answers[1][0] == 404
     assert answers[2] == (200, "require-corp", "ok\n")
+    assert answers[3] == (200, "require-corp", "1234")
+    assert kinds[3].startswith("text/javascript")
 
 
 def test_an_open_port_is_pointed_out(

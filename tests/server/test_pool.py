@@ -136,4 +136,4 @@ def test_a_form_is_kept_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_limits_are_checked(name: str, value: float) -> None:
     option = name.replace("_", "-")
     with pytest.raises(ValueError, match=f"--{option} is {value}; give a number of 1 or more"):
-        Limits(**{name: value})  # type: ignore[arg-type]
+        Limits(**{name: value})

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from extd.cli.terminal import WHOLE_NUMBER, UsageError, print_line
-from extd.page import HEADERS, find_page
+from extd.page import HEADERS, TYPES, find_page
 
 HOST = "127.0.0.1"
 
@@ -45,14 +45,7 @@ def open_server(folder: Path, port: int) -> ThreadingHTTPServer:
 
 class _Handler(SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    # The system's own table may lack these, or have them wrong.
-    extensions_map = {  # noqa: RUF012
-        **SimpleHTTPRequestHandler.extensions_map,
-        ".js": "text/javascript",
-        ".mjs": "text/javascript",
-        ".wasm": "application/wasm",
-        ".webmanifest": "application/manifest+json",
-    }
+    extensions_map = {**SimpleHTTPRequestHandler.extensions_map, **TYPES}  # noqa: RUF012
 
     def end_headers(self) -> None:
         for name, value in HEADERS.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import mimetypes
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +26,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from extd import __version__
 from extd.detector import Detector
 from extd.media.writers import json_line
+from extd.page import TYPES as PAGE_TYPES
 from extd.server.documentation import (
     ARCHIVE,
     BODY,
@@ -105,6 +107,9 @@ def build_app(detector: Detector, pool: Pool, limits: Limits, access: Access = O
             expose_headers=["Retry-After"],
         )
     if access.web is not None:
+        for suffix, mime in PAGE_TYPES.items():
+            # Starlette has no table of its own.
+            mimetypes.add_type(mime, suffix)
         app.mount("/", StaticFiles(directory=access.web, html=True))
     return Observed(app, metrics, ENDPOINTS)
 
