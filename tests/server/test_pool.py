@@ -12,6 +12,7 @@ from fastapi import Request
 from starlette.types import Message
 from tests.server.conftest import BOUNDARY, form
 
+from extd.server.app import Answer
 from extd.server.limits import Limits, RequestError
 from extd.server.pool import Pool
 from extd.server.uploads import read_uploads
@@ -129,6 +130,21 @@ def test_a_form_is_kept_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (first.name, first.data, second.data) == ("a.jpg", large, b"y")
 
     asyncio.run(check())
+
+
+def test_a_client_that_takes_no_data_is_given_up_without_an_error() -> None:
+    sent: list[str] = []
+
+    async def receive() -> Message:
+        raise AssertionError("nothing is read")
+
+    async def send(message: Message) -> None:
+        sent.append(message["type"])
+        if message["type"] == "http.response.body":
+            await forever()
+
+    asyncio.run(Answer(b"image", "image/png", 0.01)({"type": "http"}, receive, send))
+    assert sent == ["http.response.start", "http.response.body"]
 
 
 @pytest.mark.parametrize("name", Limits.__slots__)
