@@ -1,10 +1,11 @@
 /** Images and films that the page holds, and the faces marked on them. */
 
 import type { CoverStyle } from './cover/cover.ts';
+import { type Box, iou } from './engine/boxes.ts';
 import type { Face, ModelName } from './engine/types.ts';
 import type { CoveredFilm } from './film/film.ts';
 
-export type Box = Face['box'];
+export type { Box };
 
 /** A face that was found, or a box that was added by hand. */
 export interface Mark {
@@ -135,12 +136,4 @@ export function describe(item: Item, settings: Settings): string {
 
 export function plural(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? '' : 's'}`;
-}
-
-function iou(a: Box, b: Box): number {
-  const width = Math.min(a[2], b[2]) - Math.max(a[0], b[0]);
-  const height = Math.min(a[3], b[3]) - Math.max(a[1], b[1]);
-  if (width <= 0 || height <= 0) return 0;
-  const area = (box: Box) => (box[2] - box[0]) * (box[3] - box[1]);
-  return (width * height) / (area(a) + area(b) - width * height);
 }

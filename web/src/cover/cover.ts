@@ -1,11 +1,10 @@
 /** Faces covered so that nobody recognizes them, as `extd blur` covers them. */
 
+import { area, type Box, grow, longerSide } from '../engine/boxes.ts';
 import { type Pixels, resize } from '../engine/resize.ts';
-import type { Face } from '../engine/types.ts';
 
 /** Whoever knows the candidates can tell some blurred faces apart; `solid` leaves nothing. */
 export type CoverStyle = 'blur' | 'mosaic' | 'solid';
-type Box = Face['box'];
 
 /** Standard deviation of the Gaussian, as a share of the face's longer side. */
 const BLUR = 1 / 6;
@@ -147,17 +146,4 @@ function blurLines(
     }
   }
   return result;
-}
-
-function grow([x1, y1, x2, y2]: Box, margin: number): Box {
-  const [across, down] = [margin * (x2 - x1), margin * (y2 - y1)];
-  return [x1 - across, y1 - down, x2 + across, y2 + down];
-}
-
-function longerSide([x1, y1, x2, y2]: Box): number {
-  return Math.max(x2 - x1, y2 - y1);
-}
-
-function area([x1, y1, x2, y2]: Box): number {
-  return Math.max(x2 - x1, 0) * Math.max(y2 - y1, 0);
 }

@@ -16,6 +16,12 @@ export function longerSide([x1, y1, x2, y2]: Box): number {
   return Math.max(x2 - x1, y2 - y1);
 }
 
+/** The box with each side moved out by a share of the box's own side. */
+export function grow([x1, y1, x2, y2]: Box, share: number): Box {
+  const [across, down] = [share * (x2 - x1), share * (y2 - y1)];
+  return [x1 - across, y1 - down, x2 + across, y2 + down];
+}
+
 /** The area that two boxes share. */
 export function intersection(a: Box, b: Box): number {
   const across = Math.min(a[2], b[2]) - Math.max(a[0], b[0]);

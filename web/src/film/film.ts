@@ -72,10 +72,10 @@ export async function coverFilm(
   engine: Engine,
   options: FilmOptions,
 ): Promise<CoveredFilm> {
-  if (!('VideoEncoder' in globalThis)) throw new Error('This browser cannot write films.');
+  if (!('VideoEncoder' in globalThis)) throw new Error('this browser cannot write videos.');
   const input = new Input({ source: new BlobSource(file), formats: FORMATS });
   try {
-    const track = await findVideo(input, file.name);
+    const track = await findVideo(input);
     const sounds = await input.getAudioTracks();
     const format = await chooseFormat(input, sounds);
     const size = await evenSize(track);
@@ -104,13 +104,13 @@ export async function coverFilm(
   }
 }
 
-async function findVideo(input: Input, name: string): Promise<InputVideoTrack> {
-  if (!(await input.canRead())) throw new Error(`${name} is no MP4, MOV, WebM, MKV or TS film.`);
+async function findVideo(input: Input): Promise<InputVideoTrack> {
+  if (!(await input.canRead())) throw new Error('it is not an MP4, MOV, WebM, MKV or TS video.');
   const track = await input.getPrimaryVideoTrack();
-  if (!track) throw new Error(`${name} has no images.`);
+  if (!track) throw new Error('it has no images.');
   if (!(await track.canDecode())) {
-    const codec = (await track.getCodec()) ?? 'the codec';
-    throw new Error(`This browser cannot decode ${codec} of ${name}.`);
+    const codec = (await track.getCodec()) ?? 'unknown';
+    throw new Error(`this browser cannot decode its ${codec} images.`);
   }
   return track;
 }
@@ -126,7 +126,7 @@ async function chooseFormat(input: Input, sounds: InputAudioTrack[]): Promise<Ou
   const fits = (format: OutputFormat) =>
     codecs.every((codec) => codec && format.getSupportedAudioCodecs().includes(codec));
   const format = formats.find(fits);
-  if (!format) throw new Error('The sound of this film is of a kind that cannot be copied.');
+  if (!format) throw new Error('its sound is of a kind that cannot be copied.');
   return format;
 }
 
@@ -145,7 +145,8 @@ async function chooseCodec(format: OutputFormat, size: Size): Promise<VideoCodec
   const supported = format.getSupportedVideoCodecs();
   const wanted = CODECS.filter((codec) => supported.includes(codec));
   const codec = await getFirstEncodableVideoCodec(wanted, { ...size, quality: QUALITY_HIGH });
-  if (!codec) throw new Error(`This browser cannot write films of ${size.width} x ${size.height}.`);
+  if (!codec)
+    throw new Error(`this browser cannot write videos of ${size.width} x ${size.height}.`);
   return codec;
 }
 

@@ -1,6 +1,6 @@
 /** Faces followed through a film, and covered where one is missed for a few frames. */
 
-import { type Box, iou } from '../engine/boxes.ts';
+import { type Box, grow, iou } from '../engine/boxes.ts';
 
 /** For how many frames a face stays covered where it is missed; as many are read ahead. */
 export const GAP = 5;
@@ -74,7 +74,11 @@ function match(tracks: Track[], boxes: Box[]): (Track | undefined)[] {
   const pairs = tracks
     .filter((track) => !track.left)
     .flatMap((track) =>
-      boxes.map((box, i) => ({ track, i, similarity: iou(grow(track.box), grow(box)) })),
+      boxes.map((box, i) => ({
+        track,
+        i,
+        similarity: iou(grow(track.box, GROWTH), grow(box, GROWTH)),
+      })),
     )
     .filter(({ similarity }) => similarity >= MATCH_IOU)
     .sort((a, b) => b.similarity - a.similarity);
@@ -86,11 +90,6 @@ function match(tracks: Track[], boxes: Box[]): (Track | undefined)[] {
     taken.add(track);
   }
   return matches;
-}
-
-function grow([x1, y1, x2, y2]: Box): Box {
-  const [across, down] = [GROWTH * (x2 - x1), GROWTH * (y2 - y1)];
-  return [x1 - across, y1 - down, x2 + across, y2 + down];
 }
 
 function mix(a: Box, b: Box, share: number): Box {
