@@ -45,6 +45,8 @@ async function answer(request: Request): Promise<Response> {
 
 /** With the headers that let the detector use threads, on hosts that cannot send them. */
 function isolated(response: Response): Response {
+  // An opaque redirect: the browser follows it, and it cannot be copied.
+  if (response.status === 0) return response;
   const headers = new Headers(response.headers);
   headers.set('Cross-Origin-Opener-Policy', 'same-origin');
   headers.set('Cross-Origin-Embedder-Policy', 'require-corp');
