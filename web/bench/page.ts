@@ -1,4 +1,4 @@
-/** What `run.ts` has the browser measure. */
+/** What `run.mjs` has the browser measure. */
 
 import glueUrl from 'onnxruntime-web/ort-wasm-simd-threaded.mjs?url';
 import wasmUrl from 'onnxruntime-web/ort-wasm-simd-threaded.wasm?url';
