@@ -127,8 +127,12 @@ def test_near_copies_are_told_before_training(
     assert "near-copies of images there" in told
     both = tmp_path / "both.jsonl"
     both.write_text(f"{labels.read_text()}\n{copies.read_text()}", encoding="utf-8")
-    plan = plan_finetune(both, tmp_path / "out", keep=copies)
-    assert (len(plan.train), len(plan.test), len(plan.keep)) == (18, 6, 0)
+    with pytest.raises(
+        ValueError, match=r"all images of .*copies\.jsonl with faces are near-copies"
+    ):
+        plan_finetune(both, tmp_path / "out", keep=copies)
+    plan = plan_finetune(both, tmp_path / "out")
+    assert (len(plan.train), len(plan.test)) == (18, 6)
     assert len(plan.near_copies) == 9
     lines = both.read_text().splitlines()
     both.write_text("\n".join([*lines[:6], *lines[12:18]]), encoding="utf-8")
@@ -165,9 +169,7 @@ def test_broken_images_are_left_out_and_told(write: Write, tmp_path: Path) -> No
     assert plan.left_out[1] == f"{other} is 200x100 px; its label says 256x256"
     for number in range(6, 9):
         (tmp_path / f"labels.jsonl{number}.png").write_bytes(b"no image")
-    with pytest.raises(
-        ValueError, match=r"13 images, but only 8 that differ(.|\n)*left out: .*3\.png"
-    ):
+    with pytest.raises(ValueError, match=r"13 images, but only 8 that differ(.|\n)*3\.png"):
         plan_finetune(labels, tmp_path / "out")
 
 
@@ -271,6 +273,19 @@ def test_two_signals_within_the_first_step_end_the_process(write: Write, tmp_pat
         # The process may use two seconds to end by itself.
         assert process.wait(timeout=5) == 130
     assert not (tmp_path / "out" / "training" / "best.safetensors").exists()
+
+
+def test_after_an_error_the_command_can_be_given_again(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("no space left")
+
+    plan = plan_finetune(write(), tmp_path / "out")
+    monkeypatch.setattr(finetuning, "_train", fail)
+    with pytest.raises(OSError, match="no space left"):
+        finetune(plan, report=lambda _: None)
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_noise_is_not_called_better() -> None:

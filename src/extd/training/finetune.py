@@ -78,6 +78,7 @@ TUNED_SHARE = 0.7
 """With general images, weight of the fine-tuned network in its mean with the one before: it forgets
 far less, and keeps most of what it learned (arXiv 2109.01903, docs/log.md)."""
 ERRORS = "errors.jpg"
+RECIPE = Path(str(RECIPES / "finetune.yaml"))
 
 Report = Callable[[str], None]
 
@@ -138,13 +139,11 @@ def plan_finetune(
     if out.exists() and any(out.iterdir()):
         raise FileExistsError(f"{out} is not empty; choose another folder")
     weights = _find_initial(init)
-    config = load_network(weights)[0].config
     folder = out.absolute() / "training"
     changes: dict[str, Any] = {"init": init if weights != Path(init) else str(weights.absolute())}
-    changes |= _model_changes(config)
+    changes |= _model_changes(load_network(weights)[0].config)
     changes["validation.path"] = str(folder / "test.jsonl")
-    file = Path(str(RECIPES / "finetune.yaml"))
-    recipe = load_recipe(file, [folder / "train.jsonl"], changes=changes)
+    recipe = load_recipe(RECIPE, [folder / "train.jsonl"], changes=changes)
     smallest = recipe.augmentation.min_face
     samples = check_samples(labels, LEAST, smallest)
     held_out = check_samples(test, 1, smallest) if test else []
@@ -156,8 +155,7 @@ def plan_finetune(
     if len(groups) < LEAST:
         raise ValueError(
             f"{labels} has {count} images, but only {len(groups)} that differ and can be used; "
-            f"label at least {LEAST} different ones, better 100 and more"
-            + "".join(f"\nleft out: {line}" for line in left_out[:5])
+            f"label at least {LEAST}, better 100 and more" + "\n".join(["", *left_out[:5]])
         )
     if test:
         check_apart(labels, samples, test, held_out, pairs)
@@ -165,6 +163,10 @@ def plan_finetune(
         samples, held_out = split(samples, groups)
     known = {sample.path for sample in (*samples, *held_out)}
     near = known | {pair.second for pair in pairs if pair.first in known}
+    if keep and near.issuperset(sample.path for sample in kept):
+        raise ValueError(
+            f"all images of {keep} with faces are near-copies of others; give new ones"
+        )
     kept = [sample for sample in kept if sample.path not in near]
     learned = {sample.path for sample in samples}
     within = [pair for pair in pairs if {pair.first, pair.second} <= learned]
@@ -223,11 +225,11 @@ def finetune(plan: Plan, minutes: float = 20.0, report: Report = print) -> Resul
     torch.set_num_threads(min(torch.get_num_threads(), cores()))
     folder = plan.out / "training"
     folder.mkdir(parents=True, exist_ok=True)
-    _write_labels(plan, folder, report)
     with exit_on_repeat():
         try:
+            _write_labels(plan, folder, report)
             before = _train(plan, folder, began + minutes * 60, report)
-        except KeyboardInterrupt:
+        except BaseException:
             if not (folder / WEIGHTS).exists():
                 # So that the same command can be given again.
                 shutil.rmtree(folder)
@@ -380,7 +382,8 @@ def card(plan: Plan, result: Result, int8: float | None, notes: dict[str, object
 |---|---:|---:|
 {chr(10).join(rows)}
 
-AP at IoU 0.5 on {len(plan.test):,} images with {faces[1]:,} faces that were not learned from. \
+AP at IoU 0.5 (protocol `single`) on {len(plan.test):,} images with {faces[1]:,} faces that were \
+not learned from. \
 They also chose the best of the measured weights, which flatters it a little.
 {quantized}
 - Learned from {len(plan.train):,} images with {faces[0]:,} faces{kept}.
