@@ -122,6 +122,18 @@ def test_an_open_port_is_pointed_out(
     )
 
 
+def test_an_ipv6_address_is_printed_in_brackets(
+    monkeypatch: pytest.MonkeyPatch, toy: str, capsys: Captured
+) -> None:
+    monkeypatch.setattr("extd.server.listener.run", lambda *_: None)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        # Not every machine has IPv6.
+        monkeypatch.setattr("extd.server.listener.listen", lambda *_: listening)
+        port = listening.getsockname()[1]
+        assert main(["serve", "--host", "::1", "--model", toy]) == 0
+    assert capsys.readouterr().out.startswith(f"http://[::1]:{port}: toy in ")
+
+
 def test_other_commands_do_not_load_it() -> None:
     code = (
         "import sys, extd.cli.detect, extd.cli.app; extd.cli.app.build_app(['detect'])\n"

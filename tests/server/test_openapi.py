@@ -108,6 +108,9 @@ def test_every_request_is_counted_under_a_known_name(server: Server, photo: byte
     def counted(endpoint: str, status: int) -> float:
         return server.metric(f'extd_requests_total{{endpoint="{endpoint}",status="{status}"}}')
 
+    described = counted("/openapi.json", 200)
+    server.request("GET", "/openapi.json")
+    assert counted("/openapi.json", 200) == described + 1
     before = counted("/v1/detect", 200), counted("other", 404)
     faces = server.metric('extd_faces_total{endpoint="/v1/detect"}')
     server.post("/v1/detect?x=1", photo)

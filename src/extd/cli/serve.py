@@ -141,8 +141,9 @@ def answer(
     app = build_app(detector, pool, limits, access)
     with listen(*address) as listening:
         network, port = detector.network, listening.getsockname()[1]
+        host = f"[{address[0]}]" if ":" in address[0] else address[0]
         print_line(
-            f"http://{address[0]}:{port}: {network.name} in {network.precision}, "
+            f"http://{host}:{port}: {network.name} in {network.precision}, "
             f"{count(workers, 'worker')}; Ctrl-C stops"
         )
         sys.stdout.flush()

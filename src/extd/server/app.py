@@ -49,9 +49,8 @@ Work = Callable[[Task, Detector, Options], Result]
 CHUNK = 1 << 18
 """Bytes that are sent before the client has taken most of them."""
 ZIP = "application/zip"
-ENDPOINTS = frozenset(
-    {"/v1/detect", "/v1/blur", "/v1/crop", "/healthz", "/readyz", "/metrics", "/docs"}
-)
+OPERATIONS = ("/healthz", "/readyz", "/metrics", "/docs", "/openapi.json")
+ENDPOINTS = frozenset({"/v1/detect", "/v1/blur", "/v1/crop", *OPERATIONS})
 BEARER = HTTPBearer(auto_error=False, description="The token of `extd serve --token-file`, if any.")
 
 
