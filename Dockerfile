@@ -1,7 +1,7 @@
 # The server of docs/server.md. Build and run it from the repository:
 #   docker build -t extd .
-#   docker run --rm --read-only --cap-drop ALL --security-opt no-new-privileges --memory 2g \
-#     --publish 127.0.0.1:8000:8000 extd
+#   docker run --rm --read-only --cap-drop ALL --security-opt no-new-privileges --memory 4g \
+#     --publish 127.0.0.1:8000:8000 extd --queue 32
 
 FROM python:3.13-slim AS build
 WORKDIR /build
