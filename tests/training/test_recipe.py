@@ -164,7 +164,7 @@ def test_stages_change_what_they_name(tmp_path: Path) -> None:
         ("data: {set: a}", r"r.yaml: data: there is no key set; did you mean sets\?"),
         ("data: {sets: [{paht: a}]}", r"data.sets.0: there is no key paht; did you mean path\?"),
         (f"{DATA}bach: 3", r"no key bach; did you mean batch\?"),
-        ("data: {xyz: 1}", r"data: there is no key xyz; there are sets, sources, face_count_power, max_unreadable"),
+        ("data: {xyz: 1}", r"data: there is no key xyz; there are sets, sources, face_count_power"),
         ("data: {}", r"the key data.sets is missing"),
         ("data: {sets: []}", r"data.sets is \[\]"),
         ("data: 3", r"data is 3; "),
