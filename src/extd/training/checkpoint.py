@@ -75,14 +75,23 @@ def new_state(
     return TrainState(network, average, optimizers, scaler, data, feed, initial=initial)
 
 
+def find_initial(weights: str) -> Path:
+    """The file that `Recipe.init` means.
+
+    Raises:
+        ValueError: no weights of that name ship.
+    """
+    if Path(weights).suffix:
+        return Path(weights)
+    return Path(str(find_weights(weights, load_catalog()))).with_suffix(".safetensors")
+
+
 def load_init(network: TorchNetwork, weights: str) -> dict[str, str]:
     """Load `weights`, as in `Recipe.init`, into `network`; return their `INITIAL_NOTES`."""
-    path = Path(weights)
-    if not path.suffix:
-        try:
-            path = Path(str(find_weights(weights, load_catalog()))).with_suffix(".safetensors")
-        except ValueError as error:
-            raise ValueError(f"init: {error}; or remove init, to begin from scratch") from None
+    try:
+        path = find_initial(weights)
+    except ValueError as error:
+        raise ValueError(f"init: {error}; or remove init, to begin from scratch") from None
     found, notes = load_network(path)
     if found.config != network.config:
         raise ValueError(

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from extd.catalog import DEFAULT_MODEL, RECIPES, find_weights, load_catalog
+from extd.catalog import DEFAULT_MODEL, RECIPES
 from extd.cpu import cores
 from extd.data.labels import write_jsonl
 from extd.data.near_copies import NearCopy, compare_samples, group_near_copies
@@ -40,7 +40,14 @@ from extd.models.lite import Lite
 from extd.models.network import TorchNetwork, load_network, save_network
 from extd.models.quantize import export_int8, read_evenly
 from extd.signals import exit_on_repeat
-from extd.training.checkpoint import BEST, WEIGHTS, Stopped, choose_precision, new_state
+from extd.training.checkpoint import (
+    BEST,
+    WEIGHTS,
+    Stopped,
+    choose_precision,
+    find_initial,
+    new_state,
+)
 from extd.training.cost import Cost, measure_cost
 from extd.training.distributed import init_distributed
 from extd.training.image_cache import (
@@ -138,7 +145,7 @@ def plan_finetune(
     """
     if out.exists() and any(out.iterdir()):
         raise FileExistsError(f"{out} is not empty; choose another folder")
-    weights = _find_initial(init)
+    weights = find_initial(init)
     folder = out.absolute() / "training"
     changes: dict[str, Any] = {"init": init if weights != Path(init) else str(weights.absolute())}
     changes |= _model_changes(load_network(weights)[0].config)
@@ -183,12 +190,6 @@ def _mix(recipe: Recipe, folder: Path, train: Sequence[Sample], keep: Sequence[S
     kept = DataSet(path=str(folder / "keep.jsonl"), weight=weight)
     data = recipe.data.model_copy(update={"sets": (*recipe.data.sets, kept)})
     return recipe.model_copy(update={"data": data})
-
-
-def _find_initial(init: str) -> Path:
-    if Path(init).suffix:
-        return Path(init)
-    return Path(str(find_weights(init, load_catalog()))).with_suffix(".safetensors")
 
 
 def _model_changes(config: NetworkConfig) -> dict[str, Any]:
