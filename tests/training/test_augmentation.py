@@ -161,6 +161,15 @@ def test_the_boxes_of_a_batch_are_those_of_each_crop(
             assert np.allclose(found, np.array(expected).reshape(-1, 4), rtol=1e-5, atol=1e-3)
 
 
+def test_boxes_that_lie_too_far_left_do_so_mirrored_as_well() -> None:
+    """The face covers x = 30 to 60, but is labeled half a pixel too far left."""
+    shown = image([[29.5, 30, 59.5, 60]], [])
+    mirrored = CropParams(0, Square(0, 0, 128), 256, horizontal_flip=True, flip_shift=1.0)
+    labels = crop_labels([mirrored], [shown], 6)
+    # Mirrored and twice as large it covers x = 136 to 196, and half an image pixel is one.
+    assert labels.faces[labels.real].tolist() == [[135, 60, 195, 120]]
+
+
 def test_tiny_faces_are_ignored_and_faces_centred_outside_dropped() -> None:
     shown = image([[30, 30, 60, 60], [100, 100, 104, 104], [120, 30, 150, 60]], [])
     labels = crop_labels([CropParams(0, Square(0, 0, 128), 128)], [shown], 6)

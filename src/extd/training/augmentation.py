@@ -60,7 +60,10 @@ UNCHANGED = Color()
 
 @dataclass(frozen=True, slots=True)
 class CropParams:
-    """One crop: which `square` of image number `image`, resized to `size` px."""
+    """One crop: which `square` of image number `image`, resized to `size` px.
+
+    Boxes move left by `flip_shift` px of the image if it is mirrored.
+    """
 
     image: int
     square: Square
@@ -69,6 +72,7 @@ class CropParams:
     color: Color = UNCHANGED
     horizontal_flip: bool = False
     vertical_flip: bool = False
+    flip_shift: float = 0.0
 
 
 def crop_size(recipe: Recipe, step: int) -> int:
@@ -118,6 +122,7 @@ def sample_crop(
         sample_color(rng) if settings.color else UNCHANGED,
         rng.random() < settings.horizontal_flip_prob,
         rng.random() < settings.vertical_flip_prob,
+        settings.flip_shift,
     )
 
 
@@ -278,6 +283,8 @@ def _crop_labels(
 
 def _move_boxes(boxes: NDArray[np.float32], crop: CropParams) -> NDArray[np.float64]:
     moved = _move(boxes, crop)
+    if crop.horizontal_flip:
+        moved[:, ::2] -= crop.flip_shift * crop.size / crop.square.side
     # A flip exchanges the corners.
     a, b = moved[:, :2], moved[:, 2:]
     return np.hstack([np.minimum(a, b), np.maximum(a, b)])

@@ -110,6 +110,9 @@ class Augmentation(_Section):
     horizontal_flip_prob: Share = 0.5
     vertical_flip_prob: Share = 0.0
     """The paper lists vertical flips; they cost accuracy on upright faces."""
+    flip_shift: AtLeast0 = 0.0
+    """How far boxes move left when mirrored, px of the image. WIDER FACE's lie half a pixel too
+    far left; with 1 those of mirrored images do, too, and the network learns where they lie."""
     min_face: float = 6.0
     """Faces whose shorter side is below this, crop px, are ignored in the loss."""
 
