@@ -8,6 +8,7 @@ from pathlib import Path
 
 import accuracy
 import batch
+import box_offsets
 import cv2
 import eager_vs_onnx
 import finetune_rotated
@@ -19,7 +20,9 @@ import pandas as pd
 import pytest
 import serve_load
 
+from extd.data.labels import write_jsonl
 from extd.data.sample import Sample
+from extd.detector import Detector
 from extd.images import read_image
 
 Captured = pytest.CaptureFixture[str]
@@ -100,6 +103,20 @@ def test_boxes_turn_with_their_image(tmp_path: Path) -> None:
     bright = read_image(turned.path)[..., 0] > 127
     assert bright[y1:y2, x1:x2].all()
     assert bright.sum() == (y2 - y1) * (x2 - x1)
+
+
+def test_boxes_are_compared_with_labels(toy: str, tmp_path: Path, capsys: Captured) -> None:
+    image = np.zeros((48, 64, 3), np.uint8)
+    image[24:32, 8:16, 1:] = 6, 255
+    cv2.imwrite(str(tmp_path / "a.png"), image)
+    (box,) = Detector(toy).detect(image[..., ::-1]).boxes
+    label = (box - (1, 0, 1, 0)).astype(np.float32)[None]
+    write_jsonl([Sample(tmp_path / "a.png", 64, 48, label, label[:0])], tmp_path / "labels.jsonl")
+    box_offsets.main([str(tmp_path / "labels.jsonl"), toy, "--shift", "-9"])
+    printed = capsys.readouterr().out
+    assert "1 found, +1.00 px right, +0.00 px below, 1.00 times as wide, 1.00 as high" in printed
+    assert "moved +0.00 px: all 1.000" in printed
+    assert "moved -9.00 px: all 0.000" in printed
 
 
 def test_the_server_is_compared_with_the_command(
