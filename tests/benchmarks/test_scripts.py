@@ -18,6 +18,7 @@ import memory
 import numpy as np
 import pandas as pd
 import pytest
+import robustness
 import serve_load
 
 from extd.data.labels import write_jsonl
@@ -65,6 +66,12 @@ def test_detectors_are_timed_and_set_against_their_ap(
     assert table["width"].tolist() == [640, 640]
     assert (tmp_path / "found/first/0--Parade/a.txt").is_file()
     assert read_image(out / "ap_against_latency.png").std() > 5
+    robustness.main([pair[0], *files, "--out", str(out)])
+    damaged = pd.read_csv(out / "robustness.csv")
+    assert damaged["images"].tolist() == list(robustness.DAMAGES)
+    # The toy knows one shade of red, which noise changes.
+    assert damaged["easy"].iloc[[0, 2]].tolist() == [1, 0]
+    assert read_image(out / "robustness.png").std() > 5
 
 
 @pytest.mark.parametrize("size", ["640", "640x0", "axb"])
