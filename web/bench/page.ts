@@ -4,9 +4,9 @@ import glueUrl from 'onnxruntime-web/ort-wasm-simd-threaded.mjs?url';
 import wasmUrl from 'onnxruntime-web/ort-wasm-simd-threaded.wasm?url';
 import { env } from 'onnxruntime-web/wasm';
 import { createEngine } from '../src/engine/engine.ts';
-import { loadNetwork, look } from '../src/engine/network.ts';
+import { loadNetwork, runNetwork } from '../src/engine/network.ts';
 import type { ModelName } from '../src/engine/types.ts';
-import { coverFilm } from '../src/film/film.ts';
+import { coverVideo } from '../src/video/video.ts';
 
 const SIZE = { width: 640, height: 480 };
 const models = import.meta.glob<string>('../../src/extd/weights/extd-lite*.onnx', {
@@ -37,7 +37,7 @@ async function networks(threads: number, runs: number): Promise<Record<string, n
     const response = await fetch(url);
     const network = await loadNetwork(new Uint8Array(await response.arrayBuffer()));
     const image = { data, ...SIZE, channels: 3 };
-    result[path.split('/').pop()!] = await fastest(runs, () => look(network, image, 0.3));
+    result[path.split('/').pop()!] = await fastest(runs, () => runNetwork(network, image, 0.3));
     await network.release();
   }
   return result;
@@ -57,12 +57,12 @@ async function frames(model: ModelName, runs: number): Promise<number> {
   return result;
 }
 
-/** Seconds to cover the chosen film, and where what came out is. */
-async function film(model: ModelName): Promise<{ seconds: number; type: string; url: string }> {
+/** Seconds to cover the chosen video, and where what came out is. */
+async function video(model: ModelName): Promise<{ seconds: number; type: string; url: string }> {
   const engine = await createEngine();
   const file = document.querySelector('input')!.files![0];
   const start = performance.now();
-  const { blob } = await coverFilm(file, engine, {
+  const { blob } = await coverVideo(file, engine, {
     model,
     threshold: 0.3,
     style: 'blur',
@@ -75,4 +75,4 @@ async function film(model: ModelName): Promise<{ seconds: number; type: string; 
   return { seconds, type: blob.type, url: URL.createObjectURL(blob) };
 }
 
-Object.assign(window, { bench: { networks, frames, film } });
+Object.assign(window, { bench: { networks, frames, video } });

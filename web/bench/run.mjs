@@ -1,13 +1,13 @@
 /**
- * Measure the detectors in Chromium: `npm run bench [FILM [RESULT]]`, after `npm ci`.
+ * Measure the detectors in Chromium: `npm run bench [VIDEO [RESULT]]`, after `npm ci`.
  *
- * Prints milliseconds for an image of 640 x 480 px, and the seconds that a film takes.
+ * Prints milliseconds for an image of 640 x 480 px, and the seconds that a video takes.
  */
 
 import { chromium } from '@playwright/test';
 import { createServer } from 'vite';
 
-const [film, result] = process.argv.slice(2);
+const [video, result] = process.argv.slice(2);
 const RUNS = 20;
 
 const server = await createServer({ server: { port: 0, hmr: false, watch: null } });
@@ -25,7 +25,7 @@ try {
     await page.goto(url);
     await page.waitForFunction('"bench" in window');
   };
-  for (const threads of film ? [] : [1, 2]) {
+  for (const threads of video ? [] : [1, 2]) {
     await open();
     const times = await page.evaluate(`bench.networks(${threads}, ${RUNS})`);
     for (const [name, time] of Object.entries(times)) {
@@ -34,14 +34,14 @@ try {
   }
   for (const model of ['extd-lite-nano', 'extd-lite']) {
     await open();
-    if (!film) {
+    if (!video) {
       const time = await page.evaluate(`bench.frames('${model}', ${RUNS})`);
       console.log(`a frame of the camera with ${model}: ${time.toFixed(1)} ms`);
       continue;
     }
-    await page.setInputFiles('input', film);
-    const made = await page.evaluate(`bench.film('${model}')`);
-    console.log(`${film} with ${model}: ${made.seconds.toFixed(1)} s, ${made.type}`);
+    await page.setInputFiles('input', video);
+    const made = await page.evaluate(`bench.video('${model}')`);
+    console.log(`${video} with ${model}: ${made.seconds.toFixed(1)} s, ${made.type}`);
     if (!result) continue;
     const [download] = await Promise.all([
       page.waitForEvent('download'),

@@ -34,9 +34,9 @@ export async function measure(file: Blob): Promise<{ width: number; height: numb
   }
 }
 
-/** All pixels of an image, upright, or the first frame of a film; the caller closes them. */
+/** All pixels of an image, upright, or the first frame of a video; the caller closes them. */
 export async function decode(item: Item): Promise<ImageBitmap> {
-  if (item.film) return await firstFrame(item.file);
+  if (item.video) return await firstFrame(item.file);
   try {
     return await createImageBitmap(item.file, { imageOrientation: 'from-image' });
   } catch (error) {

@@ -3,7 +3,7 @@
 import { decode, type Previews, toPreview, toThumb } from './decode.ts';
 import type { Engine } from './engine/engine.ts';
 import type { ModelName } from './engine/types.ts';
-import { describe, type Item, LEAST_THRESHOLD, mergeMarks } from './items.ts';
+import { describe, type Item, LEAST_THRESHOLD, mergeRegions } from './items.ts';
 import { removeItem, type Store } from './store.ts';
 import { announce, notify } from './ui/notices.ts';
 
@@ -57,7 +57,7 @@ async function find(
   try {
     const options = { threshold: LEAST_THRESHOLD, model };
     const { faces, milliseconds } = await (await engine).detect(bitmap, options);
-    item.marks = mergeMarks(item.marks, faces, bitmap.height);
+    item.regions = mergeRegions(item.regions, faces, bitmap.height);
     item.milliseconds = milliseconds;
     found = true;
   } catch (error) {
@@ -87,8 +87,8 @@ async function open(store: Store, previews: Previews, item: Item): Promise<Image
     });
     return bitmap;
   } catch (error) {
-    // A film may be covered even if it cannot be played here.
-    if (item.film) {
+    // A video may be covered even if it cannot be played here.
+    if (item.video) {
       store.change(() => {
         item.state = 'ready';
       });

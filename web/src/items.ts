@@ -1,14 +1,14 @@
-/** Images and films that the page holds, and the faces marked on them. */
+/** Images and videos that the page holds, and the regions of their faces. */
 
 import type { CoverStyle } from './cover/cover.ts';
 import { type Box, iou } from './engine/boxes.ts';
 import type { Face, ModelName } from './engine/types.ts';
-import type { CoveredFilm } from './film/film.ts';
+import type { CoveredVideo } from './video/video.ts';
 
 export type { Box };
 
 /** A face that was found, or a box that was added by hand. */
-export interface Mark {
+export interface Region {
   id: number;
   /** x1, y1, x2, y2 in pixels of the upright image. */
   box: Box;
@@ -19,11 +19,11 @@ export interface Mark {
   added: boolean;
 }
 
-export interface FilmState {
+export interface VideoState {
   status: 'idle' | 'covering' | 'done';
   /** 0 to 1. */
   progress: number;
-  result: CoveredFilm | null;
+  result: CoveredVideo | null;
   abort: AbortController | null;
 }
 
@@ -31,16 +31,16 @@ export interface Item {
   id: number;
   name: string;
   file: File;
-  /** Of the upright image, in pixels; of a film, 0 until its first frame is decoded. */
+  /** Of the upright image, in pixels; of a video, 0 until its first frame is decoded. */
   width: number;
   height: number;
   state: 'waiting' | 'finding' | 'ready' | 'failed';
-  marks: Mark[];
+  regions: Region[];
   /** How long the detection took. */
   milliseconds: number;
   saved: boolean;
   thumb: HTMLCanvasElement | null;
-  film: FilmState | null;
+  video: VideoState | null;
 }
 
 export interface Settings {
@@ -78,7 +78,7 @@ export function newId(): number {
   return ++lastId;
 }
 
-export function newItem(file: File, width: number, height: number, isFilm: boolean): Item {
+export function newItem(file: File, width: number, height: number, isVideo: boolean): Item {
   return {
     id: newId(),
     name: file.name || 'image',
@@ -86,17 +86,17 @@ export function newItem(file: File, width: number, height: number, isFilm: boole
     width,
     height,
     state: 'waiting',
-    marks: [],
+    regions: [],
     milliseconds: 0,
     saved: false,
     thumb: null,
-    film: isFilm ? { status: 'idle', progress: 0, result: null, abort: null } : null,
+    video: isVideo ? { status: 'idle', progress: 0, result: null, abort: null } : null,
   };
 }
 
-/** Marks of a new detection; what was kept stays kept, and boxes added by hand stay. */
-export function mergeMarks(old: Mark[], faces: Face[], height: number): Mark[] {
-  const kept = old.filter((mark) => mark.kept && !mark.added);
+/** Regions of a new detection; what was kept stays kept, and boxes added by hand stay. */
+export function mergeRegions(old: Region[], faces: Face[], height: number): Region[] {
+  const kept = old.filter((region) => region.kept && !region.added);
   const row = ({ box }: Face) => Math.floor(((box[1] + box[3]) / 2 / height) * ROWS);
   const found = faces
     .toSorted((a, b) => row(a) - row(b) || a.box[0] - b.box[0])
@@ -104,34 +104,34 @@ export function mergeMarks(old: Mark[], faces: Face[], height: number): Mark[] {
       id: newId(),
       box: face.box,
       score: face.score,
-      kept: kept.some((mark) => iou(mark.box, face.box) > SAME),
+      kept: kept.some((region) => iou(region.box, face.box) > SAME),
       added: false,
     }));
-  return [...found, ...old.filter((mark) => mark.added)];
+  return [...found, ...old.filter((region) => region.added)];
 }
 
-/** The marks that count at this threshold. */
-export function shownMarks(item: Item, settings: Settings): Mark[] {
-  return item.marks.filter((mark) => mark.added || mark.score >= settings.threshold);
+/** The regions that count at this threshold. */
+export function shownRegions(item: Item, settings: Settings): Region[] {
+  return item.regions.filter((region) => region.added || region.score >= settings.threshold);
 }
 
 export function coveredBoxes(item: Item, settings: Settings): Box[] {
-  return shownMarks(item, settings)
-    .filter((mark) => !mark.kept)
-    .map((mark) => mark.box);
+  return shownRegions(item, settings)
+    .filter((region) => !region.kept)
+    .map((region) => region.box);
 }
 
 /** What is on an item, for the line below it and for screen readers. */
 export function describe(item: Item, settings: Settings): string {
   if (item.state === 'waiting' || item.state === 'finding') return 'Looking for faces…';
   if (item.state === 'failed') return 'Not searched for faces. Drag to cover by hand.';
-  const marks = shownMarks(item, settings);
-  const open = marks.filter((mark) => mark.kept).length;
-  if (marks.length === 0) return item.film ? 'No faces in its first frame' : 'No faces found';
-  if (item.film) return `${plural(marks.length, 'face')} in its first frame`;
+  const regions = shownRegions(item, settings);
+  const open = regions.filter((region) => region.kept).length;
+  if (regions.length === 0) return item.video ? 'No faces in its first frame' : 'No faces found';
+  if (item.video) return `${plural(regions.length, 'face')} in its first frame`;
   if (open === 0)
-    return `${plural(marks.length, 'face')}, ${marks.length > 1 ? 'all ' : ''}covered`;
-  return `${plural(marks.length, 'face')}, ${marks.length - open} covered, ${open} kept`;
+    return `${plural(regions.length, 'face')}, ${regions.length > 1 ? 'all ' : ''}covered`;
+  return `${plural(regions.length, 'face')}, ${regions.length - open} covered, ${open} kept`;
 }
 
 export function plural(count: number, noun: string): string {

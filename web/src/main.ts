@@ -2,21 +2,21 @@
 
 import { createPreviews } from './decode.ts';
 import { createEngine } from './engine/engine.ts';
-import { removeOldFiles } from './film/files.ts';
 import { createFinder, messageOf } from './finder.ts';
 import { DEFAULTS } from './items.ts';
 import { createStore, removeItem } from './store.ts';
 import { createCamera } from './ui/camera.ts';
 import { createCompare } from './ui/compare.ts';
 import { byId, onClick } from './ui/dom.ts';
-import { createFilm } from './ui/film.ts';
 import { createIntake } from './ui/intake.ts';
 import { notify } from './ui/notices.ts';
 import { createPanel } from './ui/panel.ts';
 import { createSaving } from './ui/saving.ts';
 import { createStage } from './ui/stage.ts';
 import { createStrip } from './ui/strip.ts';
+import { createVideo } from './ui/video.ts';
 import { createWelcome } from './ui/welcome.ts';
+import { removeOldFiles } from './video/files.ts';
 
 const engine = createEngine();
 const store = createStore();
@@ -33,7 +33,7 @@ createStrip(store, (item) =>
   }),
 );
 createSaving(store);
-createFilm(store, engine);
+createVideo(store, engine);
 createCamera(store, engine, add);
 onClick('remove', () => {
   if (store.state.current) removeItem(store, store.state.current);

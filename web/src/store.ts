@@ -2,7 +2,7 @@
 
 import { DEFAULTS, type Item, type Settings } from './items.ts';
 
-export type View = 'welcome' | 'image' | 'film' | 'camera';
+export type View = 'welcome' | 'image' | 'video' | 'camera';
 
 export interface State {
   items: Item[];
@@ -42,13 +42,13 @@ export function createStore(): Store {
 export function viewOf({ camera, current }: State): View {
   if (camera) return 'camera';
   if (!current) return 'welcome';
-  return current.film ? 'film' : 'image';
+  return current.video ? 'video' : 'image';
 }
 
 /** Take an item off the list and show its neighbor. */
 export function removeItem(store: Store, item: Item): void {
-  item.film?.abort?.abort();
-  void item.film?.result?.discard();
+  item.video?.abort?.abort();
+  void item.video?.result?.discard();
   store.change((state) => {
     const index = state.items.indexOf(item);
     if (index < 0) return;

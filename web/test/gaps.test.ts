@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { Box } from '../src/engine/boxes.ts';
-import { type Boxed, fillGaps } from '../src/film/gaps.ts';
+import { type Boxed, fillGaps } from '../src/video/gaps.ts';
 
 const at = (x: number): Box => [x, 0, x + 10, 10];
 

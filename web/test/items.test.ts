@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { Face } from '../src/engine/types.ts';
-import { coveredBoxes, DEFAULTS, describe, type Item, mergeMarks } from '../src/items.ts';
+import { coveredBoxes, DEFAULTS, describe, type Item, mergeRegions } from '../src/items.ts';
 import { boxesJson } from '../src/save/boxes.ts';
 import { unique, withEnding } from '../src/save/names.ts';
 
@@ -11,14 +11,20 @@ const FACES: Face[] = [
 ];
 
 function item(): Item {
-  const state = { state: 'ready', saved: false, thumb: null, film: null, milliseconds: 1 } as const;
-  const size = { width: 100, height: 100, marks: mergeMarks([], FACES, 100) };
+  const state = {
+    state: 'ready',
+    saved: false,
+    thumb: null,
+    video: null,
+    milliseconds: 1,
+  } as const;
+  const size = { width: 100, height: 100, regions: mergeRegions([], FACES, 100) };
   return { id: 1, name: 'a.png', file: new File([], 'a.png'), ...size, ...state };
 }
 
 test('faces are in reading order, and the threshold hides the unsure', () => {
   const image = item();
-  expect(image.marks.map((mark) => mark.box[0])).toEqual([10, 60, 10]);
+  expect(image.regions.map((region) => region.box[0])).toEqual([10, 60, 10]);
   expect(coveredBoxes(image, DEFAULTS)).toHaveLength(2);
   expect(coveredBoxes(image, { ...DEFAULTS, threshold: 0.2 })).toHaveLength(3);
   expect(describe(image, DEFAULTS)).toBe('2 faces, all covered');
@@ -26,10 +32,10 @@ test('faces are in reading order, and the threshold hides the unsure', () => {
 
 test('what was kept or added outlives another detection', () => {
   const image = item();
-  image.marks[0].kept = true;
-  image.marks.push({ id: 99, box: [0, 0, 5, 5], score: 1, kept: false, added: true });
-  image.marks = mergeMarks(image.marks, [{ box: [11, 12, 31, 33], score: 0.7 }], 100);
-  expect(image.marks.map(({ kept, added }) => [kept, added])).toEqual([
+  image.regions[0].kept = true;
+  image.regions.push({ id: 99, box: [0, 0, 5, 5], score: 1, kept: false, added: true });
+  image.regions = mergeRegions(image.regions, [{ box: [11, 12, 31, 33], score: 0.7 }], 100);
+  expect(image.regions.map(({ kept, added }) => [kept, added])).toEqual([
     [true, false],
     [false, true],
   ]);
@@ -38,7 +44,7 @@ test('what was kept or added outlives another detection', () => {
 
 test('boxes are lines as those of extd detect --json', () => {
   const image = item();
-  image.marks[1].kept = true;
+  image.regions[1].kept = true;
   expect(JSON.parse(boxesJson([image], DEFAULTS))).toEqual({
     path: 'a.png',
     width: 100,

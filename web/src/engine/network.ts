@@ -36,7 +36,11 @@ export function loadNetwork(model: Uint8Array): Promise<Network> {
 }
 
 /** The faces with scores above a threshold, in pixels of the image, in the order of the anchors. */
-export async function look(network: Network, image: Pixels, threshold: number): Promise<Face[]> {
+export async function runNetwork(
+  network: Network,
+  image: Pixels,
+  threshold: number,
+): Promise<Face[]> {
   const rows = Math.ceil(image.height / PATCH);
   const columns = Math.ceil(image.width / PATCH);
   const shape = [1, rows, columns, 3 * PATCH * PATCH];

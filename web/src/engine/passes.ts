@@ -1,4 +1,4 @@
-/** How an image is looked at: at several sizes, in tiles. As in `extd.passes`. */
+/** Passes of the network over an image: at several sizes, in tiles. As in `extd.passes`. */
 
 import { area, type Box, byScore, intersection, longerSide } from './boxes.ts';
 import type { Pixels } from './resize.ts';
@@ -6,8 +6,8 @@ import type { Face } from './types.ts';
 
 /** Longer side of an image, px, that no pyramid halves. */
 const COARSEST = 640;
-/** Longer sides, px, of the faces that a level between two others answers for. */
-const SEEN_WELL = [48, 256] as const;
+/** Longer sides, px, of the faces that a level between two others keeps. */
+const BEST_SIZES = [48, 256] as const;
 /** Longer side of a face, px, below which a finer level finds more. */
 const TINY = 20;
 /** The coarsest stride of the detectors in px; tiles begin at multiples of it. */
@@ -20,11 +20,11 @@ const SLACK = 0.1;
 /** A whole box that covers this share of a cut one's area replaces it. */
 const COVERED = 0.5;
 
-/** One look at an image. */
+/** One run of the network over an image. */
 export interface Pass {
   /** By which the image is enlarged. */
   factor: number;
-  /** Longer sides of the faces that it answers for, in px of what it looks at. */
+  /** Longer sides of the faces that it keeps, in px of its own scale. */
   sizes: [number, number];
 }
 
@@ -40,7 +40,7 @@ export function pyramid(longest: number, smallest: number): Pass[] {
     factors.push(factors[factors.length - 1] / 2);
   }
   while (factors.length > 1 && smallest * factors[1] >= TINY) factors = factors.slice(1);
-  const [low, high] = SEEN_WELL;
+  const [low, high] = BEST_SIZES;
   return factors.map((factor, i) => ({
     factor,
     sizes: [i > 0 ? low : 0, i < factors.length - 1 ? high : Number.POSITIVE_INFINITY],
@@ -55,7 +55,7 @@ export function scaledSide(side: number, factor: number): number {
   return Math.max(down + (up ? 1 : 0), 1);
 }
 
-export function answersFor({ sizes }: Pass, face: Face): boolean {
+export function inRange({ sizes }: Pass, face: Face): boolean {
   const size = longerSide(face.box);
   return size >= sizes[0] && size <= sizes[1];
 }
@@ -71,10 +71,10 @@ export function mapFace(face: Face, across: number, down: number, x = 0, y = 0):
   };
 }
 
-/** Faces that are wholly seen, and those that tiles cut. */
-export interface Seen {
+/** Faces that lie whole within a tile, and those that an edge cuts. */
+export interface TileFaces {
   whole: Face[];
-  parts: Face[];
+  cut: Face[];
 }
 
 /**
@@ -83,14 +83,14 @@ export interface Seen {
  * @param side of a tile in px, a multiple of 128 and at least twice it.
  * @param overlap of neighboring tiles as a share of the side, above 0, up to 0.5.
  */
-export async function lookInTiles(
+export async function detectInTiles(
   image: Pixels,
   side: number,
   overlap: number,
-  look: (tile: Pixels) => Promise<Face[]>,
-): Promise<Seen> {
+  detect: (tile: Pixels) => Promise<Face[]>,
+): Promise<TileFaces> {
   const step = Math.floor((side * (1 - overlap)) / STRIDE) * STRIDE;
-  const seen: Seen = { whole: [], parts: [] };
+  const faces: TileFaces = { whole: [], cut: [] };
   for (const [y1, y2] of spans(image.height, side, step)) {
     for (const [x1, x2] of spans(image.width, side, step)) {
       const edges: Box = [
@@ -99,14 +99,14 @@ export async function lookInTiles(
         x2 < image.width ? x2 : Number.POSITIVE_INFINITY,
         y2 < image.height ? y2 : Number.POSITIVE_INFINITY,
       ];
-      for (const local of await look(crop(image, x1, y1, x2, y2))) {
+      for (const local of await detect(crop(image, x1, y1, x2, y2))) {
         const face = mapFace(local, 1, 1, x1, y1);
         if (!owns(edges, face.box, (side - step) * CONTEXT)) continue;
-        (cuts(edges, face.box) ? seen.parts : seen.whole).push(face);
+        (isCut(edges, face.box) ? faces.cut : faces.whole).push(face);
       }
     }
   }
-  return seen;
+  return faces;
 }
 
 /** Where tiles begin and end along a side; the last may be smaller. */
@@ -127,7 +127,7 @@ function owns(edges: Box, [x1, y1, x2, y2]: Box, room: number): boolean {
 }
 
 /** Whether a box is so close to an inner edge that the face may go on beyond it. */
-function cuts(edges: Box, box: Box): boolean {
+function isCut(edges: Box, box: Box): boolean {
   const slack = SLACK * longerSide(box);
   return (
     box[0] < edges[0] + slack ||
@@ -149,8 +149,8 @@ function crop(image: Pixels, x1: number, y1: number, x2: number, y2: number): Pi
 }
 
 /** Faces, and those that tiles cut where no other covers them, best first. */
-export function addUncovered(faces: Face[], parts: Face[]): Face[] {
-  const bare = parts.filter(({ box }) =>
+export function addUncovered(faces: Face[], cut: Face[]): Face[] {
+  const bare = cut.filter(({ box }) =>
     faces.every((face) => intersection(box, face.box) <= COVERED * area(box)),
   );
   return byScore([...faces, ...bare]);

@@ -1,6 +1,6 @@
 /** Boxes as JSON Lines, as `extd detect --json` writes and `extd blur --faces` reads them. */
 
-import { type Item, type Mark, type Settings, shownMarks } from '../items.ts';
+import { type Item, type Region, type Settings, shownRegions } from '../items.ts';
 
 interface Row {
   box: number[];
@@ -13,17 +13,17 @@ export function boxesJson(items: Item[], settings: Settings): string {
 }
 
 function lineOf(item: Item, settings: Settings) {
-  const marks = shownMarks(item, settings);
+  const regions = shownRegions(item, settings);
   return {
     path: item.name,
     width: item.width,
     height: item.height,
-    faces: marks.filter((mark) => !mark.kept).map(rowOf),
-    kept: marks.filter((mark) => mark.kept).map(rowOf),
+    faces: regions.filter((region) => !region.kept).map(rowOf),
+    kept: regions.filter((region) => region.kept).map(rowOf),
   };
 }
 
-function rowOf({ box, score }: Mark): Row {
+function rowOf({ box, score }: Region): Row {
   return { box: box.map((side) => round(side, 2)), score: round(score, 4) };
 }
 

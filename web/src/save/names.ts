@@ -1,4 +1,4 @@
-/** Names of saved files: those of the sources. */
+/** Names of saved files, which are those of the sources. */
 
 /** The name with another ending: `photo.heic` and `jpg` give `photo.jpg`. */
 export function withEnding(name: string, ending: string): string {

@@ -22,7 +22,7 @@ interface Session {
   frame: ImageBitmap | null;
 }
 
-interface Look {
+interface DetectedFrame {
   frame: ImageBitmap;
   faces: Face[];
 }
@@ -110,21 +110,21 @@ function stop(session: Session): void {
 
 /** Until the session ends: the detector searches a frame while the one before is drawn. */
 async function run(store: Store, engine: Engine, session: Session): Promise<void> {
-  const search = async (frame: ImageBitmap): Promise<Look> => {
+  const detect = async (frame: ImageBitmap): Promise<DetectedFrame> => {
     const { threshold, cameraModel: model } = store.state.settings;
     const { faces } = await engine.detect(frame, { threshold, model });
     return { frame, faces };
   };
   let rate = 0;
   let last = performance.now();
-  let looking = search(await nextFrame(session.video));
+  let detecting = detect(await nextFrame(session.video));
   showNote('');
   while (session.running) {
     const frame = nextFrame(session.video);
-    const shown = await looking;
-    looking = search(await frame);
+    const shown = await detecting;
+    detecting = detect(await frame);
     // Awaited a round later; until then a failure is nobody's.
-    looking.catch(() => {});
+    detecting.catch(() => {});
     if (!session.running) break;
     draw(store, session, shown);
     const now = performance.now();
@@ -144,7 +144,7 @@ async function nextFrame(video: HTMLVideoElement): Promise<ImageBitmap> {
   return await createImageBitmap(video);
 }
 
-function draw(store: Store, session: Session, { frame, faces }: Look): void {
+function draw(store: Store, session: Session, { frame, faces }: DetectedFrame): void {
   const { style, margin } = store.state.settings;
   const canvas = byId<HTMLCanvasElement>('canvas');
   canvas.hidden = false;

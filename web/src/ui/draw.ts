@@ -1,9 +1,9 @@
 /** Dragging on the image: over it a new box, from an added box this box. */
 
-import type { Box, Item, Mark } from '../items.ts';
+import type { Box, Item, Region } from '../items.ts';
 import { type Store, viewOf } from '../store.ts';
+import { inside, moved } from './boxes.ts';
 import { make } from './dom.ts';
-import { inside, moved } from './frames.ts';
 
 /** Pixels of the screen from which a press is a drag and not a click. */
 const SLACK = 6;
@@ -17,18 +17,18 @@ interface Drag {
   item: Item;
   start: Point;
   /** The added box that is moved, and where it was. */
-  mark: Mark | null;
+  region: Region | null;
   box: Box | null;
   /** The new box while it is drawn; null before the press is a drag. */
-  rubber: HTMLElement | null;
+  rubberBand: HTMLElement | null;
   moving: boolean;
 }
 
 export function addDrawing(store: Store, layer: HTMLElement, add: (box: Box) => void): void {
   let drag: Drag | null = null;
   const cancel = () => {
-    if (drag?.mark && drag.box) drag.mark.box = drag.box;
-    drag?.rubber?.remove();
+    if (drag?.region && drag.box) drag.region.box = drag.box;
+    drag?.rubberBand?.remove();
     drag = null;
     store.change(() => {});
   };
@@ -37,14 +37,14 @@ export function addDrawing(store: Store, layer: HTMLElement, add: (box: Box) => 
     // A second finger zooms the page.
     if (drag) return cancel();
     if (!item || event.button !== 0 || viewOf(store.state) !== 'image' || item.width === 0) return;
-    const mark = markUnder(item, event);
+    const region = regionAt(item, event);
     drag = {
       pointer: event.pointerId,
       item,
       start: [event.clientX, event.clientY],
-      mark,
-      box: mark?.box ?? null,
-      rubber: null,
+      region,
+      box: region?.box ?? null,
+      rubberBand: null,
       moving: false,
     };
   });
@@ -60,8 +60,8 @@ export function addDrawing(store: Store, layer: HTMLElement, add: (box: Box) => 
   });
   layer.addEventListener('pointerup', (event) => {
     if (drag?.pointer !== event.pointerId) return;
-    if (drag.moving && !drag.mark) addDrawn(layer, drag, event, add);
-    drag.rubber?.remove();
+    if (drag.moving && !drag.region) addDrawn(layer, drag, event, add);
+    drag.rubberBand?.remove();
     // The click that ends a drag toggles nothing.
     if (drag.moving) swallowClick(layer);
     drag = null;
@@ -72,26 +72,26 @@ export function addDrawing(store: Store, layer: HTMLElement, add: (box: Box) => 
   });
 }
 
-function markUnder(item: Item, event: PointerEvent): Mark | null {
-  const id = (event.target as HTMLElement).dataset.mark;
-  return item.marks.find((mark) => mark.added && String(mark.id) === id) ?? null;
+function regionAt(item: Item, event: PointerEvent): Region | null {
+  const id = (event.target as HTMLElement).dataset.region;
+  return item.regions.find((region) => region.added && String(region.id) === id) ?? null;
 }
 
 function follow(store: Store, layer: HTMLElement, drag: Drag, event: PointerEvent): void {
-  const { item, mark, box, start } = drag;
+  const { item, region, box, start } = drag;
   const area = layer.getBoundingClientRect();
-  if (mark && box) {
+  if (region && box) {
     const scale = item.width / area.width;
     const [across, down] = [event.clientX - start[0], event.clientY - start[1]];
     store.change(() => {
-      mark.box = moved(box, across * scale, down * scale, item);
+      region.box = moved(box, across * scale, down * scale, item);
       item.saved = false;
     });
     return;
   }
-  drag.rubber ??= layer.appendChild(make('div', 'rubber'));
+  drag.rubberBand ??= layer.appendChild(make('div', 'rubber-band'));
   const [x1, y1, x2, y2] = drawnBox(area, drag, event);
-  const style = drag.rubber.style;
+  const style = drag.rubberBand.style;
   style.left = `${x1}px`;
   style.top = `${y1}px`;
   style.width = `${x2 - x1}px`;

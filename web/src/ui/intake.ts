@@ -7,7 +7,7 @@ import type { Store } from '../store.ts';
 import { byId, onClick } from './dom.ts';
 import { notify } from './notices.ts';
 
-const FILM = /\.(mp4|m4v|mov|webm|mkv|ts|avi)$/i;
+const VIDEO = /\.(mp4|m4v|mov|webm|mkv|ts|avi)$/i;
 
 export type Add = (files: Iterable<File>) => Promise<void>;
 
@@ -43,12 +43,12 @@ export function createIntake(store: Store, finder: Finder): Add {
 }
 
 async function addFile(store: Store, file: File, show: boolean): Promise<void> {
-  const isFilm = file.type.startsWith('video/') || FILM.test(file.name);
-  if (isFilm && !('VideoEncoder' in window && 'VideoDecoder' in window)) {
+  const isVideo = file.type.startsWith('video/') || VIDEO.test(file.name);
+  if (isVideo && !('VideoEncoder' in window && 'VideoDecoder' in window)) {
     throw new Error('this browser has no WebCodecs, so it cannot write videos.');
   }
-  const { width, height } = isFilm ? { width: 0, height: 0 } : await measure(file);
-  const item = newItem(file, width, height, isFilm);
+  const { width, height } = isVideo ? { width: 0, height: 0 } : await measure(file);
+  const item = newItem(file, width, height, isVideo);
   store.change((state) => {
     state.items.push(item);
     if (!show && state.current) return;
@@ -58,11 +58,11 @@ async function addFile(store: Store, file: File, show: boolean): Promise<void> {
 }
 
 function addDrop(add: Add): void {
-  const veil = byId('drop-veil');
+  const overlay = byId('drop-overlay');
   let depth = 0;
   const show = (change: number) => {
     depth = Math.max(0, depth + change);
-    veil.hidden = depth === 0;
+    overlay.hidden = depth === 0;
   };
   const hasFiles = (event: DragEvent) => event.dataTransfer?.types.includes('Files') ?? false;
   window.addEventListener('dragenter', (event) => hasFiles(event) && show(1));

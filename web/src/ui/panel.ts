@@ -3,8 +3,8 @@
 import type { Finder } from '../finder.ts';
 import type { Settings } from '../items.ts';
 import { type Store, viewOf } from '../store.ts';
+import { keepAll } from './boxes.ts';
 import { byId, onClick } from './dom.ts';
-import { keepAll } from './frames.ts';
 
 const percent = (value: number) => `${Math.round(value * 100)} %`;
 const SLIDERS = {
@@ -73,6 +73,6 @@ function draw({ state }: Store): void {
   }
   byId('quality-row').hidden = settings.format !== 'jpeg';
   byId('style-hint').hidden = settings.style === 'solid';
-  const single = state.items.filter((item) => !item.film).length < 2;
+  const single = state.items.filter((item) => !item.video).length < 2;
   byId('save-all').hidden = single;
 }

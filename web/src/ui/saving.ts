@@ -24,7 +24,7 @@ export function createSaving(store: Store): void {
     draw();
   };
   const draw = () => {
-    const images = store.state.items.filter((item) => !item.film);
+    const images = store.state.items.filter((item) => !item.video);
     const { current } = store.state;
     // What is not searched yet would be saved with its faces open.
     const ready = { save: isDone(current), all: images.every(isDone) };
@@ -47,7 +47,7 @@ export function createSaving(store: Store): void {
     guarded(async () => {
       const { items, settings } = store.state;
       const json = boxesJson(
-        items.filter((item) => !item.film),
+        items.filter((item) => !item.video),
         settings,
       );
       download(new Blob([json], { type: 'application/json' }), 'faces.jsonl');
@@ -76,7 +76,7 @@ async function saveOne(store: Store): Promise<void> {
 
 async function saveAll(store: Store): Promise<void> {
   const { settings } = store.state;
-  const items = store.state.items.filter((item) => !item.film);
+  const items = store.state.items.filter((item) => !item.video);
   const saved: Item[] = [];
   const button = byId('save-all');
   const text = button.textContent;

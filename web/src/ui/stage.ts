@@ -5,8 +5,8 @@ import type { Previews } from '../decode.ts';
 import { messageOf } from '../finder.ts';
 import { type Box, coveredBoxes, describe, type Item } from '../items.ts';
 import { type Store, viewOf } from '../store.ts';
+import { createBoxes } from './boxes.ts';
 import { byId } from './dom.ts';
-import { createFrames } from './frames.ts';
 
 export interface Stage {
   /** Show the original while true. */
@@ -14,7 +14,7 @@ export interface Stage {
 }
 
 export function createStage(store: Store, previews: Previews): Stage {
-  const frames = createFrames(store);
+  const boxes = createBoxes(store);
   let comparing = false;
   let drawn = '';
   const draw = () => {
@@ -24,7 +24,7 @@ export function createStage(store: Store, previews: Previews): Stage {
       drawn = '';
       return;
     }
-    frames.draw(item);
+    boxes.draw(item);
     const preview = previews.peek(item);
     if (!preview) {
       fetchPreview(item);
@@ -38,7 +38,7 @@ export function createStage(store: Store, previews: Previews): Stage {
   const loading = new Set<Item>();
   const fetchPreview = async (item: Item) => {
     // The finder brings the preview of what it searches.
-    if (item.state === 'finding' || loading.has(item) || (item.film && item.width === 0)) return;
+    if (item.state === 'finding' || loading.has(item) || (item.video && item.width === 0)) return;
     loading.add(item);
     try {
       await previews.get(item);
@@ -64,8 +64,8 @@ export function createStage(store: Store, previews: Previews): Stage {
 /** What the drawn image depends on. */
 function signatureOf(store: Store, item: Item, comparing: boolean): string {
   const { settings } = store.state;
-  const boxes = comparing ? null : coveredBoxes(item, settings);
-  return JSON.stringify([item.id, boxes, settings.style, settings.margin]);
+  const covered = comparing ? null : coveredBoxes(item, settings);
+  return JSON.stringify([item.id, covered, settings.style, settings.margin]);
 }
 
 function drawPreview(store: Store, item: Item, preview: HTMLCanvasElement, bare: boolean): void {
@@ -103,12 +103,12 @@ function drawText({ state }: Store): void {
   if (view === 'camera' || !item) return;
   const text = describe(item, state.settings);
   byId('name').textContent = item.name;
-  byId('count').textContent = item.film && item.width === 0 ? 'Video' : text;
+  byId('count').textContent = item.video && item.width === 0 ? 'Video' : text;
   const timed = item.state === 'ready' && item.milliseconds > 0;
   byId('time').textContent = timed ? ` · ${timeOf(item)}` : '';
   byId('canvas').setAttribute('aria-label', `${item.name}. ${text}`);
-  const playing = item.film?.status === 'done';
-  const unseen = item.film && item.width === 0 && item.state === 'ready' && !playing;
+  const playing = item.video?.status === 'done';
+  const unseen = item.video && item.width === 0 && item.state === 'ready' && !playing;
   showNote(unseen ? 'This browser shows no preview of this video. It may still cover it.' : '');
   byId('canvas').hidden = item.width === 0;
 }

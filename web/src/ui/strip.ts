@@ -1,6 +1,6 @@
-/** The list of images and films below the one on show. */
+/** The list of images and videos below the one on show. */
 
-import { describe, type Item, shownMarks } from '../items.ts';
+import { describe, type Item, shownRegions } from '../items.ts';
 import type { Store } from '../store.ts';
 import { byId, icon, make } from './dom.ts';
 
@@ -41,7 +41,7 @@ function drawEntry(store: Store, button: HTMLElement, item: Item): void {
   const [canvas, badge] = button.children as unknown as [HTMLElement, HTMLElement];
   if (item.thumb && canvas !== item.thumb) canvas.replaceWith(item.thumb);
   const busy = item.state === 'waiting' || item.state === 'finding';
-  badge.className = busy || item.film?.status === 'covering' ? 'badge busy' : 'badge';
+  badge.className = busy || item.video?.status === 'covering' ? 'badge busy' : 'badge';
   badge.replaceChildren(...badgeOf(store, item, busy));
   const saved = item.saved ? ', saved' : '';
   button.setAttribute(
@@ -52,12 +52,12 @@ function drawEntry(store: Store, button: HTMLElement, item: Item): void {
 }
 
 function badgeOf(store: Store, item: Item, busy: boolean): (Node | string)[] {
-  if (item.film?.status === 'covering') return [`${Math.floor(item.film.progress * 100)} %`];
+  if (item.video?.status === 'covering') return [`${Math.floor(item.video.progress * 100)} %`];
   if (busy) return [];
-  const mark = item.saved ? [icon('check')] : [];
-  if (item.film) return [icon('film'), ...mark];
+  const check = item.saved ? [icon('check')] : [];
+  if (item.video) return [icon('video'), ...check];
   return [
-    ...mark,
-    item.state === 'failed' ? '!' : String(shownMarks(item, store.state.settings).length),
+    ...check,
+    item.state === 'failed' ? '!' : String(shownRegions(item, store.state.settings).length),
   ];
 }

@@ -3,11 +3,11 @@ import { test as base, expect, type Page } from '@playwright/test';
 /** A page that may ask nobody but its own server, and logs no error. */
 export const test = base.extend({
   page: async ({ page, context, baseURL }, use) => {
-    const strangers: string[] = [];
+    const foreignRequests: string[] = [];
     const errors: string[] = [];
     context.on('request', (request) => {
       const url = request.url();
-      if (!url.startsWith(baseURL!) && !url.startsWith('blob:')) strangers.push(url);
+      if (!url.startsWith(baseURL!) && !url.startsWith('blob:')) foreignRequests.push(url);
     });
     page.on('pageerror', (error) => errors.push(error.message));
     page.on('console', (message) => {
@@ -16,7 +16,7 @@ export const test = base.extend({
     });
     await page.goto('./');
     await use(page);
-    expect(strangers).toEqual([]);
+    expect(foreignRequests).toEqual([]);
     expect(errors).toEqual([]);
   },
 });

@@ -35,7 +35,7 @@ test('covered videos are removed from the disk', async ({ page }) => {
   const kept = () =>
     page.evaluate(async () => {
       const root = await navigator.storage.getDirectory();
-      const folder = await root.getDirectoryHandle('films', { create: true });
+      const folder = await root.getDirectoryHandle('videos', { create: true });
       const names: string[] = [];
       for await (const name of folder.keys()) names.push(name);
       return names;
@@ -80,7 +80,7 @@ test('photos are dropped and pasted; a line tells of missing WebCodecs', async (
   });
   await expect(page.getByRole('button', { name: 'dropped.png: No faces found' })).toBeVisible();
   await expect(page.getByRole('button', { name: 'pasted.png: No faces found' })).toBeVisible();
-  await expect(page.locator('#drop-veil')).toBeHidden();
+  await expect(page.locator('#drop-overlay')).toBeHidden();
   await page.evaluate(() => Reflect.deleteProperty(window, 'VideoEncoder'));
   await page.setInputFiles('#files', `${INPUTS}/video.mp4`);
   await expect(page.locator('#notices')).toContainText('video.mp4: this browser has no WebCodecs');

@@ -1,7 +1,7 @@
 import { BufferTarget, StreamTarget, type Target } from 'mediabunny';
 import { createFile } from './files.ts';
 
-/** Where a film is written. */
+/** Where a video is written. */
 export interface Store {
   target: Target;
   /** What was written, once the output is finalized. */
@@ -10,7 +10,7 @@ export interface Store {
   discard(): Promise<void>;
 }
 
-/** A private file of the browser, so that a long film needs no memory; else memory. */
+/** A private file of the browser, so that a long video needs no memory; else memory. */
 export async function openStore(): Promise<Store> {
   try {
     return await openFile();

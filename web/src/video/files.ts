@@ -1,14 +1,14 @@
-/** The browser's private files that covered films are written to. */
+/** The browser's private files that covered videos are written to. */
 
-const FOLDER = 'films';
+const FOLDER = 'videos';
 
-export interface FilmFile {
+export interface VideoFile {
   handle: FileSystemFileHandle;
   remove(): Promise<void>;
 }
 
 /** @throws DOMException in private windows, TypeError in old browsers. */
-export async function createFile(): Promise<FilmFile> {
+export async function createFile(): Promise<VideoFile> {
   const root = await navigator.storage.getDirectory();
   const folder = await root.getDirectoryHandle(FOLDER, { create: true });
   const name = crypto.randomUUID();
@@ -18,7 +18,7 @@ export async function createFile(): Promise<FilmFile> {
   return { handle, remove: () => folder.removeEntry(name).catch(() => {}) };
 }
 
-/** Hold a lock for as long as the page is open: it may save the film at any time. */
+/** Hold a lock for as long as the page is open: it may save the video at any time. */
 function lock(name: string): Promise<void> {
   return new Promise((resolve) => {
     navigator.locks.request(name, () => {
@@ -28,7 +28,7 @@ function lock(name: string): Promise<void> {
   });
 }
 
-/** Remove the films of pages that were closed. */
+/** Remove the videos of pages that were closed. */
 export async function removeOldFiles(): Promise<void> {
   try {
     const root = await navigator.storage.getDirectory();
@@ -40,6 +40,6 @@ export async function removeOldFiles(): Promise<void> {
     const open = new Set(held.map((lock) => lock.name));
     for (const name of names) if (!open.has(name)) await folder.removeEntry(name);
   } catch {
-    // No film was ever written here, or another page removes them now.
+    // No video was ever written here, or another page removes them now.
   }
 }

@@ -1,4 +1,4 @@
-/** From film to film: decoded, faces covered, encoded; sound is copied. */
+/** Covers the faces of a video: decodes, detects, encodes; audio is copied. */
 
 import {
   BlobSource,
@@ -32,17 +32,17 @@ import type { DetectOptions } from '../engine/types.ts';
 import { type Boxed, fillGaps } from './gaps.ts';
 import { openStore } from './store.ts';
 
-/** A film that was covered, and where it is kept until it is discarded. */
-export interface CoveredFilm {
+/** A video that was covered, and where it is kept until it is discarded. */
+export interface CoveredVideo {
   blob: Blob;
   discard(): Promise<void>;
 }
 
-export interface FilmOptions extends DetectOptions {
+export interface VideoOptions extends DetectOptions {
   style: CoverStyle;
   /** As of `cover`. */
   margin: number;
-  /** Told the share of the film that is done, 0 to 1. */
+  /** Told the share of the video that is done, 0 to 1. */
   onProgress(done: number): void;
   /** Ends the work with the signal's reason. */
   signal: AbortSignal;
@@ -62,34 +62,34 @@ interface Frame {
 }
 
 /**
- * A film with its faces covered and its sound: MP4, WebM where the film is, or, where the sound
+ * A video with its faces covered and its audio: MP4, WebM where the video is, or, where the audio
  * fits neither, MOV or Matroska. Tags, such as place and camera, are left out.
  *
- * @throws Error that says why the film cannot be read or written.
+ * @throws Error that says why the video cannot be read or written.
  */
-export async function coverFilm(
+export async function coverVideo(
   file: File,
   engine: Engine,
-  options: FilmOptions,
-): Promise<CoveredFilm> {
+  options: VideoOptions,
+): Promise<CoveredVideo> {
   if (!('VideoEncoder' in globalThis)) throw new Error('this browser cannot write videos.');
   const input = new Input({ source: new BlobSource(file), formats: FORMATS });
   try {
     const track = await findVideo(input);
-    const sounds = await input.getAudioTracks();
-    const format = await chooseFormat(input, sounds);
+    const audioTracks = await input.getAudioTracks();
+    const format = await chooseFormat(input, audioTracks);
     const size = await evenSize(track);
     const codec = await chooseCodec(format, size);
     const store = await openStore();
     const output = new Output({ format, target: store.target });
     try {
-      const video = new VideoSampleSource({ codec, quality: QUALITY_HIGH });
-      output.addVideoTrack(video);
-      const copies = await Promise.all(sounds.map((sound) => startCopy(sound, output)));
+      const encoder = new VideoSampleSource({ codec, quality: QUALITY_HIGH });
+      output.addVideoTrack(encoder);
+      const copies = await Promise.all(audioTracks.map((track) => startCopy(track, output)));
       await output.start();
       await coverFrames(track, size, engine, options, async (frame) => {
         for (const copy of copies) await copy(frame.timestamp);
-        await encode(video, frame);
+        await encode(encoder, frame);
       });
       for (const copy of copies) await copy(Number.POSITIVE_INFINITY);
       await output.finalize();
@@ -115,9 +115,9 @@ async function findVideo(input: Input): Promise<InputVideoTrack> {
   return track;
 }
 
-/** The first format of the film's own kind that can hold its sound. */
-async function chooseFormat(input: Input, sounds: InputAudioTrack[]): Promise<OutputFormat> {
-  const codecs = await Promise.all(sounds.map((sound) => sound.getCodec()));
+/** The first format of the video's own kind that can hold its audio. */
+async function chooseFormat(input: Input, audioTracks: InputAudioTrack[]): Promise<OutputFormat> {
+  const codecs = await Promise.all(audioTracks.map((track) => track.getCodec()));
   const matroska = new MkvOutputFormat();
   const formats =
     (await input.getFormat()) === WEBM
@@ -132,7 +132,7 @@ async function chooseFormat(input: Input, sounds: InputAudioTrack[]): Promise<Ou
 
 type Size = { width: number; height: number };
 
-/** The size of the upright film; encoders want even sides. */
+/** The size of the upright video; encoders want even sides. */
 async function evenSize(track: InputVideoTrack): Promise<Size> {
   const even = (side: number) => Math.max(2, side - (side % 2));
   return {
@@ -150,16 +150,16 @@ async function chooseCodec(format: OutputFormat, size: Size): Promise<VideoCodec
   return codec;
 }
 
-/** Add a copy of a sound to the output; the result copies it up to a time in seconds. */
+/** Add a copy of an audio track to the output; the result copies it up to a time in seconds. */
 async function startCopy(
-  sound: InputAudioTrack,
+  track: InputAudioTrack,
   output: Output,
 ): Promise<(until: number) => Promise<void>> {
-  const source = new EncodedAudioPacketSource((await sound.getCodec())!);
-  output.addAudioTrack(source, { languageCode: await sound.getLanguageCode() });
-  const decoderConfig = await sound.getDecoderConfig();
+  const source = new EncodedAudioPacketSource((await track.getCodec())!);
+  output.addAudioTrack(source, { languageCode: await track.getLanguageCode() });
+  const decoderConfig = await track.getDecoderConfig();
   const meta = decoderConfig ? { decoderConfig } : {};
-  const packets = new EncodedPacketSink(sound).packets();
+  const packets = new EncodedPacketSink(track).packets();
   let next: EncodedPacket | undefined;
   let ended = false;
   return async (until) => {
@@ -177,7 +177,7 @@ async function coverFrames(
   track: InputVideoTrack,
   size: Size,
   engine: Engine,
-  options: FilmOptions,
+  options: VideoOptions,
   write: (frame: Frame) => Promise<void>,
 ): Promise<void> {
   const { signal, style, margin, onProgress } = options;
@@ -243,9 +243,9 @@ async function detectIn(
   }
 }
 
-async function encode(video: VideoSampleSource, frame: Frame): Promise<void> {
+async function encode(encoder: VideoSampleSource, frame: Frame): Promise<void> {
   const { context, timestamp, duration } = frame;
   const sample = new VideoSample(context.canvas, { timestamp, duration });
-  await video.add(sample);
+  await encoder.add(sample);
   sample.close();
 }

@@ -1,6 +1,6 @@
-/** The frames around faces: buttons over the image, in the order in which Tab goes. */
+/** The boxes around faces: buttons over the image, in the order in which Tab goes. */
 
-import { type Box, type Item, type Mark, newId, shownMarks } from '../items.ts';
+import { type Box, type Item, newId, type Region, shownRegions } from '../items.ts';
 import { type Store, viewOf } from '../store.ts';
 import { byId, icon, make } from './dom.ts';
 import { addDrawing } from './draw.ts';
@@ -10,78 +10,80 @@ const STEP = 0.01;
 /** Share of the image's shorter side that a box takes that was added without a drag. */
 const NEW_BOX = 0.2;
 
-export interface Frames {
+export interface BoxLayer {
   draw(item: Item): void;
 }
 
-export function createFrames(store: Store): Frames {
+export function createBoxes(store: Store): BoxLayer {
   const layer = byId('faces');
   const buttons = new Map<number, HTMLButtonElement>();
   const removers = new Map<number, HTMLButtonElement>();
-  const toggle = (mark: Mark) =>
+  const toggle = (region: Region) =>
     edit(store, () => {
-      mark.kept = !mark.kept;
+      region.kept = !region.kept;
     });
   addDrawing(store, layer, (box) => addBox(store, box));
   byId('add-box').addEventListener('click', () => {
     const item = store.state.current;
     if (!item) return;
-    const mark = addBox(store, middle(item));
+    const region = addBox(store, middle(item));
     // The button is there after the views are drawn.
-    setTimeout(() => buttons.get(mark.id)?.focus());
+    setTimeout(() => buttons.get(region.id)?.focus());
   });
-  const frameOf = (mark: Mark) => {
-    const button = make('button', mark.added ? 'face added' : 'face');
+  const boxOf = (region: Region) => {
+    const button = make('button', region.added ? 'face added' : 'face');
     button.type = 'button';
-    button.dataset.mark = String(mark.id);
-    button.addEventListener('click', () => toggle(mark));
-    if (mark.added) button.addEventListener('keydown', (event) => moveByKey(store, mark, event));
+    button.dataset.region = String(region.id);
+    button.addEventListener('click', () => toggle(region));
+    if (region.added)
+      button.addEventListener('keydown', (event) => moveByKey(store, region, event));
     return button;
   };
   return {
     draw(item) {
-      const marks = viewOf(store.state) === 'image' ? shownMarks(item, store.state.settings) : [];
-      const added = marks.filter((mark) => mark.added);
-      sync(buttons, marks, frameOf);
-      sync(removers, added, (mark) => removerOf(store, mark));
-      marks.forEach((mark, index) => {
-        const button = buttons.get(mark.id)!;
-        const remover = removers.get(mark.id);
-        place(button, mark.box, item);
-        label(button, mark, index, marks.length);
+      const regions =
+        viewOf(store.state) === 'image' ? shownRegions(item, store.state.settings) : [];
+      const added = regions.filter((region) => region.added);
+      sync(buttons, regions, boxOf);
+      sync(removers, added, (region) => removerOf(store, region));
+      regions.forEach((region, index) => {
+        const button = buttons.get(region.id)!;
+        const remover = removers.get(region.id);
+        place(button, region.box, item);
+        label(button, region, index, regions.length);
         if (button.parentElement !== layer) layer.append(button);
         if (!remover) return;
         // Moved between press and release, a button would get no click.
         if (button.nextElementSibling !== remover) button.after(remover);
-        placeRemover(remover, mark.box, item);
-        remover.setAttribute('aria-label', `Remove added box ${added.indexOf(mark) + 1}`);
+        placeRemover(remover, region.box, item);
+        remover.setAttribute('aria-label', `Remove added box ${added.indexOf(region) + 1}`);
       });
     },
   };
 }
 
-/** Make the elements of the marks that have none, and remove those of marks that are gone. */
+/** Make the elements of the regions that have none, and remove those of regions that are gone. */
 function sync(
   elements: Map<number, HTMLButtonElement>,
-  marks: Mark[],
-  create: (mark: Mark) => HTMLButtonElement,
+  regions: Region[],
+  create: (region: Region) => HTMLButtonElement,
 ): void {
-  const ids = new Set(marks.map((mark) => mark.id));
+  const ids = new Set(regions.map((region) => region.id));
   for (const [id, element] of elements) {
     if (ids.has(id)) continue;
     element.remove();
     elements.delete(id);
   }
-  for (const mark of marks) {
-    if (!elements.has(mark.id)) elements.set(mark.id, create(mark));
+  for (const region of regions) {
+    if (!elements.has(region.id)) elements.set(region.id, create(region));
   }
 }
 
-function label(button: HTMLButtonElement, mark: Mark, index: number, count: number): void {
-  const what = mark.added ? 'added box' : 'face';
-  button.setAttribute('aria-pressed', String(!mark.kept));
+function label(button: HTMLButtonElement, region: Region, index: number, count: number): void {
+  const what = region.added ? 'added box' : 'face';
+  button.setAttribute('aria-pressed', String(!region.kept));
   button.setAttribute('aria-label', `Cover ${what} ${index + 1} of ${count}`);
-  button.title = mark.added ? 'Added box' : `Face, score ${mark.score.toFixed(2)}`;
+  button.title = region.added ? 'Added box' : `Face, score ${region.score.toFixed(2)}`;
 }
 
 function place(element: HTMLElement, [x1, y1, x2, y2]: Box, { width, height }: Item): void {
@@ -96,11 +98,11 @@ function placeRemover(element: HTMLElement, [, y1, x2]: Box, { width, height }: 
   element.style.top = `${(y1 / height) * 100}%`;
 }
 
-function removerOf(store: Store, mark: Mark): HTMLButtonElement {
+function removerOf(store: Store, region: Region): HTMLButtonElement {
   const button = make('button', 'face-remove');
   button.type = 'button';
   button.append(icon('close'));
-  button.addEventListener('click', () => removeMark(store, mark));
+  button.addEventListener('click', () => removeRegion(store, region));
   return button;
 }
 
@@ -112,15 +114,15 @@ function edit(store: Store, change: (item: Item) => void): void {
   });
 }
 
-function addBox(store: Store, box: Box): Mark {
-  const mark: Mark = { id: newId(), box, score: 1, kept: false, added: true };
-  edit(store, (item) => item.marks.push(mark));
-  return mark;
+function addBox(store: Store, box: Box): Region {
+  const region: Region = { id: newId(), box, score: 1, kept: false, added: true };
+  edit(store, (item) => item.regions.push(region));
+  return region;
 }
 
-function removeMark(store: Store, mark: Mark): void {
+function removeRegion(store: Store, region: Region): void {
   edit(store, (item) => {
-    item.marks = item.marks.filter((other) => other !== mark);
+    item.regions = item.regions.filter((other) => other !== region);
   });
   byId('add-box').focus();
 }
@@ -128,7 +130,7 @@ function removeMark(store: Store, mark: Mark): void {
 /** Keep all faces of the image on show open, or cover them all. */
 export function keepAll(store: Store, kept: boolean): void {
   edit(store, (item) => {
-    for (const mark of shownMarks(item, store.state.settings)) mark.kept = kept;
+    for (const region of shownRegions(item, store.state.settings)) region.kept = kept;
   });
 }
 
@@ -138,10 +140,10 @@ function middle({ width, height }: Item): Box {
 }
 
 /** Arrow keys move an added box, with Shift they size it; Delete removes it. */
-function moveByKey(store: Store, mark: Mark, event: KeyboardEvent): void {
+function moveByKey(store: Store, region: Region, event: KeyboardEvent): void {
   if (event.key === 'Delete' || event.key === 'Backspace') {
     event.preventDefault();
-    removeMark(store, mark);
+    removeRegion(store, region);
     return;
   }
   const arrows: Record<string, [number, number]> = {
@@ -156,10 +158,10 @@ function moveByKey(store: Store, mark: Mark, event: KeyboardEvent): void {
   edit(store, (item) => {
     const step = STEP * Math.max(item.width, item.height);
     const [across, down] = [arrow[0] * step, arrow[1] * step];
-    const [x1, y1, x2, y2] = mark.box;
-    mark.box = event.shiftKey
+    const [x1, y1, x2, y2] = region.box;
+    region.box = event.shiftKey
       ? inside([x1, y1, Math.max(x2 + across, x1 + step), Math.max(y2 + down, y1 + step)], item)
-      : moved(mark.box, across, down, item);
+      : moved(region.box, across, down, item);
   });
 }
 

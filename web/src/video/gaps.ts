@@ -1,4 +1,4 @@
-/** Faces followed through a film, and covered where one is missed for a few frames. */
+/** Faces followed through a video, and covered where one is missed for a few frames. */
 
 import { type Box, grow, iou } from '../engine/boxes.ts';
 
