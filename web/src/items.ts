@@ -97,17 +97,27 @@ export function newItem(file: File, width: number, height: number, isVideo: bool
 /** Regions of a new detection; what was kept stays kept, and boxes added by hand stay. */
 export function mergeRegions(old: Region[], faces: Face[], height: number): Region[] {
   const kept = old.filter((region) => region.kept && !region.added);
-  const row = ({ box }: Face) => Math.floor(((box[1] + box[3]) / 2 / height) * ROWS);
-  const found = faces
-    .toSorted((a, b) => row(a) - row(b) || a.box[0] - b.box[0])
-    .map((face) => ({
-      id: newId(),
-      box: face.box,
-      score: face.score,
-      kept: kept.some((region) => iou(region.box, face.box) > SAME),
-      added: false,
-    }));
-  return [...found, ...old.filter((region) => region.added)];
+  const found = faces.map((face) => ({
+    id: newId(),
+    box: face.box,
+    score: face.score,
+    kept: kept.some((region) => iou(region.box, face.box) > SAME),
+    added: false,
+  }));
+  return inReadingOrder([...found, ...old.filter((region) => region.added)], height);
+}
+
+/** The regions and those of more faces; a face found again replaces its region. */
+export function addFaces(old: Region[], faces: Face[], height: number): Region[] {
+  const others = old.filter((region) => !faces.some((face) => iou(region.box, face.box) > SAME));
+  return inReadingOrder([...others, ...mergeRegions([], faces, height)], height);
+}
+
+/** Row by row, then the boxes added by hand. */
+function inReadingOrder(regions: Region[], height: number): Region[] {
+  const row = ({ added, box }: Region) =>
+    added ? ROWS : Math.floor(((box[1] + box[3]) / 2 / height) * ROWS);
+  return regions.toSorted((a, b) => row(a) - row(b) || (a.added ? 0 : a.box[0] - b.box[0]));
 }
 
 /** The regions that count at this threshold. */

@@ -32,7 +32,7 @@ createStrip(store, (item) =>
     state.camera = false;
   }),
 );
-createSaving(store);
+createSaving(store, engine);
 createVideo(store, engine);
 createCamera(store, engine, add);
 onClick('remove', () => {

@@ -1,5 +1,7 @@
 import { expect, test } from 'vitest';
 import { type CoverStyle, coverPatch } from '../src/cover/cover.ts';
+import { uncovered } from '../src/cover/uncovered.ts';
+import type { Box } from '../src/engine/boxes.ts';
 
 const SIDE = 60;
 const STYLES: CoverStyle[] = ['blur', 'mosaic', 'solid'];
@@ -55,4 +57,16 @@ test.each(STYLES)('%s covers a face of a pixel', (style) => {
   const patch = stripes();
   coverPatch(patch, [30, 30, 30.5, 30.5], 0.5, style);
   expect(patch.data).not.toEqual(stripes().data);
+});
+
+test('a second look finds what is not under covers and not kept', () => {
+  const covered: Box[] = [[0, 0, 40, 40]];
+  const kept: Box[] = [[100, 0, 140, 40]];
+  const at = (x: number): { box: Box } => ({ box: [x, 0, x + 40, 40] });
+  const left = (margin: number, ...faces: { box: Box }[]) =>
+    uncovered(faces, covered, kept, margin).map(({ box }) => box[0]);
+  // The ellipse in a box has 79 % of its area.
+  expect(left(0, at(0), at(10), at(60))).toEqual([10, 60]);
+  expect(left(0.25, at(10), at(30), at(60))).toEqual([30, 60]);
+  expect(left(0, at(79), at(81), at(119), at(121))).toEqual([79, 121]);
 });

@@ -1,6 +1,13 @@
 import { expect, test } from 'vitest';
 import type { Face } from '../src/engine/types.ts';
-import { coveredBoxes, DEFAULTS, describe, type Item, mergeRegions } from '../src/items.ts';
+import {
+  addFaces,
+  coveredBoxes,
+  DEFAULTS,
+  describe,
+  type Item,
+  mergeRegions,
+} from '../src/items.ts';
 import { boxesJson } from '../src/save/boxes.ts';
 import { unique, withEnding } from '../src/save/names.ts';
 
@@ -40,6 +47,22 @@ test('what was kept or added outlives another detection', () => {
     [false, true],
   ]);
   expect(describe(image, DEFAULTS)).toBe('2 faces, 1 covered, 1 kept');
+});
+
+test('faces of a second look join the others, and replace those that were unsure', () => {
+  const image = item();
+  image.regions[0].kept = true;
+  const faces: Face[] = [
+    { box: [11, 71, 31, 91], score: 0.6 },
+    { box: [35, 10, 55, 30], score: 0.7 },
+  ];
+  image.regions = addFaces(image.regions, faces, 100);
+  expect(image.regions.map(({ box, score, kept }) => [box[0], score, kept])).toEqual([
+    [10, 0.8, true],
+    [35, 0.7, false],
+    [60, 0.9, false],
+    [11, 0.6, false],
+  ]);
 });
 
 test('boxes are lines as those of extd detect --json', () => {

@@ -1,7 +1,9 @@
 /** The buttons that save. */
 
+import type { Engine } from '../engine/engine.ts';
+import type { Face } from '../engine/types.ts';
 import { messageOf } from '../finder.ts';
-import { type Item, plural } from '../items.ts';
+import { addFaces, type Item, plural } from '../items.ts';
 import { boxesJson } from '../save/boxes.ts';
 import { download, encode, encodeAll, savedName } from '../save/save.ts';
 import type { Store } from '../store.ts';
@@ -10,7 +12,7 @@ import { announce, notify } from './notices.ts';
 
 const BUTTONS = ['save', 'bar-save', 'save-all', 'save-boxes'];
 
-export function createSaving(store: Store): void {
+export function createSaving(store: Store, engine: Promise<Engine>): void {
   let saving = false;
   const guarded = (action: () => Promise<void>) => async () => {
     saving = true;
@@ -36,11 +38,11 @@ export function createSaving(store: Store): void {
   for (const id of ['save', 'bar-save'])
     onClick(
       id,
-      guarded(() => saveOne(store)),
+      guarded(() => saveOne(store, engine)),
     );
   onClick(
     'save-all',
-    guarded(() => saveAll(store)),
+    guarded(() => saveAll(store, engine)),
   );
   onClick(
     'save-boxes',
@@ -61,29 +63,34 @@ function isDone(item: Item | null): boolean {
   return item?.state === 'ready' || item?.state === 'failed';
 }
 
-async function saveOne(store: Store): Promise<void> {
+async function saveOne(store: Store, engine: Promise<Engine>): Promise<void> {
   const { current: item } = store.state;
   if (!item) return;
   // They may be changed while the image is encoded.
   const settings = { ...store.state.settings };
   const name = savedName(item, settings);
-  download(await encode(item, settings), name);
+  const { blob, more } = await encode(item, settings, await engine);
+  download(blob, name);
+  showMore(store, item, more);
   store.change(() => {
     item.saved = true;
   });
   announce(`${name} saved.`);
 }
 
-async function saveAll(store: Store): Promise<void> {
-  const { settings } = store.state;
+async function saveAll(store: Store, engine: Promise<Engine>): Promise<void> {
+  const settings = { ...store.state.settings };
   const items = store.state.items.filter((item) => !item.video);
   const saved: Item[] = [];
   const button = byId('save-all');
   const text = button.textContent;
   try {
-    const blob = await encodeAll(items, { ...settings }, (item, failure) => {
-      if (failure) notify(`${item.name}: not saved, ${messageOf(failure)}`);
-      else saved.push(item);
+    const blob = await encodeAll(items, settings, await engine, (item, result) => {
+      if (result instanceof Error) notify(`${item.name}: not saved, ${result.message}`);
+      else {
+        saved.push(item);
+        showMore(store, item, result.more);
+      }
       button.textContent = `${saved.length} of ${items.length}`;
     });
     if (saved.length > 0) download(blob, 'photos.zip');
@@ -98,4 +105,13 @@ async function saveAll(store: Store): Promise<void> {
       ? `${plural(saved.length, 'photo')} saved as photos.zip.`
       : 'None of the photos could be saved.',
   );
+}
+
+/** Frame the faces that a second look found, and say so. */
+function showMore(store: Store, item: Item, more: Face[]): void {
+  if (more.length === 0) return;
+  store.change(() => {
+    item.regions = addFaces(item.regions, more, item.height);
+  });
+  notify(`${item.name}: a second look covered ${plural(more.length, 'more face')}.`);
 }
