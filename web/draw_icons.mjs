@@ -2,6 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { chromium } from '@playwright/test';
+import { LAUNCH } from './chromium.mjs';
 
 const svg = readFileSync('public/icon.svg', 'utf8');
 const plain = svg.replace('<svg ', '<svg width="100%" height="100%" ');
@@ -10,10 +11,7 @@ const maskable = plain
   .replace('rx="112"', '')
   .replace('viewBox="0 0 512 512"', 'viewBox="-64 -64 640 640" style="background:#0b6e5f"');
 
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-  args: ['--no-sandbox', '--disable-background-networking', '--disable-gpu'],
-});
+const browser = await chromium.launch(LAUNCH);
 const page = await browser.newPage();
 for (const [name, size, source] of [
   ['icon-192', 192, plain],

@@ -1,6 +1,7 @@
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { defineConfig } from '@playwright/test';
+import { launchWithCamera } from './chromium.mjs';
 
 const PORT = 8471;
 const PYTHON = process.env.PYTHON ?? '../.venv/bin/python';
@@ -20,16 +21,7 @@ export default defineConfig({
   use: {
     baseURL: `http://127.0.0.1:${PORT}/`,
     viewport: { width: 1280, height: 800 },
-    launchOptions: {
-      executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-      args: [
-        '--no-sandbox',
-        '--disable-background-networking',
-        '--disable-gpu',
-        '--use-fake-device-for-media-stream',
-        `--use-file-for-fake-video-capture=${process.env.EXTD_INPUTS}/camera.y4m`,
-      ],
-    },
+    launchOptions: launchWithCamera(process.env.EXTD_INPUTS),
   },
   webServer: {
     command: `${PYTHON} -m extd web --port ${PORT}`,

@@ -1,22 +1,14 @@
 /** How fast the page itself is: `npm run bars URL INPUTS`, where `make_inputs.py` wrote INPUTS. */
 
 import { chromium } from '@playwright/test';
+import { launchWithCamera } from '../chromium.mjs';
 
 const ROUNDS = 3;
 const CAMERA_SECONDS = 8;
 const [url, inputs] = process.argv.slice(2);
 if (!inputs) throw new Error('usage: npm run bars URL INPUTS');
 
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-  args: [
-    '--no-sandbox',
-    '--disable-background-networking',
-    '--disable-gpu',
-    '--use-fake-device-for-media-stream',
-    `--use-file-for-fake-video-capture=${inputs}/camera.y4m`,
-  ],
-});
+const browser = await chromium.launch(launchWithCamera(inputs));
 
 /** Seconds from opening the page, with nothing cached, to the faces of a photo chosen at once. */
 async function firstResult() {

@@ -6,16 +6,14 @@
 
 import { chromium } from '@playwright/test';
 import { createServer } from 'vite';
+import { LAUNCH } from '../chromium.mjs';
 
 const [video, result] = process.argv.slice(2);
 const RUNS = 20;
 
 const server = await createServer({ server: { port: 0, hmr: false, watch: null } });
 await server.listen();
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-  args: ['--no-sandbox', '--disable-background-networking'],
-});
+const browser = await chromium.launch(LAUNCH);
 try {
   const url = new URL('bench/index.html', server.resolvedUrls.local[0]).href;
   const page = await browser.newPage();

@@ -13,14 +13,14 @@ const FIRST_FRAME_TIMEOUT = 10_000;
 
 /** Width and height of an upright image, from its header.
  * @throws Error that says why the image cannot be taken. */
-export async function measure(file: Blob): Promise<{ width: number; height: number }> {
+export async function measure(file: File): Promise<{ width: number; height: number }> {
   const url = URL.createObjectURL(file);
   const image = new Image();
   try {
     // An image element reads the header first, while createImageBitmap decodes all pixels.
     await new Promise((resolve, reject) => {
       image.onload = resolve;
-      image.onerror = () => reject(new Error('this browser cannot open this file.'));
+      image.onerror = () => reject(new Error(unreadable(file)));
       image.src = url;
     });
     const { naturalWidth: width, naturalHeight: height } = image;
@@ -34,13 +34,20 @@ export async function measure(file: Blob): Promise<{ width: number; height: numb
   }
 }
 
+function unreadable({ name, type }: File): string {
+  const heic = /hei[cf]$/i.test(type || name);
+  return `this browser cannot open ${heic ? 'HEIC' : 'it'}; save it as JPEG or PNG first.`;
+}
+
 /** All pixels of an image, upright, or the first frame of a video; the caller closes them. */
 export async function decode(item: Item): Promise<ImageBitmap> {
   if (item.video) return await firstFrame(item.file);
   try {
     return await createImageBitmap(item.file, { imageOrientation: 'from-image' });
   } catch (error) {
-    throw new Error('this browser cannot decode this file.', { cause: error });
+    throw new Error('this browser cannot decode it; save it as JPEG or PNG first.', {
+      cause: error,
+    });
   }
 }
 

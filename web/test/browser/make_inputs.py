@@ -8,9 +8,12 @@ import numpy as np
 import PIL.Image
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
-RATE = 44100
 FPS = 25
 SECONDS = 2
+CODECS = {".mp4": ("libx264", "aac", 44100), ".webm": ("libvpx", "libopus", 48000)}
+"""Of the videos: of images and sound, and the samples of sound a second."""
+HEIC_HEADER = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+"""As much as tells the kind of the file; a browser that decodes HEIC fails at the rest."""
 ORIENTATION, MAKE, GPS, LATITUDE = 0x0112, 0x010F, 0x8825, 2
 
 
@@ -22,7 +25,9 @@ def main(folder: Path) -> None:
     PIL.Image.new("1", (10000, 10000)).save(folder / "huge.png")
     (folder / "broken.jpg").write_bytes((EXAMPLES / "astronaut.jpg").read_bytes()[:300])
     write_camera(folder / "camera.y4m", portrait)
-    write_video(folder / "video.mp4", portrait.resize((320, 320)))
+    (folder / "photo.heic").write_bytes(HEIC_HEADER)
+    for suffix, (video, audio, rate) in CODECS.items():
+        write_video(folder / f"video{suffix}", portrait.resize((320, 320)), video, audio, rate)
 
 
 def write_sideways(path: Path, image: PIL.Image.Image) -> None:
@@ -44,20 +49,20 @@ def write_camera(path: Path, image: PIL.Image.Image) -> None:
     path.write_bytes(b"YUV4MPEG2 W640 H480 F30:1 Ip A1:1 C420jpeg\n" + frame * 10)
 
 
-def write_video(path: Path, image: PIL.Image.Image) -> None:
+def write_video(path: Path, image: PIL.Image.Image, codec: str, sound: str, rate: int) -> None:
     """Two seconds with one face that moves, and a tone."""
     with av.open(str(path), "w") as container:
-        video = container.add_stream("libx264", rate=FPS)
+        video = container.add_stream(codec, rate=FPS)
         video.width, video.height, video.pix_fmt = 400, 320, "yuv420p"
-        audio = container.add_stream("aac", rate=RATE, layout="mono")
+        audio = container.add_stream(sound, rate=rate, layout="mono")
         for index in range(FPS * SECONDS):
             canvas = PIL.Image.new("RGB", (400, 320), (90, 100, 110))
             canvas.paste(image, (index, 0))
             for packet in video.encode(av.VideoFrame.from_image(canvas)):
                 container.mux(packet)
-        tone = np.sin(np.arange(RATE * SECONDS) * 440 * 2 * np.pi / RATE, dtype=np.float32)
-        frame = av.AudioFrame.from_ndarray(tone[None] * np.float32(0.3), "fltp", "mono")
-        frame.sample_rate = RATE
+        tone = np.sin(np.arange(rate * SECONDS) * 440 * 2 * np.pi / rate, dtype=np.float32)
+        frame = av.AudioFrame.from_ndarray(tone[None] * np.float32(0.3), "flt", "mono")
+        frame.sample_rate = rate
         for packet in audio.encode(frame):
             container.mux(packet)
         for stream in (video, audio):
