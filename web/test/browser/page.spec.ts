@@ -15,6 +15,13 @@ test('the camera covers faces, and a photo of it joins the list', async ({ page,
   await page.getByRole('button', { name: 'Take a photo' }).click();
   await expect(page.locator('#count')).toContainText('1 face, covered');
   await expect(page.locator('.thumb')).toHaveCount(1);
+  await page.evaluate(() => {
+    const failure = new DOMException('', 'NotFoundError');
+    navigator.mediaDevices.getUserMedia = () => Promise.reject(failure);
+  });
+  await page.getByRole('button', { name: 'Camera', exact: true }).click();
+  await expect(page.locator('#notices')).toContainText('Camera: none was found.');
+  await expect(page.locator('#count')).toContainText('1 face, covered');
 });
 
 for (const video of ['video.mp4', 'video.webm']) {
@@ -85,7 +92,9 @@ test('photos are dropped and pasted; a line tells of missing WebCodecs', async (
   await expect(page.getByRole('button', { name: 'pasted.png: No faces found' })).toBeVisible();
   await expect(page.locator('#drop-overlay')).toBeHidden();
   await page.evaluate(() => Reflect.deleteProperty(window, 'VideoEncoder'));
-  await page.setInputFiles('#files', `${INPUTS}/video.mp4`);
+  const waiting = page.waitForEvent('filechooser');
+  await page.getByRole('button', { name: 'Add files' }).click();
+  await (await waiting).setFiles(`${INPUTS}/video.mp4`);
   await expect(page.locator('#notices')).toContainText('video.mp4: this browser has no WebCodecs');
 });
 
@@ -100,7 +109,7 @@ test('it works offline after the first load', async ({ page, context }) => {
 });
 
 for (const colorScheme of ['light', 'dark'] as const) {
-  test(`axe finds nothing (${colorScheme})`, async ({ page }) => {
+  test(`axe finds nothing (${colorScheme})`, async ({ page, context }) => {
     await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
     await page.evaluate(AXE);
     const check = async () => {
@@ -117,6 +126,10 @@ for (const colorScheme of ['light', 'dark'] as const) {
     await check();
     await page.setInputFiles('#files', `${INPUTS}/video.mp4`);
     await expect(page.getByRole('button', { name: 'Cover the video' })).toBeVisible();
+    await check();
+    await context.grantPermissions(['camera']);
+    await page.getByRole('button', { name: 'Camera', exact: true }).click();
+    await expect(page.locator('#count')).toContainText('frames a second');
     await check();
   });
 }
