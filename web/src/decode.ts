@@ -35,8 +35,9 @@ export async function measure(file: File): Promise<{ width: number; height: numb
 }
 
 function unreadable({ name, type }: File): string {
-  const heic = /hei[cf]$/i.test(type || name);
-  return `this browser cannot open ${heic ? 'HEIC' : 'it'}; save it as JPEG or PNG first.`;
+  return /hei[cf]$/i.test(type || name)
+    ? 'this browser cannot open HEIC; save it as JPEG or PNG first.'
+    : 'this browser cannot open it: it is damaged or of an unknown format.';
 }
 
 /** All pixels of an image, upright, or the first frame of a video; the caller closes them. */
@@ -45,7 +46,7 @@ export async function decode(item: Item): Promise<ImageBitmap> {
   try {
     return await createImageBitmap(item.file, { imageOrientation: 'from-image' });
   } catch (error) {
-    throw new Error('this browser cannot decode it; save it as JPEG or PNG first.', {
+    throw new Error('this browser cannot decode it: it is damaged or too large.', {
       cause: error,
     });
   }
