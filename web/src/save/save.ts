@@ -24,7 +24,11 @@ export interface Encoded {
  *
  * @throws Error if the browser cannot hold or encode the image, or the detector fails.
  */
-export async function encode(item: Item, settings: Settings, engine: Engine): Promise<Encoded> {
+export async function encode(
+  item: Item,
+  settings: Settings,
+  engine: Promise<Engine>,
+): Promise<Encoded> {
   const { style, margin, quality } = settings;
   // They may be changed while the image is decoded.
   const regions = shownRegions(item, settings).map(({ box, kept }) => ({ box, kept }));
@@ -37,12 +41,8 @@ export async function encode(item: Item, settings: Settings, engine: Engine): Pr
   const again = item.state === 'ready' && covered.length > 0;
   const found = again ? await detectIn(canvas, settings, engine) : [];
   const more = uncovered(found, covered, kept, margin);
-  cover(
-    context,
-    more.map(({ box }) => box),
-    style,
-    margin,
-  );
+  const boxes = more.map(({ box }) => box);
+  cover(context, boxes, style, margin);
   const type = `image/${settings.format}`;
   const blob = await canvas.convertToBlob({ type, quality });
   if (blob.type !== type) throw new Error(`this browser cannot write ${settings.format}`);
@@ -67,11 +67,11 @@ async function draw(item: Item, { format }: Settings): Promise<OffscreenCanvasRe
 async function detectIn(
   canvas: OffscreenCanvas,
   { threshold, model }: Settings,
-  engine: Engine,
+  engine: Promise<Engine>,
 ): Promise<Face[]> {
   const bitmap = await createImageBitmap(canvas);
   try {
-    return (await engine.detect(bitmap, { threshold, model })).faces;
+    return (await (await engine).detect(bitmap, { threshold, model })).faces;
   } finally {
     bitmap.close();
   }
@@ -86,7 +86,7 @@ export function savedName(item: Item, settings: Settings): string {
 export async function encodeAll(
   items: Item[],
   settings: Settings,
-  engine: Engine,
+  engine: Promise<Engine>,
   onEach: (item: Item, result: Encoded | Error) => void,
 ): Promise<Blob> {
   const parts: Blob[] = [];

@@ -69,7 +69,7 @@ async function saveOne(store: Store, engine: Promise<Engine>): Promise<void> {
   // They may be changed while the image is encoded.
   const settings = { ...store.state.settings };
   const name = savedName(item, settings);
-  const { blob, more } = await encode(item, settings, await engine);
+  const { blob, more } = await encode(item, settings, engine);
   download(blob, name);
   showMore(store, item, more);
   store.change(() => {
@@ -85,7 +85,7 @@ async function saveAll(store: Store, engine: Promise<Engine>): Promise<void> {
   const button = byId('save-all');
   const text = button.textContent;
   try {
-    const blob = await encodeAll(items, settings, await engine, (item, result) => {
+    const blob = await encodeAll(items, settings, engine, (item, result) => {
       if (result instanceof Error) notify(`${item.name}: not saved, ${result.message}`);
       else {
         saved.push(item);
