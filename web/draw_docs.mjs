@@ -33,6 +33,8 @@ async function show(width, colorScheme) {
   const { x, y, width: across, height: down } = await page.locator('#faces').boundingBox();
   for (const [right, below] of KEPT) await page.mouse.click(x + right * across, y + below * down);
   await page.mouse.move(0, 0);
+  // It would tell how busy the machine was.
+  await page.evaluate(() => document.getElementById('time').setAttribute('hidden', ''));
   const image = await page.screenshot();
   await page.close();
   return image.toString('base64');
