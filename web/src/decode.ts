@@ -3,7 +3,7 @@
 import type { Item } from './items.ts';
 
 /** From here on images are refused: decoded, they take 400 MB and more. */
-export const MOST_PIXELS = 100e6;
+export const MAX_PIXELS = 100e6;
 /** Longer side in pixels of what is drawn on the page. */
 const PREVIEW_SIDE = 2048;
 const THUMB_SIDE = 168;
@@ -24,7 +24,7 @@ export async function measure(file: File): Promise<{ width: number; height: numb
       image.src = url;
     });
     const { naturalWidth: width, naturalHeight: height } = image;
-    if (width * height >= MOST_PIXELS) {
+    if (width * height >= MAX_PIXELS) {
       const megapixels = Math.round((width * height) / 1e6);
       throw new Error(`it has ${megapixels} megapixels; this page takes less than 100.`);
     }

@@ -3,7 +3,7 @@
 import { decode, type Previews, toPreview, toThumb } from './decode.ts';
 import type { Engine } from './engine/engine.ts';
 import type { ModelName } from './engine/types.ts';
-import { describe, type Item, LEAST_THRESHOLD, mergeRegions } from './items.ts';
+import { describe, type Item, MIN_THRESHOLD, mergeRegions } from './items.ts';
 import { removeItem, type Store } from './store.ts';
 import { announce, notify } from './ui/notices.ts';
 
@@ -55,7 +55,7 @@ async function find(
   if (!bitmap) return;
   let found = false;
   try {
-    const options = { threshold: LEAST_THRESHOLD, model };
+    const options = { threshold: MIN_THRESHOLD, model };
     const { faces, milliseconds } = await (await engine).detect(bitmap, options);
     item.regions = mergeRegions(item.regions, faces, bitmap.height);
     item.milliseconds = milliseconds;

@@ -66,7 +66,7 @@ export const DEFAULTS: Settings = {
 };
 
 /** Least threshold that the slider offers. Faces are found with it once, and filtered after. */
-export const LEAST_THRESHOLD = 0.2;
+export const MIN_THRESHOLD = 0.2;
 /** IoU from which a face of a second detection is the same as one of the first. */
 const SAME = 0.5;
 /** Rows that an image is read in, top to bottom, so that Tab goes from face to face. */

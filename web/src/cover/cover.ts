@@ -10,11 +10,11 @@ export type CoverStyle = 'blur' | 'mosaic' | 'solid';
 const BLUR = 1 / 6;
 /** Cells along the face's longer side. */
 const CELLS = 4;
-/** Pixels below which the deviation and a cell never are, so that tiny faces go too. */
-const LEAST_BLUR = 2;
-const LEAST_CELL = 4;
-/** Deviation in pixels that a patch is shrunk to, where the Gaussian is cheap. */
-const SMALL_BLUR = 4;
+/** Pixels below which sigma and a cell never are, so that tiny faces go too. */
+const MIN_SIGMA = 2;
+const MIN_CELL = 4;
+/** Standard deviation in pixels that a patch is shrunk to, where the Gaussian is cheap. */
+const SMALL_SIGMA = 4;
 
 /**
  * Cover the ellipses around boxes.
@@ -78,12 +78,12 @@ export function coverPatch(
 function replacement(patch: Pixels, side: number, style: CoverStyle): Uint8Array {
   const { width, height } = patch;
   if (style === 'blur') {
-    const deviation = Math.max(side * BLUR, LEAST_BLUR);
-    const factor = Math.max(1, deviation / SMALL_BLUR);
-    return resize(gaussian(shrink(patch, factor), deviation / factor), width, height).data;
+    const sigma = Math.max(side * BLUR, MIN_SIGMA);
+    const factor = Math.max(1, sigma / SMALL_SIGMA);
+    return resize(gaussian(shrink(patch, factor), sigma / factor), width, height).data;
   }
   if (style === 'mosaic') {
-    return enlargeCells(shrink(patch, Math.max(side / CELLS, LEAST_CELL)), width, height);
+    return enlargeCells(shrink(patch, Math.max(side / CELLS, MIN_CELL)), width, height);
   }
   const black = new Uint8Array(width * height * 4);
   for (let at = 3; at < black.length; at += 4) black[at] = 255;
@@ -110,10 +110,10 @@ function enlargeCells(cells: Pixels, width: number, height: number): Uint8Array 
 }
 
 /** A Gaussian blur; pixels at the border repeat beyond it. */
-function gaussian(pixels: Pixels, deviation: number): Pixels {
-  const reach = Math.ceil(3 * deviation);
-  const kernel = Float32Array.from({ length: 2 * reach + 1 }, (_, i) =>
-    Math.exp(-((i - reach) ** 2) / (2 * deviation ** 2)),
+function gaussian(pixels: Pixels, sigma: number): Pixels {
+  const radius = Math.ceil(3 * sigma);
+  const kernel = Float32Array.from({ length: 2 * radius + 1 }, (_, i) =>
+    Math.exp(-((i - radius) ** 2) / (2 * sigma ** 2)),
   );
   const sum = kernel.reduce((total, weight) => total + weight, 0);
   const { data, width, height, channels } = pixels;
@@ -132,13 +132,13 @@ function blurLines(
   [count, step]: [number, number],
   channels: number,
 ): Float32Array {
-  const reach = kernel.length >> 1;
+  const radius = kernel.length >> 1;
   const result = new Float32Array(data.length);
   for (let line = 0; line < lines; line++) {
     for (let i = 0; i < count; i++) {
-      for (let j = -reach; j <= reach; j++) {
+      for (let j = -radius; j <= radius; j++) {
         const from = line * lineStep + Math.min(Math.max(i + j, 0), count - 1) * step;
-        const weight = kernel[j + reach] / sum;
+        const weight = kernel[j + radius] / sum;
         for (let channel = 0; channel < channels; channel++) {
           result[line * lineStep + i * step + channel] += data[from + channel] * weight;
         }

@@ -41,33 +41,33 @@ export function byScore(faces: Face[]): Face[] {
 }
 
 /**
- * The faces above the threshold that no better one overlaps by more than `most` IoU, best first.
+ * The faces above the threshold that no better one overlaps by more than `maxIou`, best first.
  * Those that they suppress, and those below the threshold, help to place them (Gidaris and
  * Komodakis, 2015).
  */
-export function suppress(faces: Face[], threshold: number, most: number): Face[] {
+export function suppress(faces: Face[], threshold: number, maxIou: number): Face[] {
   const sorted = byScore(faces);
-  const kept = nms(sorted, most).filter((face) => face.score > threshold);
-  return kept.map((face) => ({ ...face, box: vote(face, sorted, most) }));
+  const kept = nms(sorted, maxIou).filter((face) => face.score > threshold);
+  return kept.map((face) => ({ ...face, box: vote(face, sorted, maxIou) }));
 }
 
-function nms(sorted: Face[], most: number): Face[] {
+function nms(sorted: Face[], maxIou: number): Face[] {
   const kept: Face[] = [];
   for (const face of sorted) {
-    if (!kept.some((better) => iou(better.box, face.box) > most)) kept.push(face);
+    if (!kept.some((better) => iou(better.box, face.box) > maxIou)) kept.push(face);
   }
   return kept;
 }
 
 /** The mean of a kept face's box and of its voters', weighted by score times IoU. */
-function vote(kept: Face, faces: Face[], least: number): Box {
+function vote(kept: Face, faces: Face[], minIou: number): Box {
   const sums = kept.box.map((side) => side * kept.score);
   let total = kept.score;
   for (const face of faces) {
     // The faces are sorted.
     if (face.score < VOTE_SHARE * kept.score) break;
     const overlap = face === kept ? 0 : iou(kept.box, face.box);
-    if (overlap <= least) continue;
+    if (overlap <= minIou) continue;
     const weight = overlap * face.score;
     face.box.forEach((side, i) => {
       sums[i] += weight * side;

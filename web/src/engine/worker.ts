@@ -13,7 +13,7 @@ import { readPixels } from './pixels.ts';
 import type { ModelName } from './types.ts';
 
 /** More threads hardly help networks this small. */
-const MOST_THREADS = 8;
+const MAX_THREADS = 8;
 
 const MODELS: Record<ModelName, string> = { 'extd-lite': liteUrl, 'extd-lite-nano': nanoUrl };
 const networks = new Map<ModelName, Promise<Network>>();
@@ -21,7 +21,7 @@ const networks = new Map<ModelName, Promise<Network>>();
 env.wasm.wasmPaths = { mjs: glueUrl, wasm: wasmUrl };
 // Threads share memory, which browsers allow only isolated pages.
 env.wasm.numThreads = self.crossOriginIsolated
-  ? Math.min(navigator.hardwareConcurrency, MOST_THREADS)
+  ? Math.min(navigator.hardwareConcurrency, MAX_THREADS)
   : 1;
 
 async function load(model: ModelName): Promise<Network> {

@@ -8,7 +8,7 @@ import { make } from './dom.ts';
 /** Pixels of the screen from which a press is a drag and not a click. */
 const SLACK = 6;
 /** Pixels of the screen below which a box is not added. */
-const LEAST_SIDE = 6;
+const MIN_SIDE = 6;
 
 type Point = [number, number];
 
@@ -109,7 +109,7 @@ function drawnBox(area: DOMRect, { start }: Drag, event: PointerEvent): Box {
 function addDrawn(layer: HTMLElement, drag: Drag, event: PointerEvent, add: (box: Box) => void) {
   const area = layer.getBoundingClientRect();
   const box = drawnBox(area, drag, event);
-  if (box[2] - box[0] < LEAST_SIDE || box[3] - box[1] < LEAST_SIDE) return;
+  if (box[2] - box[0] < MIN_SIDE || box[3] - box[1] < MIN_SIDE) return;
   const scale = drag.item.width / area.width;
   add(inside(box.map((side) => side * scale) as Box, drag.item));
 }

@@ -3,7 +3,7 @@
 import { byId, icon, make } from './dom.ts';
 
 /** Lines shown at a time; the oldest go. */
-const MOST = 4;
+const MAX_LINES = 4;
 
 /** Say in a line at the top what did not work. */
 export function notify(text: string): void {
@@ -16,7 +16,7 @@ export function notify(text: string): void {
   close.addEventListener('click', () => line.remove());
   line.append(make('span', '', text), close);
   list.append(line);
-  while (list.children.length > MOST) list.firstElementChild!.remove();
+  while (list.children.length > MAX_LINES) list.firstElementChild!.remove();
 }
 
 /** Tell screen readers what happened. */

@@ -34,13 +34,13 @@ export async function* fillGaps<T>(
   const pending: Boxed<T>[] = [];
   let tracks: Track[] = [];
   let number = -1;
-  const hold = (first: number, last: number, box: (frame: number) => Box) => {
+  const fill = (first: number, last: number, box: (frame: number) => Box) => {
     const oldest = number + 1 - pending.length;
     for (let frame = Math.max(first, oldest); frame <= Math.min(last, number); frame++) {
       pending[frame - oldest].boxes.push(box(frame));
     }
   };
-  const holdLast = ({ frame, box }: Track) => hold(frame + 1, frame + gap, () => box);
+  const fillAfter = ({ frame, box }: Track) => fill(frame + 1, frame + gap, () => box);
 
   for await (const { item, boxes } of frames) {
     number++;
@@ -50,22 +50,22 @@ export async function* fillGaps<T>(
       const track = before[i];
       if (track) {
         const share = (frame: number) => (frame - track.frame) / (number - track.frame);
-        hold(track.frame + 1, number - 1, (frame) => mix(track.box, box, share(frame)));
+        fill(track.frame + 1, number - 1, (frame) => interpolate(track.box, box, share(frame)));
       }
       if (!track || iou(track.box, box) < MATCH_IOU) {
         // It is taken to have been there before.
-        hold(number - gap, number - 1, () => box);
+        fill(number - gap, number - 1, () => box);
         if (track) tracks.push({ ...track, left: true });
       }
     }
     const seen = new Set(before);
     const missed = tracks.filter((track) => !seen.has(track));
-    for (const track of missed) if (track.frame === number - gap - 1) holdLast(track);
+    for (const track of missed) if (track.frame === number - gap - 1) fillAfter(track);
     tracks = missed.filter((track) => track.frame >= number - gap);
     tracks.push(...boxes.map((box) => ({ box, frame: number, left: false })));
     if (pending.length > gap) yield pending.shift()!;
   }
-  for (const track of tracks) holdLast(track);
+  for (const track of tracks) fillAfter(track);
   yield* pending;
 }
 
@@ -92,6 +92,6 @@ function match(tracks: Track[], boxes: Box[]): (Track | undefined)[] {
   return matches;
 }
 
-function mix(a: Box, b: Box, share: number): Box {
+function interpolate(a: Box, b: Box, share: number): Box {
   return a.map((side, i) => side + share * (b[i] - side)) as Box;
 }
