@@ -15,8 +15,8 @@ export default defineConfig({
   // Two cores: the page and its detector.
   workers: 1,
   // Far above what they take: a busy machine is no fault of the page.
-  timeout: 300_000,
-  expect: { timeout: 120_000 },
+  timeout: 900_000,
+  expect: { timeout: 300_000 },
   reporter: 'list',
   use: {
     baseURL: `http://127.0.0.1:${PORT}/`,
