@@ -24,7 +24,7 @@ test('one face is kept, and only it is found in what was saved', async ({ page }
   expect(name).toBe('solvay_1927.png');
   await expect(page.locator('#notices')).toContainText('a second look covered 1 more face.');
   await expect(page.locator('#count')).toContainText('30 faces, 29 covered, 1 kept');
-  const [line] = detect(path, '--threshold', '0.4');
+  const [line] = detect(path);
   expect([line.width, line.height]).toEqual([1280, 926]);
   expect(line.faces).toHaveLength(1);
   const [x1, y1, x2, y2] = line.faces[0].box;
