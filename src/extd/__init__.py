@@ -70,36 +70,20 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AnonymizeOptions": "extd.media.anonymize",
-    "BlurOptions": "extd.blur",
-    "Detector": "extd.detector",
-    "Face": "extd.faces",
-    "Faces": "extd.faces",
-    "Fault": "extd.media.video",
-    "Frame": "extd.media.video",
-    "Options": "extd.detector",
-    "Report": "extd.pipeline",
-    "Span": "extd.media.video",
-    "VideoOptions": "extd.media.videowriter",
-    "annotate": "extd.media.annotate",
-    "anonymize": "extd.media.anonymize",
-    "blur_animation": "extd.blur",
-    "blur_image": "extd.blur",
-    "blur_images": "extd.blur",
-    "blur_video": "extd.blur",
-    "crop_image": "extd.pipeline",
-    "crops": "extd.media.crops",
-    "detect": "extd.detector",
-    "detect_animation": "extd.pipeline",
-    "detect_image": "extd.pipeline",
-    "detect_video": "extd.pipeline",
-    "open_source": "extd.media.frames",
-    "open_video": "extd.media.video",
-    "read_faces": "extd.media.recorded",
-    "read_image": "extd.images",
-    "track": "extd.media.tracking",
-    "write": "extd.media.writers",
-    "write_video": "extd.media.videowriter",
+    "extd.blur": ("BlurOptions", "blur_animation", "blur_image", "blur_images", "blur_video"),
+    "extd.detector": ("Detector", "Options", "detect"),
+    "extd.faces": ("Face", "Faces"),
+    "extd.images": ("read_image",),
+    "extd.media.annotate": ("annotate",),
+    "extd.media.anonymize": ("AnonymizeOptions", "anonymize"),
+    "extd.media.crops": ("crops",),
+    "extd.media.frames": ("open_source",),
+    "extd.media.recorded": ("read_faces",),
+    "extd.media.tracking": ("track",),
+    "extd.media.video": ("Fault", "Frame", "Span", "open_video"),
+    "extd.media.videowriter": ("VideoOptions", "write_video"),
+    "extd.media.writers": ("write",),
+    "extd.pipeline": ("Report", "crop_image", "detect_animation", "detect_image", "detect_video"),
 }
 
 
@@ -107,11 +91,12 @@ if not typing.TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
         # Loaded on first use: `extd --help` needs no ONNX Runtime.
-        if name not in _HOMES:
-            raise AttributeError(f"module 'extd' has no attribute {name!r}")
-        value: object = getattr(importlib.import_module(_HOMES[name]), name)
-        globals()[name] = value
-        return value
+        for module, names in _HOMES.items():
+            if name in names:
+                value: object = getattr(importlib.import_module(module), name)
+                globals()[name] = value
+                return value
+        raise AttributeError(f"module 'extd' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
