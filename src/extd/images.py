@@ -121,15 +121,10 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reduced:
-    """An image that may be smaller than its file's.
+    """An image that may be smaller than its file's."""
 
-    Attributes:
-        pixels: uint8 [H, W, 3], RGB, upright.
-        size: width and height of the whole upright image, px.
-    """
-
-    pixels: Image
-    size: Size
+    pixels: Image  # uint8 [H, W, 3], RGB, upright
+    size: Size  # width and height of the whole upright image, px
 
 
 def read_reduced(

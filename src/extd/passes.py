@@ -43,19 +43,15 @@ COVERED = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One look at an image.
+    """One look at an image."""
 
-    Attributes:
-        factor: by which the image is enlarged.
-        quarters: quarter turns clockwise.
-        mirrored: left to right, after the turns.
-        sizes: longer sides of the faces that it answers for, in px of what it looks at.
-    """
-
-    factor: float = 1.0
-    quarters: int = 0
-    mirrored: bool = False
-    sizes: tuple[float, float] = (0, math.inf)
+    factor: float = 1.0  # by which the image is enlarged
+    quarters: int = 0  # quarter turns clockwise
+    mirrored: bool = False  # left to right, after the turns
+    sizes: tuple[float, float] = (
+        0,
+        math.inf,
+    )  # longer sides of its faces, in px of its view
 
     def answers_for(self, boxes: Boxes) -> NDArray[np.bool_]:
         """Which boxes [N, 4], in px of what it looks at, are of its sizes."""

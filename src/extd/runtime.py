@@ -204,19 +204,12 @@ class OnnxModel:
 
 @dataclass(frozen=True, slots=True)
 class RawHead:
-    """The anchors of a raw ONNX file, from its metadata (`extd.models.export`).
+    """The anchors of a raw ONNX file, from its metadata (`extd.models.export`)."""
 
-    Attributes:
-        strides: of the levels in px, finest first.
-        sizes: sides of their anchors in px.
-        center_scale: anchor sides by which an offset of 1 moves a box or landmark.
-        size_scale: how much a size offset of 1 adds to the logarithm of a box's sides.
-    """
-
-    strides: Sequence[int]
-    sizes: Sequence[float]
-    center_scale: float
-    size_scale: float
+    strides: Sequence[int]  # of the levels in px, finest first
+    sizes: Sequence[float]  # sides of their anchors in px
+    center_scale: float  # anchor sides by which an offset of 1 moves a box or landmark
+    size_scale: float  # how much a size offset of 1 adds to the logarithm of a box's sides
 
     def decode(self, raw: NDArray[np.float32], width: int, height: int, threshold: float) -> Faces:
         """The boxes with scores above a threshold, in an image of `width` x `height` px.

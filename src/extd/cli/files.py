@@ -11,7 +11,7 @@ from typing import Generic
 from rich.console import Console
 from rich.progress import Progress
 
-from extd.batch import Finder, process_files, refuse_video
+from extd.batch import Finder, process_files
 from extd.cli.outputs import NO_RESULTS, Add
 from extd.cli.terminal import count, print_error, print_line, print_note, progress_bar
 from extd.faces import Faces
@@ -24,60 +24,39 @@ from extd.pixels import Image
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a file.
+    """What became of a file."""
 
-    Attributes:
-        faces: how many were found.
-        rows: lines of the table.
-        error: why the file failed or its result is incomplete.
-        flaws: error lines about a result that was written all the same.
-        notes: what else the user should know.
-        found: the faces of an image, for files of results.
-    """
-
-    faces: int = 0
-    rows: Sequence[str] = ()
-    error: Exception | None = None
-    flaws: Sequence[str] = ()
-    notes: Sequence[str] = ()
-    found: Faces | None = None
+    faces: int = 0  # how many were found
+    rows: Sequence[str] = ()  # lines of the table
+    error: Exception | None = None  # why the file failed or its result is incomplete
+    flaws: Sequence[str] = ()  # error lines about a result that was written all the same
+    notes: Sequence[str] = ()  # what else the user should know
+    found: Faces | None = None  # the faces of an image, for files of results
 
 
 @dataclass(frozen=True, slots=True)
 class Task(Generic[Finder]):
-    """What a command does with each file, and what it prints.
+    """What a command does with each file, and what it prints."""
 
-    Attributes:
-        name: as in `detecting`, for the progress bar.
-        header: first line of the table; empty for none.
-        on_image: called in any thread, with what finds faces, the image file and its pixels.
-        on_video: called with a video file, and with what to call for each of its frames; without
-            it, videos fail.
-        written: files and folders of results, named at the end if they exist.
-        flaw: what results with flaws are called.
-        left_alone: which other files there are in the folders.
-        results: opened for the files; yields what adds the faces of images and frames, and errors.
-        quiet: print errors only.
-        reduction: by how much images may be smaller when they are read.
-    """
-
-    name: str
-    header: str
+    name: str  # as in `detecting`, for the progress bar
+    header: str  # first line of the table; empty for none
+    # Called in any thread, with what finds faces, the image file and its pixels.
     on_image: Callable[[Finder, Source, Image], Outcome]
-    on_video: Callable[[Source, OnFrame], Outcome] | None = None
-    written: Sequence[str | Path | None] = ()
-    flaw: str = "with flaws"
-    left_alone: str = ""
-    results: AbstractContextManager[Add] = NO_RESULTS
-    quiet: bool = False
-    reduction: Callable[[Size], int] = lambda _: 1
+    # Called with a video file, and with what to call for each of its frames.
+    on_video: Callable[[Source, OnFrame], Outcome]
+    written: Sequence[str | Path | None] = ()  # results, named at the end if they exist
+    flaw: str = "with flaws"  # what results with flaws are called
+    left_alone: str = ""  # which other files there are in the folders
+    results: AbstractContextManager[Add] = NO_RESULTS  # opened while files are processed
+    quiet: bool = False  # print errors only
+    reduction: Callable[[Size], int] = lambda _: 1  # see `read_reduced`
 
 
 def run_files(
     task: Task[Finder], sources: Sequence[Source], finder: Finder, max_pixels: int
 ) -> int:
     """Process files and print what becomes of them; return the exit code."""
-    if task.on_video and sources and all(is_video(source.path) for source in sources):
+    if sources and all(is_video(source.path) for source in sources):
         # Among images, a video that cannot be read is one failure of many.
         pyav()
     bar = progress_bar(hidden=is_one_image(sources), quiet=task.quiet)
@@ -86,8 +65,6 @@ def run_files(
     console = Console(quiet=True) if task.quiet else bar.console if shared else Console()
 
     def on_video(source: Source) -> Outcome:
-        if task.on_video is None:
-            raise refuse_video(source)
         with frame_progress(bar, source.path.name, add) as on_frame:
             return task.on_video(source, on_frame)
 

@@ -75,23 +75,14 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Summary:
-    """How much there is.
+    """How much there is."""
 
-    Attributes:
-        source: the collection, or empty for all of them or where there is no name.
-        images: how many.
-        without_faces: how many of the images have no face.
-        faces: how many.
-        ignored: how many regions count neither as face nor as background.
-        sizes: how many faces are in each of `SIZE_BINS`, int64.
-    """
-
-    source: str
+    source: str  # the collection; empty for all of them, or without a name
     images: int
-    without_faces: int
+    without_faces: int  # how many of the images have no face
     faces: int
-    ignored: int
-    sizes: NDArray[np.int64]
+    ignored: int  # how many regions count neither as face nor as background
+    sizes: NDArray[np.int64]  # how many faces are in each of `SIZE_BINS`
 
 
 def summarize(samples: Sequence[Sample], source: str = "") -> Summary:

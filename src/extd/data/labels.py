@@ -175,23 +175,14 @@ def write_jsonl(samples: Iterable[Sample], path: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a table is laid out.
+    """How a table is laid out."""
 
-    Attributes:
-        columns: the index of each column.
-        delimiter: what separates the cells.
-        width: how many cells a row has.
-        named: whether the first line names the columns.
-        detected: whether `extd detect --csv` wrote it.
-        points: the indices of the columns of landmarks; none where there are no landmarks.
-    """
-
-    columns: dict[str, int]
-    delimiter: str
-    width: int
-    named: bool = True
-    detected: bool = False
-    points: Sequence[int] = ()
+    columns: dict[str, int]  # the index of each column
+    delimiter: str  # what separates the cells
+    width: int  # how many cells a row has
+    named: bool = True  # whether the first line names the columns
+    detected: bool = False  # whether `extd detect --csv` wrote it
+    points: Sequence[int] = ()  # the indices of the columns of landmarks, if any
 
 
 def are_fractions(path: Path) -> bool:

@@ -85,17 +85,11 @@ def detected(path: Path, faces: Faces) -> Sample:
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """How labels are read.
+    """How labels are read."""
 
-    Attributes:
-        report: is told the label file and what is left out of it, with the place and reason.
-        images: folder that image names are relative to, instead of the format's own.
-        classes: the classes of faces; none for those of `face_classes`.
-    """
-
-    report: Callable[[Path, str], None]
-    images: Path | None = None
-    classes: Sequence[str] = ()
+    report: Callable[[Path, str], None]  # is told the label file, and what is left out and why
+    images: Path | None = None  # folder of the images, if not the format's own
+    classes: Sequence[str] = ()  # the classes of faces; none for those of `face_classes`
 
     @contextmanager
     def entry(self, path: Path, place: str) -> Iterator[None]:

@@ -16,21 +16,13 @@ KEYS = re.compile(r"^[\"']?(names|train|val)[\"']?[ \t]*:", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class YoloConfig:
-    """What such a file says.
+    """What such a file says."""
 
-    Attributes:
-        file: the file itself.
-        names: the class of each number, or None where the file names none.
-        root: its `path`, or empty.
-        images: folders and lists of images under `train`, or `val` if there is no `train`.
-        keypoints: whether lines have keypoints behind the box, for there is a `kpt_shape`.
-    """
-
-    file: Path
-    names: dict[int, str] | None
-    root: str
-    images: tuple[str, ...]
-    keypoints: bool
+    file: Path  # the file itself
+    names: dict[int, str] | None  # the class of each number, or None where the file names none
+    root: str  # its `path`, or empty
+    images: tuple[str, ...]  # folders and lists of images under `train`, or else `val`
+    keypoints: bool  # whether lines have keypoints behind the box, for there is a `kpt_shape`
 
 
 def find_config(folder: Path) -> YoloConfig | None:

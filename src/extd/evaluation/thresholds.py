@@ -32,19 +32,12 @@ CONFIDENCE = 1.96
 
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
-    """What a detector does at a threshold.
+    """What a detector does at a threshold."""
 
-    Attributes:
-        threshold: detections with higher scores count.
-        hits: faces found.
-        detections: how many there are, without those of ignored regions.
-        faces: how many there are to find.
-    """
-
-    threshold: float
-    hits: int
-    detections: int
-    faces: int
+    threshold: float  # detections with higher scores count
+    hits: int  # faces found
+    detections: int  # how many there are, without those of ignored regions
+    faces: int  # how many there are to find
 
     @property
     def precision(self) -> float:
@@ -59,19 +52,12 @@ class OperatingPoint:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ThresholdCurve:
-    """What a detector does at every threshold.
+    """What a detector does at every threshold."""
 
-    Attributes:
-        scores: float64 [N], each score of a detection that counts once, highest first.
-        hits: int64 [N], faces found by detections with that score or a higher one.
-        detections: int64 [N], how many detections those are.
-        faces: how many there are to find.
-    """
-
-    scores: NDArray[np.float64]
-    hits: NDArray[np.int64]
-    detections: NDArray[np.int64]
-    faces: int
+    scores: NDArray[np.float64]  # [N], of detections that count, each once, highest first
+    hits: NDArray[np.int64]  # faces found by detections with that score or a higher one
+    detections: NDArray[np.int64]  # how many detections those are
+    faces: int  # how many there are to find
 
     def at(self, threshold: float) -> OperatingPoint:
         """What the detector does at a threshold."""

@@ -23,31 +23,19 @@ THRESHOLDS = 1 - np.arange(1, 1001) / 1000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GroundTruth:
-    """The annotated faces of one image.
+    """The annotated faces of one image; those that do not count are neither hits nor misses."""
 
-    Attributes:
-        key: `event/name`, as `0--Parade/0_Parade_Parade_0_12`; the key of its prediction, too.
-        boxes: float64 [G, 4]; x, y, width, height in pixels of every annotated face.
-        keep: bool [D, G], whether a face counts at each of D difficulties (WIDER's are easy,
-            medium, hard). A face that does not count is ignored: neither hit nor miss.
-    """
-
-    key: str
-    boxes: NDArray[np.float64]
-    keep: NDArray[np.bool_]
+    key: str  # `event/name`, as `0--Parade/0_Parade_Parade_0_12`; the key of its prediction, too
+    boxes: NDArray[np.float64]  # [G, 4], x, y, width, height of every face, px
+    keep: NDArray[np.bool_]  # [D, G], whether a face counts: easy, medium and hard, or by size
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curve:
-    """Precision over recall at the 1,000 thresholds, highest first.
+    """Precision over recall at the 1,000 thresholds, highest first."""
 
-    Attributes:
-        recall: float64 [1000], faces found over faces that count; nan where none counts.
-        precision: float64 [1000], faces found over detections that count; 0 where none counts.
-    """
-
-    recall: NDArray[np.float64]
-    precision: NDArray[np.float64]
+    recall: NDArray[np.float64]  # [1000], faces found over faces that count; nan where none does
+    precision: NDArray[np.float64]  # [1000], faces found over detections that count; 0 without
 
     @property
     def ap(self) -> float:
@@ -60,17 +48,11 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """How well a detector does on `images` images.
+    """How well a detector does on `images` images."""
 
-    Attributes:
-        images: how many there are.
-        faces: how many faces count, by difficulty (or by size, in `extd.evaluation.labeled`).
-        curves: precision over recall, likewise.
-    """
-
-    images: int
-    faces: dict[str, int]
-    curves: dict[str, Curve]
+    images: int  # how many there are
+    faces: dict[str, int]  # how many count, by difficulty or size
+    curves: dict[str, Curve]  # precision over recall, likewise
 
     @property
     def ap(self) -> dict[str, float]:

@@ -33,19 +33,12 @@ LAYOUTS = {1: "mono", 6: "5.1", 8: "7.1"}
 
 @dataclass(frozen=True, slots=True)
 class AudioPlan:
-    """What becomes of each audio track.
+    """What becomes of each audio track."""
 
-    Attributes:
-        kind: FFmpeg's name of the container to write.
-        copied: tracks whose packets are copied.
-        encoded: tracks that are decoded and encoded anew.
-        notes: what is not simply copied, and why.
-    """
-
-    kind: str
-    copied: tuple[AudioStream, ...]
-    encoded: tuple[AudioStream, ...]
-    notes: tuple[str, ...]
+    kind: str  # FFmpeg's name of the container to write
+    copied: tuple[AudioStream, ...]  # tracks whose packets are copied
+    encoded: tuple[AudioStream, ...]  # tracks that are decoded and encoded anew
+    notes: tuple[str, ...]  # what is not simply copied, and why
 
 
 def plan_audio(tracks: Iterable[AudioStream], kind: str, mode: AudioMode) -> AudioPlan:

@@ -31,17 +31,11 @@ TEMPLATE = np.array(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Crop:
-    """A face cut out.
+    """A face cut out."""
 
-    Attributes:
-        image: uint8 [y2 - y1, x2 - x1, 3], RGB; it shares no memory with the image.
-        box: x1, y1, x2, y2 in whole pixels of the image; it may reach over the border.
-        index: position of the face among those of the image, from 0.
-    """
-
-    image: Image
-    box: tuple[int, int, int, int]
-    index: int
+    image: Image  # uint8 [y2 - y1, x2 - x1, 3], RGB; it shares no memory with the image
+    box: tuple[int, int, int, int]  # xyxy px; may reach over the border
+    index: int  # position of the face among those of the image, from 0
 
 
 def crops(

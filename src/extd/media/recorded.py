@@ -22,15 +22,10 @@ Timeline = Mapping[float, Mapping[int, Faces]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RecordedFaces:
-    """The faces of images and videos, read from a file; see `read_faces`.
+    """The faces of images and videos, read from a file; see `read_faces`."""
 
-    Attributes:
-        path: that file.
-        files: the faces of each image file and video.
-    """
-
-    path: Path
-    files: Mapping[Path, Timeline]
+    path: Path  # that file
+    files: Mapping[Path, Timeline]  # the faces of each image file and video
 
     def find(self, frame: Frame) -> Faces | None:
         """The faces of a frame; None if it has no line.

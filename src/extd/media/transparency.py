@@ -23,15 +23,10 @@ ONE_CELL = 100.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layers:
-    """The colors and the opacity of an image that is transparent somewhere.
+    """The colors and the opacity of an image that is transparent somewhere."""
 
-    Attributes:
-        color: uint8 [H, W, 3], RGB; mid gray wherever alpha is 0, so that nothing hides there.
-        alpha: uint8 [H, W], from 0, transparent, to 255, opaque.
-    """
-
-    color: Image
-    alpha: NDArray[np.uint8]
+    color: Image  # uint8 [H, W, 3], RGB; mid gray wherever alpha is 0, so that nothing hides there
+    alpha: NDArray[np.uint8]  # uint8 [H, W], from 0, transparent, to 255, opaque
 
     def __post_init__(self) -> None:
         """Remove the colors that are not seen."""
