@@ -10,7 +10,6 @@ from pathlib import Path
 from threading import Event
 from typing import Literal
 
-from extd.batch import process_files, refuse_video
 from extd.detector import Detector
 from extd.faces import Faces
 from extd.files import copy_owner, real_path
@@ -31,7 +30,15 @@ from extd.media.writers import (
     read_metadata,
     write_image,
 )
-from extd.pipeline import Find, OnFrame, Report, detect_frames, find_with
+from extd.pipeline import (
+    Find,
+    OnFrame,
+    Report,
+    detect_frames,
+    find_with,
+    process_files,
+    refuse_video,
+)
 from extd.pixels import Image
 from extd.signals import defer_interrupt
 

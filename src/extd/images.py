@@ -32,6 +32,8 @@ png.make_lenient()
 
 Size = tuple[int, int]
 """Width and height in pixels."""
+Reduction = Callable[[Size], int]
+"""By which of 1, 2, 4 and 8 an image of that size may be smaller when it is read."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF")
 """Pillow's names of the formats that are read; some of its others run programs."""
@@ -128,15 +130,11 @@ class Reduced:
 
 
 def read_reduced(
-    source: ImageSource | Reduced,
-    reduction: Callable[[Size], int],
-    *,
-    max_pixels: int = MAX_PIXELS,
+    source: ImageSource | Reduced, reduction: Reduction, *, max_pixels: int = MAX_PIXELS
 ) -> Reduced:
     """Read an image, and a JPEG file perhaps at 1/2, 1/4 or 1/8 of its size, which is faster.
 
-    `reduction` tells from the width and height by how much the image may be smaller. Other
-    parameters and errors are those of `read_image`.
+    Other parameters and errors are those of `read_image`.
     """
     if isinstance(source, Reduced):
         return source
@@ -236,8 +234,13 @@ def broken(name: str) -> Iterator[None]:
         raise ValueError(f"{name} is broken: {reason}") from error
 
 
+def unreduced(_: Size) -> int:
+    """The `Reduction` that reads images whole."""
+    return 1
+
+
 def _decode(
-    file: IO[bytes], name: str, max_pixels: int, reduction: Callable[[Size], int] = lambda _: 1
+    file: IO[bytes], name: str, max_pixels: int, reduction: Reduction = unreduced
 ) -> Reduced:
     return load_reduced(open_bounded(file, name, max_pixels), name, reduction)
 
@@ -251,7 +254,7 @@ def open_bounded(file: IO[bytes], name: str, max_pixels: int) -> ImageFile:
     return image
 
 
-def load_reduced(image: ImageFile, name: str, reduction: Callable[[Size], int]) -> Reduced:
+def load_reduced(image: ImageFile, name: str, reduction: Reduction) -> Reduced:
     """Decode an image as `read_reduced` does; a ValueError about it begins with `name`."""
     width, height = image.size
     if (factor := reduction(image.size)) > 1:

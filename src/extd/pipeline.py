@@ -1,27 +1,36 @@
-"""From file to file: detect or crop the faces of an image or video."""
+"""From file to file: detect or crop the faces of an image or video, or process many files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+import os
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from threading import Event
+from typing import TypeVar
 
 from extd.detector import Detector
 from extd.faces import Face, Faces
 from extd.files import real_path, shorten
-from extd.images import Reduced, read_image, read_reduced
-from extd.media.animation import frame_count, open_animation, write_animation
+from extd.images import MAX_PIXELS, Reduced, Reduction, read_image, read_reduced, unreduced
+from extd.media.animation import frame_count, open_animation, read_single, write_animation
 from extd.media.annotate import annotate
 from extd.media.crops import align_all, crops
+from extd.media.recorded import RecordedFaces
+from extd.media.sources import Source, is_video
 from extd.media.tracking import track
 from extd.media.video import WHOLE, Fault, Frame, Span, open_video
 from extd.media.videowriter import write_video
 from extd.media.writers import encoding, write_image
+from extd.passes import LARGE
 from extd.pixels import Image
+from extd.prefetch import prefetch
 from extd.signals import defer_interrupt
 
+Finder = TypeVar("Finder", bound=Detector | RecordedFaces)
+Result = TypeVar("Result")
 Find = Callable[[Frame], Faces]
 """Finds the faces of a frame."""
 OnFrame = Callable[[Frame, Faces, int | None], None]
@@ -91,7 +100,7 @@ def detect_image(
         raise ValueError(f"{source} has several frames or pages; use detect_animation")
     if target is None:
         return detector.detect(source if image is None else image)
-    image = read_reduced(source if image is None else image, lambda _: 1).pixels
+    image = read_reduced(source if image is None else image, unreduced).pixels
     faces = detector.detect(image)
     target = Path(target)
     marked = annotate(image, faces, landmarks=True, out=image)
@@ -234,3 +243,83 @@ def detect_frames(
         yield item, faces
         if interrupted.is_set():
             return
+
+
+def process_files(
+    sources: Sequence[Source],
+    finder: Finder,
+    on_image: Callable[[Finder, Source, Image], Result],
+    on_video: Callable[[Source], Result],
+    max_pixels: int = MAX_PIXELS,
+    reduction: Reduction = unreduced,
+) -> Generator[tuple[Source, Result | Exception], None, None]:
+    """Process many files; yield each with its result, in order, or with why it failed.
+
+    Threads read and process several images at once. Videos, and images so large that two of them
+    might not fit into memory, wait for their turn and get all threads of the detector.
+
+    Args:
+        sources: images and videos.
+        finder: what `on_image` gets; of a detector perhaps one limited to one thread.
+        on_image: called in any thread with what finds faces, the image file and its pixels.
+        on_video: called with a video file, or an image file of several frames or pages.
+        max_pixels: images with more pixels fail.
+        reduction: by how much images may be smaller when they are read; see `read_reduced`.
+    """
+    read = partial(read_single, max_pixels=max_pixels, reduction=reduction)
+
+    def process(source: Source) -> Result:
+        image = None if is_video(source.path) else read(source.path)
+        return on_video(source) if image is None else on_image(finder, source, image)
+
+    def start(source: Source) -> Callable[[], Result]:
+        """Do what can be done ahead, and return the rest as a function."""
+        if len(sources) == 1 or is_video(source.path):
+            return partial(process, source)
+        with _errors_name(source.path):
+            image = read(source.path, largest=LARGE)
+            if image is None:
+                return partial(process, source)
+            chosen = finder.for_batch(image) if isinstance(finder, Detector) else finder
+            if chosen is finder and isinstance(finder, Detector):
+                # All images share its threads, so it takes one at a time.
+                return partial(on_image, finder, source, image)
+            result = on_image(chosen, source, image)
+        return lambda: result
+
+    threads = 0
+    if isinstance(finder, Detector):
+        threads = finder.workers
+        if len(sources) > 1:
+            # Made here, or several threads would make one each.
+            _ = finder.single_threaded
+    with closing(prefetch(sources, start, threads)) as started:
+        for source, rest in started:
+            result: Result | Exception
+            try:
+                with _errors_name(source.path):
+                    result = rest if isinstance(rest, Exception) else rest()
+            except (ImportError, ValueError, OSError) as error:
+                result = error
+            # `rest` holds the image, which is not needed while the result is used.
+            del rest
+            yield source, result
+
+
+@contextmanager
+def _errors_name(path: Path) -> Iterator[None]:
+    """Make errors name the file."""
+    try:
+        yield
+    except MemoryError as error:
+        raise ValueError(f"{path} is too large for the memory of this machine") from error
+    except (ImportError, ValueError, OSError) as error:
+        if os.fspath(path) in str(error):
+            raise
+        kind = ImportError if isinstance(error, ImportError) else ValueError
+        raise kind(f"{path}: {error}") from error
+
+
+def refuse_video(source: Source) -> ValueError:
+    """The error of a video among images."""
+    return ValueError(f"{source.path} is a video; give images")

@@ -9,7 +9,6 @@ from typing import Annotated
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
-from extd.batch import refuse_video
 from extd.cli.files import Outcome, Task, run_files
 from extd.cli.inference import (
     INFERENCE,
@@ -28,7 +27,7 @@ from extd.files import SUFFIXES, real_path
 from extd.media.animation import open_animation
 from extd.media.sources import Source, find_images, is_video, left_alone
 from extd.media.video import Fault
-from extd.pipeline import OnFrame, crop_image
+from extd.pipeline import OnFrame, crop_image, refuse_video
 from extd.pixels import Image
 
 CROP = Group("How to crop", sort_key=1)

@@ -40,7 +40,7 @@ from extd.detector import Detector, reduction
 from extd.evaluation.predictions import prediction_text, to_prediction
 from extd.faces import Faces
 from extd.files import shorten
-from extd.images import Reduced, image_size
+from extd.images import Reduced, image_size, unreduced
 from extd.media.animation import frame_count
 from extd.media.frames import check_camera, is_camera, open_source, without_password
 from extd.media.sources import Source, find_media, is_video, left_alone
@@ -165,7 +165,7 @@ def detecting(
         [outputs.json, outputs.csv, outputs.coco, outputs.out, outputs.yolo, outputs.wider],
         results=results,
         quiet=outputs.quiet,
-        reduction=partial(reduction, detector.options) if reduced else lambda _: 1,
+        reduction=partial(reduction, detector.options) if reduced else unreduced,
     )
 
 

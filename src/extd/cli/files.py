@@ -11,14 +11,13 @@ from typing import Generic
 from rich.console import Console
 from rich.progress import Progress
 
-from extd.batch import Finder, process_files
 from extd.cli.outputs import NO_RESULTS, Add
 from extd.cli.terminal import count, print_error, print_line, print_note, progress_bar
 from extd.faces import Faces
-from extd.images import Size
+from extd.images import Reduction, unreduced
 from extd.media.sources import Source, is_video
 from extd.media.video import Frame, pyav
-from extd.pipeline import OnFrame
+from extd.pipeline import Finder, OnFrame, process_files
 from extd.pixels import Image
 
 
@@ -49,7 +48,7 @@ class Task(Generic[Finder]):
     left_alone: str = ""  # which other files there are in the folders
     results: AbstractContextManager[Add] = NO_RESULTS  # opened while files are processed
     quiet: bool = False  # print errors only
-    reduction: Callable[[Size], int] = lambda _: 1  # see `read_reduced`
+    reduction: Reduction = unreduced
 
 
 def run_files(

@@ -18,13 +18,14 @@ from PIL.TiffImagePlugin import AppendingTiffWriter
 from extd.files import atomic_write, open_file
 from extd.images import (
     MAX_PIXELS,
-    Size,
+    Reduction,
     broken,
     check_pixels,
     load_reduced,
     open_bounded,
     open_pil,
     read_image,
+    unreduced,
 )
 from extd.media.transparency import layers_of
 from extd.media.video import Fault, Frame
@@ -155,12 +156,11 @@ def read_single(
     *,
     max_pixels: int,
     largest: float = math.inf,
-    reduction: Callable[[Size], int] = lambda _: 1,
+    reduction: Reduction = unreduced,
 ) -> Image | None:
     """Read an image file; None, undecoded, if it has several frames or over `largest` pixels.
 
-    Of a pipe, which can be read only once, the first frame is read in any case. For `reduction`
-    see `read_reduced`.
+    Of a pipe, which can be read only once, the first frame is read in any case.
 
     Raises:
         OSError: it cannot be opened.
