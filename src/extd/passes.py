@@ -98,9 +98,8 @@ class Pass:
 def pyramid(longest: float, smallest: float = 0) -> list[Pass]:
     """Passes over an image at halved sizes, each for the faces that it sees well.
 
-    Args:
-        longest: longer side of the image, px.
-        smallest: longer side of the smallest face that matters, px; finer passes are left out.
+    `longest` is the longer side of the image and `smallest` that of the smallest face that matters,
+    px; finer passes are left out.
     """
     factors = [1.0]
     while longest * factors[-1] > COARSEST:
@@ -199,13 +198,8 @@ def look_in_tiles(
 ) -> tuple[Faces, Faces]:
     """The faces in the tiles of an image: whole ones, and those that a tile cuts.
 
-    Faces up to 3/4 of the overlap are whole in at least one tile.
-
-    Args:
-        image: uint8 [H, W, 3].
-        side: of a tile in px, a multiple of `STRIDE` and at least twice it.
-        overlap: of neighboring tiles as a share of the side, above 0, up to 0.5.
-        look: detects in one image.
+    The `side` of a tile is a multiple of `STRIDE` px, at least twice it. Neighbors overlap by a
+    share of it, above 0, up to 0.5; faces up to 3/4 of the overlap are whole in at least one tile.
     """
     height, width = image.shape[:2]
     step = math.floor(side * (1 - overlap) / STRIDE) * STRIDE

@@ -258,13 +258,9 @@ def process_files(
     Threads read and process several images at once. Videos, and images so large that two of them
     might not fit into memory, wait for their turn and get all threads of the detector.
 
-    Args:
-        sources: images and videos.
-        finder: what `on_image` gets; of a detector perhaps one limited to one thread.
-        on_image: called in any thread with what finds faces, the image file and its pixels.
-        on_video: called with a video file, or an image file of several frames or pages.
-        max_pixels: images with more pixels fail.
-        reduction: by how much images may be smaller when they are read; see `read_reduced`.
+    `on_image` is called in any thread, with what finds faces (of a detector perhaps one limited to
+    one thread), the image file and its pixels; `on_video` with a video file, or an image file of
+    several frames or pages. Images with more than `max_pixels` fail.
     """
     read = partial(read_single, max_pixels=max_pixels, reduction=reduction)
 

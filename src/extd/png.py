@@ -43,18 +43,13 @@ def late_exif(file: IO[bytes]) -> bytes:
     """The EXIF behind the pixels of an open PNG file, which Pillow finds by decoding them."""
     position = file.tell()
     exif, at = b"", 8
-    while len(head := _read_at(file, at, 8)) == 8:
+    while file.seek(at) and len(head := file.read(8)) == 8:
         length, kind = struct.unpack(">I4s", head)
         if kind == b"eXIf":
             exif = file.read(length)
         at += length + 12
     file.seek(position)
     return exif
-
-
-def _read_at(file: IO[bytes], position: int, length: int) -> bytes:
-    file.seek(position)
-    return file.read(length)
 
 
 def _is_note(kind: bytes) -> bool:

@@ -69,7 +69,10 @@ def train(
         print_config: Print the recipe with every default, and train nothing.
     """
     if list_recipes:
-        return print_recipes()
+        recipes = shipped_recipes()
+        width = max(map(len, recipes))
+        print_line("\n".join(f"{name:{width}}  {text}" for name, text in recipes.items()))
+        return 0
     if recipe is None:
         raise UsageError("give a recipe; extd train --list lists some")
     if out is None and not print_config:
@@ -98,14 +101,6 @@ def train(
         print_line(f"written: {weights}")
         onnx = weights.with_suffix(".onnx")
         print_line(f"to detect with it: extd export {weights} {onnx}")
-    return 0
-
-
-def print_recipes() -> int:
-    """Print the names of the recipes in the package, and what each is for."""
-    recipes = shipped_recipes()
-    width = max(map(len, recipes))
-    print_line("\n".join(f"{name:{width}}  {text}" for name, text in recipes.items()))
     return 0
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,7 +16,7 @@ from numpy.typing import NDArray
 
 from extd.boxes import area
 from extd.data.near_copies import BITS, find_near_copies
-from extd.data.sample import Sample, plain, write_text
+from extd.data.sample import Sample, plain, write_table
 from extd.files import real_path
 from extd.images import read_image
 from extd.prefetch import prefetch
@@ -216,13 +214,11 @@ def _size_and_digest(sample: Sample) -> tuple[int, int, bytes]:
 
 def write_findings(path: Path, findings: Iterable[Finding]) -> None:
     """Write a CSV table: kind, image, x1, y1, x2, y2, detail."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["kind", "image", "x1", "y1", "x2", "y2", "detail"])
+    rows = [["kind", "image", "x1", "y1", "x2", "y2", "detail"]]
     for finding in findings:
         corners = [""] * 4 if finding.box is None else map(_shown, finding.box)
-        writer.writerow([finding.kind, finding.image, *corners, finding.detail])
-    write_text(path, text.getvalue())
+        rows.append([finding.kind, str(finding.image), *corners, finding.detail])
+    write_table(path, rows)
 
 
 def _shown(value: float) -> str:

@@ -143,10 +143,7 @@ def _box(annotation: dict[str, Any]) -> list[float]:
 def mask_bounds(counts: str | Sequence[int], height: object, width: object) -> list[float]:
     """x, y, width and height in px of a mask of run lengths (RLE), which go down the columns.
 
-    Args:
-        counts: lengths of the runs outside and inside in turn, or their compressed form.
-        height: of the image.
-        width: of the image.
+    `counts` are the lengths of the runs outside and inside in turn, or their compressed form.
 
     Raises:
         ValueError: the mask is empty, or is no mask of this size.

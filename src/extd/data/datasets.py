@@ -212,7 +212,8 @@ def read_dataset(
     faults: list[tuple[Path, str]] = []
     options = ReadOptions(lambda file, fault: faults.append((file, fault)), images, classes)
     samples = chosen.read(labels, options)
-    if faults and not (samples and (report or any(map(_has_boxes, samples)))):
+    has_boxes = any(len(one.boxes) + len(one.ignore) for one in samples)
+    if faults and not (samples and (report or has_boxes)):
         raise ValueError(", ".join(map(str, faults[0])))
     if not samples:
         raise ValueError(f"{labels} names no image")
@@ -224,10 +225,6 @@ def read_dataset(
         warnings.warn(f"left out: {len(faults):,} of {labels}, such as {first}", stacklevel=2)
     samples = with_sizes(samples, labels, progress)
     return [in_pixels(sample) for sample in samples] if chosen.relative(labels) else samples
-
-
-def _has_boxes(sample: Sample) -> bool:
-    return len(sample.boxes) + len(sample.ignore) > 0
 
 
 def with_sizes(samples: Sequence[Sample], labels: Path, progress: Track = iter) -> list[Sample]:

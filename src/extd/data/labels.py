@@ -55,6 +55,7 @@ from extd.data.sample import (
     to_name,
     to_rows,
     to_size,
+    write_table,
     write_text,
 )
 from extd.faces import LANDMARK_COLUMNS
@@ -310,13 +311,11 @@ def _is_ignored(cell: str) -> bool:
 
 def write_csv(samples: Iterable[Sample], path: Path) -> None:
     """Write a CSV table, which holds boxes, regions and sources exactly, but no landmarks."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    table: list[Sequence[object]] = [COLUMNS]
     for sample in samples:
         name = relative_name(sample.path, path.parent)
         rows = [[*map(plain, box), "0"] for box in to_rows(sample.boxes)]
         rows += [[*map(plain, box), "1"] for box in to_rows(sample.ignore)]
         for row in rows or [["", "", "", "", "0"]]:
-            writer.writerow([name, sample.width, sample.height, *row, sample.source])
-    write_text(path, text.getvalue())
+            table.append([name, sample.width, sample.height, *row, sample.source])
+    write_table(path, table)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import codecs
+import csv
+import io
 import math
 import os
 import re
@@ -151,6 +153,13 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file atomically, with the bytes that `read_text` kept; folders are made."""
     with atomic_write(path) as partial:
         partial.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
+
+
+def write_table(path: Path, rows: Iterable[Iterable[object]]) -> None:
+    """Write a CSV table as `write_text` writes text."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_text(path, text.getvalue())
 
 
 def from_xyxy(rows: object) -> Boxes:

@@ -25,15 +25,10 @@ COCO_BOXES = 100
 
 
 def evaluate_labeled(
-    detect: Callable[[Image], Prediction],
-    samples: Sequence[Sample],
-    progress: Callable[[Sequence[Sample]], Iterable[Sample]] = iter,
+    detect: Callable[[Image], Prediction], samples: Sequence[Sample]
 ) -> wider.Evaluation:
-    """Run a detector on every image and score it by the size of faces (`SIZES`).
-
-    Arguments and errors are those of `detect_labeled`; see `score`.
-    """
-    return score(samples, detect_labeled(detect, samples, progress))
+    """Run a detector as `detect_labeled` does, and `score` it."""
+    return score(samples, detect_labeled(detect, samples))
 
 
 def detect_labeled(
@@ -41,12 +36,7 @@ def detect_labeled(
     samples: Sequence[Sample],
     progress: Callable[[Sequence[Sample]], Iterable[Sample]] = iter,
 ) -> list[Prediction]:
-    """Run a detector on every image.
-
-    Args:
-        detect: a protocol with its detector, as in `partial(single, Detector())`.
-        samples: at least one of them has a face.
-        progress: wraps the samples to show a progress bar.
+    """Run a detector on every image; the parameters are those of `wider.evaluate_detector`.
 
     Raises:
         FileNotFoundError: an image is missing.
@@ -114,14 +104,11 @@ def coco_ap(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> flo
     ]
     if not rows:
         return 0.0
-    evaluation = COCOeval_faster(truth, truth.loadRes(rows), "bbox", print_function=_quiet)
+    # By itself it prints what it does.
+    evaluation = COCOeval_faster(truth, truth.loadRes(rows), "bbox", print_function=lambda *_: None)
     evaluation.params.maxDets = [1, 10, COCO_BOXES]
     evaluation.run()
     return float(evaluation.stats[0])
-
-
-def _quiet(*_: object) -> None:
-    """The library prints what it does."""
 
 
 def without_ignored(found: Prediction, sample: Sample) -> Prediction:

@@ -117,11 +117,7 @@ def group_vote(faces: Faces, smallest_group: int) -> Faces:
     """Box voting: overlapping boxes become one.
 
     The best box and all with an IoU of at least 0.3 to it (sides of x2 - x1 + 1) form a group,
-    and so on with the rest.
-
-    Args:
-        faces: with scores above 0.
-        smallest_group: groups of fewer boxes are dropped.
+    and so on with the rest. Groups of fewer than `smallest_group` boxes are dropped.
 
     Returns:
         For each of the best 750 groups the score-weighted mean of its boxes, with its best score.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from extd.data.sample import Sample, write_text
+from extd.data.sample import Sample, write_table
 from extd.evaluation.labeled import ground_truth, without_ignored
 from extd.evaluation.predictions import Prediction
 from extd.evaluation.protocols import LOWEST
@@ -129,13 +127,12 @@ def write_curve(
     """
     figure = _draw(curve, chosen)
     table, plot = folder / "thresholds.csv", folder / "thresholds.png"
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["threshold", "precision", "recall", "hits", "detections", "faces"])
+    rows: list[list[object]]
+    rows = [["threshold", "precision", "recall", "hits", "detections", "faces"]]
     for point in map(curve.at, GRID.tolist()):
         shares = (f"{share:.4f}" for share in (point.precision, point.recall))
-        writer.writerow([point.threshold, *shares, point.hits, point.detections, point.faces])
-    write_text(table, text.getvalue())
+        rows.append([point.threshold, *shares, point.hits, point.detections, point.faces])
+    write_table(table, rows)
     with atomic_write(plot) as partial:
         figure.savefig(partial, format="png", dpi=120)
     return [table, plot]

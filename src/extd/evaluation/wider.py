@@ -116,12 +116,9 @@ def evaluate_detector(
 ) -> Evaluation:
     """Run a detector on the images that `find_images` finds in `folder`, and score it on them.
 
-    Args:
-        detect: a protocol with its detector, as in `partial(single, Detector())`.
-        folder: any part of the validation set.
-        ground_truth: of the whole validation set.
-        progress: wraps the images to show a progress bar.
-        save_in: folder for prediction files, each written as soon as it is found.
+    `detect` is a protocol with its detector, as in `partial(single, Detector())`; `progress` wraps
+    the images to show a bar. Each prediction is written to the folder `save_in` as soon as it is
+    made.
 
     Raises:
         FileNotFoundError, ValueError: as `find_images`, or an image is broken.

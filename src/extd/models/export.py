@@ -127,15 +127,11 @@ def export_onnx(
     box_voting: bool | None = None,
     decoded: bool = False,
 ) -> None:
-    """Write `network` as an ONNX file.
+    """Write a network as an ONNX file, with `notes` such as training data, AP and license.
 
-    Args:
-        network: any.
-        path: the file.
-        notes: for the metadata, as training data, AP and license.
-        box_voting: whether a `Detector` averages boxes that overlap; by default those of EXTD-Lite,
-            whose scores tell how well a box fits.
-        decoded: EXTD-Lite too with its boxes decoded, which costs time, for other programs.
+    With `box_voting` a `Detector` averages boxes that overlap; by default those of EXTD-Lite, whose
+    scores tell how well a box fits. With `decoded`, EXTD-Lite too decodes its boxes, which costs
+    time, for other programs.
     """
     config, lite = network.config, isinstance(network, Lite)
     anchors: dict[str, object] = {"strides": config.strides, "sizes": config.anchor_sizes}

@@ -60,11 +60,8 @@ def quantize_graph(
 ) -> None:
     """Write a convolutional network as int8 in QDQ format; float from its last convolutions on.
 
-    Args:
-        model: with named nodes.
-        path: the file.
-        inputs: batches to calibrate with, by the names of the inputs.
-        overrides: settings of single tensors, as ONNX Runtime's `TensorQuantOverrides`.
+    Nodes of the `model` have names. `inputs` are batches to calibrate with, by the names of the
+    inputs, and `overrides` settings of tensors, as ONNX Runtime's `TensorQuantOverrides`.
     """
     quantize_static(
         model,
@@ -88,14 +85,10 @@ def export_int8(
     *,
     box_voting: bool | None = None,
 ) -> None:
-    """Write `network` as an int8 ONNX file.
+    """Write a network of EXTD-Lite as an int8 ONNX file.
 
-    Args:
-        network: of EXTD-Lite.
-        path: the file.
-        images: uint8 [H, W, 3] RGB each, of what the network will see; a hundred are enough.
-        notes: as of `export_onnx`.
-        box_voting: as of `export_onnx`.
+    A hundred `images`, uint8 [H, W, 3] RGB, of what the network will see are enough; the other
+    parameters are those of `export_onnx`.
 
     Raises:
         ValueError: it is another network, or there are no images.
