@@ -8,9 +8,9 @@ import pytest
 
 import extd
 from extd.detector import Detector
+from extd.images import Reduced
 from extd.media.sources import Source, find_media
 from extd.pipeline import process_files
-from extd.pixels import Image as Pixels
 
 
 def draw(path: Path) -> Path:
@@ -61,8 +61,8 @@ def test_results_come_in_the_order_of_the_sources(tmp_path: Path, toy: str, thre
     e.touch()
     detector = Detector(toy, threads=threads)
 
-    def on_image(_: Detector, source: Source, image: Pixels) -> tuple[Path, tuple[int, ...]]:
-        return source.path, image.shape
+    def on_image(_: Detector, source: Source, image: Reduced) -> tuple[Path, tuple[int, ...]]:
+        return source.path, image.pixels.shape
 
     def on_video(source: Source) -> tuple[Path, tuple[int, ...]]:
         return source.path, ()
@@ -86,7 +86,7 @@ def test_an_error_takes_the_place_of_a_result_and_names_the_file(
     for index in range(count):
         PIL.Image.new("RGB", (64, 48)).save(tmp_path / f"{index}.png")
 
-    def fail(_: Detector, source: Source, image: Pixels) -> None:
+    def fail(_: Detector, source: Source, image: Reduced) -> None:
         raise MemoryError if source.path.stem == "2" else OSError("disk full")
 
     sources = find_media([tmp_path])

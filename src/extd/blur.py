@@ -13,7 +13,7 @@ from typing import Literal
 from extd.detector import Detector
 from extd.faces import Faces
 from extd.files import copy_owner, real_path
-from extd.images import read_image
+from extd.images import Reduced, read_image
 from extd.media.animation import frame_count, open_animation, write_animation
 from extd.media.anonymize import DEFAULT, AnonymizeOptions, uncovered
 from extd.media.recorded import RecordedFaces
@@ -122,8 +122,8 @@ def blur_images(
     sources = find_images(inputs, out)
     check_results(sources, out)
 
-    def on_image(finder: FaceFinder, source: Source, image: Image) -> Report:
-        return blur_image(source.path, out / source.result, finder, options, image=image)
+    def on_image(finder: FaceFinder, source: Source, image: Reduced) -> Report:
+        return blur_image(source.path, out / source.result, finder, options, image=image.pixels)
 
     def on_frames(source: Source) -> Report:
         if is_video(source.path):

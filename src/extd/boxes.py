@@ -26,6 +26,17 @@ def longer_side(boxes: Boxes) -> NDArray[np.float32]:
     return np.asarray((boxes[:, 2:] - boxes[:, :2]).max(axis=1))
 
 
+def centers(boxes: Boxes) -> NDArray[np.float32]:
+    """The middle of each box, x and y, [N, 2]."""
+    return (boxes[:, :2] + boxes[:, 2:]) / np.float32(2)
+
+
+def grow(boxes: Boxes, margin: float) -> Boxes:
+    """The boxes, extended on each side by a share of their own sides."""
+    more = np.float32(margin) * (boxes[:, 2:] - boxes[:, :2])
+    return np.concatenate([boxes[:, :2] - more, boxes[:, 2:] + more], axis=1)
+
+
 def intersection(a: Boxes, b: Boxes) -> NDArray[np.float64]:
     """Area in square px that each box of `a` [N, 4] shares with each box of `b` [M, 4]: [N, M]."""
     near = np.maximum(a[:, None, :2], b[None, :, :2])

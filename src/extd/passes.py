@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from extd.boxes import Boxes, area, intersection, longer_side, nms, vote
+from extd.boxes import Boxes, area, centers, intersection, longer_side, nms, vote
 from extd.faces import Faces
 from extd.pixels import Image
 
@@ -169,9 +169,8 @@ class Tile:
     def owns(self, boxes: Boxes, overlap: int) -> NDArray[np.bool_]:
         """Which boxes [N, 4] count in this tile: those with a center away from inner edges."""
         edges = np.array(self.edges)
-        centers = (boxes[:, :2] + boxes[:, 2:]) / 2
-        room = overlap * CONTEXT
-        outside = (centers < edges[:2] + room) | (centers > edges[2:] - room)
+        middle, room = centers(boxes), overlap * CONTEXT
+        outside = (middle < edges[:2] + room) | (middle > edges[2:] - room)
         return np.asarray(~outside.any(axis=1), np.bool_)
 
     def cuts(self, boxes: Boxes) -> NDArray[np.bool_]:

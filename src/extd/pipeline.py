@@ -248,7 +248,7 @@ def detect_frames(
 def process_files(
     sources: Sequence[Source],
     finder: Finder,
-    on_image: Callable[[Finder, Source, Image], Result],
+    on_image: Callable[[Finder, Source, Reduced], Result],
     on_video: Callable[[Source], Result],
     max_pixels: int = MAX_PIXELS,
     reduction: Reduction = unreduced,
@@ -259,8 +259,8 @@ def process_files(
     might not fit into memory, wait for their turn and get all threads of the detector.
 
     `on_image` is called in any thread, with what finds faces (of a detector perhaps one limited to
-    one thread), the image file and its pixels; `on_video` with a video file, or an image file of
-    several frames or pages. Images with more than `max_pixels` fail.
+    one thread), the image file and what was read of it; `on_video` with a video file, or an image
+    file of several frames or pages. Images with more than `max_pixels` fail.
     """
     read = partial(read_single, max_pixels=max_pixels, reduction=reduction)
 
@@ -276,7 +276,7 @@ def process_files(
             image = read(source.path, largest=LARGE)
             if image is None:
                 return partial(process, source)
-            chosen = finder.for_batch(image) if isinstance(finder, Detector) else finder
+            chosen = finder.for_batch(image.pixels) if isinstance(finder, Detector) else finder
             if chosen is finder and isinstance(finder, Detector):
                 # All images share its threads, so it takes one at a time.
                 return partial(on_image, finder, source, image)

@@ -16,6 +16,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from extd.boxes import centers
 from extd.catalog import Precision, find_weights, load_catalog
 from extd.cpu import check_threads, cores, has_int8
 from extd.faces import Faces
@@ -246,8 +247,7 @@ def padded_side(side: int) -> int:
 
 def _within(faces: Faces, width: int, height: int) -> Faces:
     """The faces in the upper left part of an image, of that size in pixels."""
-    centers = (faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2
-    chosen = faces[np.flatnonzero((centers < (width, height)).all(1))]
+    chosen = faces[np.flatnonzero((centers(faces.boxes) < (width, height)).all(1))]
     return Faces(chosen.boxes, chosen.scores, width, height, chosen.landmarks)
 
 

@@ -155,4 +155,4 @@ def test_only_what_is_decoded_smaller_counts_as_smaller(
 ) -> None:
     PIL.Image.new("RGB", (64, 64)).save(path := tmp_path / f"a{suffix}")
     image = read_single(path, max_pixels=10**6, largest=16 * 16, reduction=lambda _: 4)
-    assert (None if image is None else image.shape[0]) == side
+    assert (None if image is None else image.pixels.shape[0]) == side

@@ -47,7 +47,7 @@ from extd.cli.terminal import (
 from extd.detector import Detector
 from extd.faces import Faces
 from extd.files import SUFFIXES, real_path
-from extd.images import read_image
+from extd.images import Reduced, read_image
 from extd.media.anonymize import AnonymizeOptions, Method, Region, Shape
 from extd.media.audio import AudioMode
 from extd.media.recorded import RecordedFaces, read_faces
@@ -62,7 +62,6 @@ from extd.media.sources import (
 )
 from extd.media.videowriter import MAX_CRF, VideoOptions, check_encoder
 from extd.pipeline import OnFrame, Report
-from extd.pixels import Image
 
 
 def read_regions(_: object, tokens: Sequence[Token]) -> tuple[Region, ...]:
@@ -258,14 +257,14 @@ def blurring(
     def target(source: Source) -> Path:
         return source.path if results.out is None else results.out / source.result
 
-    def on_image(finder: FaceFinder, source: Source, image: Image) -> Outcome:
+    def on_image(finder: FaceFinder, source: Source, image: Reduced) -> Outcome:
         found: list[Faces] = []
         report = blur_image(
             source.path,
             target(source),
             finder,
             options,
-            image=image,
+            image=image.pixels,
             on_frame=lambda _, faces, __: found.append(faces),
         )
         return replace(describe(source, report), found=found[0])

@@ -24,6 +24,7 @@ from extd.cli.inference import (
 from extd.cli.terminal import Folder, UsageError, count, usage_errors
 from extd.detector import Detector
 from extd.files import SUFFIXES, real_path
+from extd.images import Reduced
 from extd.media.animation import open_animation
 from extd.media.sources import Source, find_images, is_video, left_alone
 from extd.media.video import Fault
@@ -83,8 +84,8 @@ def crop(
         faces = len(paths) - len(flaws)
         return Outcome(faces, [f"{faces:5}  {source.path}"], flaws=flaws)
 
-    def on_image(detector: Detector, source: Source, image: Image) -> Outcome:
-        return cut(detector, source, image, out / source.crop)
+    def on_image(detector: Detector, source: Source, image: Reduced) -> Outcome:
+        return cut(detector, source, image.pixels, out / source.crop)
 
     def on_video(source: Source, on_frame: OnFrame) -> Outcome:
         return crop_frames(source, out / source.crop, partial(cut, detector, source))

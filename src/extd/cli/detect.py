@@ -40,7 +40,7 @@ from extd.detector import Detector, reduction
 from extd.evaluation.predictions import prediction_text, to_prediction
 from extd.faces import Faces
 from extd.files import shorten
-from extd.images import Reduced, image_size, unreduced
+from extd.images import Reduced, unreduced
 from extd.media.animation import frame_count
 from extd.media.frames import check_camera, is_camera, open_source, without_password
 from extd.media.sources import Source, find_media, is_video, left_alone
@@ -55,7 +55,6 @@ from extd.pipeline import (
     detect_video,
     find_with,
 )
-from extd.pixels import Image
 from extd.signals import defer_interrupt
 
 
@@ -117,10 +116,9 @@ def detecting(
     def target(source: Source) -> Path | None:
         return None if outputs.out is None else outputs.out / source.result
 
-    def on_image(detector: Detector, source: Source, image: Image) -> Outcome:
+    def on_image(detector: Detector, source: Source, image: Reduced) -> Outcome:
         path, name = source.path, source.name.with_suffix(".txt")
-        known = Reduced(image, image_size(path)) if reduced else image
-        faces = detect_image(path, detector, image=known, target=target(source))
+        faces = detect_image(path, detector, image=image, target=target(source))
         if outputs.yolo is not None:
             lines = yolo_lines(faces.boxes, faces.width, faces.height)
             write_text(shorten(outputs.yolo / name), lines)
@@ -152,8 +150,6 @@ def detecting(
         return Outcome(report.faces, [row], report.error, notes=notes)
 
     alone = is_one_image(sources)
-    # Marked images have their own size; a pipe tells it only once.
-    reduced = outputs.out is None and all(source.path.is_file() for source in sources)
     videos = bool(outputs.csv) and any(has_frames(source.path) for source in sources)
     landmarks = detector.network.landmarks
     results = open_outputs(outputs, frames=videos, landmarks=landmarks, ids=tracked)
@@ -165,7 +161,8 @@ def detecting(
         [outputs.json, outputs.csv, outputs.coco, outputs.out, outputs.yolo, outputs.wider],
         results=results,
         quiet=outputs.quiet,
-        reduction=partial(reduction, detector.options) if reduced else unreduced,
+        # Marked images have their own size.
+        reduction=unreduced if outputs.out else partial(reduction, detector.options),
     )
 
 

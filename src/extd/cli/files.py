@@ -14,11 +14,10 @@ from rich.progress import Progress
 from extd.cli.outputs import NO_RESULTS, Add
 from extd.cli.terminal import count, print_error, print_line, print_note, progress_bar
 from extd.faces import Faces
-from extd.images import Reduction, unreduced
+from extd.images import Reduced, Reduction, unreduced
 from extd.media.sources import Source, is_video
 from extd.media.video import Frame, pyav
 from extd.pipeline import Finder, OnFrame, process_files
-from extd.pixels import Image
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +38,8 @@ class Task(Generic[Finder]):
 
     name: str  # as in `detecting`, for the progress bar
     header: str  # first line of the table; empty for none
-    # Called in any thread, with what finds faces, the image file and its pixels.
-    on_image: Callable[[Finder, Source, Image], Outcome]
+    # Called in any thread, with what finds faces, the image file and what was read of it.
+    on_image: Callable[[Finder, Source, Reduced], Outcome]
     # Called with a video file, and with what to call for each of its frames.
     on_video: Callable[[Source, OnFrame], Outcome]
     written: Sequence[str | Path | None] = ()  # results, named at the end if they exist

@@ -18,6 +18,7 @@ from PIL.TiffImagePlugin import AppendingTiffWriter
 from extd.files import atomic_write, open_file
 from extd.images import (
     MAX_PIXELS,
+    Reduced,
     Reduction,
     broken,
     check_pixels,
@@ -30,7 +31,6 @@ from extd.images import (
 from extd.media.transparency import layers_of
 from extd.media.video import Fault, Frame
 from extd.media.writers import ENCODERS, NO_METADATA, Metadata
-from extd.pixels import Image
 
 JPEGS = frozenset({"JPEG", "MPO"})
 """Pillow's names of JPEG; MPO has several images."""
@@ -157,7 +157,7 @@ def read_single(
     max_pixels: int,
     largest: float = math.inf,
     reduction: Reduction = unreduced,
-) -> Image | None:
+) -> Reduced | None:
     """Read an image file; None, undecoded, if it has several frames or over `largest` pixels.
 
     Of a pipe, which can be read only once, the first frame is read in any case.
@@ -175,7 +175,7 @@ def read_single(
         factor = reduction(image.size) if image.format in JPEGS else 1
         if count > 1 or (math.prod(image.size) > largest * factor**2 and not is_pipe):
             return None
-        return load_reduced(image, name, reduction).pixels
+        return load_reduced(image, name, reduction)
 
 
 def check_frames(image: ImageFile, name: str, max_pixels: int) -> int:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL.Image import Resampling
 from PIL.ImageFilter import GaussianBlur
 
-from extd.boxes import Boxes, area, longer_side
+from extd.boxes import Boxes, area, centers, longer_side
 from extd.faces import Faces
 from extd.images import resize
 from extd.media.crops import around, canvas_of, check_image
@@ -122,7 +122,7 @@ def uncovered(found: Faces, hidden: Faces, options: AnonymizeOptions = DEFAULT) 
         # Only covers that reach the box: there can be thousands.
         apart = (covers[:, 2:] < box[:2] - 1) | (covers[:, :2] > box[2:] + 1)
         near = covers[~apart.any(axis=1)]
-        x, y = np.moveaxis(np.abs(points - _centers(near)) / _radii(near), -1, 0)
+        x, y = np.moveaxis(np.abs(points - centers(near)) / _radii(near), -1, 0)
         inside = (np.hypot(x, y) if options.shape == "ellipse" else np.maximum(x, y)) <= 1
         shares.append(inside.any(axis=1).mean())
     return candidates[np.array(shares, np.float64) < COVERED]
@@ -130,17 +130,13 @@ def uncovered(found: Faces, hidden: Faces, options: AnonymizeOptions = DEFAULT) 
 
 def _not_kept(faces: Faces, options: AnonymizeOptions) -> Faces:
     """The faces whose centers are in no region to keep, and whose ids are not to be kept."""
-    x, y = _centers(faces.boxes).T
+    x, y = centers(faces.boxes).T
     kept = np.zeros(len(faces), np.bool_)
     for x1, y1, x2, y2 in options.keep:
         kept |= (x1 <= x) & (x <= x2) & (y1 <= y) & (y <= y2)
     if faces.ids is not None:
         kept |= np.isin(faces.ids, options.keep_ids)
     return faces[~kept]
-
-
-def _centers(boxes: Boxes) -> NDArray[np.float32]:
-    return (boxes[:, :2] + boxes[:, 2:]) / np.float32(2)
 
 
 def _radii(covers: Boxes) -> NDArray[np.float32]:
@@ -169,7 +165,7 @@ def _mask(
 ) -> NDArray[np.uint8]:
     """How much of the pixels in columns `x` and rows `y` is covered, 0 to 255."""
     radius_x, radius_y = _radii(cover[None])[0]
-    center_x, center_y = _centers(cover[None])[0]
+    center_x, center_y = centers(cover[None])[0]
     x, y = np.abs(x + 0.5 - center_x), np.abs(y + 0.5 - center_y)[:, None]
     if shape == "box":
         # Whole pixels: any that the box touches.

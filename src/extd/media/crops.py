@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL.Image import Resampling, Transform
 
-from extd.boxes import Boxes, longer_side
+from extd.boxes import Boxes, grow, longer_side
 from extd.faces import Faces
 from extd.pixels import Image
 
@@ -146,8 +146,7 @@ def around(faces: Faces, margin: float) -> Boxes:
     """
     if not 0 <= margin < math.inf:
         raise ValueError(f"margin is {margin}; give 0 or more, as a share of the face")
-    more = (faces.boxes[:, 2:] - faces.boxes[:, :2]) * np.float32(margin)
-    return np.concatenate([faces.boxes[:, :2] - more, faces.boxes[:, 2:] + more], axis=1)
+    return grow(faces.boxes, margin)
 
 
 def canvas_of(image: Image, faces: Faces, out: Image | None) -> Image:

@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from extd.boxes import Boxes, iou
+from extd.boxes import Boxes, centers, grow, iou
 from extd.faces import Faces
 
 MISSED = 15
@@ -61,7 +61,7 @@ def track(
         moved = np.zeros((len(faces), 2), np.float32)
         taken = np.zeros(len(faces), np.int64)
         taken[known] = steps[old] + 1
-        step = (_centers(faces.boxes[known]) - _centers(boxes[old])) / age[old]
+        step = (centers(faces.boxes[known]) - centers(boxes[old])) / age[old]
         weight = np.maximum(1 / taken[known], NEWEST)[:, None]
         moved[known] = velocities[old] + weight * (step - velocities[old])
 
@@ -77,7 +77,7 @@ def track(
 
 def similarity(expected: Boxes, boxes: Boxes) -> NDArray[np.float32]:
     """IoU of `expected` [M, 4] and `boxes` [N, 4], both grown: [M, N]."""
-    return iou(_grow(expected), _grow(boxes))
+    return iou(grow(expected, GROWTH), grow(boxes, GROWTH))
 
 
 def match(similarities: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -90,15 +90,6 @@ def match(similarities: NDArray[np.float32]) -> NDArray[np.int64]:
         if free[row] and matches[column] < 0:
             matches[column], free[row] = row, False
     return matches
-
-
-def _centers(boxes: Boxes) -> NDArray[np.float32]:
-    return (boxes[:, :2] + boxes[:, 2:]) / np.float32(2)
-
-
-def _grow(boxes: Boxes) -> Boxes:
-    sides = np.float32(GROWTH) * (boxes[:, 2:] - boxes[:, :2])
-    return np.concatenate([boxes[:, :2] - sides, boxes[:, 2:] + sides], axis=1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
