@@ -23,13 +23,7 @@ if typing.TYPE_CHECKING:
     from extd.media.video import Fault, Frame, Span, open_video
     from extd.media.videowriter import VideoOptions, write_video
     from extd.media.writers import write
-    from extd.pipeline import (
-        Report,
-        crop_image,
-        detect_animation,
-        detect_image,
-        detect_video,
-    )
+    from extd.pipeline import Report, crop_image, detect_animation, detect_image, detect_video
 
 # ONNX Runtime reads it on import. Nobody may learn whose faces are covered.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -48,10 +48,7 @@ class Pass:
     factor: float = 1.0  # by which the image is enlarged
     quarters: int = 0  # quarter turns clockwise
     mirrored: bool = False  # left to right, after the turns
-    sizes: tuple[float, float] = (
-        0,
-        math.inf,
-    )  # longer sides of its faces, in px of its view
+    sizes: tuple[float, float] = (0, math.inf)  # longer sides of its faces, in px of its view
 
     def answers_for(self, boxes: Boxes) -> NDArray[np.bool_]:
         """Which boxes [N, 4], in px of what it looks at, are of its sizes."""
@@ -110,10 +107,7 @@ def pyramid(longest: float, smallest: float = 0) -> list[Pass]:
     return [
         Pass(
             factor,
-            sizes=(
-                low if factor < factors[0] else 0,
-                high if factor > factors[-1] else math.inf,
-            ),
+            sizes=(low if factor < factors[0] else 0, high if factor > factors[-1] else math.inf),
         )
         for factor in factors
     ]

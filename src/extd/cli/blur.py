@@ -35,15 +35,7 @@ from extd.cli.inference import (
     read_list,
 )
 from extd.cli.outputs import Outputs, open_outputs, protect_originals
-from extd.cli.terminal import (
-    WHOLE_NUMBER,
-    Folder,
-    Target,
-    UsageError,
-    clock,
-    count,
-    usage_errors,
-)
+from extd.cli.terminal import WHOLE_NUMBER, Folder, Target, UsageError, clock, count, usage_errors
 from extd.detector import Detector
 from extd.faces import Faces
 from extd.files import SUFFIXES, real_path

@@ -26,14 +26,7 @@ from extd.cli.inference import (
     read_list,
 )
 from extd.cli.outputs import OUTPUTS, Outputs, open_outputs, protect_originals
-from extd.cli.terminal import (
-    UsageError,
-    count,
-    print_error,
-    print_line,
-    progress_bar,
-    usage_errors,
-)
+from extd.cli.terminal import UsageError, count, print_error, print_line, progress_bar, usage_errors
 from extd.data.sample import write_text
 from extd.data.yolo import yolo_lines
 from extd.detector import Detector, reduction

@@ -12,23 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from extd.data.coco import find_coco, read_coco, write_coco
-from extd.data.cvat import find_cvat, read_cvat
-from extd.data.label_studio import find_label_studio, read_label_studio
-from extd.data.labelme import find_labelme, read_labelme
-from extd.data.labels import (
-    are_fractions,
-    find_jsonl,
-    read_csv,
-    read_jsonl,
-    write_csv,
-    write_jsonl,
-)
-from extd.data.retinaface import find_retinaface, read_retinaface
+from extd.data import coco, cvat, label_studio, labelme, retinaface, voc, wider, yolo
+from extd.data.labels import are_fractions, find_jsonl, read_csv, read_jsonl, write_csv, write_jsonl
 from extd.data.sample import ReadOptions, Sample, absolute, find_file, in_pixels
-from extd.data.voc import find_voc, place_voc, read_voc, write_voc
-from extd.data.wider import find_wider, place_wider, read_wider, write_wider
-from extd.data.yolo import find_yolo, place_yolo, read_yolo, write_yolo
 from extd.files import atomic_folder
 from extd.images import image_size
 from extd.prefetch import prefetch
@@ -86,10 +72,10 @@ _ALL = (
         "wider",
         "WIDER FACE",
         "a folder with WIDER_train or WIDER_val and wider_face_split, or one of its lists",
-        find_wider,
-        read_wider,
-        write_wider,
-        place=place_wider,
+        wider.find_wider,
+        wider.read_wider,
+        wider.write_wider,
+        place=wider.place_wider,
         sources=False,
         classes=False,
         decimals=False,
@@ -98,19 +84,19 @@ _ALL = (
         "coco",
         "COCO",
         "a .json file, or a folder with one, or with annotations/*.json",
-        find_coco,
-        read_coco,
-        write_coco,
+        coco.find_coco,
+        coco.read_coco,
+        coco.write_coco,
         ".json",
     ),
     Format(
         "yolo",
         "YOLO",
         "a .yaml file, folders images and labels, or .txt files beside the images",
-        find_yolo,
-        read_yolo,
-        write_yolo,
-        place=place_yolo,
+        yolo.find_yolo,
+        yolo.read_yolo,
+        yolo.write_yolo,
+        place=yolo.place_yolo,
         regions=False,
         sources=False,
         relative=lambda _: True,
@@ -119,10 +105,10 @@ _ALL = (
         "voc",
         "Pascal VOC",
         "a folder with Annotations/*.xml or *.xml",
-        find_voc,
-        read_voc,
-        write_voc,
-        place=place_voc,
+        voc.find_voc,
+        voc.read_voc,
+        voc.write_voc,
+        place=voc.place_voc,
     ),
     Format(
         "csv",
@@ -138,18 +124,22 @@ _ALL = (
         "retinaface",
         "RetinaFace",
         "label.txt with lines such as '# a.jpg', or a folder with it",
-        find_retinaface,
-        read_retinaface,
+        retinaface.find_retinaface,
+        retinaface.read_retinaface,
         classes=False,
     ),
-    Format("labelme", "labelme", ".json files of shapes", find_labelme, read_labelme),
-    Format("cvat", "CVAT", "an .xml file of images, or annotations.xml", find_cvat, read_cvat),
+    Format(
+        "labelme", "labelme", ".json files of shapes", labelme.find_labelme, labelme.read_labelme
+    ),
+    Format(
+        "cvat", "CVAT", "an .xml file of images, or annotations.xml", cvat.find_cvat, cvat.read_cvat
+    ),
     Format(
         "label-studio",
         "Label Studio",
         "a .json file of tasks, or a folder with one",
-        find_label_studio,
-        read_label_studio,
+        label_studio.find_label_studio,
+        label_studio.read_label_studio,
     ),
 )
 FORMATS = {one.name: one for one in _ALL}

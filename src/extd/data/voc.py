@@ -122,11 +122,7 @@ def parse_xml(file: Path, tag: str) -> ElementTree.Element:
 
 
 def _sample(
-    file: Path,
-    root: ElementTree.Element,
-    faces: frozenset[str],
-    images: Path,
-    options: ReadOptions,
+    file: Path, root: ElementTree.Element, faces: frozenset[str], images: Path, options: ReadOptions
 ) -> Sample:
     """What one file says; the size is 0 where it does not give it."""
     boxes: list[list[float]] = []

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from extd.boxes import area
 from extd.data.contact_sheet import SUSPICIOUS, Color, Marks, draw_samples
 from extd.data.sample import Sample
 from extd.evaluation import wider
@@ -45,7 +46,7 @@ def run_detector(detect: Callable[[Image], Prediction], samples: Sequence[Sample
     return Detected(samples, *by_image(samples, detect_labeled(detect, samples)))
 
 
-def difference_interval(before: Detected, after: Detected, seed: int = 0) -> tuple[float, float]:
+def difference_interval(before: Detected, after: Detected) -> tuple[float, float]:
     """The 95 % interval of the rise in AP, by resampling images with replacement.
 
     Both detectors see the same resampled images, so that hard images do not count as noise. It is
@@ -54,7 +55,7 @@ def difference_interval(before: Detected, after: Detected, seed: int = 0) -> tup
     faces = np.array([int(truth.keep[0].sum()) for truth in before.truth])
     if np.count_nonzero(faces) < LEAST_IMAGES:
         return -math.inf, math.inf
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     counts = [_counts(detected) for detected in (before, after)]
     rises = []
     for _ in range(RESAMPLES):
@@ -98,7 +99,7 @@ def find_errors(found: Prediction, sample: Sample) -> Errors:
     faces = sample.boxes.astype(np.float64)
     hits = wider.pixel_iou(boxes, faces) >= wider.IOU
     missed, wrong = faces[~hits.any(0)], ~hits.any(1)
-    by_size = np.argsort(-(missed[:, 2:] - missed[:, :2]).prod(1), kind="stable")
+    by_size = np.argsort(-area(missed.astype(np.float32)), kind="stable")
     by_score = np.argsort(-scores[wrong], kind="stable")
     return Errors(
         missed[by_size].astype(np.float32),
@@ -117,16 +118,10 @@ def draw_errors(detected: Detected, count: int = 24) -> Image | None:
         sample: find_errors(detected.predictions[str(sample.path)], sample)
         for sample in detected.samples
     }
-    alarms = sorted(
-        (sample for sample, own in errors.items() if len(own.false)),
-        key=lambda sample: -errors[sample].scores[0],
-    )
-    misses = sorted(
-        (sample for sample, own in errors.items() if len(own.missed)),
-        key=lambda sample: (
-            -float((errors[sample].missed[0, 2:] - errors[sample].missed[0, :2]).prod())
-        ),
-    )
+    alarms = [sample for sample, own in errors.items() if len(own.false)]
+    alarms.sort(key=lambda sample: -errors[sample].scores[0])
+    misses = [sample for sample, own in errors.items() if len(own.missed)]
+    misses.sort(key=lambda sample: -area(errors[sample].missed)[0])
     turns = [*enumerate(alarms), *enumerate(misses)]
     ordered = [sample for _, sample in sorted(turns, key=lambda turn: turn[0])]
     chosen = list(dict.fromkeys(ordered))[:count]

@@ -152,11 +152,7 @@ def frame_count(path: Path) -> int:
 
 
 def read_single(
-    path: Path,
-    *,
-    max_pixels: int,
-    largest: float = math.inf,
-    reduction: Reduction = unreduced,
+    path: Path, *, max_pixels: int, largest: float = math.inf, reduction: Reduction = unreduced
 ) -> Reduced | None:
     """Read an image file; None, undecoded, if it has several frames or over `largest` pixels.
 

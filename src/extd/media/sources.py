@@ -65,9 +65,7 @@ class Source:
 
 
 def find_images(
-    inputs: Iterable[str | Path],
-    results: Path | None = None,
-    suffixes: frozenset[str] = SUFFIXES,
+    inputs: Iterable[str | Path], results: Path | None = None, suffixes: frozenset[str] = SUFFIXES
 ) -> list[Source]:
     """List the images that `inputs` stand for, in their order and each once.
 

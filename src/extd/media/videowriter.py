@@ -22,13 +22,7 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-CONTAINERS = {
-    ".mp4": "mp4",
-    ".m4v": "mp4",
-    ".mov": "mov",
-    ".mkv": MKV,
-    ".webm": "webm",
-}
+CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": MKV, ".webm": "webm"}
 """FFmpeg's names of the containers that are written, by suffix."""
 # No B-frames: with them, varying frame times shorten an MP4.
 H264 = "libx264", "yuv420p", {"crf": "20", "preset": "veryfast", "bf": "0"}

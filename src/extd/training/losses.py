@@ -111,16 +111,14 @@ def cross_entropy(score: Tensor, positive: Tensor, negative: Tensor, negatives: 
     return entropy.masked_fill(~(positive | mined), 0)
 
 
-def quality_focal(
-    score: Tensor, quality: Tensor, positive: Tensor, negative: Tensor, beta: float = 2.0
-) -> Tensor:
+def quality_focal(score: Tensor, quality: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
     """Cross-entropy against soft targets, weighted by the distance (arXiv 2006.04388, equation 2).
 
     The target of a positive is the `quality`, the IoU of its predicted box, into which no gradient
     flows; that of a negative is 0. All are B x A; 0 is returned for anchors that do not count.
     """
     target = quality.detach().masked_fill(~positive, 0)
-    weight = (target - torch.sigmoid(score)).abs() ** beta
+    weight = (target - torch.sigmoid(score)) ** 2
     entropy = F.binary_cross_entropy_with_logits(score, target, reduction="none")
     return (weight * entropy).masked_fill(~(positive | negative), 0)
 
