@@ -45,8 +45,8 @@ SHARE = Number(gt=0, lte=1)
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
-class Wished:
-    """What the threshold shall reach.
+class Requirements:
+    """What the suggested thresholds must reach.
 
     Attributes:
         min_precision: Suggest the lowest threshold at which this share of the detections are
@@ -58,7 +58,7 @@ class Wished:
     min_recall: Annotated[float | None, Parameter(metavar="SHARE", validator=SHARE)] = None
 
     def points(self, curve: ThresholdCurve) -> dict[str, OperatingPoint | None]:
-        """The suggestions by what was wished; None where no threshold reaches it."""
+        """The suggestions by what they must reach; None where no threshold does."""
         points = {}
         if self.min_precision is not None:
             name = f"precision of {self.min_precision:g}"
@@ -68,7 +68,7 @@ class Wished:
         return points
 
 
-NONE = Wished()
+NONE = Requirements()
 
 app = App(name="eval", help="Evaluate a detector.")
 
@@ -132,7 +132,7 @@ def labels(
     /,
     *,
     protocol: Protocol = "default",
-    wished: Wished = NONE,
+    required: Requirements = NONE,
     out: Folder | None = None,
     json: Target = None,
     machine: Machine = THIS_MACHINE,
@@ -160,7 +160,7 @@ def labels(
         track = partial(bar.track, description="measuring")
         found = detect_labeled(partial(PROTOCOLS[protocol], detector), labeled, track)
     result, curve = score(labeled, found), threshold_curve(labeled, found)
-    points = {"default": curve.at(detector.threshold()), **wished.points(curve)}
+    points = {"default": curve.at(detector.threshold()), **required.points(curve)}
     coco = measure_coco(labeled, found)
     lines = [f"{machine.model}, {protocol}, {result.images:,} images"]
     for size, ap in result.ap.items():

@@ -25,34 +25,24 @@ Track = Callable[[Sequence[Any]], Iterable[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One format of labels.
+    """One format of labels."""
 
-    Attributes:
-        name, title: on the command line, and in messages.
-        sign: what it is recognized by.
-        find: the label file or folder that a path means, or None.
-        read: the samples of such a file or folder.
-        write: writes samples to a file, or to a folder that has the images in their places. None
-            for formats of tools to label with, which are only read.
-        suffix: of the label file; empty where the format is a folder that holds the images.
-        place: where an image goes in such a folder, from its name below the images' common folder.
-        regions, sources, landmarks, classes, decimals: what it holds, besides faces in whole px.
-        relative: whether the boxes of a file are read as fractions of the image's size.
-    """
-
-    name: str
-    title: str
-    sign: str
-    find: Callable[[Path], Path | None]
-    read: Callable[[Path, ReadOptions], list[Sample]]
+    name: str  # on the command line
+    title: str  # in messages
+    sign: str  # what it is recognized by
+    find: Callable[[Path], Path | None]  # the label file or folder that a path means, or None
+    read: Callable[[Path, ReadOptions], list[Sample]]  # the samples of such a file or folder
+    # Writes a file, or into a folder that has the images in their places. None: only read.
     write: Callable[[Sequence[Sample], Path], None] | None = None
-    suffix: str = ""
+    suffix: str = ""  # of the label file; empty for a folder that holds the images
+    # Where an image goes in such a folder, from its name below the images' common folder.
     place: Callable[[Sample, Path], Path] = lambda sample, name: name
-    regions: bool = True
+    regions: bool = True  # whether it holds regions to ignore, and so on
     sources: bool = True
     landmarks: bool = False
     classes: bool = True
     decimals: bool = True
+    # Whether the boxes of a file are read as fractions of the image's size.
     relative: Callable[[Path], bool] = lambda _: False
 
 

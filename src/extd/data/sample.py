@@ -37,27 +37,18 @@ FACES = frozenset(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """One labeled image, as a label file describes it.
-
-    Attributes:
-        path: the image file.
-        width, height: its upright size in px, or 0 x 0 if that is unknown.
-        boxes: N x 4 float32 faces, xyxy px; they may reach beyond the image or have no area.
-        ignore: M x 4 float32 regions that count neither as face nor as background.
-        source: the collection it comes from.
-        landmarks: N x 10 float32, x and y of the eyes, nose and corners of the mouth, image-left
-            first, px; NaN where a face has none. None where the label file has none at all.
-        scores: N float32, 0 to 1, where a detector found the faces. None for labels.
-    """
+    """One labeled image, as a label file describes it."""
 
     path: Path
-    width: int
+    width: int  # upright, px; 0 x 0 if the size is unknown
     height: int
-    boxes: Boxes
-    ignore: Boxes
-    source: str = ""
+    boxes: Boxes  # N x 4 float32 faces, xyxy px; may reach beyond the image or have no area
+    ignore: Boxes  # M x 4 float32 regions that count neither as face nor as background
+    source: str = ""  # the collection it comes from
+    # N x 10 float32, x and y of the eyes, nose and corners of the mouth, image-left first, px; NaN
+    # where a face has none. None where the label file has none at all.
     landmarks: NDArray[np.float32] | None = None
-    scores: NDArray[np.float32] | None = None
+    scores: NDArray[np.float32] | None = None  # N float32, 0 to 1, of a detector; None for labels
 
 
 def in_pixels(sample: Sample) -> Sample:

@@ -1,4 +1,4 @@
-"""Precision and recall against the threshold, and the threshold for a wished one of them."""
+"""Precision and recall against the threshold, and the threshold that reaches a given one."""
 
 from __future__ import annotations
 

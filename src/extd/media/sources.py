@@ -26,8 +26,8 @@ WRITTEN_VIDEOS = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm"})
 """Formats that results keep; other images become PNG, other videos MKV."""
 SYNC, PACKET = b"G", 188
 """MPEG transport streams are packets of that many bytes, each with that first (ISO/IEC 13818-1)."""
-NO_FILMS = frozenset({"image2", "ico", "tty", "bin", "xbin", "adf", "idf"})
-"""FFmpeg's names of formats that are no videos to anybody else: images and text."""
+NOT_VIDEOS = frozenset({"image2", "ico", "tty", "bin", "xbin", "adf", "idf"})
+"""FFmpeg's names of formats that it reads as videos, but hold images or text."""
 KINDS = 8
 """How many kinds of files a line names."""
 LIST = "-"
@@ -125,7 +125,7 @@ def is_video(path: Path) -> bool:
         if path.is_file() and not is_image(path):
             with open_video(path) as video:
                 kind = video.container.format.name
-                return video.stream.width > 0 and not (kind in NO_FILMS or kind.endswith("_pipe"))
+                return video.stream.width > 0 and not (kind in NOT_VIDEOS or kind.endswith("_pipe"))
     return False
 
 
@@ -150,10 +150,10 @@ def left_alone(
             others |= {path.absolute() for path in paths if not _is_listed(path, suffixes)}
     kinds = Counter(path.suffix.lower() or "without suffix" for path in others - named)
     ordered = sorted(kinds.items(), key=lambda kind: (-kind[1], kind[0]))
-    told = [f"{number:,} {kind}" for kind, number in ordered[:KINDS]]
+    parts = [f"{number:,} {kind}" for kind, number in ordered[:KINDS]]
     if rest := sum(number for _, number in ordered[KINDS:]):
-        told.append(f"{rest:,} of other kinds")
-    return ", ".join(told)
+        parts.append(f"{rest:,} of other kinds")
+    return ", ".join(parts)
 
 
 def is_folder(path: Path | os.DirEntry[str]) -> bool:

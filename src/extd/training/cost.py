@@ -20,8 +20,8 @@ COMPILE_HOURS = 2.0
 about a fifth of a step: a run must be longer than this for each to win."""
 SHORT_RUN = 20
 """So few steps are over before an estimate would help."""
-UNITS = {"days": 72 * 3600.0, "h": 2 * 3600.0, "min": 120.0, "s": 0.0}
-"""Of durations, with the least seconds that each is used for."""
+UNITS = (("days", 86400, 3), ("h", 3600, 2), ("min", 60, 2), ("s", 1, 0))
+"""Of durations: name, seconds, and the least number that is given in this unit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,7 @@ class Cost:
 
     def __str__(self) -> str:
         """As in `about 50 h: 370,000 steps of 0.49 s; 2.1 GB of memory`."""
-        unit = next(unit for unit, least in UNITS.items() if self.seconds >= least)
-        size = {"days": 86400, "h": 3600, "min": 60, "s": 1}[unit]
+        unit, size = next(one[:2] for one in UNITS if self.seconds >= one[1] * one[2])
         memory = f"; {self.memory / 1e9:.1f} GB of memory" if self.memory else ""
         return (
             f"about {self.seconds / size:.0f} {unit}: {self.steps:,} steps of "
