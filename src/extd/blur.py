@@ -165,11 +165,11 @@ def blur_image(
     metadata = read_metadata(source) if options.keep_metadata else NO_METADATA
     # Before anything else decodes it: this limits the size.
     image = read_image(source) if image is None else image
-    report, lines = Report(notes=[*depth_note(source)]), Counter[bool]()
+    report = Report(notes=[*depth_note(source)])
     frame = Frame(image, str(source), layers=read_layers(source))
-    faces = _find_with(finder, lines)(frame)
+    with _finding(finder, report, source) as find:
+        faces = find(frame)
     report.add(faces)
-    _check_lines(finder, lines, report, source)
     with _replacing(source, target, report) as target:
         frame, faces = cover_frame(frame, faces, finder, options, report)
         if on_frame is not None:
@@ -196,14 +196,15 @@ def blur_animation(
         OSError: a file cannot be read or written.
     """
     source, target = Path(source), Path(target)
-    report, lines = Report(notes=[*depth_note(source)]), Counter[bool]()
+    report = Report(notes=[*depth_note(source)])
     metadata = read_metadata(source) if options.keep_metadata else NO_METADATA
     with (
         _replacing(source, target, report) as target,
         open_animation(source) as animation,
         write_animation(target, animation, metadata) as write,
+        _finding(finder, report, source) as find,
     ):
-        found = detect_frames(animation.frames(), _find_with(finder, lines), report, Event())
+        found = detect_frames(animation.frames(), find, report, Event())
         if not animation.paged:
             found = _follow(found, finder, source, options.gap)
         for frame, faces in found:
@@ -213,7 +214,6 @@ def blur_animation(
             write(frame.pixels)
         if report.error is not None:
             raise report.error
-        _check_lines(finder, lines, report, source)
     return report
 
 
@@ -243,9 +243,7 @@ def blur_video(
         OSError: a file cannot be read or written.
         KeyboardInterrupt: after Ctrl-C, once the file is written.
     """
-    source, span = Path(source), options.span
-    report, lines = Report(), Counter[bool]()
-    find = _find_with(finder, lines)
+    source, span, report = Path(source), options.span, Report()
 
     def find_in_span(frame: Frame) -> Faces:
         height, width = frame.image.shape[:2]
@@ -255,6 +253,7 @@ def blur_video(
         open_video(source, WHOLE if options.outside == "keep" else span) as video,
         write_video(target, video, options.video, keep_metadata=options.keep_metadata) as write,
         defer_interrupt() as interrupted,
+        _finding(finder, report, source) as find,
     ):
         found = detect_frames(video.frames(), find_in_span, report, interrupted)
         for frame, faces in _follow(found, finder, source, options.gap):
@@ -263,15 +262,21 @@ def blur_video(
                 if on_frame is not None:
                     on_frame(frame, faces, video.frame_count)
             write(frame.pixels, frame.time)
-        _check_lines(finder, lines, report, source)
     report.notes += video.notes
     return report
 
 
-def _find_with(finder: FaceFinder, lines: Counter[bool]) -> Find:
-    """What finds the faces of frames; counts those that a file has a line about, and has not."""
+@contextmanager
+def _finding(finder: FaceFinder, report: Report, source: Path) -> Iterator[Find]:
+    """What finds the faces of frames; the report tells of those without a line in a file of faces.
+
+    Raises:
+        ValueError: at the end of the block, if that has no line about any of them.
+    """
     if isinstance(finder, Detector):
-        return find_with(finder)
+        yield find_with(finder)
+        return
+    lines = Counter[bool]()
 
     def find(frame: Frame) -> Faces:
         faces = finder.find(frame)
@@ -279,19 +284,14 @@ def _find_with(finder: FaceFinder, lines: Counter[bool]) -> Find:
         height, width = frame.image.shape[:2]
         return Faces.empty(width, height) if faces is None else faces
 
-    return find
-
-
-def _check_lines(finder: FaceFinder, lines: Counter[bool], report: Report, source: Path) -> None:
-    """Refuse a file that has a line about none of the frames; the report tells of some."""
-    if isinstance(finder, Detector) or not lines[False]:
-        return
-    if not lines[True]:
+    yield find
+    if lines[False] and not lines[True]:
         raise ValueError(f"{finder.path} has no line about any of these frames of {source}")
-    report.notes.append(
-        f"{finder.path} has no line about {lines[False]:,} of {lines.total():,} frames; there, "
-        "faces are covered only for as long as they are held"
-    )
+    if lines[False]:
+        report.notes.append(
+            f"{finder.path} has no line about {lines[False]:,} of {lines.total():,} frames; there, "
+            "faces are covered only for as long as they are held"
+        )
 
 
 def _follow(
