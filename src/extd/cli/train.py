@@ -69,10 +69,7 @@ def train(
         print_config: Print the recipe with every default, and train nothing.
     """
     if list_recipes:
-        recipes = shipped_recipes()
-        width = max(map(len, recipes))
-        print_line("\n".join(f"{name:{width}}  {text}" for name, text in recipes.items()))
-        return 0
+        return print_recipes()
     if recipe is None:
         raise UsageError("give a recipe; extd train --list lists some")
     if out is None and not print_config:
@@ -101,6 +98,14 @@ def train(
         print_line(f"written: {weights}")
         onnx = weights.with_suffix(".onnx")
         print_line(f"to detect with it: extd export {weights} {onnx}")
+    return 0
+
+
+def print_recipes() -> int:
+    """Print the names of the recipes in the package, and what each is for."""
+    recipes = shipped_recipes()
+    width = max(map(len, recipes))
+    print_line("\n".join(f"{name:{width}}  {text}" for name, text in recipes.items()))
     return 0
 
 

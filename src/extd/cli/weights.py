@@ -84,11 +84,7 @@ def export(
     if source.suffix.lower() == ".onnx":
         if threshold is None or int8 or decoded or box_voting is not None:
             raise UsageError(f"{source} is exported; all that can be changed is its --threshold")
-        from extd.models.export import store_threshold
-
-        store_threshold(source, target, threshold)
-        print_line(f"written: {target}, with a threshold of {threshold:g}")
-        return 0
+        return store(source, target, threshold)
     from extd.models.export import export_onnx
     from extd.models.network import load_network
     from extd.models.quantize import export_int8
@@ -100,6 +96,15 @@ def export(
     else:
         export_int8(network, target, calibration_images(calibrate), notes, box_voting=box_voting)
     print_line(f"written: {target}, {target.stat().st_size / 1e3:,.0f} kB")
+    return 0
+
+
+def store(source: Path, target: Path, threshold: float) -> int:
+    """Store a threshold in an ONNX file."""
+    from extd.models.export import store_threshold
+
+    store_threshold(source, target, threshold)
+    print_line(f"written: {target}, with a threshold of {threshold:g}")
     return 0
 
 
