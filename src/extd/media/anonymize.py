@@ -55,6 +55,9 @@ class AnonymizeOptions:
         keep: regions to leave alone: a face whose center is in one is not covered. A cover of
             another face may reach into them.
         keep_ids: ids of faces to leave alone, likewise.
+
+    Raises:
+        ValueError: a value is out of range; the message names it.
     """
 
     method: Method = "blur"
@@ -66,11 +69,6 @@ class AnonymizeOptions:
     keep_ids: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            ValueError: a value is out of range; the message names it.
-        """
         for name, kinds in (("method", get_args(Method)), ("shape", get_args(Shape))):
             if getattr(self, name) not in kinds:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; give {', '.join(kinds)}")

@@ -94,6 +94,9 @@ class Span:
         start: time of the first frame, in seconds from the beginning of the video.
         end: the frames end before this time; None means the end of the video.
         every: take every n-th frame.
+
+    Raises:
+        ValueError: a value is out of range; the message names it.
     """
 
     start: float = 0.0
@@ -101,11 +104,6 @@ class Span:
     every: int = 1
 
     def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            ValueError: a value is out of range; the message names it.
-        """
         if not 0 <= self.start < MAX_TIME:
             raise ValueError(f"start is {self.start:g}; give seconds from 0 to below {MAX_TIME:g}")
         if not self.stop > self.start:
