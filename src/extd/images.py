@@ -20,15 +20,14 @@ from numpy.typing import NDArray
 from PIL.Image import Resampling, Transpose
 from PIL.ImageFile import ImageFile
 
-from extd import png
-from extd.avif import clean_aperture
 from extd.files import open_file
+from extd.pillow_fixes import clean_aperture, late_exif, make_lenient
 from extd.pixels import Image, OtherArray, Tensor, from_array, from_tensor, to_rgb
 
 # Each registers its format. Pillow would load them by itself, along with forty others.
 for _plugin in ("Avif", "Bmp", "Gif", "Jpeg", "Tiff", "WebP"):
     import_module(f"PIL.{_plugin}ImagePlugin")
-png.make_lenient()
+make_lenient()
 
 Size = tuple[int, int]
 """Width and height in pixels."""
@@ -157,7 +156,7 @@ def image_size(path: PathName) -> Size:
         x1, y1, x2, y2 = image.info.get(APERTURE) or (0, 0, *image.size)
         width, height = x2 - x1, y2 - y1
         if image.format == "PNG" and "exif" not in image.info:
-            image.info["exif"] = png.late_exif(file)
+            image.info["exif"] = late_exif(file)
         # Pillow has already swapped the sides of TIFF.
         swapped = image.format != "TIFF" and _orientation(image) >= 5
         return (height, width) if swapped else (width, height)
