@@ -23,6 +23,8 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("guarded")
     (folder / "token").write_text(f"{TOKEN}\n")
     options = ["--token-file", str(folder / "token"), "--cors", "https://page.example"]
+    # Else `longest` can ask for more than is done in time.
+    options += ["--max-pixels", "300000", "--timeout", "120"]
     with serving(folder / "log", *options) as server:
         yield server
         assert server.stop() == 0

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Event
 from zipfile import ZipFile
 
 import numpy as np
@@ -14,6 +15,9 @@ import pytest
 from tests.server.conftest import MODEL, Reply, Server
 
 from extd.cli.app import main
+from extd.server.limits import Limits
+from extd.server.results import Job
+from extd.server.uploads import Upload
 
 Save = Callable[..., bytes]
 
@@ -29,6 +33,7 @@ def images(photo: bytes) -> dict[str, bytes]:
     transparent.putalpha(PIL.Image.linear_gradient("L").resize(image.size))
     small = image.resize((160, 160))
     pages = {"save_all": True, "append_images": [small.rotate(5), small.rotate(180)]}
+    times = {"duration": [50, 70, 90], "loop": 2}
 
     def save(image: PIL.Image.Image, format_: str, **options: object) -> bytes:
         stream = io.BytesIO()
@@ -44,7 +49,9 @@ def images(photo: bytes) -> dict[str, bytes]:
         "a.webp": save(image.resize((200, 200)), "WEBP"),
         "a.avif": save(small, "AVIF", speed=9),
         "a.bmp": save(small, "BMP"),
-        "animated.gif": save(small, "GIF", **pages),
+        "animated.gif": save(small, "GIF", **pages, **times),
+        "moving.png": save(small, "PNG", **pages, **times),
+        "turning.webp": save(small, "WEBP", **pages, **times),
         "pages.tif": save(small, "TIFF", **pages),
     }
 
@@ -61,6 +68,13 @@ def rows(text: str | bytes) -> list[dict[str, object]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+def groups(images: dict[str, bytes]) -> Iterator[dict[str, bytes]]:
+    """The images in requests of three."""
+    names = list(images)
+    for begin in range(0, len(names), 3):
+        yield {name: images[name] for name in names[begin : begin + 3]}
+
+
 def unpack(reply: Reply) -> dict[str, bytes]:
     assert (reply.status, reply.headers["content-type"]) == (200, "application/zip")
     with ZipFile(io.BytesIO(reply.body)) as archive:
@@ -72,7 +86,8 @@ def unpack(reply: Reply) -> dict[str, bytes]:
     [
         {},
         {"threshold": ".2", "scales": "0.5,1", "flip": "true"},
-        {"rotations": "0,180", "min-face": "60"},
+        {"rotations": "0,180", "min-face": "60", "track": "true"},
+        {"tile": "256", "overlap": "0.5", "longest": "700", "scales": "1"},
     ],
 )
 def test_detected_faces_are_those_of_the_command(
@@ -82,10 +97,9 @@ def test_detected_faces_are_those_of_the_command(
     given = [word for word in given if word != "true"]
     query = "&".join(f"{key}={value}" for key, value in options.items())
     assert main(["detect", *images, "--json", "a.jsonl", "--model", MODEL, *given]) == 0
-    names = list(images)
     found: list[object] = []
-    for group in (names[:3], names[3:6], names[6:]):
-        reply = server.send(f"/v1/detect?{query}", {name: images[name] for name in group})
+    for group in groups(images):
+        reply = server.send(f"/v1/detect?{query}", group)
         assert (reply.status, reply.headers["content-type"]) == (200, "application/json")
         found += json.loads(reply.body)
     assert found == rows(Path("a.jsonl").read_text())
@@ -103,25 +117,23 @@ def test_the_body_can_be_the_image(body_type: str, server: Server, photo: bytes)
     [
         {},
         {"method": "pixelate", "shape": "box", "margin": ".5", "strength": "2", "no-check": ""},
-        {"keep": "0,0,5,5", "keep-metadata": "", "quality": "60", "max-faces": "1"},
+        {"keep": "0,0,5,5", "keep-metadata": "", "quality": "60", "max-faces": "1", "hold": "0"},
     ],
 )
 def test_blurred_images_are_those_of_the_command(
     options: dict[str, str], server: Server, images: dict[str, bytes], folder: Path
 ) -> None:
-    single = [name for name in images if name not in {"animated.gif", "pages.tif"}]
     given = [word for key, value in options.items() for word in (f"--{key}", value) if word]
     query = "&".join(
         "check=false" if key == "no-check" else f"{key}={value or 'true'}"
         for key, value in options.items()
     )
-    command = ["blur", *single, "--out", "out", "--json", "a.jsonl", "--model", MODEL, *given]
+    command = ["blur", *images, "--out", "out", "--json", "a.jsonl", "--model", MODEL, *given]
     assert main(command) == 0
     lines = rows(Path("a.jsonl").read_text())
-    for group in (single[:3], single[3:6]):
-        files = unpack(server.send(f"/v1/blur?{query}", {name: images[name] for name in group}))
-        assert rows(files.pop("faces.jsonl")) == lines[: len(group)]
-        del lines[: len(group)]
+    for group in groups(images):
+        files = unpack(server.send(f"/v1/blur?{query}", group))
+        assert rows(files.pop("faces.jsonl")) == [row for row in lines if row["path"] in group]
         assert files == {
             path.name: path.read_bytes()
             for path in Path("out").iterdir()
@@ -130,6 +142,10 @@ def test_blurred_images_are_those_of_the_command(
     reply = server.post(f"/v1/blur?{query}", images["a.bmp"])
     assert reply.headers["content-type"] == "image/png"
     assert reply.body == Path("out/a.bmp.png").read_bytes()
+    reply = server.post(f"/v1/blur?{query}", images["animated.gif"])
+    assert reply.headers["content-type"] == "image/gif"
+    assert reply.body == Path("out/animated.gif").read_bytes()
+    assert PIL.Image.open(io.BytesIO(reply.body)).n_frames == 3
 
 
 @pytest.mark.parametrize("options", [{}, {"margin": "1", "square": ""}, {"align": "112"}])
@@ -139,9 +155,9 @@ def test_crops_are_those_of_the_command(
     given = [word for key, value in options.items() for word in (f"--{key}", value) if word]
     query = "&".join(f"{key}={value or 'true'}" for key, value in options.items())
     assert main(["crop", *images, "--out", "out", "--model", MODEL, *given]) == 0
-    names, files = list(images), dict[str, bytes]()
-    for group in (names[:3], names[3:6], names[6:]):
-        got = unpack(server.send(f"/v1/crop?{query}", {name: images[name] for name in group}))
+    files = dict[str, bytes]()
+    for group in groups(images):
+        got = unpack(server.send(f"/v1/crop?{query}", group))
         assert {row["path"] for row in rows(got.pop("faces.jsonl"))} == set(group)
         files |= got
     assert files == {path.name: path.read_bytes() for path in Path("out").iterdir()}
@@ -156,6 +172,7 @@ def test_crops_are_those_of_the_command(
         ("a.jfif", "JPEG", "image/jpeg"),
         ("a.tiff", "TIFF", "image/tiff"),
         ("a.webp", "WEBP", "image/webp"),
+        ("a.gif", "GIF", "image/gif"),
     ],
 )
 def test_a_single_file_of_a_form_keeps_its_format(
@@ -168,12 +185,25 @@ def test_a_single_file_of_a_form_keeps_its_format(
     assert PIL.Image.open(io.BytesIO(reply.body)).format == format_
 
 
-def test_an_animation_is_not_blurred(server: Server, images: dict[str, bytes]) -> None:
-    reply = server.send("/v1/blur", {"a.gif": images["animated.gif"]})
+def test_pages_to_cover_have_a_limit_together(server: Server) -> None:
+    stream = io.BytesIO()
+    page = PIL.Image.new("L", (1000, 700))
+    page.save(stream, "TIFF", save_all=True, append_images=[page])
+    reply = server.send("/v1/blur?check=false", {"a.tif": stream.getvalue()})
     assert reply.status == 422
-    assert json.loads(reply.body)["detail"].startswith(
-        "a.gif has 3 frames or pages; run: extd blur"
-    )
+    problem = json.loads(reply.body)["detail"]
+    assert problem.startswith("a.tif: its pages have more than 1,300,000 pixels together")
+    # Here, only one is in memory.
+    assert len(json.loads(server.send("/v1/detect", {"a.tif": stream.getvalue()}).body)) == 2
+
+
+def test_no_further_frame_is_read_once_nobody_waits(images: dict[str, bytes]) -> None:
+    job = Job(Upload("a.gif", images["animated.gif"]), Limits(), Event())
+    frames = job.frames(job.animation(job.open()))
+    assert next(frames).index == 0
+    job.abandoned.set()
+    with pytest.raises(ValueError, match="the request was given up"):
+        next(frames)
 
 
 def test_one_of_several_images_may_fail(server: Server, photo: bytes) -> None:

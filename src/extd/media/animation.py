@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import PIL.Image
@@ -110,33 +110,50 @@ def write_animation(
     Raises:
         ValueError: that format is not written, or not the one that the suffix of `path` names.
     """
-    options = dict(ENCODERS.get(path.suffix.lower(), {}))
-    if options.get("format") != source.format:
+    _check_format(path, source)
+    with (
+        atomic_write(path) as partial,
+        partial.open("w+b") as file,
+        encode_animation(file, path, source, metadata) as write,
+    ):
+        yield write
+
+
+@contextmanager
+def encode_animation(
+    file: IO[bytes], path: Path, source: Animation, metadata: Metadata = NO_METADATA
+) -> Iterator[Write]:
+    """As `write_animation`, to an open file; the suffix of `path` names the format."""
+    _check_format(path, source)
+    options = dict(ENCODERS[path.suffix.lower()])
+    if source.paged:
+        # One by one: all pages of a long document may not fit into memory.
+        with closing(AppendingTiffWriter(file, new=True)) as pages:
+
+            def write_page(pixels: NDArray[np.uint8]) -> None:
+                PIL.Image.fromarray(pixels).save(pages, **options)
+                pages.newFrame()
+
+            yield write_page
+        return
+    frames: list[PIL.Image.Image] = []
+    yield lambda pixels: frames.append(PIL.Image.fromarray(pixels))
+    options |= {"save_all": True, "append_images": frames[1:], **source.timing(), **metadata}
+    if source.format == "GIF" and any(frame.mode == "RGBA" for frame in frames):
+        # Each frame is whole, so the one before must not shine through.
+        options["disposal"] = 2
+    try:
+        frames[0].save(file, **options)
+    except (ValueError, OSError, MemoryError) as error:
+        raise ValueError(f"{path}: the frames cannot be written: {error}") from error
+
+
+def _check_format(path: Path, source: Animation) -> None:
+    if ENCODERS.get(path.suffix.lower(), {}).get("format") != source.format:
         raise ValueError(
             f"{source.path} has {source.frame_count} frames of {source.format}, which cannot be "
             f"written as {path.suffix}; convert it, or name it after its format"
         )
-    with atomic_write(path) as partial:
-        if source.paged:
-            # One by one: all pages of a long document may not fit into memory.
-            with AppendingTiffWriter(str(partial), new=True) as pages:
-
-                def write_page(pixels: NDArray[np.uint8]) -> None:
-                    PIL.Image.fromarray(pixels).save(pages, **options)
-                    pages.newFrame()
-
-                yield write_page
-            return
-        frames: list[PIL.Image.Image] = []
-        yield lambda pixels: frames.append(PIL.Image.fromarray(pixels))
-        options |= {"save_all": True, "append_images": frames[1:], **source.timing(), **metadata}
-        if source.format == "GIF" and any(frame.mode == "RGBA" for frame in frames):
-            # Each frame is whole, so the one before must not shine through.
-            options["disposal"] = 2
-        try:
-            frames[0].save(partial, **options)
-        except (ValueError, OSError, MemoryError) as error:
-            raise ValueError(f"{path}: the frames cannot be written: {error}") from error
 
 
 def frame_count(path: Path) -> int:

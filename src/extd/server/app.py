@@ -30,7 +30,7 @@ from extd.media.writers import json_line
 from extd.page import TYPES as PAGE_TYPES
 from extd.server.documentation import (
     ARCHIVE,
-    BODY,
+    IMAGE_BODY,
     IMAGE_OR_ZIP,
     PROBLEM,
     ImageFaces,
@@ -41,12 +41,20 @@ from extd.server.limits import Limits, RequestError
 from extd.server.metrics import Metrics, Observed
 from extd.server.pool import Pool, Slot
 from extd.server.queries import BlurQuery, CropQuery, DetectQuery
-from extd.server.results import TYPES, Result, Task, archive, blur_faces, crop_faces, detect_faces
+from extd.server.results import (
+    Job,
+    Processed,
+    archive,
+    blur_faces,
+    crop_faces,
+    detect_faces,
+    mime_type,
+)
 from extd.server.uploads import read_uploads
 
-Options = TypeVar("Options", DetectQuery, BlurQuery, CropQuery)
-Work = Callable[[Task, Detector, Options], Result]
-CHUNK = 1 << 18
+AnyQuery = TypeVar("AnyQuery", DetectQuery, BlurQuery, CropQuery)
+Process = Callable[[Job, Detector, AnyQuery], Processed]
+PART = 1 << 18
 """Bytes that are sent before the client has taken most of them."""
 ZIP = "application/zip"
 OPERATIONS = ("/healthz", "/readyz", "/metrics", "/docs", "/openapi.json")
@@ -94,8 +102,8 @@ def build_app(detector: Detector, pool: Pool, limits: Limits, access: Access = O
     )
     metrics = Metrics(pool)
     app.state.service = Service(detector, pool, limits, access, metrics)
-    app.include_router(WORK)
-    app.include_router(OPERATION)
+    app.include_router(IMAGES)
+    app.include_router(OPERATOR)
     for kind in (RequestError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, answer_problem)
     if access.origins:
@@ -130,8 +138,8 @@ class Answer(Response):
         # uvicorn closes the connection of an answer that has no end.
         with suppress(TimeoutError):
             async with asyncio.timeout(self._seconds):
-                for begin in range(0, len(content), CHUNK):
-                    part = bytes(content[begin : begin + CHUNK])
+                for begin in range(0, len(content), PART):
+                    part = bytes(content[begin : begin + PART])
                     await send({"type": "http.response.body", "body": part, "more_body": True})
                 await send({"type": "http.response.body", "body": b""})
 
@@ -159,42 +167,46 @@ async def take_slot(request: Request) -> AsyncIterator[Slot]:
 
 
 RequestSlot = Annotated[Slot, Depends(take_slot)]
-WORK = APIRouter(prefix="/v1", dependencies=[Depends(check_token)], responses=responses())
-OPERATION = APIRouter(include_in_schema=False)
+IMAGES = APIRouter(prefix="/v1", dependencies=[Depends(check_token)], responses=responses())
+OPERATOR = APIRouter(include_in_schema=False)
 
 
-@WORK.post("/detect", response_model=list[ImageFaces], openapi_extra=BODY)
+@IMAGES.post("/detect", response_model=list[ImageFaces], openapi_extra=IMAGE_BODY)
 async def detect(
     request: Request, slot: RequestSlot, query: Annotated[DetectQuery, Query()]
 ) -> Answer:
     """Detect faces: the objects of `extd detect --json`, one for each image or frame."""
-    results = await _work(request, slot, query, detect_faces)
+    results = await _process(request, slot, query, detect_faces)
     rows = [row.rstrip() for result in results for row in result.rows]
     content = "[" + ",\n".join(rows) + "]\n"
     return Answer(content.encode(), "application/json", _service(request).limits.timeout)
 
 
-@WORK.post("/blur", response_class=Response, responses={200: IMAGE_OR_ZIP}, openapi_extra=BODY)
+@IMAGES.post(
+    "/blur", response_class=Response, responses={200: IMAGE_OR_ZIP}, openapi_extra=IMAGE_BODY
+)
 async def blur(request: Request, slot: RequestSlot, query: Annotated[BlurQuery, Query()]) -> Answer:
     """Cover faces: the image as `extd blur` writes it; a ZIP for several."""
-    results = await _work(request, slot, query, blur_faces)
+    results = await _process(request, slot, query, blur_faces)
     seconds = _service(request).limits.timeout
     if len(results) > 1:
         return Answer(await asyncio.to_thread(archive, results), ZIP, seconds)
     (name, image), *_ = results[0].files
-    return Answer(image, TYPES[Path(name).suffix.lower()], seconds)
+    return Answer(image, mime_type(name), seconds)
 
 
-@WORK.post("/crop", response_class=Response, responses={200: ARCHIVE}, openapi_extra=BODY)
+@IMAGES.post("/crop", response_class=Response, responses={200: ARCHIVE}, openapi_extra=IMAGE_BODY)
 async def crop(request: Request, slot: RequestSlot, query: Annotated[CropQuery, Query()]) -> Answer:
     """Crop faces: a ZIP of the files that `extd crop` writes; a.jpg gives a-001.jpg and so on."""
-    results = await _work(request, slot, query, crop_faces)
+    results = await _process(request, slot, query, crop_faces)
     content = await asyncio.to_thread(archive, results)
     return Answer(content, ZIP, _service(request).limits.timeout)
 
 
-async def _work(request: Request, slot: Slot, query: Options, work: Work[Options]) -> list[Result]:
-    """What `work` makes of the images of a request.
+async def _process(
+    request: Request, slot: Slot, query: AnyQuery, process: Process[AnyQuery]
+) -> list[Processed]:
+    """What `process` makes of the images of a request.
 
     Raises:
         RequestError: the request breaks a limit, or an image fails; of `detect` all must fail, for
@@ -203,7 +215,9 @@ async def _work(request: Request, slot: Slot, query: Options, work: Work[Options
     service = _service(request)
     uploads = await read_uploads(request, service.limits, slot.deadline)
     calls = [
-        partial(_attempt, work, Task(one, service.limits, slot.abandoned), service.detector, query)
+        partial(
+            _attempt, process, Job(one, service.limits, slot.abandoned), service.detector, query
+        )
         for one in uploads
     ]
     results, failed = [], []
@@ -212,9 +226,9 @@ async def _work(request: Request, slot: Slot, query: Options, work: Work[Options
     ):
         if isinstance(outcome, ValueError):
             failed.append(outcome)
-            outcome = Result(0, [json_line(upload.name, outcome)])
+            outcome = Processed(0, [json_line(upload.name, outcome)])
         results.append(outcome)
-    if failed and (len(failed) == len(uploads) or work is not detect_faces):
+    if failed and (len(failed) == len(uploads) or process is not detect_faces):
         raise RequestError(HTTPStatus.UNPROCESSABLE_ENTITY, str(failed[0]))
     endpoint = request.url.path
     service.metrics.images.labels(endpoint).inc(len(uploads))
@@ -223,12 +237,12 @@ async def _work(request: Request, slot: Slot, query: Options, work: Work[Options
 
 
 def _attempt(
-    work: Work[Options], task: Task, detector: Detector, query: Options
-) -> Result | ValueError:
+    process: Process[AnyQuery], job: Job, detector: Detector, query: AnyQuery
+) -> Processed | ValueError:
     try:
-        return work(task, detector, query)
+        return process(job, detector, query)
     except MemoryError:
-        return ValueError(f"{task.upload.name} is too large for the memory of this machine")
+        return ValueError(f"{job.upload.name} is too large for the memory of this machine")
     except ValueError as error:
         return error
 
@@ -239,13 +253,13 @@ async def _gone(request: Request) -> None:
         pass
 
 
-@OPERATION.get("/healthz")
+@OPERATOR.get("/healthz")
 async def healthz() -> PlainTextResponse:
     """The process lives."""
     return PlainTextResponse("ok\n")
 
 
-@OPERATION.get("/readyz")
+@OPERATOR.get("/readyz")
 async def readyz(request: Request) -> PlainTextResponse:
     """The next request will be taken."""
     if _service(request).pool.full:
@@ -253,14 +267,14 @@ async def readyz(request: Request) -> PlainTextResponse:
     return PlainTextResponse("ok\n")
 
 
-@OPERATION.get("/metrics", dependencies=[Depends(check_token)])
+@OPERATOR.get("/metrics", dependencies=[Depends(check_token)])
 async def metrics(request: Request) -> Response:
     """Counters for Prometheus."""
     content = generate_latest(_service(request).metrics.registry)
     return Response(content, media_type=CONTENT_TYPE_LATEST)
 
 
-@OPERATION.get("/docs")
+@OPERATOR.get("/docs")
 async def docs(request: Request) -> HTMLResponse:
     """What there is, for people."""
     # Its style is in it.

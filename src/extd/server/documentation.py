@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 PROBLEM = "application/problem+json"
 BINARY = {"type": "string", "format": "binary"}
-BODY: dict[str, Any] = {
+IMAGE_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "description": "One image as the body, or one or several as files of a form.",
@@ -48,12 +48,13 @@ STATUSES = {
 }
 
 
-class Face(BaseModel):
+class DetectedFace(BaseModel):
     """A face: x1, y1, x2, y2 in pixels of the upright image, and its probability."""
 
     box: tuple[float, float, float, float]
     score: float
     landmarks: list[tuple[float, float]] | None = None
+    id: int | None = None
 
 
 class ImageFaces(BaseModel):
@@ -64,7 +65,7 @@ class ImageFaces(BaseModel):
     time: float | None = None
     width: int | None = None
     height: int | None = None
-    faces: list[Face] | None = None
+    faces: list[DetectedFace] | None = None
     error: str | None = None
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
-WORK = 2
+PIXEL_FACTOR = 2
 """How many times `Limits.max_pixels` the passes over an image, its covers or its crops may have."""
 
 
@@ -63,6 +63,6 @@ def check_work(pixels: float, what: str, limits: Limits) -> None:
     Raises:
         ValueError: it begins with `what`.
     """
-    most = WORK * limits.max_pixels
+    most = PIXEL_FACTOR * limits.max_pixels
     if not pixels <= most:
         raise ValueError(f"{what} have {pixels:,.0f} pixels together, more than {most:,}")

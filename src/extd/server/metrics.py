@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from extd.page import HEADERS
 from extd.server.pool import Pool
 
-LOG = logging.getLogger("extd.server")
+LOGGER = logging.getLogger("extd.server")
 BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 """Upper bounds of the histogram of times, s."""
 
@@ -77,7 +77,7 @@ class Observed:
         except Exception as error:  # noqa: BLE001 - the server goes on
             # Messages can name files of clients.
             place = "".join(traceback.format_tb(error.__traceback__))
-            LOG.error("a request failed with %s\n%s", type(error).__name__, place)
+            LOGGER.error("a request failed with %s\n%s", type(error).__name__, place)
         endpoint = scope["path"] if scope["path"] in self._endpoints else "other"
         self._metrics.requests.labels(endpoint, str(status)).inc()
         self._metrics.seconds.labels(endpoint).observe(perf_counter() - began)

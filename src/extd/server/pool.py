@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from extd.server.limits import Limits, RequestError
 
-Result = TypeVar("Result")
+Value = TypeVar("Value")
 
 
 @dataclass(slots=True)
@@ -23,12 +23,12 @@ class Slot:
     Attributes:
         deadline: time of the event loop at which the request is given up.
         abandoned: set once nobody waits for its results any more.
-        jobs: its work.
+        futures: its work.
     """
 
     deadline: float
     abandoned: Event = field(default_factory=Event)
-    jobs: list[Future[Any]] = field(default_factory=list)
+    futures: list[Future[Any]] = field(default_factory=list)
 
 
 class Pool:
@@ -67,7 +67,7 @@ class Pool:
             yield slot
         finally:
             slot.abandoned.set()
-            running = [job for job in slot.jobs if not job.cancel() and not job.done()]
+            running = [job for job in slot.futures if not job.cancel() and not job.done()]
             if running:
                 task = asyncio.create_task(self._release_after(running))
                 self._releases.add(task)
@@ -80,15 +80,15 @@ class Pool:
         self.taken -= 1
 
     async def run(
-        self, calls: Sequence[Callable[[], Result]], slot: Slot, gone: Awaitable[object]
-    ) -> list[Result]:
+        self, calls: Sequence[Callable[[], Value]], slot: Slot, gone: Awaitable[object]
+    ) -> list[Value]:
         """The results of calls, side by side in the threads, in order.
 
         Raises:
             RequestError: they take too long, or `gone` was done first: nobody waits any more.
         """
         jobs = [self._threads.submit(call) for call in calls]
-        slot.jobs += jobs
+        slot.futures += jobs
         everything = asyncio.create_task(_wait_for(jobs))
         watch = asyncio.ensure_future(gone)
         left = slot.deadline - asyncio.get_running_loop().time()
@@ -111,5 +111,5 @@ class Pool:
         return self.taken > 0
 
 
-async def _wait_for(jobs: Sequence[Future[Result]]) -> list[Result]:
+async def _wait_for(jobs: Sequence[Future[Value]]) -> list[Value]:
     return [await asyncio.wrap_future(job) for job in jobs]

@@ -13,9 +13,11 @@ from extd.media.anonymize import AnonymizeOptions, Region, Shape
 NUMBERS = r"-?\d+(\.\d*)?(,-?\d+(\.\d*)?)*"
 MAX_MARGIN = 10
 """Around crops, as a share of the box's own sides."""
+TILES = 256, 4096
+"""Least and greatest side of a tile, px."""
 
 
-def _numbers(name: str, text: str, example: str) -> tuple[Any, ...]:
+def _parse_numbers(name: str, text: str, example: str) -> tuple[Any, ...]:
     try:
         numbers = tuple(map(float, text.split(",")))
     except ValueError:
@@ -24,7 +26,7 @@ def _numbers(name: str, text: str, example: str) -> tuple[Any, ...]:
 
 
 def _region(text: str) -> Region:
-    numbers = _numbers("keep", text, "10,20,110,160")
+    numbers = _parse_numbers("keep", text, "10,20,110,160")
     if len(numbers) != 4:
         raise ValueError(f"keep is {text!r:.60}; give x1,y1,x2,y2 in pixels")
     return numbers
@@ -64,18 +66,28 @@ class Query(BaseModel):
         description="Detect in the image turned by these degrees, as in 0,90,180,270.",
         json_schema_extra={"pattern": f"^{NUMBERS}$"},
     )
+    tile: int | None = Field(
+        None,
+        description=f"Detect in tiles of this side, {TILES[0]} to {TILES[1]} px, to find the same.",
+    )
+    overlap: float = Field(0.25, description="How far tiles overlap, as a share of their side.")
 
     def options(self, *, min_face: float = 0, max_faces: int | None = None) -> Options:
         """The library's options."""
         scales = self.scales
+        # Smaller ones take very long, larger ones much memory.
+        if self.tile is not None and not TILES[0] <= self.tile <= TILES[1]:
+            raise ValueError(f"tile is {self.tile}; give {TILES[0]} to {TILES[1]} pixels")
         return Options(
             threshold=self.threshold,
             min_face=min_face,
             max_faces=max_faces,
             longest=self.longest,
-            scales="auto" if scales == "auto" else _numbers("scales", scales, "0.5,1,2"),
+            scales="auto" if scales == "auto" else _parse_numbers("scales", scales, "0.5,1,2"),
             flip=self.flip,
-            rotations=_numbers("rotations", self.rotations, "0,90"),
+            rotations=_parse_numbers("rotations", self.rotations, "0,90"),
+            tile=self.tile,
+            overlap=self.overlap,
         )
 
 
@@ -84,6 +96,7 @@ class DetectQuery(Query):
 
     min_face: MinFace = 0
     max_faces: MaxFaces = None
+    track: Flag = Field(False, description="Give each face of an animation an id.")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -109,6 +122,9 @@ class BlurQuery(Query):
         [], description="x1,y1,x2,y2: do not cover faces whose center is in this region, px."
     )
     check: Flag = Field(True, description="Look again in the result, and cover what is found.")
+    hold: int = Field(
+        5, ge=0, description="For so many frames of an animation a missed face stays covered."
+    )
     keep_metadata: Flag = Field(False, description="Keep EXIF, with place and time, and colors.")
     quality: int | None = Field(None, description="Of JPEG, AVIF and WebP, 1 to 100.")
 
@@ -132,6 +148,7 @@ class BlurQuery(Query):
                 self.strength,
                 keep=tuple(map(_region, self.keep)),
             ),
+            gap=self.hold,
             check_threshold=CHECK_THRESHOLD if self.check else None,
             keep_metadata=self.keep_metadata,
             quality=self.quality,

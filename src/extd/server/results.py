@@ -14,46 +14,46 @@ from zipfile import ZipFile, ZipInfo
 import numpy as np
 from PIL.ImageFile import ImageFile
 
-from extd.blur import blur_threshold, cover_frame
+from extd.blur import BlurOptions, blur_threshold, cover_frame
 from extd.boxes import area, clip
 from extd.detector import Detector, Options, passes, reduction
 from extd.faces import Faces
 from extd.images import Reduced, load_reduced, open_bounded
-from extd.media.animation import Animation, check_frames
+from extd.media.animation import Animation, check_frames, encode_animation
 from extd.media.crops import align_all, around, crops
+from extd.media.sources import Source
+from extd.media.tracking import fill_gaps, track
 from extd.media.video import Fault, Frame
-from extd.media.writers import NO_METADATA, encode_image, encoding_of, json_line, metadata_of
+from extd.media.writers import (
+    ENCODERS,
+    NO_METADATA,
+    encode_image,
+    encoding_of,
+    json_line,
+    metadata_of,
+)
 from extd.pipeline import Report
 from extd.pixels import Image
 from extd.server.limits import Limits, check_work
 from extd.server.queries import BlurQuery, CropQuery, DetectQuery
 from extd.server.uploads import Upload, unique
 
-SUFFIXES = {
+SUFFIXES_KEPT = {
     "JPEG": ".jpg",
     "MPO": ".jpg",
     "PNG": ".png",
     "WEBP": ".webp",
     "AVIF": ".avif",
     "TIFF": ".tif",
+    "GIF": ".gif",
 }
-"""Formats that are kept, by Pillow's names; other images become PNG."""
-TYPES = {
-    ".jpg": "image/jpeg",
-    ".jpeg": "image/jpeg",
-    ".png": "image/png",
-    ".webp": "image/webp",
-    ".avif": "image/avif",
-    ".tif": "image/tiff",
-    ".tiff": "image/tiff",
-}
-"""MIME types by the suffixes that results may have."""
+"""Of the formats that are kept, by Pillow's names; other images become PNG."""
 ROWS = "faces.jsonl"
 """Name of the file with the faces in an archive."""
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class Processed:
     """What became of an upload.
 
     Attributes:
@@ -68,7 +68,7 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class Job:
     """An upload, and what its request may cost.
 
     Attributes:
@@ -86,89 +86,130 @@ class Task:
         upload = self.upload
         return open_bounded(io.BytesIO(upload.data), upload.name, self.limits.max_pixels)
 
-    def frames(self, image: ImageFile) -> Iterator[Frame]:
-        """The frames or pages of the open image."""
-        upload, pixels = self.upload, self.limits.max_pixels
-        animation = Animation(Path(upload.name), image, len(upload.data), pixels)
+    def animation(self, image: ImageFile) -> Animation:
+        """The open image as one of several frames or pages, even if it has a single one."""
+        upload = self.upload
+        return Animation(Path(upload.name), image, len(upload.data), self.limits.max_pixels)
+
+    def frames(self, animation: Animation) -> Iterator[Frame]:
+        """The frames or pages.
+
+        Raises:
+            ValueError: one of them cannot be read, or nobody waits any more.
+        """
         for frame in animation.frames():
             if isinstance(frame, Fault):
                 raise frame.error
             yield frame
             if self.abandoned.is_set():
-                return
+                raise ValueError("the request was given up")
 
     def find(self, detector: Detector, image: Reduced) -> Faces:
         """The faces of an image, unless the options ask for too many pixels."""
         width, height = image.size
-        factors = [one.factor for one in passes(detector.options, width, height)]
-        pixels = float(np.square(factors).sum()) * width * height
+        options = detector.options
+        factors = [one.factor for one in passes(options, width, height)]
+        # What tiles have in common is searched several times.
+        overlapping = ((1 - Options().overlap) / (1 - options.overlap)) ** 2
+        pixels = float(np.square(factors).sum()) * width * height * max(overlapping, 1)
         check_work(pixels, f"{self.upload.name}: the passes that the options ask for", self.limits)
         return detector.detect(image)
 
+    def located(self, detector: Detector, animation: Animation) -> Iterator[tuple[Frame, Faces]]:
+        """The frames or pages with their faces."""
+        return ((frame, self.find(detector, _whole(frame))) for frame in self.frames(animation))
 
-def detect_faces(task: Task, detector: Detector, query: DetectQuery) -> Result:
+
+def detect_faces(job: Job, detector: Detector, query: DetectQuery) -> Processed:
     """The faces of an image, or of each of its frames or pages.
 
     Raises:
         ValueError: the image cannot be read, or it or the options ask for too much.
     """
     detector = _with_options(detector, query.search())
-    name, image = task.upload.name, task.open()
-    if check_frames(image, name, task.limits.max_pixels) == 1:
+    name, image = job.upload.name, job.open()
+    if check_frames(image, name, job.limits.max_pixels) == 1:
         read = load_reduced(image, name, partial(reduction, detector.options))
-        faces = task.find(detector, read)
-        return Result(len(faces), [json_line(name, faces)])
-    found = [
-        (task.find(detector, _whole(frame)), frame.index, frame.time)
-        for frame in task.frames(image)
-    ]
-    rows = [json_line(name, faces, (index, time)) for faces, index, time in found]
-    return Result(sum(len(faces) for faces, _, _ in found), rows)
+        faces = job.find(detector, read)
+        return Processed(len(faces), [json_line(name, faces)])
+    animation = job.animation(image)
+    located = job.located(detector, animation)
+    if query.track and not animation.paged:
+        located = track(located)
+    rows, found = [], 0
+    for frame, faces in located:
+        rows.append(json_line(name, faces, (frame.index, frame.time)))
+        found += len(faces)
+    return Processed(found, rows)
 
 
-def blur_faces(task: Task, detector: Detector, query: BlurQuery) -> Result:
-    """An image with its faces covered.
+def blur_faces(job: Job, detector: Detector, query: BlurQuery) -> Processed:
+    """An image with its faces covered, in all of its frames or pages.
 
     Raises:
-        ValueError: as `detect_faces`; or the image has several frames or pages, or cannot be
-            written.
+        ValueError: as `detect_faces`; or the image cannot be written.
     """
     search = query.search()
     if search.threshold is None:
         search = replace(search, threshold=blur_threshold(detector))
     detector, options = _with_options(detector, search), query.blur()
-    name, image = task.upload.name, task.open()
-    if (count := check_frames(image, name, task.limits.max_pixels)) > 1:
-        raise ValueError(f"{name} has {count:,} frames or pages; run: extd blur {name} --out DIR")
+    name, image = job.upload.name, job.open()
+    several = check_frames(image, name, job.limits.max_pixels) > 1
     metadata = metadata_of(image, name) if options.keep_metadata else NO_METADATA
-    frame = next(task.frames(image))
-    faces = task.find(detector, _whole(frame))
-    covers = clip(around(faces, options.cover.margin), faces.width, faces.height)
-    check_work(float(area(covers).sum()), f"{name}: the covers", task.limits)
-    frame, faces = cover_frame(frame, faces, detector, options, Report())
-    target = _named(name, image)
-    how = {**encoding_of(target, image, options.quality), **metadata}
-    file = (target.name, encode_image(target, frame.pixels, how))
-    return Result(len(faces), [json_line(name, faces)], [file])
+    target, animation = _named(name, image), job.animation(image)
+    covered = _cover(job, detector, options, animation, several=several)
+    rows, found, encoded = [], 0, io.BytesIO()
+    if not several:
+        frame, faces = next(covered)
+        how = {**encoding_of(target, image, options.quality), **metadata}
+        file = (target.name, encode_image(target, frame.pixels, how))
+        return Processed(len(faces), [json_line(name, faces)], [file])
+    with encode_animation(encoded, target, animation, metadata) as write:
+        for frame, faces in covered:
+            write(frame.pixels)
+            rows.append(json_line(name, faces, (frame.index, frame.time)))
+            found += len(faces)
+    return Processed(found, rows, [(target.name, encoded.getbuffer())])
 
 
-def crop_faces(task: Task, detector: Detector, query: CropQuery) -> Result:
+def _cover(
+    job: Job, detector: Detector, options: BlurOptions, animation: Animation, *, several: bool
+) -> Iterator[tuple[Frame, Faces]]:
+    """The frames or pages with their faces covered, and these faces."""
+    name, limits = job.upload.name, job.limits
+    located = job.located(detector, animation)
+    if several and not animation.paged:
+        located = fill_gaps(track(located), options.gap)
+    pixels, covers = 0, 0.0
+    for frame, faces in located:
+        # Of pages, only each was checked, and all results are held in memory.
+        pixels += frame.image[..., 0].size
+        if pixels > limits.max_pixels:
+            raise ValueError(
+                f"{name}: its pages have more than {limits.max_pixels:,} pixels together; "
+                "raise max_pixels (--max-pixels) if it is to be trusted"
+            )
+        regions = clip(around(faces, options.cover.margin), faces.width, faces.height)
+        covers += float(area(regions).sum())
+        check_work(covers, f"{name}: the covers", limits)
+        yield cover_frame(frame, faces, detector, options, Report())
+
+
+def crop_faces(job: Job, detector: Detector, query: CropQuery) -> Processed:
     """The crops of an image's faces, named as `extd crop` names them.
 
     Raises:
         ValueError: as `detect_faces`; or faces are to be aligned and the model has no landmarks.
     """
     detector = _with_options(detector, query.search())
-    name, image = task.upload.name, task.open()
-    several = check_frames(image, name, task.limits.max_pixels) > 1
-    target = _named(name, image)
-    if target.suffix.lower() in {".avif", ".tif", ".tiff"}:
-        target = Path(f"{target.name}.png")
+    name, image = job.upload.name, job.open()
+    several = check_frames(image, name, job.limits.max_pixels) > 1
+    named = _named(name, image)
+    target = Source(named, named).crop
     pixels, found, rows, files = 0.0, 0, [], []
-    for frame in task.frames(image):
-        faces = task.find(detector, _whole(frame))
+    for frame, faces in job.located(detector, job.animation(image)):
         pixels += _crop_pixels(faces, query)
-        check_work(pixels, f"{name}: the crops", task.limits)
+        check_work(pixels, f"{name}: the crops", job.limits)
         place = (frame.index, frame.time) if several else None
         number = f"-{frame.index + 1:04}" if several else ""
         rows.append(json_line(name, faces, place))
@@ -183,10 +224,10 @@ def crop_faces(task: Task, detector: Detector, query: CropQuery) -> Result:
             if crop is not None:
                 path = target.with_stem(f"{target.stem}{number}-{index:03}")
                 files.append((path.name, encode_image(path, crop)))
-    return Result(found, rows, files)
+    return Processed(found, rows, files)
 
 
-def archive(results: Sequence[Result]) -> memoryview:
+def archive(results: Sequence[Processed]) -> memoryview:
     """A ZIP of the files of all results, and their rows as `faces.jsonl`."""
     stream, taken = io.BytesIO(), set[str]()
     with ZipFile(stream, "w") as archive:
@@ -213,9 +254,14 @@ def _whole(frame: Frame) -> Reduced:
 
 def _named(name: str, image: ImageFile) -> Path:
     """The name of an upload with the suffix of the format that its result has."""
-    suffix = SUFFIXES.get(str(image.format), ".png")
-    same = {".jpg": {".jpg", ".jpeg"}, ".tif": {".tif", ".tiff"}}.get(suffix, {suffix})
-    return Path(name if Path(name).suffix.lower() in same else f"{name}{suffix}")
+    suffix = SUFFIXES_KEPT.get(str(image.format), ".png")
+    same = ENCODERS.get(Path(name).suffix.lower()) == ENCODERS[suffix]
+    return Path(name if same else f"{name}{suffix}")
+
+
+def mime_type(name: str) -> str:
+    """The MIME type of a result of that name."""
+    return f"image/{ENCODERS[Path(name).suffix.lower()]['format'].lower()}"
 
 
 def _crop_pixels(faces: Faces, query: CropQuery) -> float:

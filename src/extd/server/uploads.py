@@ -19,9 +19,9 @@ from extd.server.limits import Limits, RequestError
 # Its warnings quote bytes of the form.
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
-BODY = "image"
+UNNAMED = "image"
 """Name of an image that is the whole body."""
-MAX_NAME = 100
+NAME_LENGTH = 100
 """Characters of a file's name."""
 FORM = "multipart/form-data"
 
@@ -54,7 +54,7 @@ async def read_uploads(request: Request, limits: Limits, deadline: float) -> lis
     except ClientDisconnect:
         raise RequestError(HTTPStatus.BAD_REQUEST, "the client is gone") from None
     if not request.headers.get("content-type", "").lower().startswith(FORM):
-        uploads = [Upload(BODY, body)] if body else []
+        uploads = [Upload(UNNAMED, body)] if body else []
     else:
         uploads = await _read_form(request, body, limits)
     if not uploads:
@@ -103,7 +103,7 @@ async def _read_form(request: Request, body: bytes, limits: Limits) -> list[Uplo
         if not isinstance(item, UploadFile):
             detail = f"the form's field {field_name!r:.60} is no file; give options in the URL"
             raise RequestError(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
-        name = unique(_plain(item.filename or BODY), uploads)
+        name = unique(_plain(item.filename or UNNAMED), uploads)
         uploads[name.casefold()] = Upload(name, await item.read())
     await form.close()
     return list(uploads.values())
@@ -122,7 +122,7 @@ def unique(name: str, taken: Container[str]) -> str:
 def _plain(sent: str) -> str:
     """The name of a file without folders and control characters."""
     printable = "".join(filter(str.isprintable, sent.replace("\\", "/")))
-    return PurePosixPath(PurePosixPath(printable).name[-MAX_NAME:]).name or BODY
+    return PurePosixPath(PurePosixPath(printable).name[-NAME_LENGTH:]).name or UNNAMED
 
 
 def _too_many(limits: Limits) -> RequestError:
