@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
@@ -30,17 +30,17 @@ from extd.media.writers import json_line
 from extd.page import TYPES as PAGE_TYPES
 from extd.server.documentation import (
     ARCHIVE,
-    IMAGE_BODY,
     IMAGE_OR_ZIP,
     PROBLEM,
     ImageFaces,
+    operation,
     page,
     responses,
 )
 from extd.server.limits import Limits, RequestError
 from extd.server.metrics import Metrics, Observed
 from extd.server.pool import Pool, Slot
-from extd.server.queries import BlurQuery, CropQuery, DetectQuery
+from extd.server.queries import AnyQuery, BlurQuery, CropQuery, DetectQuery, parse_query
 from extd.server.results import (
     Job,
     Processed,
@@ -52,7 +52,6 @@ from extd.server.results import (
 )
 from extd.server.uploads import read_uploads
 
-AnyQuery = TypeVar("AnyQuery", DetectQuery, BlurQuery, CropQuery)
 Process = Callable[[Job, Detector, AnyQuery], Processed]
 PART = 1 << 18
 """Bytes that are sent before the client has taken most of them."""
@@ -104,7 +103,7 @@ def build_app(detector: Detector, pool: Pool, limits: Limits, access: Access = O
     app.state.service = Service(detector, pool, limits, access, metrics)
     app.include_router(IMAGES)
     app.include_router(OPERATOR)
-    for kind in (RequestError, HTTPException, RequestValidationError, Exception):
+    for kind in (RequestError, HTTPException, ValidationError, Exception):
         app.add_exception_handler(kind, answer_problem)
     if access.origins:
         app.add_middleware(
@@ -171,23 +170,24 @@ IMAGES = APIRouter(prefix="/v1", dependencies=[Depends(check_token)], responses=
 OPERATOR = APIRouter(include_in_schema=False)
 
 
-@IMAGES.post("/detect", response_model=list[ImageFaces], openapi_extra=IMAGE_BODY)
-async def detect(
-    request: Request, slot: RequestSlot, query: Annotated[DetectQuery, Query()]
-) -> Answer:
+@IMAGES.post("/detect", response_model=list[ImageFaces], openapi_extra=operation(DetectQuery))
+async def detect(request: Request, slot: RequestSlot) -> Answer:
     """Detect faces: the objects of `extd detect --json`, one for each image or frame."""
-    results = await _process(request, slot, query, detect_faces)
+    results = await _process(request, slot, DetectQuery, detect_faces)
     rows = [row.rstrip() for result in results for row in result.rows]
     content = "[" + ",\n".join(rows) + "]\n"
     return Answer(content.encode(), "application/json", _service(request).limits.timeout)
 
 
 @IMAGES.post(
-    "/blur", response_class=Response, responses={200: IMAGE_OR_ZIP}, openapi_extra=IMAGE_BODY
+    "/blur",
+    response_class=Response,
+    responses={200: IMAGE_OR_ZIP},
+    openapi_extra=operation(BlurQuery),
 )
-async def blur(request: Request, slot: RequestSlot, query: Annotated[BlurQuery, Query()]) -> Answer:
+async def blur(request: Request, slot: RequestSlot) -> Answer:
     """Cover faces: the image as `extd blur` writes it; a ZIP for several."""
-    results = await _process(request, slot, query, blur_faces)
+    results = await _process(request, slot, BlurQuery, blur_faces)
     seconds = _service(request).limits.timeout
     if len(results) > 1:
         return Answer(await asyncio.to_thread(archive, results), ZIP, seconds)
@@ -195,24 +195,27 @@ async def blur(request: Request, slot: RequestSlot, query: Annotated[BlurQuery, 
     return Answer(image, mime_type(name), seconds)
 
 
-@IMAGES.post("/crop", response_class=Response, responses={200: ARCHIVE}, openapi_extra=IMAGE_BODY)
-async def crop(request: Request, slot: RequestSlot, query: Annotated[CropQuery, Query()]) -> Answer:
+@IMAGES.post(
+    "/crop", response_class=Response, responses={200: ARCHIVE}, openapi_extra=operation(CropQuery)
+)
+async def crop(request: Request, slot: RequestSlot) -> Answer:
     """Crop faces: a ZIP of the files that `extd crop` writes; a.jpg gives a-001.jpg and so on."""
-    results = await _process(request, slot, query, crop_faces)
+    results = await _process(request, slot, CropQuery, crop_faces)
     content = await asyncio.to_thread(archive, results)
     return Answer(content, ZIP, _service(request).limits.timeout)
 
 
 async def _process(
-    request: Request, slot: Slot, query: AnyQuery, process: Process[AnyQuery]
+    request: Request, slot: Slot, kind: type[AnyQuery], process: Process[AnyQuery]
 ) -> list[Processed]:
     """What `process` makes of the images of a request.
 
     Raises:
+        ValidationError: an option is wrong.
         RequestError: the request breaks a limit, or an image fails; of `detect` all must fail, for
             among others an image has an object that says why.
     """
-    service = _service(request)
+    service, query = _service(request), parse_query(kind, request.scope["query_string"])
     uploads = await read_uploads(request, service.limits, slot.deadline)
     calls = [
         partial(
@@ -287,7 +290,7 @@ async def answer_problem(request: Request, error: Exception) -> Response:
     headers: Mapping[str, str] = {}
     if isinstance(error, RequestError):
         status, detail, headers = error.status, error.detail, error.headers
-    elif isinstance(error, RequestValidationError):
+    elif isinstance(error, ValidationError):
         status = HTTPStatus.UNPROCESSABLE_ENTITY
         detail = "; ".join(map(_describe, error.errors()))
     elif isinstance(error, HTTPException):

@@ -78,6 +78,16 @@ class ProblemDetails(BaseModel):
     detail: str
 
 
+def operation(query: type[BaseModel]) -> dict[str, Any]:
+    """The options, which `query` defines, and the body of an address."""
+    options = query.model_json_schema()["properties"].items()
+    parameters = [
+        {"name": name, "in": "query", "schema": schema, "description": schema.pop("description")}
+        for name, schema in options
+    ]
+    return {"parameters": parameters, **IMAGE_BODY}
+
+
 def responses() -> dict[int | str, dict[str, Any]]:
     """The answers that are no result, for FastAPI."""
     schema = ProblemDetails.model_json_schema()

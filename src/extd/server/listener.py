@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import sys
 from asyncio import TimerHandle, Transport
@@ -91,6 +92,8 @@ def run(app: ASGIApp, listening: socket.socket, seconds: float) -> None:
     server = uvicorn.Server(config)
     # The thread that receives and sends waits less for those that work; by default, 5 ms each time.
     sys.setswitchinterval(0.0005)
+    # Nor do requests wait until the garbage collector has seen what all modules made.
+    gc.freeze()
     # uvicorn raises the signal again when it has ended, which would end this process, too.
     with handle_signals(server.handle_exit):
         asyncio.run(server.serve(sockets=[listening]))
