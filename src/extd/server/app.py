@@ -6,17 +6,16 @@ import asyncio
 import hmac
 import json
 import mimetypes
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
@@ -30,6 +29,7 @@ from extd.media.writers import json_line
 from extd.page import TYPES as PAGE_TYPES
 from extd.server.documentation import (
     ARCHIVE,
+    BEARER,
     IMAGE_OR_ZIP,
     PROBLEM,
     ImageFaces,
@@ -58,7 +58,6 @@ PART = 1 << 18
 ZIP = "application/zip"
 OPERATIONS = ("/healthz", "/readyz", "/metrics", "/docs", "/openapi.json")
 ENDPOINTS = frozenset({"/v1/detect", "/v1/blur", "/v1/crop", *OPERATIONS})
-BEARER = HTTPBearer(auto_error=False, description="The token of `extd serve --token-file`, if any.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +104,8 @@ def build_app(detector: Detector, pool: Pool, limits: Limits, access: Access = O
     app.include_router(OPERATOR)
     for kind in (RequestError, HTTPException, ValidationError, Exception):
         app.add_exception_handler(kind, answer_problem)
+    app.openapi()["components"]["securitySchemes"] = BEARER
+    app.add_middleware(Admission)
     if access.origins:
         app.add_middleware(
             CORSMiddleware,
@@ -137,10 +138,10 @@ class Answer(Response):
         # uvicorn closes the connection of an answer that has no end.
         with suppress(TimeoutError):
             async with asyncio.timeout(self._seconds):
-                for begin in range(0, len(content), PART):
-                    part = bytes(content[begin : begin + PART])
-                    await send({"type": "http.response.body", "body": part, "more_body": True})
-                await send({"type": "http.response.body", "body": b""})
+                for begin in range(0, max(len(content), 1), PART):
+                    end = begin + PART
+                    part, more = bytes(content[begin:end]), end < len(content)
+                    await send({"type": "http.response.body", "body": part, "more_body": more})
 
 
 def _service(request: Request) -> Service:
@@ -148,32 +149,51 @@ def _service(request: Request) -> Service:
     return service
 
 
-async def check_token(
-    request: Request, sent: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]
-) -> None:
+class Admission:
+    """An ASGI application: lets in requests that bear the token, while the pool has slots.
+
+    A request keeps its slot until the answer is sent. FastAPI's dependencies could do the same, but
+    take a third of all the time that a request costs besides the work on its images.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Stand before `app`, whose other addresses than `/v1` are open to all."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as ASGI has it."""
+        if not scope["path"].startswith(IMAGES.prefix):
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+        try:
+            check_token(request)
+            async with _service(request).pool.slot() as scope["slot"]:
+                await self._app(scope, receive, send)
+        except RequestError as error:
+            # Others were answered within.
+            answer = await answer_problem(request, error)
+            await answer(scope, receive, send)
+
+
+def check_token(request: Request) -> None:
     """Refuse a request without the token, in a time that tells nothing of the token."""
     token = _service(request).access.token
-    given = "" if sent is None else sent.credentials
-    if token is not None and not hmac.compare_digest(token.encode(), given.encode()):
+    kind, _, given = request.headers.get("authorization", "").partition(" ")
+    sent = given.strip() if kind.lower() == "bearer" else ""
+    if token is not None and not hmac.compare_digest(token.encode(), sent.encode()):
         detail = "the token is missing or wrong; send the header Authorization: Bearer TOKEN"
         raise RequestError(HTTPStatus.UNAUTHORIZED, detail, {"WWW-Authenticate": "Bearer"})
 
 
-async def take_slot(request: Request) -> AsyncIterator[Slot]:
-    """A slot of the pool until the answer is sent."""
-    async with _service(request).pool.slot() as slot:
-        yield slot
-
-
-RequestSlot = Annotated[Slot, Depends(take_slot)]
-IMAGES = APIRouter(prefix="/v1", dependencies=[Depends(check_token)], responses=responses())
+IMAGES = APIRouter(prefix="/v1", responses=responses())
 OPERATOR = APIRouter(include_in_schema=False)
 
 
 @IMAGES.post("/detect", response_model=list[ImageFaces], openapi_extra=operation(DetectQuery))
-async def detect(request: Request, slot: RequestSlot) -> Answer:
+async def detect(request: Request) -> Answer:
     """Detect faces: the objects of `extd detect --json`, one for each image or frame."""
-    results = await _process(request, slot, DetectQuery, detect_faces)
+    results = await _process(request, DetectQuery, detect_faces)
     rows = [row.rstrip() for result in results for row in result.rows]
     content = "[" + ",\n".join(rows) + "]\n"
     return Answer(content.encode(), "application/json", _service(request).limits.timeout)
@@ -185,9 +205,9 @@ async def detect(request: Request, slot: RequestSlot) -> Answer:
     responses={200: IMAGE_OR_ZIP},
     openapi_extra=operation(BlurQuery),
 )
-async def blur(request: Request, slot: RequestSlot) -> Answer:
+async def blur(request: Request) -> Answer:
     """Cover faces: the image as `extd blur` writes it; a ZIP for several."""
-    results = await _process(request, slot, BlurQuery, blur_faces)
+    results = await _process(request, BlurQuery, blur_faces)
     seconds = _service(request).limits.timeout
     if len(results) > 1:
         return Answer(await asyncio.to_thread(archive, results), ZIP, seconds)
@@ -198,15 +218,15 @@ async def blur(request: Request, slot: RequestSlot) -> Answer:
 @IMAGES.post(
     "/crop", response_class=Response, responses={200: ARCHIVE}, openapi_extra=operation(CropQuery)
 )
-async def crop(request: Request, slot: RequestSlot) -> Answer:
+async def crop(request: Request) -> Answer:
     """Crop faces: a ZIP of the files that `extd crop` writes; a.jpg gives a-001.jpg and so on."""
-    results = await _process(request, slot, CropQuery, crop_faces)
+    results = await _process(request, CropQuery, crop_faces)
     content = await asyncio.to_thread(archive, results)
     return Answer(content, ZIP, _service(request).limits.timeout)
 
 
 async def _process(
-    request: Request, slot: Slot, kind: type[AnyQuery], process: Process[AnyQuery]
+    request: Request, kind: type[AnyQuery], process: Process[AnyQuery]
 ) -> list[Processed]:
     """What `process` makes of the images of a request.
 
@@ -215,6 +235,7 @@ async def _process(
         RequestError: the request breaks a limit, or an image fails; of `detect` all must fail, for
             among others an image has an object that says why.
     """
+    slot: Slot = request.scope["slot"]
     service, query = _service(request), parse_query(kind, request.scope["query_string"])
     uploads = await read_uploads(request, service.limits, slot.deadline)
     calls = [
@@ -270,9 +291,10 @@ async def readyz(request: Request) -> PlainTextResponse:
     return PlainTextResponse("ok\n")
 
 
-@OPERATOR.get("/metrics", dependencies=[Depends(check_token)])
+@OPERATOR.get("/metrics")
 async def metrics(request: Request) -> Response:
     """Counters for Prometheus."""
+    check_token(request)
     content = generate_latest(_service(request).metrics.registry)
     return Response(content, media_type=CONTENT_TYPE_LATEST)
 

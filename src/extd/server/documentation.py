@@ -28,6 +28,13 @@ IMAGE_BODY: dict[str, Any] = {
         },
     }
 }
+BEARER = {
+    "HTTPBearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "The token of `extd serve --token-file`, if any.",
+    }
+}
 ARCHIVE: dict[str, Any] = {
     "description": "A ZIP of images, with the faces in faces.jsonl.",
     "content": {"application/zip": {"schema": BINARY}},
@@ -85,7 +92,7 @@ def operation(query: type[BaseModel]) -> dict[str, Any]:
         {"name": name, "in": "query", "schema": schema, "description": schema.pop("description")}
         for name, schema in options
     ]
-    return {"parameters": parameters, **IMAGE_BODY}
+    return {"parameters": parameters, "security": [{name: [] for name in BEARER}], **IMAGE_BODY}
 
 
 def responses() -> dict[int | str, dict[str, Any]]:
