@@ -10,11 +10,14 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from http.client import HTTPResponse
 
 import PIL.Image
 import pytest
 from tests.server.conftest import BOUNDARY, Reply, Serve, Server, form
+
+from extd.server.listener import CONNECTIONS
 
 
 def check_problem(reply: Reply, status: int, detail: str) -> None:
@@ -119,11 +122,12 @@ def test_a_truncated_image_is_refused(server: Server, photo: bytes) -> None:
         ("/v1/detect?rotations=90.5", "rotations is 90.5; give 0, 90, 180 or 270"),
         ("/v1/detect?flip=maybe", "flip is 'maybe': input should be a valid boolean"),
         ("/v1/detect?scales=8", "the passes that the options ask for have"),
+        ("/v1/detect?scales=" + "1e-9," * 64 + "1", "ask for 65 passes; up to 64 are made"),
         ("/v1/detect?longest=100000", "the passes that the options ask for have"),
         ("/v1/detect?tile=0", "tile is 0; give 256 to 4096 pixels"),
         ("/v1/crop?tile=5000", "tile is 5000; give 256 to 4096 pixels"),
         ("/v1/detect?overlap=0.6", "overlap is 0.6; give above 0, up to 0.5"),
-        ("/v1/detect?scales=2&overlap=0.5", "the passes that the options ask for have"),
+        ("/v1/detect?scales=2.5&overlap=0.5", "the passes that the options ask for have"),
         ("/v1/blur?track=true", "there is no option 'track'"),
         ("/v1/blur?hold=-1", "hold is '-1': input should be greater than or equal to 0"),
         ("/v1/blur?method=image", "method is 'image'"),
@@ -180,9 +184,66 @@ def test_a_wrong_form_is_refused(server: Server, body: bytes, status: int, detai
     )
 
 
+@pytest.mark.usefixtures("lives")
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\0\xff garbage\r\n\r\n",
+        b"\x16\x03\x01\x00\xc8\x01 of TLS\r\n\r\n",
+        b"POST /v1/detect HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"POST /v1/detect HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 70_000,
+        b"POST /v1/detect HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nno number\r\n",
+    ],
+)
+def test_what_is_no_http_is_a_problem(server: Server, sent: bytes) -> None:
+    with connect(server) as client:
+        client.sendall(sent)
+        answer = HTTPResponse(client)
+        answer.begin()
+        headers = {name.lower(): value for name, value in answer.getheaders()}
+        check_problem(Reply(answer.status, headers, answer.read()), 400, "not a request of HTTP")
+
+
+@pytest.mark.usefixtures("lives")
+def test_a_broken_chunk_after_the_answer_is_no_fault(server: Server) -> None:
+    with connect(server) as client:
+        head = b"POST /v1/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        client.sendall(head)
+        assert client.recv(1 << 12).startswith(b"HTTP/1.1 404 ")
+        client.sendall(b"no number\r\n")
+        while client.recv(1 << 12):
+            pass
+
+
+@pytest.mark.usefixtures("lives")
+def test_warnings_about_an_image_are_not_logged(server: Server) -> None:
+    stream = io.BytesIO()
+    page = PIL.Image.new("L", (64, 48))
+    page.save(stream, "TIFF", save_all=True, append_images=[page])
+    # The width of the pages comes twice.
+    tiff = stream.getvalue()
+    twice = tiff.replace(struct.pack("<HHL", 256, 4, 1), struct.pack("<HHL", 256, 3, 2))
+    assert twice != tiff
+    # The server's log is looked at in the end.
+    assert server.post("/v1/detect", twice).status in {200, 422}
+
+
+@pytest.mark.usefixtures("lives")
+def test_connections_beyond_a_number_are_refused(server: Server, photo: bytes) -> None:
+    with ExitStack() as stack:
+        for _ in range(CONNECTIONS):
+            stack.enter_context(connect(server))
+        reply = server.post("/v1/detect", photo)
+        check_problem(reply, 503, f"more than {CONNECTIONS} connections are open")
+        assert (reply.headers["retry-after"], reply.headers["connection"]) == ("1", "close")
+    while server.post("/v1/detect", photo).status == 503:
+        time.sleep(0.01)
+
+
 def test_other_addresses_and_methods_are_problems(server: Server) -> None:
     check_problem(server.request("GET", "/v1/detect"), 405, "Method Not Allowed")
     check_problem(server.request("GET", "/photo.jpg"), 404, "Not Found")
+    check_problem(server.request("POST", "/v1/detect/"), 404, "Not Found")
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import json
 import mimetypes
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -31,13 +30,12 @@ from extd.server.documentation import (
     ARCHIVE,
     BEARER,
     IMAGE_OR_ZIP,
-    PROBLEM,
     ImageFaces,
     operation,
     page,
     responses,
 )
-from extd.server.limits import Limits, RequestError
+from extd.server.limits import PROBLEM, Limits, RequestError
 from extd.server.metrics import Metrics, Observed
 from extd.server.pool import Pool, Slot
 from extd.server.queries import AnyQuery, BlurQuery, CropQuery, DetectQuery, parse_query
@@ -97,6 +95,7 @@ def build_app(detector: Detector, pool: Pool, limits: Limits, access: Access = O
         description="Finds faces in images. Nothing of an image is stored or logged.",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
     )
     metrics = Metrics(pool)
     app.state.service = Service(detector, pool, limits, access, metrics)
@@ -309,22 +308,16 @@ async def docs(request: Request) -> HTMLResponse:
 
 async def answer_problem(request: Request, error: Exception) -> Response:
     """Any error as problem details (RFC 9457)."""
-    headers: Mapping[str, str] = {}
-    if isinstance(error, RequestError):
-        status, detail, headers = error.status, error.detail, error.headers
-    elif isinstance(error, ValidationError):
-        status = HTTPStatus.UNPROCESSABLE_ENTITY
+    if isinstance(error, ValidationError):
         detail = "; ".join(map(_describe, error.errors()))
+        error = RequestError(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
     elif isinstance(error, HTTPException):
-        status, detail, headers = (
-            HTTPStatus(error.status_code),
-            str(error.detail),
-            error.headers or {},
-        )
-    else:
-        status, detail = HTTPStatus.INTERNAL_SERVER_ERROR, "the server has a fault, which it logged"
-    body = {"type": "about:blank", "title": status.phrase, "status": status, "detail": detail}
-    return Response(json.dumps(body), status, dict(headers), PROBLEM)
+        status, headers = HTTPStatus(error.status_code), error.headers or {}
+        error = RequestError(status, str(error.detail), headers)
+    elif not isinstance(error, RequestError):
+        detail = "the server has a fault, which it logged"
+        error = RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, detail)
+    return Response(error.problem, error.status, dict(error.headers), PROBLEM)
 
 
 def _describe(error: Mapping[str, Any]) -> str:

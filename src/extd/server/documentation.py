@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-PROBLEM = "application/problem+json"
+from extd.server.limits import PROBLEM
+
 BINARY = {"type": "string", "format": "binary"}
 IMAGE_BODY: dict[str, Any] = {
     "requestBody": {

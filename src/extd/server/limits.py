@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
+PROBLEM = "application/problem+json"
+"""MIME type of an error."""
+MAX_PASSES = 64
+"""Over an image; each takes its time, however small it is."""
 PIXEL_FACTOR = 2
 """How many times `Limits.max_pixels` the passes over an image, its covers or its crops may have."""
 
@@ -55,6 +60,12 @@ class RequestError(Exception):
     status: HTTPStatus
     detail: str
     headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def problem(self) -> bytes:
+        """The answer's body, problem details."""
+        members = {"title": self.status.phrase, "status": self.status, "detail": self.detail}
+        return json.dumps({"type": "about:blank", **members}).encode()
 
 
 def check_work(pixels: float, what: str, limits: Limits) -> None:

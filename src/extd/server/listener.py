@@ -6,12 +6,17 @@ import asyncio
 import gc
 import socket
 import sys
+import warnings
 from asyncio import TimerHandle, Transport
+from http import HTTPStatus
 
+import h11
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from extd.server.limits import PROBLEM, RequestError
 from extd.signals import handle_signals
 
 GRACE = 4
@@ -22,14 +27,29 @@ BACKLOG = 1024
 
 
 class Connection(H11Protocol):
-    """Closed when no request arrives in time: uvicorn would wait for ever for the first header."""
+    """Closed when no request arrives in time: uvicorn would wait for ever for the first header.
+
+    Its own errors are problem details, too.
+    """
 
     _timer: TimerHandle | None = None
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
         super().connection_made(transport)
+        if len(self.connections) > CONNECTIONS:
+            self.app = refuse
         self._wait()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is not HTTP, unless the answer has begun."""
+        if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+            status = HTTPStatus.BAD_REQUEST
+            body = RequestError(status, "this is not a request of HTTP/1.1").problem
+            head = f"HTTP/1.1 {status} {status.phrase}\r\nContent-Type: {PROBLEM}\r\n"
+            head += f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+            self.transport.write(head.encode() + body)
+        self.transport.close()
 
     def on_response_complete(self) -> None:
         """Begin to wait for the next request."""
@@ -55,6 +75,14 @@ class Connection(H11Protocol):
             self.transport.abort()
         else:
             self._wait()
+
+
+async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    """An ASGI application for connections that are too many."""
+    detail = f"more than {CONNECTIONS} connections are open; try again later"
+    error = RequestError(HTTPStatus.SERVICE_UNAVAILABLE, detail)
+    headers = {"Retry-After": "1", "Connection": "close"}
+    await Response(error.problem, error.status, headers, PROBLEM)(scope, receive, send)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -85,7 +113,6 @@ def run(app: ASGIApp, listening: socket.socket, seconds: float) -> None:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=CONNECTIONS,
         timeout_keep_alive=max(int(seconds), 1),
         timeout_graceful_shutdown=GRACE,
     )
@@ -94,6 +121,8 @@ def run(app: ASGIApp, listening: socket.socket, seconds: float) -> None:
     sys.setswitchinterval(0.0005)
     # Nor do requests wait until the garbage collector has seen what all modules made.
     gc.freeze()
+    # Pillow's tell of images.
+    warnings.simplefilter("ignore")
     # uvicorn raises the signal again when it has ended, which would end this process, too.
     with handle_signals(server.handle_exit):
         asyncio.run(server.serve(sockets=[listening]))

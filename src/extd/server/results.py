@@ -34,7 +34,7 @@ from extd.media.writers import (
 )
 from extd.pipeline import Report
 from extd.pixels import Image
-from extd.server.limits import Limits, check_work
+from extd.server.limits import MAX_PASSES, Limits, check_work
 from extd.server.queries import BlurQuery, CropQuery, DetectQuery
 from extd.server.uploads import Upload, unique
 
@@ -109,6 +109,11 @@ class Job:
         width, height = image.size
         options = detector.options
         factors = [one.factor for one in passes(options, width, height)]
+        if len(factors) > MAX_PASSES:
+            raise ValueError(
+                f"scales, rotations and flip ask for {len(factors):,} passes; up to {MAX_PASSES} "
+                "are made"
+            )
         # What tiles have in common is searched several times.
         overlapping = ((1 - Options().overlap) / (1 - options.overlap)) ** 2
         pixels = float(np.square(factors).sum()) * width * height * max(overlapping, 1)
