@@ -111,6 +111,8 @@ def test_a_truncated_image_is_refused(server: Server, photo: bytes) -> None:
     ("path", "detail"),
     [
         ("/v1/detect?threshold=1", "threshold is 1.0; give 0 to below 1"),
+        ("/v1/detect?threshold=0", "threshold is 0.0; give 0.01 to below 1"),
+        ("/v1/detect?threshold=nan", "threshold is nan; give 0.01 to below 1"),
         ("/v1/detect?threshold=high", "threshold is 'high': input should be a valid number"),
         ("/v1/detect?min_face=3", "there is no option 'min_face'"),
         ("/v1/detect?max-faces=0", "max_faces is 0; give a whole number, 1 or more"),

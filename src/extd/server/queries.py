@@ -15,6 +15,8 @@ from extd.media.anonymize import AnonymizeOptions, Region, Shape
 NUMBERS = r"-?\d+(\.\d*)?(,-?\d+(\.\d*)?)*"
 MAX_MARGIN = 10
 """Around crops, as a share of the box's own sides."""
+MIN_THRESHOLD = 0.01
+"""Below, nearly every place in an image is a face, which would keep a worker busy for minutes."""
 TILES = 256, 4096
 """Least and greatest side of a tile, px."""
 
@@ -55,7 +57,9 @@ class Query(BaseModel):
         frozen=True, extra="forbid", alias_generator=lambda name: name.replace("_", "-")
     )
 
-    threshold: float | None = Field(None, description="Least probability of a face, 0 to below 1.")
+    threshold: float | None = Field(
+        None, description="Least probability of a face, 0.01 to below 1."
+    )
     longest: int | None = Field(None, description="Resize images to this longer side first, px.")
     scales: str = Field(
         "auto",
@@ -77,6 +81,9 @@ class Query(BaseModel):
     def options(self, *, min_face: float = 0, max_faces: int | None = None) -> Options:
         """The library's options."""
         scales = self.scales
+        # Written so that NaN fails too.
+        if self.threshold is not None and not self.threshold >= MIN_THRESHOLD:
+            raise ValueError(f"threshold is {self.threshold}; give {MIN_THRESHOLD} to below 1")
         # Smaller ones take very long, larger ones much memory.
         if self.tile is not None and not TILES[0] <= self.tile <= TILES[1]:
             raise ValueError(f"tile is {self.tile}; give {TILES[0]} to {TILES[1]} pixels")

@@ -74,7 +74,7 @@ class Job:
     Attributes:
         upload: the image.
         limits: of the request.
-        abandoned: set once nobody waits for the result; no further frame is begun then.
+        abandoned: set once nobody waits for the result; no further frame or crop is begun then.
     """
 
     upload: Upload
@@ -101,8 +101,12 @@ class Job:
             if isinstance(frame, Fault):
                 raise frame.error
             yield frame
-            if self.abandoned.is_set():
-                raise ValueError("the request was given up")
+            self.go_on()
+
+    def go_on(self) -> None:
+        """Raise ValueError if nobody waits any more."""
+        if self.abandoned.is_set():
+            raise ValueError("the request was given up")
 
     def find(self, detector: Detector, image: Reduced) -> Faces:
         """The faces of an image, unless the options ask for too many pixels."""
@@ -226,6 +230,7 @@ def crop_faces(job: Job, detector: Detector, query: CropQuery) -> Processed:
         else:
             images = align_all(frame.image, faces, query.align)
         for index, crop in enumerate(images, 1):
+            job.go_on()
             if crop is not None:
                 path = target.with_stem(f"{target.stem}{number}-{index:03}")
                 files.append((path.name, encode_image(path, crop)))
