@@ -51,7 +51,7 @@ from extd.server.results import (
 from extd.server.uploads import read_uploads
 
 Process = Callable[[Job, Detector, AnyQuery], Processed]
-PART = 1 << 18
+SEND_BYTES = 1 << 18
 """Bytes that are sent before the client has taken most of them."""
 ZIP = "application/zip"
 OPERATIONS = ("/healthz", "/readyz", "/metrics", "/docs", "/openapi.json")
@@ -137,8 +137,8 @@ class Answer(Response):
         # uvicorn closes the connection of an answer that has no end.
         with suppress(TimeoutError):
             async with asyncio.timeout(self._seconds):
-                for begin in range(0, max(len(content), 1), PART):
-                    end = begin + PART
+                for begin in range(0, max(len(content), 1), SEND_BYTES):
+                    end = begin + SEND_BYTES
                     part, more = bytes(content[begin:end]), end < len(content)
                     await send({"type": "http.response.body", "body": part, "more_body": more})
 

@@ -44,7 +44,7 @@ class Pool:
         self._slots = workers + limits.queue
         self._seconds = limits.timeout
         self._releases: set[asyncio.Task[None]] = set()
-        self.workers, self.taken = workers, 0
+        self.taken = 0
 
     @property
     def full(self) -> bool:
@@ -89,7 +89,7 @@ class Pool:
         """
         jobs = [self._threads.submit(call) for call in calls]
         slot.futures += jobs
-        everything = asyncio.create_task(_wait_for(jobs))
+        everything = asyncio.gather(*map(asyncio.wrap_future, jobs))
         watch = asyncio.ensure_future(gone)
         left = slot.deadline - asyncio.get_running_loop().time()
         try:
@@ -109,7 +109,3 @@ class Pool:
         """Cancel what has not begun; whether a thread still works, which would delay the exit."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         return self.taken > 0
-
-
-async def _wait_for(jobs: Sequence[Future[Value]]) -> list[Value]:
-    return [await asyncio.wrap_future(job) for job in jobs]

@@ -13,12 +13,6 @@ from extd.detector import Options
 from extd.media.anonymize import AnonymizeOptions, Region, Shape
 
 NUMBERS = r"-?\d+(\.\d*)?(,-?\d+(\.\d*)?)*"
-MAX_MARGIN = 10
-"""Around crops, as a share of the box's own sides."""
-MIN_THRESHOLD = 0.01
-"""Below, nearly every place in an image is a face, which would keep a worker busy for minutes."""
-TILES = 256, 4096
-"""Least and greatest side of a tile, px."""
 
 
 def _parse_numbers(name: str, text: str, example: str) -> tuple[Any, ...]:
@@ -57,9 +51,8 @@ class Query(BaseModel):
         frozen=True, extra="forbid", alias_generator=lambda name: name.replace("_", "-")
     )
 
-    threshold: float | None = Field(
-        None, description="Least probability of a face, 0.01 to below 1."
-    )
+    # Below, nearly every place in an image is a face, which would keep a worker busy for minutes.
+    threshold: float | None = Field(None, ge=0.01, description="Least score of a face, from 0.01.")
     longest: int | None = Field(None, description="Resize images to this longer side first, px.")
     scales: str = Field(
         "auto",
@@ -72,25 +65,24 @@ class Query(BaseModel):
         description="Detect in the image turned by these degrees, as in 0,90,180,270.",
         json_schema_extra={"pattern": f"^{NUMBERS}$"},
     )
+    # Smaller ones take very long, larger ones much memory.
     tile: int | None = Field(
-        None,
-        description=f"Detect in tiles of this side, {TILES[0]} to {TILES[1]} px, to find the same.",
+        None, ge=256, le=4096, description="Detect in tiles of 256 to 4096 px."
     )
     overlap: float = Field(0.25, description="How far tiles overlap, as a share of their side.")
 
-    def options(self, *, min_face: float = 0, max_faces: int | None = None) -> Options:
-        """The library's options."""
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        self.search()
+        return self
+
+    def search(self) -> Options:
+        """The options of the detector."""
         scales = self.scales
-        # Written so that NaN fails too.
-        if self.threshold is not None and not self.threshold >= MIN_THRESHOLD:
-            raise ValueError(f"threshold is {self.threshold}; give {MIN_THRESHOLD} to below 1")
-        # Smaller ones take very long, larger ones much memory.
-        if self.tile is not None and not TILES[0] <= self.tile <= TILES[1]:
-            raise ValueError(f"tile is {self.tile}; give {TILES[0]} to {TILES[1]} pixels")
         return Options(
             threshold=self.threshold,
-            min_face=min_face,
-            max_faces=max_faces,
+            min_face=getattr(self, "min_face", 0),
+            max_faces=getattr(self, "max_faces", None),
             longest=self.longest,
             scales="auto" if scales == "auto" else _parse_numbers("scales", scales, "0.5,1,2"),
             flip=self.flip,
@@ -107,15 +99,6 @@ class DetectQuery(Query):
     max_faces: MaxFaces = None
     track: Flag = Field(False, description="Give each face of an animation an id.")
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        self.search()
-        return self
-
-    def search(self) -> Options:
-        """The options of the detector."""
-        return self.options(min_face=self.min_face, max_faces=self.max_faces)
-
 
 class BlurQuery(Query):
     """Options of `extd blur`."""
@@ -131,21 +114,14 @@ class BlurQuery(Query):
         [], description="x1,y1,x2,y2: do not cover faces whose center is in this region, px."
     )
     check: Flag = Field(True, description="Look again in the result, and cover what is found.")
-    hold: int = Field(
-        5, ge=0, description="For so many frames of an animation a missed face stays covered."
-    )
+    hold: int = Field(5, ge=0, description="Frames for which a face that is missed stays covered.")
     keep_metadata: Flag = Field(False, description="Keep EXIF, with place and time, and colors.")
     quality: int | None = Field(None, description="Of JPEG, AVIF and WebP, 1 to 100.")
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
-        self.search()
+    def _check_covers(self) -> Self:
         self.blur()
         return self
-
-    def search(self) -> Options:
-        """The options of the detector."""
-        return self.options(max_faces=self.max_faces)
 
     def blur(self) -> BlurOptions:
         """How faces are covered."""
@@ -168,22 +144,9 @@ class CropQuery(Query):
     """Options of `extd crop`."""
 
     min_face: MinFace = 0
-    margin: float = Field(0.2, description="What to add on each side, as a share, up to 10.")
+    margin: float = Field(0.2, ge=0, le=10, description="What to add on each side, as a share.")
     square: Flag = Field(False, description="Lengthen the shorter side.")
-    align: int | None = Field(None, description="Turn faces upright, in this size, usually 112.")
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        self.search()
-        if not 0 <= self.margin <= MAX_MARGIN:
-            raise ValueError(f"margin is {self.margin}; give 0 to {MAX_MARGIN}")
-        if self.align is not None and self.align < 1:
-            raise ValueError(f"align is {self.align}; give 1 or more pixels")
-        return self
-
-    def search(self) -> Options:
-        """The options of the detector."""
-        return self.options(min_face=self.min_face)
+    align: int | None = Field(None, ge=1, description="Turn faces upright, in this size, as 112.")
 
 
 AnyQuery = TypeVar("AnyQuery", DetectQuery, BlurQuery, CropQuery)

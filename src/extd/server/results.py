@@ -38,15 +38,8 @@ from extd.server.limits import MAX_PASSES, Limits, check_work
 from extd.server.queries import BlurQuery, CropQuery, DetectQuery
 from extd.server.uploads import Upload, unique
 
-SUFFIXES_KEPT = {
-    "JPEG": ".jpg",
-    "MPO": ".jpg",
-    "PNG": ".png",
-    "WEBP": ".webp",
-    "AVIF": ".avif",
-    "TIFF": ".tif",
-    "GIF": ".gif",
-}
+SUFFIXES_KEPT = {how["format"]: suffix for suffix, how in reversed(ENCODERS.items())}
+SUFFIXES_KEPT["MPO"] = SUFFIXES_KEPT["JPEG"]
 """Of the formats that are kept, by Pillow's names; other images become PNG."""
 ROWS = "faces.jsonl"
 """Name of the file with the faces in an archive."""
@@ -166,7 +159,7 @@ def blur_faces(job: Job, detector: Detector, query: BlurQuery) -> Processed:
     several = check_frames(image, name, job.limits.max_pixels) > 1
     metadata = metadata_of(image, name) if options.keep_metadata else NO_METADATA
     target, animation = _named(name, image), job.animation(image)
-    covered = _cover(job, detector, options, animation, several=several)
+    covered = _covered(job, detector, options, animation, several=several)
     rows, found, encoded = [], 0, io.BytesIO()
     if not several:
         frame, faces = next(covered)
@@ -181,7 +174,7 @@ def blur_faces(job: Job, detector: Detector, query: BlurQuery) -> Processed:
     return Processed(found, rows, [(target.name, encoded.getbuffer())])
 
 
-def _cover(
+def _covered(
     job: Job, detector: Detector, options: BlurOptions, animation: Animation, *, several: bool
 ) -> Iterator[tuple[Frame, Faces]]:
     """The frames or pages with their faces covered, and these faces."""
