@@ -94,7 +94,9 @@ def test_everything_wrong_is_named(faces: Path, capsys: Captured) -> None:
     assert "10 findings" in out.splitlines()
 
 
-def test_near_copies_are_named_within_a_set_and_between_two(faces: Path, capsys: Captured) -> None:
+def test_near_duplicates_are_named_within_a_set_and_between_two(
+    faces: Path, capsys: Captured
+) -> None:
     copy = cv2.resize(read_image(Path("faces/a.png"))[..., ::-1], (160, 120))
     Path("test").mkdir()
     for folder in ("faces", "test"):
@@ -109,19 +111,19 @@ def test_near_copies_are_named_within_a_set_and_between_two(faces: Path, capsys:
         file.write(json.dumps(line) + "\n")
     assert main(["data", "check", str(faces)]) == 1
     out = capsys.readouterr().out
-    assert "near-copy of another image: 1\n  faces/copy.jpg: like faces/a.png, " in out
+    assert "near-duplicate of another image: 1\n  faces/copy.jpg: like faces/a.png, " in out
     assert main(["data", "check", str(faces), "test", "--labels-only"]) == 2
     assert "leave out OTHER" in capsys.readouterr().err
 
 
-def test_near_copies_need_a_package(
+def test_near_duplicates_need_a_package(
     faces: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "imagehash", None)
     assert main(["data", "check", str(faces)]) == 0
     assert 'pip install "extd[eval]"' in capsys.readouterr().err
     assert main(["data", "check", str(faces), str(faces)]) == 1
-    assert "error: near-copies are found by the package imagehash" in capsys.readouterr().err
+    assert "error: near-duplicates are found by the package imagehash" in capsys.readouterr().err
 
 
 def test_labels_only_opens_no_image(faces: Path, capsys: Captured) -> None:

@@ -10,7 +10,7 @@ import pytest
 from extd.data.contact_sheet import SUSPICIOUS
 from extd.data.sample import Sample
 from extd.evaluation.comparison import (
-    FALSE_ALARM,
+    FALSE_POSITIVE,
     Detected,
     difference_interval,
     draw_errors,
@@ -85,6 +85,6 @@ def test_errors_are_the_missed_faces_and_the_false_alarms(samples: list[Sample])
 def test_the_sheet_shows_both_kinds_of_errors(samples: list[Sample]) -> None:
     sheet = draw_errors(detected(samples, POOR, GOOD), count=2)
     assert sheet is not None
-    for color in (SUSPICIOUS, FALSE_ALARM):
+    for color in (SUSPICIOUS, FALSE_POSITIVE):
         assert (sheet[60:] == color).all(-1).sum() > 100
     assert draw_errors(detected(samples, GOOD)) is None

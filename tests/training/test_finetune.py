@@ -98,7 +98,7 @@ def test_images_are_held_out_with_faces_and_without(write: Write) -> None:
         split([plan.train[0], *some], alone[: 1 + len(some)])
 
 
-def test_near_copies_are_held_out_together(write: Write) -> None:
+def test_near_duplicates_are_held_out_together(write: Write) -> None:
     plan = plan_finetune(write(), Path("out"))
     samples = [*plan.train] * 6
     groups = [[*range(start, len(samples), len(plan.train))] for start in range(len(plan.train))]
@@ -109,7 +109,7 @@ def test_near_copies_are_held_out_together(write: Write) -> None:
     assert len(split(samples, [[*range(30)], *([index] for index in range(30, 42))])[1]) == 5
 
 
-def test_near_copies_are_told_before_training(
+def test_near_duplicates_are_told_before_training(
     write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     labels, copies = write(12), write(12, name="copies.jsonl")
@@ -124,16 +124,16 @@ def test_near_copies_are_told_before_training(
     assert main([*command, "--test", str(copies)]) == 2
     told = " ".join(capsys.readouterr().err.split())
     assert "12 images of" in told
-    assert "near-copies of images there" in told
+    assert "near-duplicates of images there" in told
     both = tmp_path / "both.jsonl"
     both.write_text(f"{labels.read_text()}\n{copies.read_text()}", encoding="utf-8")
     with pytest.raises(
-        ValueError, match=r"all images of .*copies\.jsonl with faces are near-copies"
+        ValueError, match=r"all images of .*copies\.jsonl with faces are near-duplicates"
     ):
         plan_finetune(both, tmp_path / "out", keep=copies)
     plan = plan_finetune(both, tmp_path / "out")
     assert (len(plan.train), len(plan.test)) == (18, 6)
-    assert len(plan.near_copies) == 9
+    assert len(plan.near_duplicates) == 9
     lines = both.read_text().splitlines()
     both.write_text("\n".join([*lines[:6], *lines[12:18]]), encoding="utf-8")
     assert main(["finetune", str(both), "--out", str(tmp_path / "out")]) == 2
@@ -149,7 +149,7 @@ def test_images_of_a_fixed_camera_are_no_copies(write: Write, tmp_path: Path) ->
         lines.append(json.dumps({"image": f"labels.jsonl{number}.png", "boxes": [box]}))
     labels.write_text("\n".join(lines), encoding="utf-8")
     plan = plan_finetune(labels, tmp_path / "out")
-    assert (len(plan.train), len(plan.test), len(plan.near_copies)) == (7, 5, 0)
+    assert (len(plan.train), len(plan.test), len(plan.near_duplicates)) == (7, 5, 0)
 
 
 def test_broken_images_are_left_out_and_told(write: Write, tmp_path: Path) -> None:

@@ -163,7 +163,7 @@ def find(samples: Sequence[Sample], threads: int, *, labels_only: bool) -> list[
 
 
 def find_copies(samples: Sequence[Sample], known: Sequence[Finding], threads: int) -> list[Finding]:
-    """Near-copies within a set, without those of `known`; a note where imagehash is missing."""
+    """Near-duplicates within a set, without those of `known`; a note where imagehash is missing."""
     named = {Path(normpath(one.image)) for one in known if one.kind == Kind.SAME_PIXELS}
     try:
         with counting("comparing") as show:

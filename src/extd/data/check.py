@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extd.boxes import area
-from extd.data.near_copies import BITS, find_near_copies
+from extd.data.near_duplicates import BITS, find_near_duplicates
 from extd.data.sample import Sample, plain, write_table
 from extd.files import real_path
 from extd.images import read_image
@@ -46,7 +46,7 @@ class Kind(StrEnum):
     OTHER_SIZE = "image of another size than its labels say"
     SAME_PATH = "image listed twice"
     SAME_PIXELS = "same pixels as another image"
-    NEAR_COPY = "near-copy of another image"
+    NEAR_DUPLICATE = "near-duplicate of another image"
     SHARED = "image that the other set has, too"
     NO_AREA = "box without area"
     OUTSIDE = "box wholly outside the image"
@@ -190,16 +190,16 @@ def check_copies(
     threads: int,
     progress: Callable[[Sequence[Path]], Iterable[Path]] = iter,
 ) -> Iterator[Finding]:
-    """Pairs of near-copies within a set, or those that it shares with another; see `near_copies`.
+    """Near-duplicates within a set, or images that it shares with another; see `near_duplicates`.
 
     Raises:
         ImportError: the package imagehash is missing.
     """
     images = [Path(os.path.normpath(sample.path)) for sample in samples]
-    kind, more = Kind.NEAR_COPY, None
+    kind, more = Kind.NEAR_DUPLICATE, None
     if others is not None:
         kind, more = Kind.SHARED, [Path(os.path.normpath(sample.path)) for sample in others]
-    for pair in find_near_copies(images, more, threads, progress):
+    for pair in find_near_duplicates(images, more, threads, progress):
         detail = f"like {pair.first}, {pair.distance} of {BITS} bits of their hashes differ"
         yield Finding(kind, pair.second, detail)
 

@@ -20,11 +20,11 @@ from extd.pixels import Image
 
 RESAMPLES = 1000
 """Bootstrap samples of the images."""
-LEAST_IMAGES = 5
+MIN_TEST_IMAGES = 5
 """With faces: of fewer images, all may get better by chance more often than 1 in 20 times."""
 THRESHOLD = 0.5
-"""Score from which a detection is a false alarm, and below which a face counts as missed."""
-FALSE_ALARM: Color = (255, 0, 220)
+"""Score from which a detection is a false positive, and below which a face counts as missed."""
+FALSE_POSITIVE: Color = (255, 0, 220)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,10 +50,10 @@ def difference_interval(before: Detected, after: Detected) -> tuple[float, float
     """The 95 % interval of the rise in AP, by resampling images with replacement.
 
     Both detectors see the same resampled images, so that hard images do not count as noise. It is
-    infinite for fewer than `LEAST_IMAGES` images with faces.
+    infinite for fewer than `MIN_TEST_IMAGES` images with faces.
     """
     faces = np.array([int(truth.keep[0].sum()) for truth in before.truth])
-    if np.count_nonzero(faces) < LEAST_IMAGES:
+    if np.count_nonzero(faces) < MIN_TEST_IMAGES:
         return -math.inf, math.inf
     rng = np.random.default_rng(0)
     counts = [_counts(detected) for detected in (before, after)]
@@ -86,13 +86,13 @@ class Errors:
 
     missed: NDArray[np.float32]
     false: NDArray[np.float32]
-    scores: NDArray[np.float64]  # M, of the false alarms
+    scores: NDArray[np.float64]  # M, of the false positives
 
 
 def find_errors(found: Prediction, sample: Sample) -> Errors:
     """Faces that no detection of at least `THRESHOLD` meets at IoU 0.5, and detections on none.
 
-    The largest missed face is the worst one, and the surest false alarm.
+    The largest missed face is the worst one, and the surest false positive.
     """
     sure = found.scores >= THRESHOLD
     boxes, scores = wider.corners(found.boxes[sure]), found.scores[sure]
@@ -109,7 +109,7 @@ def find_errors(found: Prediction, sample: Sample) -> Errors:
 
 
 def draw_errors(detected: Detected, count: int = 24) -> Image | None:
-    """A sheet of the `count` images with the worst false alarms and misses, by turns.
+    """A sheet of the `count` images with the worst false positives and misses, by turns.
 
     Returns:
         uint8 [H, W, 3], RGB; None where there are no errors.
@@ -131,5 +131,5 @@ def draw_errors(detected: Detected, count: int = 24) -> Image | None:
     false: dict[Path, NDArray[np.float32]] = {s.path: own.false for s, own in errors.items()}
     wrong = len(set(alarms) | set(misses))
     title = f"{len(chosen)} of {wrong} images with errors at a threshold of {THRESHOLD}"
-    marks = [Marks("missed", SUSPICIOUS, missed), Marks("false alarm", FALSE_ALARM, false)]
+    marks = [Marks("missed", SUSPICIOUS, missed), Marks("false positive", FALSE_POSITIVE, false)]
     return draw_samples(chosen, marks, title)

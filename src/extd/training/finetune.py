@@ -21,11 +21,11 @@ from rich.console import Console
 from extd.catalog import DEFAULT_MODEL, RECIPES
 from extd.cpu import cores
 from extd.data.labels import write_jsonl
-from extd.data.near_copies import NearCopy, compare_samples, group_near_copies
+from extd.data.near_duplicates import NearDuplicate, compare_samples, group_near_duplicates
 from extd.data.sample import Sample, write_text
 from extd.detector import Detector
 from extd.evaluation.comparison import (
-    LEAST_IMAGES,
+    MIN_TEST_IMAGES,
     THRESHOLD,
     Detected,
     difference_interval,
@@ -70,9 +70,9 @@ PAPER_LOSS = {
     "normalizer": "released",
 }
 """What the recipe changes for a network of the paper, as in the recipe of extd-fpn-32-prelu."""
-LEAST = 10
+MIN_IMAGES = 10
 """Images that fine-tuning needs."""
-LEAST_STEPS = 10
+MIN_STEPS = 10
 """The fewest that are made."""
 PASSES = 200
 """Crops of each image after which it teaches nothing more."""
@@ -100,7 +100,7 @@ class Plan:
     train: Sequence[Sample]
     test: Sequence[Sample]
     keep: Sequence[Sample] = ()  # general images, mixed in so that they are not forgotten
-    near_copies: Sequence[NearCopy] = ()  # among the images to learn from
+    near_duplicates: Sequence[NearDuplicate] = ()  # among the images to learn from
     left_out: Sequence[str] = ()  # a line about each image or box that is not used
 
 
@@ -152,17 +152,17 @@ def plan_finetune(
     changes["validation.path"] = str(folder / "test.jsonl")
     recipe = load_recipe(RECIPE, [folder / "train.jsonl"], changes=changes)
     smallest = recipe.augmentation.min_face
-    samples = check_samples(labels, LEAST, smallest)
+    samples = check_samples(labels, MIN_IMAGES, smallest)
     held_out = check_samples(test, 1, smallest) if test else []
     kept = choose_with_faces(check_samples(keep, 1, smallest), KEPT) if keep else []
     count, left_out = len(samples), list[str]()
     parts, pairs = compare_samples((samples, held_out, kept), progress, left_out.append)
     samples, held_out, kept = parts
-    groups = group_near_copies([sample.path for sample in samples], pairs)
-    if len(groups) < LEAST:
+    groups = group_near_duplicates([sample.path for sample in samples], pairs)
+    if len(groups) < MIN_IMAGES:
         raise ValueError(
             f"{labels} has {count} images, but only {len(groups)} that differ and can be used; "
-            f"label at least {LEAST}, better 100 and more" + "\n".join(["", *left_out[:5]])
+            f"label at least {MIN_IMAGES}, better 100 and more" + "\n".join(["", *left_out[:5]])
         )
     if test:
         check_apart(labels, samples, test, held_out, pairs)
@@ -172,7 +172,7 @@ def plan_finetune(
     near = known | {pair.second for pair in pairs if pair.first in known}
     if keep and near.issuperset(sample.path for sample in kept):
         raise ValueError(
-            f"all images of {keep} with faces are near-copies of others; give new ones"
+            f"all images of {keep} with faces are near-duplicates of others; give new ones"
         )
     kept = [sample for sample in kept if sample.path not in near]
     learned = {sample.path for sample in samples}
@@ -267,9 +267,9 @@ def _write_labels(plan: Plan, folder: Path, report: Report) -> None:
             write_jsonl(samples, folder / f"{name}.jsonl")
             faces = sum(len(sample.boxes) for sample in samples)
             report(f"{len(samples):,} images to {use}, with {faces:,} faces")
-    if copies := len({pair.second for pair in plan.near_copies}):
-        pair = plan.near_copies[0]
-        report(f"{copies} are near-copies of others, such as {pair.second} of {pair.first}")
+    if copies := len({pair.second for pair in plan.near_duplicates}):
+        pair = plan.near_duplicates[0]
+        report(f"{copies} are near-duplicates of others, such as {pair.second} of {pair.first}")
     for line in plan.left_out:
         report(f"left out: {line}")
 
@@ -320,7 +320,7 @@ def _fit_recipe(
     count = min(max(count, 1), VALIDATIONS)
     # At the end AP is measured again, and two files are exported.
     fitting = int((seconds - (count + 3) * measuring) / step)
-    steps = max(min(fitting, PASSES * images // recipe.batch), LEAST_STEPS)
+    steps = max(min(fitting, PASSES * images // recipe.batch), MIN_STEPS)
     optimizer = recipe.optimizer.model_copy(
         update={"warmup": min(recipe.optimizer.warmup, steps // 5)}
     )
@@ -355,7 +355,7 @@ def describe_rise(result: Result) -> str:
     line = f"AP {before:.3f} before, {after:.3f} after: {after - before:+.3f}"
     low, high = result.rise
     if math.isinf(high):
-        return f"{line}. Fewer than {LEAST_IMAGES} test images have faces: this may be noise"
+        return f"{line}. Fewer than {MIN_TEST_IMAGES} test images have faces: this may be noise"
     noise = f"{line} (95 % interval {low:+.3f} to {high:+.3f})"
     return noise if result.better else f"{noise}. It did not rise beyond noise"
 

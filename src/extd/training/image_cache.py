@@ -17,9 +17,9 @@ from rich.progress import track
 
 from extd.boxes import Boxes
 from extd.data.datasets import read_dataset
-from extd.data.near_copies import NearCopy
+from extd.data.near_duplicates import NearDuplicate
 from extd.data.sample import Sample
-from extd.evaluation.comparison import LEAST_IMAGES
+from extd.evaluation.comparison import MIN_TEST_IMAGES
 from extd.files import atomic_write
 from extd.images import read_image
 from extd.pixels import Image
@@ -27,7 +27,7 @@ from extd.prefetch import prefetch
 from extd.training.recipe import Data
 
 HELD_OUT = 0.1
-"""Share of the images, at least `LEAST_IMAGES` with faces, that `split` takes to measure on."""
+"""Share of the images, at least `MIN_TEST_IMAGES` with faces, that `split` takes to measure on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,9 +182,9 @@ def check_apart(
     samples: Sequence[Sample],
     test: Path,
     held_out: Sequence[Sample],
-    pairs: Sequence[NearCopy],
+    pairs: Sequence[NearDuplicate],
 ) -> None:
-    """Raise a ValueError for a test set that shares images, or near-copies, with the training set.
+    """Raise a ValueError for a test set that has images of the training set, or near-duplicates.
 
     In each pair, an image of the training set is `first`.
     """
@@ -194,8 +194,8 @@ def check_apart(
     if shared:
         path = min(shared)
         raise ValueError(
-            f"{len(shared)} images of {test} are also in {labels}, or near-copies of images there, "
-            f"such as {path} and {shared[path]}; AP on images that were learned from tells "
+            f"{len(shared)} images of {test} are also in {labels}, or near-duplicates of images "
+            f"there, such as {path} and {shared[path]}; AP on images that were learned from tells "
             f"nothing. Remove them from one; this names all: extd data check {labels} {test}"
         )
 
@@ -212,7 +212,7 @@ def split(
 ) -> tuple[list[Sample], list[Sample]]:
     """Images to learn from and to measure on, at random; both have some with faces and without.
 
-    The images of a group, which are near-copies, stay together.
+    The images of a group, which are near-duplicates, stay together.
 
     Raises:
         ValueError: a single group has faces.
@@ -224,10 +224,10 @@ def split(
         (with_faces if has_faces else without).append(groups[place])
     if len(with_faces) < 2:
         raise ValueError(
-            "only one image has a labeled face, or all that do are near-copies; label more, or "
+            "only one image has a labeled face, or all that do are near-duplicates; label more, or "
             "give --test LABELS"
         )
-    held_out = {*_take(with_faces, LEAST_IMAGES), *_take(without)}
+    held_out = {*_take(with_faces, MIN_TEST_IMAGES), *_take(without)}
     train = [sample for index, sample in enumerate(samples) if index not in held_out]
     return train, [samples[index] for index in sorted(held_out)]
 

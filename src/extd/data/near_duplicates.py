@@ -20,7 +20,7 @@ SIDE = 16
 """Rows and columns of a hash: with 8, as usual, different photos are as close as crops are."""
 BITS = SIDE * SIDE
 MAX_DISTANCE = 72
-"""Bits in which two hashes of near-copies may differ (docs/log.md has the rates)."""
+"""Bits in which two hashes of near-duplicates may differ (docs/log.md has the rates)."""
 SMALLEST = 256
 """Px to which the longer side of a JPEG may be reduced while it is decoded."""
 AGREEING = 0.5
@@ -30,7 +30,7 @@ BLOCK = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class NearCopy:
+class NearDuplicate:
     """Two images that are nearly the same, and in how many of 256 bits their hashes differ."""
 
     first: Path
@@ -38,14 +38,14 @@ class NearCopy:
     distance: int
 
 
-def find_near_copies(
+def find_near_duplicates(
     images: Sequence[Path],
     others: Sequence[Path] | None = None,
     threads: int = 0,
     progress: Callable[[Sequence[Path]], Iterable[Path]] = iter,
     failed: Callable[[Path, Exception], object] = lambda *_: None,
-) -> list[NearCopy]:
-    """Pairs of near-copies within `images`, or of an image and one of `others`.
+) -> list[NearDuplicate]:
+    """Pairs of near-duplicates within `images`, or of an image and one of `others`.
 
     Their perceptual hashes (`imagehash.phash`, 256 bits) differ in at most `MAX_DISTANCE` bits.
     Images that cannot be read are left out, and so is one that is listed again.
@@ -82,15 +82,15 @@ def find_near_copies(
         )
     else:
         pairs = ((i, known + j, distance) for i, j, distance in _close(bits[:known], bits[known:]))
-    return [NearCopy(readable[i], readable[j], distance) for i, j, distance in pairs]
+    return [NearDuplicate(readable[i], readable[j], distance) for i, j, distance in pairs]
 
 
 def compare_samples(
     parts: Sequence[Sequence[Sample]],
     progress: Callable[[Sequence[Path]], Iterable[Path]] = iter,
     report: Callable[[str], object] = lambda _: None,
-) -> tuple[list[list[Sample]], list[NearCopy]]:
-    """The samples that can be used, and pairs of near-copies whose boxes agree, in their order.
+) -> tuple[list[list[Sample]], list[NearDuplicate]]:
+    """The samples that can be used, and pairs of near-duplicates whose boxes agree, in their order.
 
     Images that are unreadable, or of another size than their labels say, are left out; `report`
     gets a line about each. Images of one fixed camera look alike, but their boxes differ.
@@ -101,7 +101,7 @@ def compare_samples(
     """
     samples = {sample.path: sample for part in parts for sample in part}
     errors: dict[Path, Exception] = {}
-    pairs = find_near_copies([*samples], progress=progress, failed=errors.__setitem__)
+    pairs = find_near_duplicates([*samples], progress=progress, failed=errors.__setitem__)
     for path, sample in samples.items():
         given = sample.width, sample.height
         if path not in errors and (size := image_size(path)) != given:
@@ -126,8 +126,10 @@ def boxes_agree(a: Sample, b: Sample) -> bool:
     return bool(same.any(0).all() and same.any(1).all())
 
 
-def group_near_copies(images: Sequence[Path], pairs: Iterable[NearCopy]) -> list[list[int]]:
-    """Indices of the images, those that are near-copies together, also by way of others."""
+def group_near_duplicates(
+    images: Sequence[Path], pairs: Iterable[NearDuplicate]
+) -> list[list[int]]:
+    """Indices of the images, those that are near-duplicates together, also by way of others."""
     leader = {path: path for path in images}
 
     def find(path: Path) -> Path:
@@ -175,6 +177,6 @@ def _imagehash() -> Any:
         import imagehash
     except ModuleNotFoundError as error:
         raise ImportError(
-            f'near-copies are found by the package {error.name}; run: pip install "extd[eval]"'
+            f'near-duplicates are found by the package {error.name}; run: pip install "extd[eval]"'
         ) from error
     return imagehash

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from extd.data import near_copies
-from extd.data.near_copies import MAX_DISTANCE, find_near_copies
+from extd.data import near_duplicates
+from extd.data.near_duplicates import MAX_DISTANCE, find_near_duplicates
 
 
 @pytest.fixture
@@ -36,18 +36,18 @@ def test_resized_compressed_brighter_and_cropped_images_are_found(
     image.save(tmp_path / "worse.jpg", quality=20)
     names = [*copies, "worse.jpg"]
     other = examples / "grace_hopper.jpg"
-    pairs = find_near_copies([path], [other, *(tmp_path / name for name in names)])
+    pairs = find_near_duplicates([path], [other, *(tmp_path / name for name in names)])
     assert [pair.second.name for pair in pairs] == names
     assert {pair.first for pair in pairs} == {path}
     assert all(0 <= pair.distance <= MAX_DISTANCE for pair in pairs)
-    within = find_near_copies([other, tmp_path / "half.png", path, path], threads=2)
+    within = find_near_duplicates([other, tmp_path / "half.png", path, path], threads=2)
     assert [(pair.first.name, pair.second.name) for pair in within] == [("half.png", "photo.png")]
 
 
 def test_a_large_jpeg_is_reduced_and_found(photo: tuple[Image.Image, Path], tmp_path: Path) -> None:
     image, path = photo
     image.resize((1600, 1600)).save(tmp_path / "large.jpg")
-    (pair,) = find_near_copies([path], [tmp_path / "large.jpg"])
+    (pair,) = find_near_duplicates([path], [tmp_path / "large.jpg"])
     assert pair.distance < 10
 
 
@@ -57,21 +57,21 @@ def test_images_that_cannot_be_read_are_left_out(
     _, path = photo
     (tmp_path / "broken.png").write_text("no image")
     wrong = [tmp_path / "broken.png", tmp_path / "missing.png"]
-    assert find_near_copies(wrong) == find_near_copies(wrong, [path]) == []
-    (pair,) = find_near_copies([*wrong, path], [*wrong, path])
+    assert find_near_duplicates(wrong) == find_near_duplicates(wrong, [path]) == []
+    (pair,) = find_near_duplicates([*wrong, path], [*wrong, path])
     assert (pair.first, pair.second, pair.distance) == (path, path, 0)
 
 
 def test_many_images_are_compared_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(near_copies, "BLOCK", 3)
+    monkeypatch.setattr(near_duplicates, "BLOCK", 3)
     bits = np.random.default_rng(0).integers(0, 2, (10, 256)).astype(bool)
     bits[8] = bits[1]
     bits[8, :5] = ~bits[1, :5]
-    close = list(near_copies._close(bits, bits))
+    close = list(near_duplicates._close(bits, bits))
     assert [pair for pair in close if pair[0] != pair[1]] == [(1, 8, 5), (8, 1, 5)]
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "imagehash", None)
     with pytest.raises(ImportError, match=r'imagehash; run: pip install "extd\[eval\]"'):
-        find_near_copies([])
+        find_near_duplicates([])
