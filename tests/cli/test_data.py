@@ -116,6 +116,20 @@ def test_near_duplicates_are_named_within_a_set_and_between_two(
     assert "leave out OTHER" in capsys.readouterr().err
 
 
+def test_the_first_pairs_are_printed_and_the_others_counted(faces: Path, capsys: Captured) -> None:
+    image = read_image(Path("faces/a.png"))[..., ::-1]
+    entries = []
+    for number in range(6):
+        assert cv2.imwrite(f"faces/{number}.png", image + np.uint8(number))
+        entries.append(entry(f"{number}.png"))
+    label(*entries)
+    assert main(["data", "check", str(faces)]) == 1
+    out = capsys.readouterr().out
+    assert "near-duplicate of another image: 15\n" in out
+    assert out.count(": like faces/") == 10
+    assert "  and 5 more; --out DIR lists all\n" in out
+
+
 def test_near_duplicates_need_a_package(
     faces: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,7 +162,7 @@ def test_what_the_terminal_leaves_out_is_in_the_file(faces: Path, capsys: Captur
     assert main(["data", "check", str(faces), "--out", "new/look"]) == 1
     out = capsys.readouterr().out
     assert out.count("0 x 2 px") == 10
-    assert "and 4 more, in new/look/findings.csv" in out
+    assert "and 4 more; all are in new/look/findings.csv" in out
     assert Path("new/look/findings.csv").read_text().count("0 x 2 px") == 14
     assert main(["data", "check", str(faces)]) == 1
     assert capsys.readouterr().out.count("0 x 2 px") == 14

@@ -51,6 +51,16 @@ def test_a_large_jpeg_is_reduced_and_found(photo: tuple[Image.Image, Path], tmp_
     assert pair.distance < 10
 
 
+def test_close_hashes_are_verified_by_pixels(
+    photo: tuple[Image.Image, Path], examples: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    image, path = photo
+    image.resize((100, 100)).save(tmp_path / "small.png")
+    others = [examples / "grace_hopper.jpg", tmp_path / "small.png"]
+    monkeypatch.setattr(near_duplicates, "MAX_DISTANCE", 256)
+    assert [pair.second.name for pair in find_near_duplicates([path], others)] == ["small.png"]
+
+
 def test_images_that_cannot_be_read_are_left_out(
     photo: tuple[Image.Image, Path], tmp_path: Path
 ) -> None:

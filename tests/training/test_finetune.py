@@ -21,7 +21,7 @@ from extd.detector import Detector
 from extd.models.network import load_network
 from extd.training import finetune as finetuning
 from extd.training import trainer
-from extd.training.finetune import Plan, Result, describe_rise, finetune, plan_finetune
+from extd.training.finetune import Plan, Result, card, describe_rise, finetune, plan_finetune
 from extd.training.image_cache import split
 from extd.training.trainer import train_step
 
@@ -133,7 +133,8 @@ def test_near_duplicates_are_told_before_training(
         plan_finetune(both, tmp_path / "out", keep=copies)
     plan = plan_finetune(both, tmp_path / "out")
     assert (len(plan.train), len(plan.test)) == (18, 6)
-    assert len(plan.near_duplicates) == 9
+    assert "9 images to learn from are near-duplicates of others, such as" in plan.notes[0]
+    assert "copies.jsonl" in plan.notes[0]
     lines = both.read_text().splitlines()
     both.write_text("\n".join([*lines[:6], *lines[12:18]]), encoding="utf-8")
     assert main(["finetune", str(both), "--out", str(tmp_path / "out")]) == 2
@@ -149,7 +150,7 @@ def test_images_of_a_fixed_camera_are_no_copies(write: Write, tmp_path: Path) ->
         lines.append(json.dumps({"image": f"labels.jsonl{number}.png", "boxes": [box]}))
     labels.write_text("\n".join(lines), encoding="utf-8")
     plan = plan_finetune(labels, tmp_path / "out")
-    assert (len(plan.train), len(plan.test), len(plan.near_duplicates)) == (7, 5, 0)
+    assert (len(plan.train), len(plan.test), len(plan.notes)) == (7, 5, 0)
 
 
 def test_broken_images_are_left_out_and_told(write: Write, tmp_path: Path) -> None:
@@ -165,12 +166,71 @@ def test_broken_images_are_left_out_and_told(write: Write, tmp_path: Path) -> No
     plan = plan_finetune(labels, tmp_path / "out")
     assert {broken, other}.isdisjoint(s.path for s in (*plan.train, *plan.test))
     assert len(plan.train) + len(plan.test) == 11
-    assert f"{broken} is broken" in plan.left_out[0]
-    assert plan.left_out[1] == f"{other} is 200x100 px; its label says 256x256"
+    assert f"left out: {broken} is broken" in plan.notes[0]
+    assert plan.notes[1] == f"left out: {other} is 200x100 px; its label says 256x256"
     for number in range(6, 9):
         (tmp_path / f"labels.jsonl{number}.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"13 images, but only 8 that differ(.|\n)*3\.png"):
         plan_finetune(labels, tmp_path / "out")
+
+
+def test_boxes_that_are_dropped_are_told(write: Write, tmp_path: Path) -> None:
+    labels = write(12)
+    lines = [json.loads(line) for line in labels.read_text("utf-8").splitlines()]
+    for line in lines:
+        line["boxes"].append([300, 10, 340, 50])
+    labels.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    plan = plan_finetune(labels, tmp_path / "out")
+    assert all(len(sample.boxes) == 1 for sample in (*plan.train, *plan.test))
+    first = tmp_path / "labels.jsonl0.png"
+    box = "[300.0, 10.0, 340.0, 50.0]"
+    assert plan.notes[0] == f"left out: {first}: box {box} has no area inside the image"
+    assert plan.notes[-1] == "left out: 2 more; extd data check names all of them"
+    assert len(plan.notes) == 11
+    told: list[str] = []
+    finetuning._write_labels(plan, tmp_path, told.append)
+    assert told[2:] == plan.notes
+
+
+def test_general_images_that_are_in_the_labels_are_told(write: Write, tmp_path: Path) -> None:
+    labels, general = write(12), write(30, name="general.jsonl")
+    plan = plan_finetune(labels, tmp_path / "out", keep=general)
+    # The first twelve are the same images.
+    assert len(plan.keep) == 18
+    names = ", ".join(str(tmp_path / f"general.jsonl{number}.png") for number in range(3))
+    assert f"left out: 12 of 30 images of {general}, as " in plan.notes[0]
+    assert plan.notes[0].endswith(f"near-duplicates of them: {names}, ...")
+
+
+def test_a_model_that_is_no_better_is_not_recommended(write: Write, tmp_path: Path) -> None:
+    plan = plan_finetune(write(), tmp_path / "out")
+    ap = {"all": 0.5}
+
+    def written(name: str, low: float) -> str:
+        return card(plan, Result(Path(f"{name}.onnx"), ap, ap, (low, 0.2)), None, {})
+
+    use = "extd detect photo.jpg --model"
+    worse = written("not-better", -0.1)
+    assert "Not recommended: AP did not rise beyond noise" in worse
+    assert use not in worse
+    better = written("model", 0.1)
+    assert f"{use} model.onnx" in better
+    assert "ecommended" not in better
+
+
+def test_minutes_count_from_the_start_of_the_command(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, ends = plan_finetune(write(), tmp_path / "out"), []
+
+    def stop(plan: Plan, folder: Path, end: float, report: object) -> None:
+        ends.append(end)
+        raise OSError("enough")
+
+    monkeypatch.setattr(finetuning, "_train", stop)
+    with pytest.raises(OSError, match="enough"):
+        finetune(plan, 2.0, lambda _: None, began=100.0)
+    assert ends == [220.0]
 
 
 def test_general_images_are_half_of_the_crops(write: Write) -> None:

@@ -16,6 +16,7 @@ from extd.data.sample import Sample
 from extd.images import read_image
 from extd.training import image_cache as module
 from extd.training.image_cache import (
+    CacheError,
     ImageCache,
     drop_invalid,
     fingerprint,
@@ -129,22 +130,22 @@ def test_a_full_disk_is_told_and_leaves_nothing_behind(
 
     read = module._read
     monkeypatch.setattr(module, "_read", lambda p: FullDisk() if p is images[4] else read(p))
-    with pytest.raises(OSError, match=r"cannot be written: .*no space left; choose .* --cache"):
+    with pytest.raises(CacheError, match=r"cannot be written: .*no space left"):
         opened(images, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=5))
-    with pytest.raises(OSError, match=r"has 5 bytes free and the images take 23,\d\d0"):
+    with pytest.raises(CacheError, match=r"has 5 bytes free and the images take 23,\d\d0"):
         opened(images, tmp_path / "cache")
 
 
-def test_where_no_folder_can_be_made_another_is_advised(
+def test_where_no_folder_can_be_made_its_name_is_told(
     images: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(path: Path, **options: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system", str(path))
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    with pytest.raises(OSError, match=r"Read-only .*home.*; choose another folder with --cache"):
+    with pytest.raises(CacheError, match=r"Read-only .*home"):
         opened(images, tmp_path / "home" / "extd")
 
 
@@ -182,6 +183,22 @@ def test_pictures_are_drawn_by_their_weight(images: list[Sample]) -> None:
         sampling_shares(images, [0.0] * 6)
     with pytest.raises(ValueError, match="positive weight"):
         sampling_shares([faceless], [1.0])
+
+
+def test_images_without_faces_get_their_share_up_to_a_bound(images: list[Sample]) -> None:
+    empty = [Sample(Path(f"{i}.png"), 40, 30, NONE, NONE) for i in range(4)]
+
+    def share(count: int, bound: float) -> float:
+        samples = [*images, *empty[:count]]
+        shares = np.diff(sampling_shares(samples, [1.0] * len(samples), bound), prepend=0)
+        assert np.ptp(shares[:6]) < 1e-9
+        return float(shares[6:].sum())
+
+    assert share(4, 0.0) == 0
+    assert share(4, 0.1) == pytest.approx(0.1)
+    assert share(4, 0.9) == pytest.approx(0.4)
+    assert share(1, 0.9) == pytest.approx(1 / 7)
+    assert share(0, 0.1) == 0
 
 
 def test_crowds_are_drawn_more_often_within_their_source() -> None:

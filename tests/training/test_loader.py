@@ -66,6 +66,25 @@ def test_a_batch_depends_on_its_number_alone(
 
 
 @FEEDS
+def test_images_without_faces_are_drawn(
+    recipe: Recipe, change: Change, data: ImageCache, tmp_path: Path, feed: str
+) -> None:
+    none = np.zeros((0, 4), np.float32)
+    first, *others = data.samples
+    samples = [first, *(dataclasses.replace(s, boxes=none, ignore=none) for s in others)]
+    cache = open_cache(dict.fromkeys(samples, 1.0), tmp_path / "mixed", max_background=0.5)
+    # A recipe without kinds that enlarge faces, and one with all of them.
+    for probability in (0.0, 0.25):
+        kinds = {f"{kind}_prob": probability for kind in ("anchor_sampling", "size_sampling")}
+        chosen = change(recipe, compute={"feed": feed}, batch=40, augmentation=kinds, iterations=1)
+        (batch,) = open_loader(chosen, cache, ALONE)
+        empty = np.array([path != str(first.path) for path in batch.paths])
+        assert 8 < empty.sum() < 32
+        assert not batch.labels.real[torch.from_numpy(empty)].any()
+        assert (batch.targets.face[torch.from_numpy(empty)] < 0).all()
+
+
+@FEEDS
 def test_processes_share_a_batch_crop_by_crop(
     recipe: Recipe, change: Change, data: ImageCache, feed: str
 ) -> None:

@@ -32,7 +32,7 @@ from extd.data.sample import Sample
 from extd.media.writers import write_image
 
 LISTED = 10
-"""Findings of one kind that are printed where a file has them all."""
+"""Findings of each kind that are printed; `--out` writes them all."""
 BAR = 40
 """Characters of the longest bar."""
 
@@ -199,14 +199,14 @@ def describe(name: str, whole: Summary, sources: Sequence[Summary]) -> list[str]
 
 
 def list_findings(findings: Sequence[Finding], out: Path | None) -> list[str]:
-    """Every finding below its kind; only the first of a kind where a file in `out` has all."""
+    """How many findings of each kind there are, and the first of them."""
     lines = ["", "nothing is wrong" if not findings else count(len(findings), "finding")]
     for kind in sorted({finding.kind for finding in findings}, key=[*Kind].index):
         own = [finding for finding in findings if finding.kind == kind]
-        shown = own if out is None else own[:LISTED]
-        lines += ["", f"{kind}: {len(own):,}", *(f"  {finding}" for finding in shown)]
-        if out is not None and len(own) > len(shown):
-            lines.append(f"  and {len(own) - len(shown):,} more, in {out / FINDINGS}")
+        lines += ["", f"{kind}: {len(own):,}", *(f"  {finding}" for finding in own[:LISTED])]
+        if (more := len(own) - LISTED) > 0:
+            where = "--out DIR lists all" if out is None else f"all are in {out / FINDINGS}"
+            lines.append(f"  and {more:,} more; {where}")
     return [*lines, ""]
 
 

@@ -1,5 +1,6 @@
 """`extd finetune`: a detector for one's own images."""
 
+import time
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -36,13 +37,14 @@ def finetune(
         labels: Ten labeled images or more, in any format that `extd data check` reads.
         out: A new folder.
         from_: The model to begin with: one of `extd models`, or a .safetensors file.
-        minutes: How long it may take.
+        minutes: How long it may take, all in all.
         test: Labeled images to measure on; by default a tenth of LABELS, at least five images,
             from which nothing is learned.
         keep: Labeled images of other kinds that it must go on detecting, such as WIDER FACE's
             training set: half of the crops are cut from up to 500 of them, and the result is a
             mean of the weights before and after.
     """
+    began = time.monotonic()
     if out is None:
         raise UsageError("give --out DIR, a new folder for the model")
     from extd.training import finetune as training
@@ -50,7 +52,7 @@ def finetune(
     with usage_errors(), progress_bar() as bar:
         show = partial(bar.track, description="comparing")
         plan = training.plan_finetune(labels, out, init=from_, test=test, keep=keep, progress=show)
-    result = training.finetune(plan, minutes, print_line)
+    result = training.finetune(plan, minutes, print_line, began)
     print_line(training.describe_rise(result))
     print_line(f"written: {result.model}")
     if result.better:

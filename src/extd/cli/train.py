@@ -84,6 +84,7 @@ def train(
         return 0
 
     from extd.training.checkpoint import Stopped
+    from extd.training.image_cache import CacheError
     from extd.training.trainer import train as fit
 
     check_new(recipe, out, run)
@@ -94,6 +95,8 @@ def train(
     except Stopped:
         print_line("go on with --resume", Console(stderr=True, quiet=not is_main))
         raise
+    except CacheError as error:
+        raise CacheError(f"{error}; choose another folder with --cache") from error
     if is_main:
         print_line(f"written: {weights}")
         onnx = weights.with_suffix(".onnx")

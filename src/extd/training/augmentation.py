@@ -96,7 +96,7 @@ def sample_crop(
 ) -> CropParams:
     """Draw a crop of `size` px, before any pixel is read; `rng` is the only source of chance.
 
-    `shares` are those of `ImageCache`.
+    `shares` are those of `ImageCache`. An image without faces is shown at its own scale.
     """
     index = int(shares.searchsorted(rng.random(), "right"))
     sample = samples[index]
@@ -104,7 +104,9 @@ def sample_crop(
     kind = rng.random()
     sized = settings.anchor_sampling_prob + settings.size_sampling_prob
     zoomed = sized + settings.zoom_out_prob
-    if kind < settings.anchor_sampling_prob:
+    if not len(sample.boxes):
+        square = _square_around(whole, size, rng)
+    elif kind < settings.anchor_sampling_prob:
         square = anchor_sampled_square(sample.boxes, size, rng)
     elif kind < sized:
         square = size_sampled_square(sample.boxes, size, settings, rng)

@@ -11,6 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -37,7 +38,7 @@ from extd.media.writers import write_image
 from extd.models.config import LiteConfig, NetworkConfig, parse_name
 from extd.models.export import export_onnx
 from extd.models.lite import Lite
-from extd.models.network import TorchNetwork, load_network, save_network
+from extd.models.network import load_network, save_network
 from extd.models.quantize import export_int8, read_evenly
 from extd.signals import exit_on_repeat
 from extd.training.checkpoint import (
@@ -54,13 +55,16 @@ from extd.training.image_cache import (
     check_apart,
     check_samples,
     choose_with_faces,
+    drop_invalid,
+    drop_repeated,
     open_images,
     split,
 )
 from extd.training.loader import open_loader
-from extd.training.optimizers import move_weights, set_modes
+from extd.training.metrics import detect_exported
+from extd.training.optimizers import move_weights
 from extd.training.recipe import DataSet, Recipe, load_recipe
-from extd.training.trainer import train, train_step
+from extd.training.trainer import probe_step, train
 
 PAPER_LOSS = {
     "assigner": "s3fd",
@@ -71,19 +75,19 @@ PAPER_LOSS = {
 }
 """What the recipe changes for a network of the paper, as in the recipe of extd-fpn-32-prelu."""
 MIN_IMAGES = 10
-"""Images that fine-tuning needs."""
 MIN_STEPS = 10
-"""The fewest that are made."""
-PASSES = 200
+MAX_EPOCHS = 200
 """Crops of each image after which it teaches nothing more."""
-VALIDATIONS, VALIDATION_SHARE = 5, 0.2
+MAX_VALIDATIONS, VALIDATION_SHARE = 5, 0.2
 """How often AP is measured while training, if that takes at most this share of the time."""
-KEPT, KEPT_SHARE = 500, 0.5
-"""General images that are mixed in at most, which bounds the time to decode them, and their share
-of the crops."""
+MAX_GENERAL, GENERAL_SHARE = 500, 0.5
+"""General images that are mixed in, which bounds the time to decode them, and their share of the
+crops."""
 TUNED_SHARE = 0.7
 """With general images, weight of the fine-tuned network in its mean with the one before: it forgets
 far less, and keeps most of what it learned (arXiv 2109.01903, docs/log.md)."""
+MAX_TOLD = 10
+"""Lines about images and boxes that are left out."""
 ERRORS = "errors.jpg"
 RECIPE = Path(str(RECIPES / "finetune.yaml"))
 
@@ -100,8 +104,7 @@ class Plan:
     train: Sequence[Sample]
     test: Sequence[Sample]
     keep: Sequence[Sample] = ()  # general images, mixed in so that they are not forgotten
-    near_duplicates: Sequence[NearDuplicate] = ()  # among the images to learn from
-    left_out: Sequence[str] = ()  # a line about each image or box that is not used
+    notes: Sequence[str] = ()  # lines about near-duplicates, and images and boxes left out
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,10 +157,11 @@ def plan_finetune(
     smallest = recipe.augmentation.min_face
     samples = check_samples(labels, MIN_IMAGES, smallest)
     held_out = check_samples(test, 1, smallest) if test else []
-    kept = choose_with_faces(check_samples(keep, 1, smallest), KEPT) if keep else []
-    count, left_out = len(samples), list[str]()
-    parts, pairs = compare_samples((samples, held_out, kept), progress, left_out.append)
-    samples, held_out, kept = parts
+    general = choose_with_faces(check_samples(keep, 1, smallest), MAX_GENERAL) if keep else []
+    count = len(samples)
+    valid, dropped = zip(*map(drop_invalid, (samples, held_out, general)), strict=True)
+    left_out = [*chain.from_iterable(dropped)]
+    (samples, held_out, general), pairs = compare_samples(valid, progress, left_out.append)
     groups = group_near_duplicates([sample.path for sample in samples], pairs)
     if len(groups) < MIN_IMAGES:
         raise ValueError(
@@ -168,25 +172,36 @@ def plan_finetune(
         check_apart(labels, samples, test, held_out, pairs)
     else:
         samples, held_out = split(samples, groups)
-    known = {sample.path for sample in (*samples, *held_out)}
-    near = known | {pair.second for pair in pairs if pair.first in known}
-    if keep and near.issuperset(sample.path for sample in kept):
-        raise ValueError(
-            f"all images of {keep} with faces are near-duplicates of others; give new ones"
-        )
-    kept = [sample for sample in kept if sample.path not in near]
-    learned = {sample.path for sample in samples}
-    within = [pair for pair in pairs if {pair.first, pair.second} <= learned]
-    recipe = _mix(recipe, folder, samples, kept)
-    return Plan(out, weights, recipe, samples, held_out, kept, within, left_out)
+    if keep:
+        general, repeated = drop_repeated(keep, general, [*samples, *held_out], pairs)
+        left_out = [*repeated, *left_out]
+    recipe = _mix(recipe, folder, samples, general)
+    notes = _describe_notes(samples, pairs, left_out)
+    return Plan(out, weights, recipe, samples, held_out, general, notes)
+
+
+def _describe_notes(
+    train: Sequence[Sample], pairs: Sequence[NearDuplicate], left_out: Sequence[str]
+) -> list[str]:
+    """Those of `Plan`."""
+    paths = {sample.path for sample in train}
+    copies = {pair.second: pair.first for pair in pairs if {pair.first, pair.second} <= paths}
+    notes = [
+        f"{len(copies)} images to learn from are near-duplicates of others, such as {one} of {of}"
+        for one, of in [*copies.items()][:1]
+    ]
+    notes += [f"left out: {line}" for line in left_out[:MAX_TOLD]]
+    if (more := len(left_out) - MAX_TOLD) > 0:
+        notes.append(f"left out: {more:,} more; extd data check names all of them")
+    return notes
 
 
 def _mix(recipe: Recipe, folder: Path, train: Sequence[Sample], keep: Sequence[Sample]) -> Recipe:
-    """The recipe with `KEPT_SHARE` of its crops from `keep`, if there are any."""
+    """The recipe with `GENERAL_SHARE` of its crops from `keep`, if there are any."""
     if not keep:
         return recipe
     faces = sum(len(sample.boxes) > 0 for sample in train)
-    weight = KEPT_SHARE / (1 - KEPT_SHARE) * faces / len(keep)
+    weight = GENERAL_SHARE / (1 - GENERAL_SHARE) * faces / len(keep)
     kept = DataSet(path=str(folder / "keep.jsonl"), weight=weight)
     data = recipe.data.model_copy(update={"sets": (*recipe.data.sets, kept)})
     return recipe.model_copy(update={"data": data})
@@ -205,7 +220,9 @@ def _model_changes(config: NetworkConfig) -> dict[str, Any]:
     return changes if lite else changes | {f"loss.{key}": v for key, v in PAPER_LOSS.items()}
 
 
-def finetune(plan: Plan, minutes: float = 20.0, report: Report = print) -> Result:
+def finetune(
+    plan: Plan, minutes: float = 20.0, report: Report = print, began: float | None = None
+) -> Result:
     """Train, keep the weights with the highest AP, and export them into the folder of the plan.
 
     The folder gets `model.onnx`, `model-int8.onnx` for EXTD-Lite, `model.safetensors`, `model.md`,
@@ -217,19 +234,20 @@ def finetune(plan: Plan, minutes: float = 20.0, report: Report = print) -> Resul
         plan: of `plan_finetune`.
         minutes: for everything; steps are timed, and as many are made as fit.
         report: is told what is done, a line each.
+        began: what minutes count from, a time of `time.monotonic`; by default now.
 
     Raises:
         ValueError: as `train`.
         KeyboardInterrupt: a signal came before the first step, or twice.
     """
-    began = time.monotonic()
+    end = (time.monotonic() if began is None else began) + minutes * 60
     torch.set_num_threads(min(torch.get_num_threads(), cores()))
     folder = plan.out / "training"
     folder.mkdir(parents=True, exist_ok=True)
     with exit_on_repeat():
         try:
             _write_labels(plan, folder, report)
-            before = _train(plan, folder, began + minutes * 60, report)
+            before = _train(plan, folder, end, report)
         except BaseException:
             if not (folder / WEIGHTS).exists():
                 # So that the same command can be given again.
@@ -243,7 +261,8 @@ def _train(plan: Plan, folder: Path, end: float, report: Report) -> Detected:
     with TemporaryDirectory(dir=plan.out, prefix="cache-") as cache:
         recipe, cost = _time_steps(plan.recipe, Path(cache))
         began = time.monotonic()
-        before = _detect(load_network(plan.weights)[0], plan.test)
+        network = load_network(plan.weights)[0]
+        before = detect_exported(network, plan.test, torch.get_num_threads())
         measuring = time.monotonic() - began
         report(f"AP before: {before.ap['all']:.3f}")
         left = end - time.monotonic()
@@ -267,11 +286,8 @@ def _write_labels(plan: Plan, folder: Path, report: Report) -> None:
             write_jsonl(samples, folder / f"{name}.jsonl")
             faces = sum(len(sample.boxes) for sample in samples)
             report(f"{len(samples):,} images to {use}, with {faces:,} faces")
-    if copies := len({pair.second for pair in plan.near_duplicates}):
-        pair = plan.near_duplicates[0]
-        report(f"{copies} are near-duplicates of others, such as {pair.second} of {pair.first}")
-    for line in plan.left_out:
-        report(f"left out: {line}")
+    for line in plan.notes:
+        report(line)
 
 
 def _export(plan: Plan, folder: Path, before: Detected) -> Result:
@@ -288,7 +304,9 @@ def _export(plan: Plan, folder: Path, before: Detected) -> Result:
     result = Result(plan.out / f"{name}.onnx", before.ap, after.ap, rise)
     save_network(network, plan.out / f"{name}.safetensors", notes)
     exported.replace(result.model)
-    int8 = _quantize(network, result.model, plan, notes)
+    int8 = None
+    if isinstance(network, Lite):
+        int8 = _export_int8(network, result.model, plan, notes)
     if (sheet := draw_errors(after)) is not None:
         write_image(plan.out / ERRORS, sheet)
     write_text(plan.out / f"{name}.md", card(plan, result, int8, notes))
@@ -297,18 +315,15 @@ def _export(plan: Plan, folder: Path, before: Detected) -> Result:
 
 def _time_steps(recipe: Recipe, cache: Path) -> tuple[Recipe, Cost]:
     """The recipe with the faster precision, and what its steps cost."""
-    console = Console(stderr=True)
     with init_distributed(None) as dist:
-        images = open_images(recipe.data, cache, console)
+        images = open_images(recipe.data, cache, Console(stderr=True))
         state = new_state(recipe, dist.device)
         state.precision = choose_precision(recipe, state.network, dist.device)
-        compute = recipe.compute.model_copy(update={"precision": state.precision})
-        set_modes(state.network, state.average, 0, recipe.freeze_bn_at)
         with closing(open_loader(recipe, images, dist)) as batches:
             first = next(batches)
-            step = partial(train_step, state.network, first, state, recipe, dist, 0.0)
-            size = first.images.shape[-1]
+            step, size = probe_step(state, recipe, first, dist), first.images.shape[-1]
             cost = measure_cost(step, recipe.iterations, size, recipe, dist.device)
+    compute = recipe.compute.model_copy(update={"precision": state.precision})
     return recipe.model_copy(update={"compute": compute}), cost
 
 
@@ -317,10 +332,10 @@ def _fit_recipe(
 ) -> Recipe:
     """The recipe with as many steps and measurements as fit into `seconds`."""
     count = int(VALIDATION_SHARE * seconds / measuring)
-    count = min(max(count, 1), VALIDATIONS)
+    count = min(max(count, 1), MAX_VALIDATIONS)
     # At the end AP is measured again, and two files are exported.
     fitting = int((seconds - (count + 3) * measuring) / step)
-    steps = max(min(fitting, PASSES * images // recipe.batch), MIN_STEPS)
+    steps = max(min(fitting, MAX_EPOCHS * images // recipe.batch), MIN_STEPS)
     optimizer = recipe.optimizer.model_copy(
         update={"warmup": min(recipe.optimizer.warmup, steps // 5)}
     )
@@ -330,19 +345,8 @@ def _fit_recipe(
     )
 
 
-def _detect(network: TorchNetwork, samples: Sequence[Sample]) -> Detected:
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "network.onnx"
-        export_onnx(network, path)
-        return run_detector(partial(single, Detector(path)), samples)
-
-
-def _quantize(
-    network: TorchNetwork, model: Path, plan: Plan, notes: dict[str, object]
-) -> float | None:
-    """Write the int8 file beside the float one; its AP, or None where there is no int8."""
-    if not isinstance(network, Lite):
-        return None
+def _export_int8(network: Lite, model: Path, plan: Plan, notes: dict[str, object]) -> float:
+    """Write the int8 file beside the float one; its AP."""
     path = model.with_name(f"{model.stem}-int8.onnx")
     images = [sample.path for sample in (*plan.train, *plan.keep)]
     export_int8(network, path, read_evenly(images), notes)
@@ -375,6 +379,12 @@ def card(plan: Plan, result: Result, int8: float | None, notes: dict[str, object
     if plan.keep:
         kept = f", and {len(plan.keep):,} general ones; the mean of the weights before and after"
     faces = [sum(len(sample.boxes) for sample in part) for part in (plan.train, plan.test)]
+    advice = f"""```sh
+extd detect photo.jpg --model {result.model.name}
+```"""
+    if not result.better:
+        advice = """**Not recommended: AP did not rise beyond noise.** Use the model that it began \
+with, or fine-tune with more images or more minutes."""
     return f"""# {result.model.stem}
 
 {plan.recipe.model}, fine-tuned on {date.today().isoformat()}. {describe_rise(result)}.
@@ -394,7 +404,5 @@ They also chose the best of the measured weights, which flatters it a little.
 Your images add their own terms.
 - {errors}
 
-```sh
-extd detect photo.jpg --model {result.model.name}
-```
+{advice}
 """

@@ -26,6 +26,8 @@ from extd.pixels import Image
 from extd.prefetch import prefetch
 from extd.training.recipe import Data
 
+SHOWN = 3
+"""Images that a message about several names."""
 HELD_OUT = 0.1
 """Share of the images, at least `MIN_TEST_IMAGES` with faces, that `split` takes to measure on."""
 
@@ -47,18 +49,22 @@ class ImageCache:
         return flat.reshape(sample.height, sample.width, 3)
 
 
+class CacheError(OSError):
+    """Decoded images cannot be written: the folder is read-only, or the disk is full."""
+
+
 def open_images(data: Data, folder: Path, console: Console) -> ImageCache:
     """The usable images of a recipe, decoded into `folder`.
 
     Raises:
         FileNotFoundError: a dataset is missing.
         ValueError: a dataset cannot be used, or too many images cannot be read.
-        OSError: `folder` has too little room.
+        CacheError: `folder` cannot hold them.
     """
     weights = read_mixture(data, console)
     samples, dropped = drop_invalid(list(weights))
     weights = dict(zip(samples, weights.values(), strict=True))
-    cache = open_cache(weights, folder, data.max_unreadable)
+    cache = open_cache(weights, folder, data.max_unreadable, data.max_background)
     for line in (*dropped, *cache.unreadable):
         _tell(console, f"left out: {line}")
     return cache
@@ -116,11 +122,18 @@ def fingerprint(samples: Iterable[Sample]) -> str:
     return digest.hexdigest()[:16]
 
 
-def sampling_shares(samples: Sequence[Sample], weights: Sequence[float]) -> NDArray[np.float64]:
-    """Those of `ImageCache`; an image without faces is never drawn."""
-    cumulative = np.cumsum(np.array(weights, np.float64) * [len(s.boxes) > 0 for s in samples])
-    if not 0 < cumulative[-1] < np.inf:
+def sampling_shares(
+    samples: Sequence[Sample], weights: Sequence[float], max_background: float = 0.0
+) -> NDArray[np.float64]:
+    """Those of `ImageCache`; images without faces get at most `max_background` of them."""
+    drawn = np.array(weights, np.float64)
+    empty = np.array([len(sample.boxes) == 0 for sample in samples])
+    faces, background = drawn[~empty].sum(), drawn[empty].sum()
+    if not 0 < faces < np.inf:
         raise ValueError("no image has both a face and a positive weight")
+    if background:
+        drawn[empty] *= min(faces * max_background / (1 - max_background) / background, 1.0)
+    cumulative = np.cumsum(drawn)
     shares: NDArray[np.float64] = cumulative / cumulative[-1]
     return shares
 
@@ -141,7 +154,7 @@ def drop_invalid(samples: Sequence[Sample]) -> tuple[list[Sample], list[str]]:
 
 
 def check_samples(labels: Path, least: int, smallest: float) -> list[Sample]:
-    """The images of labels, without boxes that nothing can be learned from.
+    """The images of labels, if they can be learned from.
 
     Raises:
         FileNotFoundError: the labels or an image are missing.
@@ -161,8 +174,7 @@ def check_samples(labels: Path, least: int, smallest: float) -> list[Sample]:
             f"no image of {labels} has a labeled face; see which classes count as faces with: "
             f"extd data check {labels}"
         )
-    valid, _ = drop_invalid(samples)
-    faces = np.concatenate([sample.boxes for sample in valid])
+    faces = np.concatenate([sample.boxes for sample in drop_invalid(samples)[0]])
     if not len(faces):
         raise ValueError(
             f"all {boxes} boxes of {labels} are outside of their images or have no area; "
@@ -174,7 +186,7 @@ def check_samples(labels: Path, least: int, smallest: float) -> list[Sample]:
             f"the largest face of {labels} is {largest:.1f} px wide or high; the network sees "
             f"faces from {smallest:g} px on: label larger images"
         )
-    return valid
+    return samples
 
 
 def check_apart(
@@ -198,6 +210,30 @@ def check_apart(
             f"there, such as {path} and {shared[path]}; AP on images that were learned from tells "
             f"nothing. Remove them from one; this names all: extd data check {labels} {test}"
         )
+
+
+def drop_repeated(
+    keep: Path, general: Sequence[Sample], known: Sequence[Sample], pairs: Sequence[NearDuplicate]
+) -> tuple[list[Sample], list[str]]:
+    """The images of `keep` that differ from the `known` ones, and a line about the others.
+
+    Raises:
+        ValueError: none differs.
+    """
+    paths = {sample.path for sample in known}
+    paths |= {pair.second for pair in pairs if pair.first in paths}
+    repeated = [str(sample.path) for sample in general if sample.path in paths]
+    if not repeated:
+        return [*general], []
+    if len(repeated) == len(general):
+        raise ValueError(
+            f"all images of {keep} with faces are near-duplicates of others; give new ones"
+        )
+    line = (
+        f"{len(repeated)} of {len(general)} images of {keep}, as the other labels have them or "
+        f"near-duplicates of them: {', '.join(repeated[:SHOWN])}"
+    ) + (", ..." if len(repeated) > SHOWN else "")
+    return [sample for sample in general if sample.path not in paths], [line]
 
 
 def choose_with_faces(samples: Sequence[Sample], count: int, seed: int = 0) -> list[Sample]:
@@ -252,16 +288,19 @@ def _valid(boxes: Boxes, sample: Sample) -> NDArray[np.bool_]:
 
 
 def open_cache(
-    weights: Mapping[Sample, float], folder: Path, max_unreadable: float = 0.0
+    weights: Mapping[Sample, float],
+    folder: Path,
+    max_unreadable: float = 0.0,
+    max_background: float = 0.0,
 ) -> ImageCache:
     """Open the decoded images in `folder`, 3 bytes a pixel; decode them first if need be.
 
-    Images are drawn by their weights. Those that are unreadable, or of another size than their
-    label says, are left out.
+    Images are drawn by their weights, those without faces as `sampling_shares` says. Those that are
+    unreadable, or of another size than their label says, are left out.
 
     Raises:
         ValueError: the share of these is above `max_unreadable`.
-        OSError: `folder` has too little room.
+        CacheError: `folder` cannot hold the images.
     """
     samples = list(weights)
     path = folder / f"{_cache_key(samples)}.rgb"
@@ -280,7 +319,7 @@ def open_cache(
     kept = [sample for i, sample in enumerate(samples) if str(i) not in unreadable]
     if not kept:
         raise ValueError("there is no image to learn from")
-    shares = sampling_shares(kept, [weights[sample] for sample in kept])
+    shares = sampling_shares(kept, [weights[sample] for sample in kept], max_background)
     pixels, offsets = np.memmap(path, np.uint8, "r"), _offsets(samples, unreadable)
     return ImageCache(kept, shares, pixels, offsets, [*unreadable.values()])
 
@@ -317,16 +356,13 @@ def _decode(samples: Sequence[Sample], path: Path, max_unreadable: float) -> dic
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         # As in a home folder on a read-only disk.
-        raise OSError(f"{error}; choose another folder with --cache") from error
+        raise CacheError(str(error)) from error
     if kept := sum(other.stat().st_size for other in folder.glob("*.rgb")):
         advice = f"keeps {kept / 1e9:.1f} GB of images decoded before; delete what no run needs"
         console.print(f"{folder} {advice}", markup=False, soft_wrap=True)
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise OSError(
-            f"{folder} has {free:,} bytes free and the images take {needed:,}; "
-            "choose another folder with --cache"
-        )
+        raise CacheError(f"{folder} has {free:,} bytes free and the images take {needed:,}")
     unreadable: dict[str, str] = {}
     decoded = prefetch(samples, _read)
     try:
@@ -341,7 +377,7 @@ def _decode(samples: Sequence[Sample], path: Path, max_unreadable: float) -> dic
                     file.write(image.data)
             _check_share(unreadable, len(samples), max_unreadable)
     except OSError as error:
-        raise OSError(f"{path} cannot be written: {error}; choose another with --cache") from error
+        raise CacheError(f"{path} cannot be written: {error}") from error
     return unreadable
 
 

@@ -28,7 +28,8 @@ import extd
 from extd.data.datasets import read_dataset
 from extd.data.sample import Sample
 from extd.detector import Detector
-from extd.evaluation.labeled import SIZES, evaluate_labeled
+from extd.evaluation.comparison import Detected, run_detector
+from extd.evaluation.labeled import SIZES
 from extd.evaluation.protocols import single
 from extd.files import atomic_write
 from extd.images import read_image
@@ -169,12 +170,16 @@ def open_validation(path: str) -> list[Sample]:
 def average_precision(
     network: TorchNetwork, samples: Sequence[Sample], threads: int
 ) -> dict[str, float]:
-    """AP by the size of faces (`SIZES`) of the network as people run it, exported to ONNX."""
+    """AP of the network by the size of faces (`SIZES`)."""
+    return detect_exported(network, samples, threads).ap
+
+
+def detect_exported(network: TorchNetwork, samples: Sequence[Sample], threads: int) -> Detected:
+    """What the network finds as people run it, exported to ONNX."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
         export_onnx(network, path)
-        detector = Detector(path, threads=threads)
-        return evaluate_labeled(partial(single, detector), samples).ap
+        return run_detector(partial(single, Detector(path, threads=threads)), samples)
 
 
 def plot_run(out: Path) -> Path | None:

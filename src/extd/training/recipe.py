@@ -69,6 +69,8 @@ class Data(_Section):
     """For sets without `sources`: the same, but a set with none of these is used as a whole."""
     face_count_power: Share = 0.0
     """Images are drawn in proportion to their number of faces to this power, within a source."""
+    max_background: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Images without faces are drawn as often as others, up to this share of the crops."""
     max_unreadable: Share = 0.01
     """Share of the images that may fail to open before the run stops."""
 

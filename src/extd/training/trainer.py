@@ -201,7 +201,9 @@ def train_stage(
     with closing(open_loader(recipe, stage.images, dist, state.step)) as batches:
         first = next(batches)
         wanted = recipe.compute.compile is True
-        compiled = wanted if cost else _estimate(state, recipe, first, dist, console)
+        left, size = recipe.iterations - state.step, first.images.shape[-1]
+        probe = probe_step(state, recipe, first, dist)
+        compiled = wanted if cost else estimate(probe, left, size, recipe, dist, console)
         settings = recipe.compute.model_copy(update={"compile": compiled})
         network = parallel_network(state.network, settings, dist)
         _run_steps(stage, state, network, dist, chain([first], batches), stop, console, profile)
@@ -209,19 +211,17 @@ def train_stage(
         plot_run(out)
 
 
-def _estimate(
-    state: TrainState, recipe: Recipe, batch: Batch, dist: Distributed, console: Console
-) -> bool:
-    """Tell what the steps that are left will cost; return whether to compile the network."""
-    # A copy, for the estimate makes steps; optimizers keep references to what they move.
+def probe_step(
+    state: TrainState, recipe: Recipe, batch: Batch, dist: Distributed
+) -> Callable[[], object]:
+    """A training step to time, on a copy of the network."""
+    # Optimizers keep references to what they move.
     copied = copy.deepcopy(state.network)
     optimizers = build_optimizers(copied, recipe.optimizer, dist.device)
     scaler = copy.deepcopy(state.scaler)
     probe = replace(state, network=copied, optimizers=optimizers, scaler=scaler)
     set_modes(copied, state.average, state.step, recipe.freeze_bn_at)
-    step = partial(train_step, copied, batch, probe, recipe, dist, 0.0)
-    left = recipe.iterations - state.step
-    return estimate(step, left, batch.images.shape[-1], recipe, dist, console)
+    return partial(train_step, copied, batch, probe, recipe, dist, 0.0)
 
 
 def _run_steps(
