@@ -21,8 +21,9 @@ from extd.detector import Detector
 from extd.models.network import load_network
 from extd.training import finetune as finetuning
 from extd.training import trainer
-from extd.training.finetune import Plan, Result, card, describe_rise, finetune, plan_finetune
+from extd.training.finetune import Plan, Result, card, finetune, plan_finetune
 from extd.training.image_cache import split
+from extd.training.recipe import Recipe
 from extd.training.trainer import train_step
 
 ASTRONAUT = Path(__file__).resolve().parents[2] / "examples" / "astronaut.jpg"
@@ -185,20 +186,19 @@ def test_boxes_that_are_dropped_are_told(write: Write, tmp_path: Path) -> None:
     first = tmp_path / "labels.jsonl0.png"
     box = "[300.0, 10.0, 340.0, 50.0]"
     assert plan.notes[0] == f"left out: {first}: box {box} has no area inside the image"
-    assert plan.notes[-1] == "left out: 2 more; extd data check names all of them"
-    assert len(plan.notes) == 11
+    assert len(plan.notes) == 12
     told: list[str] = []
     finetuning._write_labels(plan, tmp_path, told.append)
-    assert told[2:] == plan.notes
+    assert told[2:] == [*plan.notes[:10], "left out: 2 more; extd data check names all"]
 
 
 def test_general_images_that_are_in_the_labels_are_told(write: Write, tmp_path: Path) -> None:
-    labels, general = write(12), write(30, name="general.jsonl")
+    labels, general = write(12), write(20, name="general.jsonl")
     plan = plan_finetune(labels, tmp_path / "out", keep=general)
     # The first twelve are the same images.
-    assert len(plan.keep) == 18
+    assert len(plan.keep) == 8
     names = ", ".join(str(tmp_path / f"general.jsonl{number}.png") for number in range(3))
-    assert f"left out: 12 of 30 images of {general}, as " in plan.notes[0]
+    assert f"left out: 12 of 20 images of {general}, as " in plan.notes[0]
     assert plan.notes[0].endswith(f"near-duplicates of them: {names}, ...")
 
 
@@ -239,12 +239,16 @@ def test_general_images_are_half_of_the_crops(write: Write) -> None:
 
 
 def test_steps_fill_the_time_that_measuring_leaves(write: Write) -> None:
-    recipe = plan_finetune(write(), Path("out")).recipe
-    fitted = finetuning._fit_recipe(recipe, 1000, seconds=1000.0, step=1.0, measuring=10.0)
-    assert (fitted.iterations, fitted.validation.every) == (920, 184)
-    few = finetuning._fit_recipe(recipe, 12, seconds=1000.0, step=1.0, measuring=10.0)
-    assert few.iterations == 300
-    late = finetuning._fit_recipe(recipe, 12, seconds=-5.0, step=1.0, measuring=10.0)
+    few = plan_finetune(write(), Path("out"))
+    many = dataclasses.replace(few, train=[*few.train] * 200)
+
+    def fit(plan: Plan, seconds: float) -> Recipe:
+        return finetuning._fit_recipe(plan, plan.recipe, seconds, step=1.0, detecting=1.0)
+
+    # Five measurements of 16 s, two of them and 40 s of calibration at the end.
+    assert (fit(many, 1000.0).iterations, fit(many, 1000.0).validation.every) == (848, 170)
+    assert fit(few, 1000.0).iterations == 175
+    late = fit(few, -5.0)
     assert (late.iterations, late.validation.every, late.optimizer.warmup) == (10, 10, 2)
 
 
@@ -352,7 +356,7 @@ def test_noise_is_not_called_better() -> None:
     def result(low: float, high: float) -> Result:
         return Result(Path("m.onnx"), {"all": 0.5}, {"all": 0.6}, (low, high))
 
-    assert describe_rise(result(0.02, 0.2)).endswith("+0.100 (95 % interval +0.020 to +0.200)")
-    assert "not rise beyond noise" in describe_rise(result(-0.1, 0.2))
-    assert "may be noise" in describe_rise(result(-np.inf, np.inf))
+    assert str(result(0.02, 0.2)).endswith("+0.100 (95 % interval +0.020 to +0.200)")
+    assert "not rise beyond noise" in str(result(-0.1, 0.2))
+    assert "may be noise" in str(result(-np.inf, np.inf))
     assert [result(*x).better for x in ((0.02, 0.2), (0.0, 0.0))] == [True, False]

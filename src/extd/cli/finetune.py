@@ -53,7 +53,7 @@ def finetune(
         show = partial(bar.track, description="comparing")
         plan = training.plan_finetune(labels, out, init=from_, test=test, keep=keep, progress=show)
     result = training.finetune(plan, minutes, print_line, began)
-    print_line(training.describe_rise(result))
+    print_line(str(result))
     print_line(f"written: {result.model}")
     if result.better:
         print_line(f"to detect with it: extd detect photo.jpg --model {result.model}")

@@ -160,6 +160,16 @@ def group_near_duplicates(
     return list(groups.values())
 
 
+def describe_duplicates(samples: Iterable[Sample], pairs: Iterable[NearDuplicate]) -> list[str]:
+    """A line with the number of samples that are near-duplicates of others, if there are any."""
+    paths = {sample.path for sample in samples}
+    first = {pair.second: pair.first for pair in pairs if {pair.first, pair.second} <= paths}
+    return [
+        f"{len(first)} images to learn from are near-duplicates of others, such as {one} of {other}"
+        for one, other in [*first.items()][:1]
+    ]
+
+
 def sign_image(path: Path) -> Signature:
     """The perceptual hash and the thumbnail of an image file.
 

@@ -67,6 +67,16 @@ def difference_interval(before: Detected, after: Detected) -> tuple[float, float
     return low, high
 
 
+def describe_rise(before: float, after: float, rise: tuple[float, float]) -> str:
+    """AP before and after, and whether its `rise` (an interval) is more than noise."""
+    line = f"AP {before:.3f} before, {after:.3f} after: {after - before:+.3f}"
+    low, high = rise
+    if math.isinf(high):
+        return f"{line}. Fewer than {MIN_TEST_IMAGES} test images have faces: this may be noise"
+    noise = f"{line} (95 % interval {low:+.3f} to {high:+.3f})"
+    return noise if low > 0 else f"{noise}. It did not rise beyond noise"
+
+
 def _resampled_ap(counts: NDArray[np.int64], times: NDArray[np.intp], faces: int) -> float:
     hits, detections = np.tensordot(times, counts, 1)
     return wider.curve_from_counts(hits, detections, faces).ap

@@ -22,13 +22,17 @@ from rich.console import Console
 from extd.catalog import DEFAULT_MODEL, RECIPES
 from extd.cpu import cores
 from extd.data.labels import write_jsonl
-from extd.data.near_duplicates import NearDuplicate, compare_samples, group_near_duplicates
+from extd.data.near_duplicates import (
+    compare_samples,
+    describe_duplicates,
+    group_near_duplicates,
+)
 from extd.data.sample import Sample, write_text
 from extd.detector import Detector
 from extd.evaluation.comparison import (
-    MIN_TEST_IMAGES,
     THRESHOLD,
     Detected,
+    describe_rise,
     difference_interval,
     draw_errors,
     run_detector,
@@ -86,7 +90,11 @@ crops."""
 TUNED_SHARE = 0.7
 """With general images, weight of the fine-tuned network in its mean with the one before: it forgets
 far less, and keeps most of what it learned (arXiv 2109.01903, docs/log.md)."""
-MAX_TOLD = 10
+EXPORT_SECONDS = 15.0
+"""To trace a network for ONNX, on a slow core."""
+CALIBRATION = 200
+"""Calibrating the int8 file takes as long as detection in so many images."""
+MAX_NOTES = 10
 """Lines about images and boxes that are left out."""
 ERRORS = "errors.jpg"
 RECIPE = Path(str(RECIPES / "finetune.yaml"))
@@ -121,6 +129,9 @@ class Result:
         """Whether AP rose beyond noise."""
         return self.rise[0] > 0
 
+    def __str__(self) -> str:
+        return describe_rise(self.before["all"], self.after["all"], self.rise)
+
 
 def plan_finetune(
     labels: Path,
@@ -138,7 +149,7 @@ def plan_finetune(
         out: a new folder.
         init: a model whose weights ship, or a `.safetensors` file.
         test: labeled images to measure on, instead of a share of `labels`.
-        keep: labeled images of other kinds; up to `KEPT` of them are mixed in.
+        keep: labeled images of other kinds; up to `MAX_GENERAL` of them are mixed in.
         progress: wraps the images that are compared, to show a progress bar.
 
     Raises:
@@ -172,28 +183,11 @@ def plan_finetune(
         check_apart(labels, samples, test, held_out, pairs)
     else:
         samples, held_out = split(samples, groups)
-    if keep:
-        general, repeated = drop_repeated(keep, general, [*samples, *held_out], pairs)
-        left_out = [*repeated, *left_out]
+    general, repeated = drop_repeated(keep, general, [*samples, *held_out], pairs)
     recipe = _mix(recipe, folder, samples, general)
-    notes = _describe_notes(samples, pairs, left_out)
+    notes = describe_duplicates(samples, pairs)
+    notes += [f"left out: {line}" for line in (*repeated, *left_out)]
     return Plan(out, weights, recipe, samples, held_out, general, notes)
-
-
-def _describe_notes(
-    train: Sequence[Sample], pairs: Sequence[NearDuplicate], left_out: Sequence[str]
-) -> list[str]:
-    """Those of `Plan`."""
-    paths = {sample.path for sample in train}
-    copies = {pair.second: pair.first for pair in pairs if {pair.first, pair.second} <= paths}
-    notes = [
-        f"{len(copies)} images to learn from are near-duplicates of others, such as {one} of {of}"
-        for one, of in [*copies.items()][:1]
-    ]
-    notes += [f"left out: {line}" for line in left_out[:MAX_TOLD]]
-    if (more := len(left_out) - MAX_TOLD) > 0:
-        notes.append(f"left out: {more:,} more; extd data check names all of them")
-    return notes
 
 
 def _mix(recipe: Recipe, folder: Path, train: Sequence[Sample], keep: Sequence[Sample]) -> Recipe:
@@ -261,20 +255,26 @@ def _train(plan: Plan, folder: Path, end: float, report: Report) -> Detected:
     with TemporaryDirectory(dir=plan.out, prefix="cache-") as cache:
         recipe, cost = _time_steps(plan.recipe, Path(cache))
         began = time.monotonic()
-        network = load_network(plan.weights)[0]
-        before = detect_exported(network, plan.test, torch.get_num_threads())
-        measuring = time.monotonic() - began
+        before = _detect_before(plan)
+        now = time.monotonic()
         report(f"AP before: {before.ap['all']:.3f}")
-        left = end - time.monotonic()
-        recipe = _fit_recipe(recipe, len(plan.train), left, cost.step_seconds, measuring)
+        recipe = _fit_recipe(plan, recipe, end - now, cost.step_seconds, now - began)
         cost = dataclasses.replace(cost, steps=recipe.iterations)
-        count = recipe.iterations // recipe.validation.every
-        report(f"{cost}; AP is measured {count} times, {measuring:.0f} s each")
+        report(f"{cost}; AP is measured {recipe.iterations // recipe.validation.every} times")
         try:
             train(recipe, folder, cache=Path(cache), cost=cost)
         except Stopped:
             report("exporting the best weights so far; a second signal ends this, too")
     return before
+
+
+def _detect_before(plan: Plan) -> Detected:
+    """What the weights to begin with find in the test images."""
+    threads = torch.get_num_threads()
+    if Path(plan.recipe.init).suffix:
+        return detect_exported(load_network(plan.weights)[0], plan.test, threads)
+    # Shipped weights have an ONNX file, and exporting them would keep the first step waiting.
+    return run_detector(partial(single, Detector(plan.recipe.init, threads=threads)), plan.test)
 
 
 def _write_labels(plan: Plan, folder: Path, report: Report) -> None:
@@ -286,8 +286,10 @@ def _write_labels(plan: Plan, folder: Path, report: Report) -> None:
             write_jsonl(samples, folder / f"{name}.jsonl")
             faces = sum(len(sample.boxes) for sample in samples)
             report(f"{len(samples):,} images to {use}, with {faces:,} faces")
-    for line in plan.notes:
+    for line in plan.notes[:MAX_NOTES]:
         report(line)
+    if (more := len(plan.notes) - MAX_NOTES) > 0:
+        report(f"left out: {more:,} more; extd data check names all")
 
 
 def _export(plan: Plan, folder: Path, before: Detected) -> Result:
@@ -306,7 +308,9 @@ def _export(plan: Plan, folder: Path, before: Detected) -> Result:
     exported.replace(result.model)
     int8 = None
     if isinstance(network, Lite):
-        int8 = _export_int8(network, result.model, plan, notes)
+        images = read_evenly([sample.path for sample in (*plan.train, *plan.keep)])
+        export_int8(network, path := plan.out / f"{name}-int8.onnx", images, notes)
+        int8 = run_detector(partial(single, Detector(path)), plan.test).ap["all"]
     if (sheet := draw_errors(after)) is not None:
         write_image(plan.out / ERRORS, sheet)
     write_text(plan.out / f"{name}.md", card(plan, result, int8, notes))
@@ -328,40 +332,24 @@ def _time_steps(recipe: Recipe, cache: Path) -> tuple[Recipe, Cost]:
 
 
 def _fit_recipe(
-    recipe: Recipe, images: int, seconds: float, step: float, measuring: float
+    plan: Plan, recipe: Recipe, seconds: float, step: float, detecting: float
 ) -> Recipe:
-    """The recipe with as many steps and measurements as fit into `seconds`."""
-    count = int(VALIDATION_SHARE * seconds / measuring)
-    count = min(max(count, 1), MAX_VALIDATIONS)
-    # At the end AP is measured again, and two files are exported.
-    fitting = int((seconds - (count + 3) * measuring) / step)
-    steps = max(min(fitting, MAX_EPOCHS * images // recipe.batch), MIN_STEPS)
-    optimizer = recipe.optimizer.model_copy(
-        update={"warmup": min(recipe.optimizer.warmup, steps // 5)}
-    )
+    """The recipe with as many steps and measurements as fit into `seconds`.
+
+    A `step` and `detecting` in the test images take so many seconds.
+    """
+    measuring = EXPORT_SECONDS + detecting
+    count = min(max(int(VALIDATION_SHARE * seconds / measuring), 1), MAX_VALIDATIONS)
+    # At the end AP is measured of the float file and of the int8 file, which is calibrated before.
+    ending = 2 * measuring + detecting * CALIBRATION / len(plan.test)
+    fitting = int((seconds - count * measuring - ending) / step)
+    steps = max(min(fitting, MAX_EPOCHS * len(plan.train) // recipe.batch), MIN_STEPS)
+    warmup = min(recipe.optimizer.warmup, steps // 5)
+    optimizer = recipe.optimizer.model_copy(update={"warmup": warmup})
     validation = recipe.validation.model_copy(update={"every": -(-steps // count)})
     return recipe.model_copy(
         update={"iterations": steps, "optimizer": optimizer, "validation": validation}
     )
-
-
-def _export_int8(network: Lite, model: Path, plan: Plan, notes: dict[str, object]) -> float:
-    """Write the int8 file beside the float one; its AP."""
-    path = model.with_name(f"{model.stem}-int8.onnx")
-    images = [sample.path for sample in (*plan.train, *plan.keep)]
-    export_int8(network, path, read_evenly(images), notes)
-    return run_detector(partial(single, Detector(path)), plan.test).ap["all"]
-
-
-def describe_rise(result: Result) -> str:
-    """AP before and after, and whether the difference is more than noise, in a sentence or two."""
-    before, after = result.before["all"], result.after["all"]
-    line = f"AP {before:.3f} before, {after:.3f} after: {after - before:+.3f}"
-    low, high = result.rise
-    if math.isinf(high):
-        return f"{line}. Fewer than {MIN_TEST_IMAGES} test images have faces: this may be noise"
-    noise = f"{line} (95 % interval {low:+.3f} to {high:+.3f})"
-    return noise if result.better else f"{noise}. It did not rise beyond noise"
 
 
 def card(plan: Plan, result: Result, int8: float | None, notes: dict[str, object]) -> str:
@@ -371,23 +359,25 @@ def card(plan: Plan, result: Result, int8: float | None, notes: dict[str, object
         for size in result.before
         if not math.isnan(result.before[size])
     ]
-    quantized = "" if int8 is None else f"\nThe int8 file has an AP of {int8:.3f}.\n"
-    errors = f"It makes no errors on them at a threshold of {THRESHOLD}."
-    if (plan.out / ERRORS).exists():
-        errors = f"`{ERRORS}` shows what it misses and what it takes for faces."
-    kept = ""
-    if plan.keep:
-        kept = f", and {len(plan.keep):,} general ones; the mean of the weights before and after"
-    faces = [sum(len(sample.boxes) for sample in part) for part in (plan.train, plan.test)]
     advice = f"""```sh
 extd detect photo.jpg --model {result.model.name}
 ```"""
     if not result.better:
         advice = """**Not recommended: AP did not rise beyond noise.** Use the model that it began \
 with, or fine-tune with more images or more minutes."""
+    quantized = "" if int8 is None else f" The int8 file has an AP of {int8:.3f}."
+    kept = ""
+    if plan.keep:
+        kept = f", and {len(plan.keep):,} general ones; the mean of the weights before and after"
+    errors = f"none at a threshold of {THRESHOLD}"
+    if (plan.out / ERRORS).exists():
+        errors = f"see `{ERRORS}`"
+    faces = [sum(len(sample.boxes) for sample in part) for part in (plan.train, plan.test)]
     return f"""# {result.model.stem}
 
-{plan.recipe.model}, fine-tuned on {date.today().isoformat()}. {describe_rise(result)}.
+{plan.recipe.model}, fine-tuned on {date.today().isoformat()}. {result}.
+
+{advice}
 
 | faces | AP before | AP after |
 |---|---:|---:|
@@ -395,14 +385,12 @@ with, or fine-tune with more images or more minutes."""
 
 AP at IoU 0.5 (protocol `single`) on {len(plan.test):,} images with {faces[1]:,} faces that were \
 not learned from. \
-They also chose the best of the measured weights, which flatters it a little.
-{quantized}
+They also chose the best of the measured weights, which flatters it a little.{quantized}
+
 - Learned from {len(plan.train):,} images with {faces[0]:,} faces{kept}.
 - Training: {notes.get("training", "unknown")}.
 - Training data: {notes.get("training_data", "unknown")}.
 - License of the weights it began with: {notes.get("license", "unknown")}. \
 Your images add their own terms.
-- {errors}
-
-{advice}
+- Errors on the test images: {errors}.
 """

@@ -213,7 +213,10 @@ def check_apart(
 
 
 def drop_repeated(
-    keep: Path, general: Sequence[Sample], known: Sequence[Sample], pairs: Sequence[NearDuplicate]
+    keep: Path | None,
+    general: Sequence[Sample],
+    known: Sequence[Sample],
+    pairs: Sequence[NearDuplicate],
 ) -> tuple[list[Sample], list[str]]:
     """The images of `keep` that differ from the `known` ones, and a line about the others.
 
