@@ -20,7 +20,7 @@ from extd.training.metrics import (
     LOG,
     VALIDATION,
     StepMetrics,
-    average_precision,
+    detect_exported,
     open_log,
     open_validation,
     plot_run,
@@ -113,7 +113,7 @@ def test_smoothing_stays_among_the_values(values: list[float]) -> None:
 
 def test_a_fresh_network_finds_nothing(labels: Path) -> None:
     network = build_network(parse_name("extd-lite-nano")).eval()
-    ap = average_precision(network, read_dataset(labels), threads=1)
+    ap = detect_exported(network, read_dataset(labels), threads=1).ap
     assert ap["all"] == pytest.approx(0, abs=0.05)
     assert set(ap) == set(SIZES)
 

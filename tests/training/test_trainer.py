@@ -264,7 +264,7 @@ def test_a_second_signal_ends_the_run_at_once(
     monkeypatch.setattr(signals, "REPEAT_SECONDS", -1.0)
     # On a busy machine, closing takes its time.
     monkeypatch.setattr(signals, "EXIT_SECONDS", 600.0)
-    name = {"step": "update_average", "validation": "average_precision", "loader": "set_modes"}
+    name = {"step": "update_average", "validation": "detect_exported", "loader": "set_modes"}
     monkeypatch.setattr(trainer, name[place], interrupt)
     recipe = change(recipe, validation={"path": str(labels), "every": 1})
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

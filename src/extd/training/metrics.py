@@ -167,13 +167,6 @@ def open_validation(path: str) -> list[Sample]:
     return samples
 
 
-def average_precision(
-    network: TorchNetwork, samples: Sequence[Sample], threads: int
-) -> dict[str, float]:
-    """AP of the network by the size of faces (`SIZES`)."""
-    return detect_exported(network, samples, threads).ap
-
-
 def detect_exported(network: TorchNetwork, samples: Sequence[Sample], threads: int) -> Detected:
     """What the network finds as people run it, exported to ONNX."""
     with TemporaryDirectory() as folder:

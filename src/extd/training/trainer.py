@@ -44,7 +44,7 @@ from extd.training.loader import Batch, feed_of, open_loader
 from extd.training.losses import count, multitask_loss
 from extd.training.metrics import (
     StepMetrics,
-    average_precision,
+    detect_exported,
     open_log,
     open_validation,
     plot_run,
@@ -200,10 +200,13 @@ def train_stage(
     )
     with closing(open_loader(recipe, stage.images, dist, state.step)) as batches:
         first = next(batches)
-        wanted = recipe.compute.compile is True
-        left, size = recipe.iterations - state.step, first.images.shape[-1]
-        probe = probe_step(state, recipe, first, dist)
-        compiled = wanted if cost else estimate(probe, left, size, recipe, dist, console)
+        compiled = recipe.compute.compile is True
+        if cost is None:
+            left, size = recipe.iterations - state.step, first.images.shape[-1]
+            # No name keeps the copy of the network.
+            compiled = estimate(
+                probe_step(state, recipe, first, dist), left, size, recipe, dist, console
+            )
         settings = recipe.compute.model_copy(update={"compile": compiled})
         network = parallel_network(state.network, settings, dist)
         _run_steps(stage, state, network, dist, chain([first], batches), stop, console, profile)
@@ -275,7 +278,8 @@ def _run_steps(
                 if due:
                     save(state, recipe, out)
                 if stage.validation and (end or state.step % recipe.validation.every == 0):
-                    ap = average_precision(state.average, stage.validation, torch.get_num_threads())
+                    threads = torch.get_num_threads()
+                    ap = detect_exported(state.average, stage.validation, threads).ap
                     if log.add_validation(state.step, ap):
                         save_best(state, recipe, out)
                     console.print(f"step {state.step}: AP {ap['all']:.4f} on validation images")
