@@ -134,7 +134,7 @@ def test_near_duplicates_are_told_before_training(
         plan_finetune(both, tmp_path / "out", keep=copies)
     plan = plan_finetune(both, tmp_path / "out")
     assert (len(plan.train), len(plan.test)) == (18, 6)
-    assert "9 images to learn from are near-duplicates of others, such as" in plan.notes[0]
+    assert "9 training images are near-duplicates of others, such as" in plan.notes[0]
     assert "copies.jsonl" in plan.notes[0]
     lines = both.read_text().splitlines()
     both.write_text("\n".join([*lines[:6], *lines[12:18]]), encoding="utf-8")
@@ -198,7 +198,7 @@ def test_general_images_that_are_in_the_labels_are_told(write: Write, tmp_path: 
     # The first twelve are the same images.
     assert len(plan.keep) == 8
     names = ", ".join(str(tmp_path / f"general.jsonl{number}.png") for number in range(3))
-    assert f"left out: 12 of 20 images of {general}, as " in plan.notes[0]
+    assert f"left out: 12 of 20 images of {general}, which " in plan.notes[0]
     assert plan.notes[0].endswith(f"near-duplicates of them: {names}, ...")
 
 
@@ -266,8 +266,8 @@ def test_ten_images_become_a_detector_with_a_card(write: Write, tmp_path: Path) 
     plan = small(plan_finetune(write(), out, init="extd-lite-nano", keep=general))
     result = finetune(plan, 0.01, lines.append)
     assert lines[:2] == [
-        "7 images to learn from, with 7 faces",
-        "8 images to keep, with 8 faces",
+        "7 training images with 7 faces",
+        "8 general images with 8 faces",
     ]
     assert result.better == (result.model.name == "model.onnx")
     name = result.model.stem

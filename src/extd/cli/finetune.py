@@ -24,10 +24,11 @@ def finetune(
 ) -> int:
     """Adapt a detector to your own images.
 
-    It begins with trained weights, measures average precision (AP) before, while and after it
-    learns, and writes what is best into a folder: model.onnx, model-int8.onnx, a model card, and
-    a sheet of the worst errors. If AP does not rise beyond noise, the files are called not-better.
-    Ctrl-C ends the training early and exports the best weights so far; a second one stops at once.
+    It starts from trained weights, measures average precision (AP) before, during and after
+    training, and writes the best model into a folder: model.onnx, model-int8.onnx, a model card,
+    and a sheet of the worst errors. If AP does not rise beyond noise, the files are called
+    not-better. Ctrl-C ends the training early and exports the best weights so far; a second one
+    stops at once.
 
         pip install "extd[train]"
         extd finetune faces/labels.jsonl --out mine
@@ -36,13 +37,13 @@ def finetune(
     Args:
         labels: Ten labeled images or more, in any format that `extd data check` reads.
         out: A new folder.
-        from_: The model to begin with: one of `extd models`, or a .safetensors file.
-        minutes: How long it may take, all in all.
-        test: Labeled images to measure on; by default a tenth of LABELS, at least five images,
-            from which nothing is learned.
-        keep: Labeled images of other kinds that it must go on detecting, such as WIDER FACE's
-            training set: half of the crops are cut from up to 500 of them, and the result is a
-            mean of the weights before and after.
+        from_: The initial model: one of `extd models`, or a .safetensors file.
+        minutes: How long the whole command may take.
+        test: Labeled images to evaluate on; by default a tenth of LABELS, at least five images,
+            is held out from training.
+        keep: General labeled images on which it must not get worse, such as WIDER FACE's training
+            set: half of the crops come from up to 500 of them, and the result is a mean of the
+            weights before and after.
     """
     began = time.monotonic()
     if out is None:
@@ -50,7 +51,7 @@ def finetune(
     from extd.training import finetune as training
 
     with usage_errors(), progress_bar() as bar:
-        show = partial(bar.track, description="comparing")
+        show = partial(bar.track, description="comparing images")
         plan = training.plan_finetune(labels, out, init=from_, test=test, keep=keep, progress=show)
     result = training.finetune(plan, minutes, print_line, began)
     print_line(str(result))
@@ -60,5 +61,5 @@ def finetune(
     else:
         print_line("more images or more minutes may help")
     if (sheet := out / training.ERRORS).exists():
-        print_line(f"what goes wrong: {sheet}")
+        print_line(f"worst errors: {sheet}")
     return 0

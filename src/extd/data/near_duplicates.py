@@ -165,7 +165,7 @@ def describe_duplicates(samples: Iterable[Sample], pairs: Iterable[NearDuplicate
     paths = {sample.path for sample in samples}
     first = {pair.second: pair.first for pair in pairs if {pair.first, pair.second} <= paths}
     return [
-        f"{len(first)} images to learn from are near-duplicates of others, such as {one} of {other}"
+        f"{len(first)} training images are near-duplicates of others, such as {one} of {other}"
         for one, other in [*first.items()][:1]
     ]
 

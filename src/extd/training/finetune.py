@@ -1,4 +1,4 @@
-"""Fine-tuning: from labeled images to a detector for them, with its AP before and after."""
+"""Fine-tuning: adapt a detector to labeled images and compare its AP before and after."""
 
 from __future__ import annotations
 
@@ -77,25 +77,24 @@ PAPER_LOSS = {
     "size_ratio": 0.0,
     "normalizer": "released",
 }
-"""What the recipe changes for a network of the paper, as in the recipe of extd-fpn-32-prelu."""
+"""Changes to the recipe's loss for the paper's networks, as in the recipe of extd-fpn-32-prelu."""
 MIN_IMAGES = 10
 MIN_STEPS = 10
 MAX_EPOCHS = 200
-"""Crops of each image after which it teaches nothing more."""
+"""Crops of each image; more of them bring nothing."""
 MAX_VALIDATIONS, VALIDATION_SHARE = 5, 0.2
-"""How often AP is measured while training, if that takes at most this share of the time."""
+"""How often AP is measured during training, within this share of the time."""
 MAX_GENERAL, GENERAL_SHARE = 500, 0.5
-"""General images that are mixed in, which bounds the time to decode them, and their share of the
-crops."""
+"""General images that are mixed in, a bound on the time for decoding, and their share of crops."""
 TUNED_SHARE = 0.7
-"""With general images, weight of the fine-tuned network in its mean with the one before: it forgets
-far less, and keeps most of what it learned (arXiv 2109.01903, docs/log.md)."""
+"""With general images, the share of the fine-tuned weights in their mean with the initial ones: it
+forgets far less and keeps most of what it learned (arXiv 2109.01903, docs/log.md)."""
 EXPORT_SECONDS = 15.0
-"""To trace a network for ONNX, on a slow core."""
+"""Time for an ONNX export on a slow core."""
 CALIBRATION = 200
-"""Calibrating the int8 file takes as long as detection in so many images."""
+"""Images in which detection takes as long as calibrating the int8 file."""
 MAX_NOTES = 10
-"""Lines about images and boxes that are left out."""
+"""Lines of `Plan.notes` that are printed."""
 ERRORS = "errors.jpg"
 RECIPE = Path(str(RECIPES / "finetune.yaml"))
 
@@ -104,20 +103,20 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """A fine-tuning whose inputs are checked: images to learn from and to measure on."""
+    """Checked inputs of a fine-tuning."""
 
     out: Path
-    weights: Path  # to begin with
+    weights: Path  # the initial ones
     recipe: Recipe
     train: Sequence[Sample]
     test: Sequence[Sample]
-    keep: Sequence[Sample] = ()  # general images, mixed in so that they are not forgotten
+    keep: Sequence[Sample] = ()  # general images, mixed in against forgetting
     notes: Sequence[str] = ()  # lines about near-duplicates, and images and boxes left out
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Result:
-    """A fine-tuned detector. `rise` is the 95 % interval of the difference in AP."""
+    """A fine-tuned detector; `rise` is the 95 % interval of the difference in AP."""
 
     model: Path  # ONNX
     before: dict[str, float]
@@ -142,20 +141,20 @@ def plan_finetune(
     keep: Path | None = None,
     progress: Callable[[Sequence[Path]], Iterable[Path]] = iter,
 ) -> Plan:
-    """Read and check all that `finetune` needs; writes nothing.
+    """Read and check the inputs of `finetune`; write nothing.
 
     Args:
         labels: labeled images, in any format that `extd data check` reads.
         out: a new folder.
         init: a model whose weights ship, or a `.safetensors` file.
-        test: labeled images to measure on, instead of a share of `labels`.
+        test: labeled images to evaluate on, instead of a share of `labels`.
         keep: labeled images of other kinds; up to `MAX_GENERAL` of them are mixed in.
         progress: wraps the images that are compared, to show a progress bar.
 
     Raises:
-        FileExistsError: there is something in `out`.
+        FileExistsError: `out` is not empty.
         FileNotFoundError: labels, images or weights are missing.
-        ValueError: nothing can be learned from the labels, or no such weights ship.
+        ValueError: nothing can be learned from the labels, or `init` names no shipped weights.
     """
     if out.exists() and any(out.iterdir()):
         raise FileExistsError(f"{out} is not empty; choose another folder")
@@ -202,7 +201,7 @@ def _mix(recipe: Recipe, folder: Path, train: Sequence[Sample], keep: Sequence[S
 
 
 def _model_changes(config: NetworkConfig) -> dict[str, Any]:
-    """The keys of the recipe that say which network is trained, and with which loss."""
+    """The recipe's keys for the network and its loss."""
     lite = isinstance(config, LiteConfig)
     try:
         changes: dict[str, Any] = {"model": config.name}
@@ -226,9 +225,9 @@ def finetune(
 
     Args:
         plan: of `plan_finetune`.
-        minutes: for everything; steps are timed, and as many are made as fit.
-        report: is told what is done, a line each.
-        began: what minutes count from, a time of `time.monotonic`; by default now.
+        minutes: total time; steps are timed, and as many are made as fit.
+        report: receives lines about the progress.
+        began: when the time starts, in seconds of `time.monotonic`; now by default.
 
     Raises:
         ValueError: as `train`.
@@ -244,14 +243,14 @@ def finetune(
             before = _train(plan, folder, end, report)
         except BaseException:
             if not (folder / WEIGHTS).exists():
-                # So that the same command can be given again.
+                # The same command can then be given again.
                 shutil.rmtree(folder)
             raise
         return _export(plan, folder, before)
 
 
 def _train(plan: Plan, folder: Path, end: float, report: Report) -> Detected:
-    """Leave the best weights in `folder` before the time `end`; what those before detect."""
+    """Train until about `end`, leave the best weights in `folder`; what the initial ones detect."""
     with TemporaryDirectory(dir=plan.out, prefix="cache-") as cache:
         recipe, cost = _time_steps(plan.recipe, Path(cache))
         began = time.monotonic()
@@ -264,28 +263,28 @@ def _train(plan: Plan, folder: Path, end: float, report: Report) -> Detected:
         try:
             train(recipe, folder, cache=Path(cache), cost=cost)
         except Stopped:
-            report("exporting the best weights so far; a second signal ends this, too")
+            report("exporting the best weights so far; a second signal stops at once")
     return before
 
 
 def _detect_before(plan: Plan) -> Detected:
-    """What the weights to begin with find in the test images."""
+    """What the initial weights find in the test images."""
     threads = torch.get_num_threads()
     if Path(plan.recipe.init).suffix:
         return detect_exported(load_network(plan.weights)[0], plan.test, threads)
-    # Shipped weights have an ONNX file, and exporting them would keep the first step waiting.
+    # Shipped weights have an ONNX file; an export would delay the first step.
     return run_detector(partial(single, Detector(plan.recipe.init, threads=threads)), plan.test)
 
 
 def _write_labels(plan: Plan, folder: Path, report: Report) -> None:
-    """Write what the recipe reads, and tell what it is."""
+    """Write the label files that the recipe names, and report on them."""
     parts = (plan.train, plan.keep, plan.test)
-    uses = {"train": "learn from", "keep": "keep", "test": "measure on"}
-    for (name, use), samples in zip(uses.items(), parts, strict=True):
+    kinds = {"train": "training", "keep": "general", "test": "test"}
+    for (name, kind), samples in zip(kinds.items(), parts, strict=True):
         if samples:
             write_jsonl(samples, folder / f"{name}.jsonl")
             faces = sum(len(sample.boxes) for sample in samples)
-            report(f"{len(samples):,} images to {use}, with {faces:,} faces")
+            report(f"{len(samples):,} {kind} images with {faces:,} faces")
     for line in plan.notes[:MAX_NOTES]:
         report(line)
     if (more := len(plan.notes) - MAX_NOTES) > 0:
@@ -293,12 +292,12 @@ def _write_labels(plan: Plan, folder: Path, report: Report) -> None:
 
 
 def _export(plan: Plan, folder: Path, before: Detected) -> Result:
-    """Measure the best weights of the run in `folder`, and write what `finetune` promises."""
+    """Evaluate the best weights of the run in `folder`, and export them."""
     best = folder / BEST
     network, notes = load_network(best if best.exists() else folder / WEIGHTS)
     if plan.keep:
         move_weights(network, load_network(plan.weights)[0], 1 - TUNED_SHARE)
-    exported = folder / "network.onnx"  # tracing takes 10 s: only once
+    exported = folder / "network.onnx"  # exported once, for it takes 10 s
     export_onnx(network, exported, notes)
     after = run_detector(partial(single, Detector(exported)), plan.test)
     rise = difference_interval(before, after)
@@ -318,7 +317,7 @@ def _export(plan: Plan, folder: Path, before: Detected) -> Result:
 
 
 def _time_steps(recipe: Recipe, cache: Path) -> tuple[Recipe, Cost]:
-    """The recipe with the faster precision, and what its steps cost."""
+    """The recipe with the faster precision, and the cost of its steps."""
     with init_distributed(None) as dist:
         images = open_images(recipe.data, cache, Console(stderr=True))
         state = new_state(recipe, dist.device)
@@ -334,13 +333,13 @@ def _time_steps(recipe: Recipe, cache: Path) -> tuple[Recipe, Cost]:
 def _fit_recipe(
     plan: Plan, recipe: Recipe, seconds: float, step: float, detecting: float
 ) -> Recipe:
-    """The recipe with as many steps and measurements as fit into `seconds`.
+    """The recipe with as many steps and validations as fit into `seconds`.
 
-    A `step` and `detecting` in the test images take so many seconds.
+    `step` and `detecting` are the seconds of a step, and of detection in the test images.
     """
     measuring = EXPORT_SECONDS + detecting
     count = min(max(int(VALIDATION_SHARE * seconds / measuring), 1), MAX_VALIDATIONS)
-    # At the end AP is measured of the float file and of the int8 file, which is calibrated before.
+    # At the end, the float and the int8 file are exported and evaluated, the int8 one calibrated.
     ending = 2 * measuring + detecting * CALIBRATION / len(plan.test)
     fitting = int((seconds - count * measuring - ending) / step)
     steps = max(min(fitting, MAX_EPOCHS * len(plan.train) // recipe.batch), MIN_STEPS)
@@ -363,15 +362,15 @@ def card(plan: Plan, result: Result, int8: float | None, notes: dict[str, object
 extd detect photo.jpg --model {result.model.name}
 ```"""
     if not result.better:
-        advice = """**Not recommended: AP did not rise beyond noise.** Use the model that it began \
-with, or fine-tune with more images or more minutes."""
+        advice = """**Not recommended: AP did not rise beyond noise.** Use the initial model, or \
+fine-tune with more images or more minutes."""
     quantized = "" if int8 is None else f" The int8 file has an AP of {int8:.3f}."
     kept = ""
     if plan.keep:
-        kept = f", and {len(plan.keep):,} general ones; the mean of the weights before and after"
-    errors = f"none at a threshold of {THRESHOLD}"
-    if (plan.out / ERRORS).exists():
-        errors = f"see `{ERRORS}`"
+        kept = f", and {len(plan.keep):,} general ones; mean of the initial and the new weights"
+    errors = f"see `{ERRORS}`"
+    if not (plan.out / ERRORS).exists():
+        errors = f"none at a threshold of {THRESHOLD}"
     faces = [sum(len(sample.boxes) for sample in part) for part in (plan.train, plan.test)]
     return f"""# {result.model.stem}
 
@@ -383,14 +382,13 @@ with, or fine-tune with more images or more minutes."""
 |---|---:|---:|
 {chr(10).join(rows)}
 
-AP at IoU 0.5 (protocol `single`) on {len(plan.test):,} images with {faces[1]:,} faces that were \
-not learned from. \
-They also chose the best of the measured weights, which flatters it a little.{quantized}
+AP at IoU 0.5 (protocol `single`) on {len(plan.test):,} test images with {faces[1]:,} faces. \
+The best weights were chosen on them, too, so AP is slightly optimistic.{quantized}
 
-- Learned from {len(plan.train):,} images with {faces[0]:,} faces{kept}.
+- Trained on {len(plan.train):,} images with {faces[0]:,} faces{kept}.
 - Training: {notes.get("training", "unknown")}.
 - Training data: {notes.get("training_data", "unknown")}.
-- License of the weights it began with: {notes.get("license", "unknown")}. \
+- License of the initial weights: {notes.get("license", "unknown")}. \
 Your images add their own terms.
 - Errors on the test images: {errors}.
 """

@@ -1,4 +1,4 @@
-"""The images of a run: labels checked, split and mixed, pixels decoded into a memory map."""
+"""The images of a run: labels checked, split and mixed; pixels decoded into a memory map."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from extd.prefetch import prefetch
 from extd.training.recipe import Data
 
 SHOWN = 3
-"""Images that a message about several names."""
+"""Images that a message names as examples."""
 HELD_OUT = 0.1
-"""Share of the images, at least `MIN_TEST_IMAGES` with faces, that `split` takes to measure on."""
+"""Share of the images that `split` holds out, at least `MIN_TEST_IMAGES` with faces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,7 @@ def drop_invalid(samples: Sequence[Sample]) -> tuple[list[Sample], list[str]]:
 
 
 def check_samples(labels: Path, least: int, smallest: float) -> list[Sample]:
-    """The images of labels, if they can be learned from.
+    """Read labels and check that something can be learned from them.
 
     Raises:
         FileNotFoundError: the labels or an image are missing.
@@ -207,8 +207,8 @@ def check_apart(
         path = min(shared)
         raise ValueError(
             f"{len(shared)} images of {test} are also in {labels}, or near-duplicates of images "
-            f"there, such as {path} and {shared[path]}; AP on images that were learned from tells "
-            f"nothing. Remove them from one; this names all: extd data check {labels} {test}"
+            f"there, such as {path} and {shared[path]}; AP on training images means nothing. "
+            f"Remove them from one set; to list them: extd data check {labels} {test}"
         )
 
 
@@ -218,10 +218,10 @@ def drop_repeated(
     known: Sequence[Sample],
     pairs: Sequence[NearDuplicate],
 ) -> tuple[list[Sample], list[str]]:
-    """The images of `keep` that differ from the `known` ones, and a line about the others.
+    """The images of `keep` that are not among `known`, and a line about the others.
 
     Raises:
-        ValueError: none differs.
+        ValueError: all are.
     """
     paths = {sample.path for sample in known}
     paths |= {pair.second for pair in pairs if pair.first in paths}
@@ -233,8 +233,8 @@ def drop_repeated(
             f"all images of {keep} with faces are near-duplicates of others; give new ones"
         )
     line = (
-        f"{len(repeated)} of {len(general)} images of {keep}, as the other labels have them or "
-        f"near-duplicates of them: {', '.join(repeated[:SHOWN])}"
+        f"{len(repeated)} of {len(general)} images of {keep}, which the other labels have, too, "
+        f"or near-duplicates of them: {', '.join(repeated[:SHOWN])}"
     ) + (", ..." if len(repeated) > SHOWN else "")
     return [sample for sample in general if sample.path not in paths], [line]
 
@@ -249,9 +249,9 @@ def choose_with_faces(samples: Sequence[Sample], count: int, seed: int = 0) -> l
 def split(
     samples: Sequence[Sample], groups: Sequence[Sequence[int]], seed: int = 0
 ) -> tuple[list[Sample], list[Sample]]:
-    """Images to learn from and to measure on, at random; both have some with faces and without.
+    """A random split into training and test images; both have some with faces and without.
 
-    The images of a group, which are near-duplicates, stay together.
+    A group of near-duplicates stays together.
 
     Raises:
         ValueError: a single group has faces.
