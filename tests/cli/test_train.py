@@ -7,6 +7,7 @@ import yaml
 
 from extd.catalog import shipped_recipes
 from extd.cli.app import main
+from extd.training.image_cache import CacheError
 
 Captured = pytest.CaptureFixture[str]
 
@@ -69,6 +70,17 @@ def test_missing_images_are_named(recipe: Path, capsys: Captured) -> None:
     err = capsys.readouterr().err
     assert "labels.jsonl" in err
     assert "Traceback" not in err
+
+
+def test_where_images_cannot_be_decoded_to_an_option_is_named(
+    recipe: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise CacheError("full has 5 bytes free")
+
+    monkeypatch.setattr("extd.training.trainer.train", fail)
+    assert main(["train", str(recipe), "--out", str(recipe.parent / "run")]) == 1
+    assert "5 bytes free; choose another folder with --cache" in capsys.readouterr().err
 
 
 def test_it_is_told_that_there_is_no_run_to_go_on_with(recipe: Path, capsys: Captured) -> None:

@@ -113,7 +113,7 @@ def test_smoothing_stays_among_the_values(values: list[float]) -> None:
 
 def test_a_fresh_network_finds_nothing(labels: Path) -> None:
     network = build_network(parse_name("extd-lite-nano")).eval()
-    ap = detect_exported(network, read_dataset(labels), threads=1).ap
+    ap = detect_exported(network, read_dataset(labels)).ap
     assert ap["all"] == pytest.approx(0, abs=0.05)
     assert set(ap) == set(SIZES)
 

@@ -3,7 +3,7 @@
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
@@ -11,6 +11,9 @@ from rich.console import Console
 
 from extd.catalog import shipped_recipes
 from extd.cli.terminal import WHOLE_NUMBER, Folder, UsageError, print_line, usage_errors
+
+if TYPE_CHECKING:
+    from extd.training.recipe import Recipe
 
 PROFILE = Parameter(metavar="STEPS", validator=Number(gte=0), show_default="no steps")
 
@@ -83,25 +86,30 @@ def train(
         print_line(dump_recipe(chosen).rstrip())
         return 0
 
-    from extd.training.checkpoint import Stopped
-    from extd.training.image_cache import CacheError
-    from extd.training.trainer import train as fit
-
     check_new(recipe, out, run)
     # Of the processes of torchrun one prints.
     is_main = os.environ.get("RANK", "0") == "0"
-    try:
-        weights = fit(chosen, out, **asdict(run))
-    except Stopped:
-        print_line("go on with --resume", Console(stderr=True, quiet=not is_main))
-        raise
-    except CacheError as error:
-        raise CacheError(f"{error}; choose another folder with --cache") from error
+    weights = fit(chosen, out, run, quiet=not is_main)
     if is_main:
         print_line(f"written: {weights}")
         onnx = weights.with_suffix(".onnx")
         print_line(f"to detect with it: extd export {weights} {onnx}")
     return 0
+
+
+def fit(recipe: "Recipe", out: Path, run: Run, *, quiet: bool) -> Path:
+    """Train, and say which option helps where it ends early."""
+    from extd.training.checkpoint import Stopped
+    from extd.training.image_cache import CacheError
+    from extd.training.trainer import train
+
+    try:
+        return train(recipe, out, **asdict(run))
+    except Stopped:
+        print_line("go on with --resume", Console(stderr=True, quiet=quiet))
+        raise
+    except CacheError as error:
+        raise CacheError(f"{error}; choose another folder with --cache") from error
 
 
 def print_recipes() -> int:

@@ -269,11 +269,11 @@ def _train(plan: Plan, folder: Path, end: float, report: Report) -> Detected:
 
 def _detect_before(plan: Plan) -> Detected:
     """What the initial weights find in the test images."""
-    threads = torch.get_num_threads()
     if Path(plan.recipe.init).suffix:
-        return detect_exported(load_network(plan.weights)[0], plan.test, threads)
+        return detect_exported(load_network(plan.weights)[0], plan.test)
     # Shipped weights have an ONNX file; an export would delay the first step.
-    return run_detector(partial(single, Detector(plan.recipe.init, threads=threads)), plan.test)
+    detector = Detector(plan.recipe.init, threads=torch.get_num_threads())
+    return run_detector(partial(single, detector), plan.test)
 
 
 def _write_labels(plan: Plan, folder: Path, report: Report) -> None:

@@ -167,12 +167,14 @@ def open_validation(path: str) -> list[Sample]:
     return samples
 
 
-def detect_exported(network: TorchNetwork, samples: Sequence[Sample], threads: int) -> Detected:
-    """What the network finds as people run it, exported to ONNX."""
+def detect_exported(network: TorchNetwork, samples: Sequence[Sample]) -> Detected:
+    """What the network finds as people run it, exported to ONNX; with torch's number of threads."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
         export_onnx(network, path)
-        return run_detector(partial(single, Detector(path, threads=threads)), samples)
+        return run_detector(
+            partial(single, Detector(path, threads=torch.get_num_threads())), samples
+        )
 
 
 def plot_run(out: Path) -> Path | None:

@@ -203,7 +203,6 @@ def train_stage(
         compiled = recipe.compute.compile is True
         if cost is None:
             left, size = recipe.iterations - state.step, first.images.shape[-1]
-            # No name keeps the copy of the network.
             compiled = estimate(
                 probe_step(state, recipe, first, dist), left, size, recipe, dist, console
             )
@@ -278,8 +277,7 @@ def _run_steps(
                 if due:
                     save(state, recipe, out)
                 if stage.validation and (end or state.step % recipe.validation.every == 0):
-                    threads = torch.get_num_threads()
-                    ap = detect_exported(state.average, stage.validation, threads).ap
+                    ap = detect_exported(state.average, stage.validation).ap
                     if log.add_validation(state.step, ap):
                         save_best(state, recipe, out)
                     console.print(f"step {state.step}: AP {ap['all']:.4f} on validation images")
