@@ -73,7 +73,7 @@ def test_four_images_tell_nothing(samples: list[Sample]) -> None:
     assert interval == (-math.inf, math.inf)
 
 
-def test_errors_are_the_missed_faces_and_the_false_alarms(samples: list[Sample]) -> None:
+def test_errors_are_the_missed_faces_and_the_false_positives(samples: list[Sample]) -> None:
     errors = find_errors(found((NOTHING, 0.7), (SMALL_FACE, 0.3), ([5, 5, 9, 9], 0.9)), samples[0])
     assert errors.missed.tolist() == [[200, 150, 260, 200], [50, 60, 90, 110]]
     assert errors.false.tolist() == [[5, 5, 14, 14], [300, 20, 360, 80]]
