@@ -233,9 +233,9 @@ def drop_repeated(
             f"all images of {keep} with faces are near-duplicates of others; give new ones"
         )
     line = (
-        f"{len(repeated)} of {len(general)} images of {keep}, which the other labels have, too, "
-        f"or near-duplicates of them: {', '.join(repeated[:SHOWN])}"
-    ) + (", ..." if len(repeated) > SHOWN else "")
+        f"{len(repeated)} of {len(general)} images of {keep}, as near-duplicates of other images, "
+        f"such as {', '.join(repeated[:SHOWN])}"
+    )
     return [sample for sample in general if sample.path not in paths], [line]
 
 
