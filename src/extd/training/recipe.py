@@ -113,8 +113,7 @@ class Augmentation(_Section):
     vertical_flip_prob: Share = 0.0
     """The paper lists vertical flips; they cost accuracy on upright faces."""
     flip_shift: AtLeast0 = 0.0
-    """How far boxes move left when mirrored, px of the image. WIDER FACE's lie half a pixel too
-    far left; with 1 those of mirrored images do, too, and the network learns where they lie."""
+    """How far mirrored boxes move left, px of the image. 1: labels lie half a px too far left."""
     min_face: float = 6.0
     """Faces whose shorter side is below this, crop px, are ignored in the loss."""
 
@@ -157,8 +156,7 @@ class Loss(_Section):
     landmark_weight: AtLeast0 = 1.0
     """Weight of the landmark loss, where network and labels have landmarks."""
     normalizer: Literal["paper", "released"] = "paper"
-    """The class loss is divided by positives and kept negatives, or (the authors' code) positives
-    alone."""
+    """The class loss is divided by positives and kept negatives, or (released) by positives."""
 
     @model_validator(mode="after")
     def _check(self) -> Loss:
