@@ -24,6 +24,7 @@ from extd.boxes import Boxes
 from extd.cli.app import main as extd
 from extd.data.datasets import read_dataset
 from extd.data.labels import write_jsonl
+from extd.data.near_duplicates import find_near_duplicates
 from extd.data.sample import Sample
 from extd.detector import Detector
 from extd.evaluation.labeled import evaluate_labeled
@@ -53,8 +54,12 @@ def write_sets(samples: Sequence[Sample], out: Path) -> None:
     """Turned images to learn from and to measure on, and the rest, without landmarks."""
     order = np.random.default_rng(0).permutation(len(samples)).tolist()
     shuffled = [replace(samples[index], landmarks=None) for index in order]
-    (folder := out / "images").mkdir(parents=True)
     used = LEARNED + MEASURED
+    # Two shots of one scene would be in both sets, which `extd finetune` refuses.
+    paths = [sample.path for sample in shuffled[:used]]
+    repeated = {pair.second for pair in find_near_duplicates(paths)}
+    shuffled = [sample for sample in shuffled if sample.path not in repeated]
+    (folder := out / "images").mkdir(parents=True)
     turned = [turn(sample, folder) for sample in shuffled[:used]]
     write_jsonl(turned[:LEARNED], out / "train.jsonl")
     write_jsonl(turned[LEARNED:], out / "test.jsonl")
