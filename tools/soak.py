@@ -3,7 +3,8 @@
     python tools/soak.py --minutes 60 --images 20000
 
 Prints the memory at intervals. Ends with 1 if the median of the last quarter exceeds that of the
-first, after a tenth of the time, by more than 5 %. Single samples differ with the size of images.
+first, after a tenth of the images, by more than 5 %. It is sampled after every image: samples
+differ with the size of images.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from extd.detector import Detector
 
 GROWTH = 1.05
 """Factor by which memory may grow."""
-SAMPLES = 20
-"""How often memory is told."""
+PRINTED = 20
+"""How often memory is printed."""
 SIDES = (240, 1100)
 """Shortest and longest side of the images, px."""
 FILM_EVERY = 10
@@ -40,7 +41,7 @@ def resident() -> int:
 
 
 def soak(seconds: float, images: int, folder: Path) -> list[int]:
-    """Work until both the time is over and so many images are done; return samples of memory."""
+    """Work until both the time is over and so many images are done; memory after each of these."""
     random_, detector = random.Random(0), Detector(threads=1)
     originals = [PIL.Image.open(path) for path in sorted((ROOT / "examples").glob("*.jpg"))]
     films = []
@@ -49,7 +50,8 @@ def soak(seconds: float, images: int, folder: Path) -> list[int]:
         if name.endswith((".mp4", ".mov", ".mkv")):
             films.append(folder / name)
             films[-1].write_bytes(files[name])
-    begin, samples = time.monotonic(), [resident()]
+    begin, printed = time.monotonic(), 1
+    samples: list[int] = []
     for number in count(1):
         size = random_.randint(*SIDES), random_.randint(*SIDES)
         source = folder / f"image{random_.choice(('.jpg', '.png', '.webp'))}"
@@ -60,8 +62,9 @@ def soak(seconds: float, images: int, folder: Path) -> list[int]:
             blur_video(film, film.with_stem("blurred"), detector)
         spent = time.monotonic() - begin
         done = min(spent / max(seconds, 1e-9), number / max(images, 1))
-        while len(samples) <= done * SAMPLES and len(samples) <= SAMPLES:
-            samples.append(resident())
+        samples.append(resident())
+        if done * PRINTED >= printed:
+            printed += 1
             print(f"{spent:6.0f} s, {number:6,} images: {samples[-1] >> 20} MB", flush=True)
         if done >= 1:
             return samples
@@ -75,7 +78,7 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         samples = soak(options.minutes * 60, options.images, Path(name))
-    begin, quarter = SAMPLES // 10, SAMPLES // 4
+    begin, quarter = len(samples) // 10, len(samples) // 4
     early, last = median(samples[begin : begin + quarter]), median(samples[-quarter:])
     print(f"early {early / 2**20:.0f} MB, late {last / 2**20:.0f} MB: {last / early - 1:+.1%}")
     return 1 if last > early * GROWTH else 0
