@@ -76,7 +76,7 @@ def measure(
     truth = load_ground_truth(arguments.ground_truth)
     result = evaluate_detector(detect, arguments.images, truth)
     row = {"detector": detector.name, "images": damage, "number": result.images}
-    return row | {name: round(result.ap[name], 4) for name in DIFFICULTIES}
+    return row | {name: round(result.ap[name], 5) for name in DIFFICULTIES}
 
 
 def plot(table: pd.DataFrame, path: Path) -> None:
