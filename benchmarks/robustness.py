@@ -88,7 +88,8 @@ def plot(table: pd.DataFrame, path: Path) -> None:
             values = rows.set_index("images")[difficulty]
             axis.plot(values[damages], damages, "o-", label=name)
         axis.set(title=f"{difficulty} faces", xlabel="AP")
-    axes[1].legend()
+    labels = axes[0].get_legend_handles_labels()
+    figure.legend(*labels, loc="outside lower center", ncols=5)
     figure.suptitle(f"AP on {table['number'][0]:,} damaged images, each seen once at its own size")
     with atomic_write(path) as target:
         figure.savefig(target)
