@@ -75,16 +75,22 @@ def plot(table: pd.DataFrame, path: Path) -> None:
     plt.close(figure)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def build_parser(description: str) -> argparse.ArgumentParser:
+    """The arguments that say which detectors to measure, and on what."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("models", nargs="*", help="models or .onnx files; all that ship")
     parser.add_argument("--peers", type=Path, help="folder of .onnx files to compare with")
     parser.add_argument("--images", type=Path, required=True, help="folder of EVENT/IMAGE.jpg")
     parser.add_argument("--ground-truth", type=Path, required=True, help="official .mat files")
-    parser.add_argument("--latency", type=Path, help="latency.csv of the same detectors")
     parser.add_argument("--threads", type=int, default=1, help="0 is one per core")
-    parser.add_argument("--save-predictions", type=Path, help="folder, in WIDER's format")
     parser.add_argument("--out", type=Path, required=True, help="folder for figure and table")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = build_parser(__doc__.splitlines()[0])
+    parser.add_argument("--latency", type=Path, help="latency.csv of the same detectors")
+    parser.add_argument("--save-predictions", type=Path, help="folder, in WIDER's format")
     options = parser.parse_args(arguments)
     plt.style.use(STYLE)
     truth = load_ground_truth(options.ground_truth)

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from adapters import open_detector
+from adapters import FaceDetector, open_detector
 from numpy.typing import NDArray
 
 from extd.boxes import area, iou
@@ -25,6 +26,7 @@ from extd.data.sample import Sample
 from extd.evaluation.labeled import detect_labeled, score
 from extd.evaluation.predictions import Prediction, to_prediction
 from extd.evaluation.protocols import LOWEST
+from extd.pixels import Image
 
 MIN_IOU, MIN_SCORE = 0.3, 0.1
 EDGES = (6, 10, 16, 32, np.inf)
@@ -55,6 +57,10 @@ def offsets(pairs: NDArray[np.float32]) -> list[float]:
     return [*np.median(moved, 0).tolist(), *np.median(ratio, 0).tolist()]
 
 
+def detect(detector: FaceDetector, image: Image) -> Prediction:
+    return to_prediction(detector.detect(image, LOWEST)[0])
+
+
 def shifted(found: Prediction, x: float) -> Prediction:
     return Prediction(np.add(found.boxes, (x, 0, 0, 0)), found.scores)
 
@@ -72,10 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         samples = [samples[index] for index in chosen]
     for model in args.models:
         detector = open_detector(model)
-        found = detect_labeled(
-            lambda image, detect=detector.detect: to_prediction(detect(image, LOWEST)[0]),  # type: ignore[misc]
-            samples,
-        )
+        found = detect_labeled(partial(detect, detector), samples)
         pairs = np.concatenate(list(map(matched, samples, found)))
         size = np.sqrt(area(pairs[:, :4]))
         print(detector.name)

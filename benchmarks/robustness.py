@@ -8,8 +8,8 @@ Each image is seen once at its own size, as by accuracy.py. Writes robustness.cs
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,12 @@ import cv2
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from accuracy import STYLE
+from accuracy import STYLE, build_parser, measure
 from adapters import FaceDetector, open_detectors
 from numpy.typing import NDArray
 
-from extd.evaluation.predictions import Prediction, to_prediction
-from extd.evaluation.protocols import LOWEST
-from extd.evaluation.wider import evaluate_detector, load_ground_truth
+from extd.evaluation.wider import GroundTruth, load_ground_truth
+from extd.faces import Faces
 from extd.files import atomic_write
 from extd.pixels import Image
 
@@ -65,18 +64,17 @@ DAMAGES: dict[str, Callable[[Image], Image]] = {
 }
 
 
-def measure(
-    detector: FaceDetector, damage: str, arguments: argparse.Namespace
+def measure_damaged(
+    detector: FaceDetector, damage: str, images: Path, truth: Sequence[GroundTruth]
 ) -> dict[str, object]:
     """A row of robustness.csv."""
 
-    def detect(image: Image) -> Prediction:
-        return to_prediction(detector.detect(DAMAGES[damage](image), LOWEST)[0])
+    def detect(image: Image, threshold: float) -> tuple[Faces, float]:
+        return detector.detect(DAMAGES[damage](image), threshold)
 
-    truth = load_ground_truth(arguments.ground_truth)
-    result = evaluate_detector(detect, arguments.images, truth)
-    row = {"detector": detector.name, "images": damage, "number": result.images}
-    return row | {name: round(result.ap[name], 5) for name in DIFFICULTIES}
+    row = measure(replace(detector, detect=detect), images, truth, None)
+    ap = {difficulty: row[difficulty] for difficulty in DIFFICULTIES}
+    return {"detector": detector.name, "images": damage, "number": row["images"]} | ap
 
 
 def plot(table: pd.DataFrame, path: Path) -> None:
@@ -97,19 +95,13 @@ def plot(table: pd.DataFrame, path: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("models", nargs="*", help="models or .onnx files; all that ship")
-    parser.add_argument("--peers", type=Path, help="folder of .onnx files to compare with")
-    parser.add_argument("--images", type=Path, required=True, help="folder of EVENT/IMAGE.jpg")
-    parser.add_argument("--ground-truth", type=Path, required=True, help="official .mat files")
-    parser.add_argument("--threads", type=int, default=1, help="0 is one per core")
-    parser.add_argument("--out", type=Path, required=True, help="folder for figure and table")
-    arguments = parser.parse_args(argv)
+    arguments = build_parser(__doc__.splitlines()[0]).parse_args(argv)
     plt.style.use(STYLE)
+    truth = load_ground_truth(arguments.ground_truth)
     rows = []
     for detector in open_detectors(arguments.models, arguments.peers, arguments.threads):
         for damage in DAMAGES:
-            rows.append(measure(detector, damage, arguments))
+            rows.append(measure_damaged(detector, damage, arguments.images, truth))
             print(*rows[-1].values(), sep=", ", flush=True)
     table = pd.DataFrame(rows)
     with atomic_write(arguments.out / "robustness.csv") as target:
