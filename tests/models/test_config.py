@@ -5,7 +5,6 @@ import dataclasses
 import pytest
 
 from extd.models.config import (
-    ALIASES,
     BASELINE_CONFIGS,
     LITE_CONFIGS,
     PAPER_CONFIGS,
@@ -34,11 +33,6 @@ def test_the_paper_has_eighteen_models_of_distinct_names() -> None:
 def test_names_stand_for_their_configuration_in_any_case(config: NetworkConfig) -> None:
     assert parse_name(config.name) == config
     assert parse_name(config.name.upper()) == config
-
-
-@pytest.mark.parametrize(("old", "new"), ALIASES.items())
-def test_names_in_checkpoints_of_the_long_run_are_known(old: str, new: str) -> None:
-    assert parse_name(old) == LITE_CONFIGS[new]
 
 
 def test_what_the_name_does_not_tell() -> None:

@@ -151,19 +151,3 @@ def test_a_checkpoint_tells_no_path_of_the_machine(
     recipe = change(recipe, validation={"path": str(labels)})
     save(new_state(recipe, CPU), recipe, tmp_path)
     assert str(tmp_path) not in str(torch.load(tmp_path / "checkpoint.pt", weights_only=True))
-
-
-def test_a_checkpoint_of_before_with_paths_and_one_note_loads(
-    recipe: Recipe, tmp_path: Path
-) -> None:
-    path = tmp_path / "checkpoint.pt"
-    save(new_state(recipe, CPU), recipe, tmp_path)
-    content = torch.load(path, weights_only=True)
-    del content["initial"]
-    begun = recipe.model_dump(mode="json")
-    begun["loss"]["keep_landmarks"] = False
-    content |= {"recipe": json.dumps(begun), "earlier": "9 steps"}
-    torch.save(content, path)
-    state = new_state(recipe, CPU)
-    restore(state, path, recipe)
-    assert state.initial == {"training": "9 steps"}

@@ -143,8 +143,6 @@ LITE_CONFIGS = {
     "extd-lite-nano": LiteConfig(width=32, stem_width=16),
 }
 """The same idea made for CPUs: docs/lite.md sets it beside the paper."""
-# Names in checkpoints of the long run; delete them when it has ended.
-ALIASES = {"extd-lite-64": "extd-lite", "extd-lite-32": "extd-lite-nano"}
 
 
 def parse_name(name: str) -> NetworkConfig:
@@ -152,7 +150,6 @@ def parse_name(name: str) -> NetworkConfig:
     per_pass = (replace(config, norm_per_pass=True) for config in PAPER_CONFIGS)
     configs: list[NetworkConfig] = [*LITE_CONFIGS.values(), *BASELINE_CONFIGS]
     named = {config.name: config for config in [*configs, *PAPER_CONFIGS, *per_pass]}
-    wanted = ALIASES.get(name.lower(), name.lower())
-    if wanted not in named:
+    if name.lower() not in named:
         raise ValueError(f"there is no model {name!r}; {nearest_name(name, named)}")
-    return named[wanted]
+    return named[name.lower()]

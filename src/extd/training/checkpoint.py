@@ -219,9 +219,8 @@ def restore(state: TrainState, path: Path, recipe: Recipe) -> None:
     content = load_torch_file(path)
     try:
         # Keys that were unknown when the run began get their defaults, which change nothing.
-        begun = json.loads(content["recipe"])
-        begun["loss"].pop("keep_landmarks", None)  # a key until November 29
-        before = Recipe.model_validate(begun)
+        before = Recipe.model_validate_json(content["recipe"])
+        initial = content["initial"]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a checkpoint of this version of extd train") from error
     wanted = _fixed(recipe, state.data, state.feed)
@@ -239,9 +238,7 @@ def restore(state: TrainState, path: Path, recipe: Recipe) -> None:
         state.scaler.load_state_dict(content["scaler"])
     state.step, state.precision = content["step"], content["precision"]
     state.crop_sizes = set(content["crop_sizes"])
-    # Older checkpoints keep the training of the initial weights alone.
-    earlier = content.get("earlier")
-    state.initial = content.get("initial", {"training": earlier} if earlier else {})
+    state.initial = initial
 
 
 def _fixed(recipe: Recipe, data: str, feed: str) -> dict[str, Any]:
