@@ -101,10 +101,10 @@ def _weights_file(record: dict[str, Any]) -> WeightsFile:
     return WeightsFile(**{**record, "ap": record["ap"] and AveragePrecision(**record["ap"])})
 
 
-def nearest_name(name: str, names: Iterable[str]) -> str:
-    """A hint for a model name that is not among `names`."""
+def nearest_name(name: str, names: Iterable[str], otherwise: str = "extd models lists them") -> str:
+    """A hint for a name, of a model or of something else, that is not among `names`."""
     nearest = difflib.get_close_matches(name.lower(), names, n=1)
-    return f"did you mean {nearest[0]!r}?" if nearest else "extd models lists them"
+    return f"did you mean {nearest[0]!r}?" if nearest else otherwise
 
 
 def find_weights(

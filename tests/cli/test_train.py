@@ -51,7 +51,7 @@ def test_a_run_folder_is_asked_for(recipe: Path, capsys: Captured) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("iterations", "iteration"), "did you mean iterations?"),
+        (("iterations", "iteration"), "did you mean 'iterations'?"),
         (("extd-fpn-32-relu", "extd-fpn-32-rule"), "did you mean 'extd-fpn-32-relu'?"),
     ],
 )

@@ -312,6 +312,17 @@ def test_a_square_of_native_scale_lies_inside_or_holds_the_image(
         assert low <= begin <= high
 
 
+def test_squares_of_small_images_are_enlarged_as_far_as_asked() -> None:
+    sides = [
+        square_of(300, 400, seed, native_scale_prob=1, native_longest=1000).side
+        for seed in range(200)
+    ]
+    assert 205 <= min(sides) <= 215  # 512 / 2.5
+    assert 500 <= max(sides) <= 512
+    large = square_of(1200, 400, 0, native_scale_prob=1, native_longest=1000)
+    assert large.side == 512
+
+
 def test_the_kinds_of_crops_come_as_often_as_the_settings_say() -> None:
     settings = Augmentation(
         anchor_sampling_prob=0,

@@ -113,7 +113,8 @@ def sample_crop(
     elif kind < zoomed:
         square = _square_around(whole, math.ceil(max(whole) * (1 + rng.random())), rng)
     elif kind < zoomed + settings.native_scale_prob:
-        square = _square_around(whole, size, rng)
+        most = max(settings.native_longest / max(whole), 1.0)
+        square = _square_around(whole, size / most ** rng.random(), rng)
     else:
         square = random_square(sample, settings, rng)
     return CropParams(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from importlib.resources.abc import Traversable
@@ -14,7 +13,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from extd.catalog import RECIPES, shipped_recipes
+from extd.catalog import RECIPES, nearest_name, shipped_recipes
 from extd.models.config import NetworkConfig, parse_name
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -25,13 +24,11 @@ Count = Annotated[int, Field(ge=1, strict=True)]
 Number = Annotated[int, Field(ge=0, strict=True)]
 
 
-def check_keys(content: Iterable[str], known: Iterable[str]) -> None:
+def check_keys(content: Iterable[str], known: Collection[str]) -> None:
     """Raise a ValueError that names the first unknown key and the nearest known one."""
-    names = list(known)
     for key in content:
-        if key not in names:
-            near = difflib.get_close_matches(str(key), names, n=1)
-            advice = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
+        if key not in known:
+            advice = nearest_name(str(key), known, f"there are {', '.join(known)}")
             raise ValueError(f"there is no key {key}; {advice}")
 
 
@@ -99,6 +96,8 @@ class Augmentation(_Section):
     """The crop shows the whole image, with up to as much again around it."""
     native_scale_prob: Share = 0.0
     """The crop is cut anywhere and not scaled, with faces or without, as a detector sees it."""
+    native_longest: Number = 0
+    """It may be enlarged, as if the longer side of its image had up to as many px."""
     face_sizes: tuple[Above0, Above0] = (10.0, 0.8)
     """Smallest size aimed at, crop px, and the largest, as a share of the crop."""
     max_upscale: Above0 = 2.0
@@ -309,9 +308,6 @@ def load_recipe(
     """
     try:
         content = yaml.load(_find_recipe(path).read_text(encoding="utf-8"), _Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not YAML: {error}") from error
-    try:
         if not isinstance(content, dict):
             raise ValueError(f"the recipe must be a mapping, not {content!r}")
         for key, value in (changes or {}).items():
@@ -324,6 +320,8 @@ def load_recipe(
         recipe = _validated(_with_model(content, model) if model else content)
         folder = path.parent.absolute()
         return _with_paths(recipe, lambda value: os.path.normpath(folder / value), data)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not YAML: {error}") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
