@@ -77,6 +77,18 @@ def test_distortion_changes_colors_and_never_the_argument() -> None:
         assert np.ptp(result.astype(int), axis=2).max() <= 1  # grey has no hue to turn
 
 
+def test_dark_crops_come_as_often_as_asked() -> None:
+    factors = []
+    for seed in range(400):
+        plain = sample_color(np.random.default_rng(seed))
+        color = sample_color(np.random.default_rng(seed), dark_prob=0.3)
+        assert color == plain._replace(contrast=color.contrast)
+        factors += [color.contrast / plain.contrast] * (color != plain)
+    assert len(factors) == pytest.approx(120, abs=30)
+    assert 0.1 <= min(factors) < 0.15
+    assert 0.45 < max(factors) <= 0.5
+
+
 def test_each_color_change_does_what_its_name_says() -> None:
     red = np.full((1, 1, 3), (200, 40, 40), np.uint8)
     for color, expected in (

@@ -122,7 +122,7 @@ def sample_crop(
         square,
         size,
         INTERPOLATIONS[int(rng.random() * len(INTERPOLATIONS))],
-        sample_color(rng) if settings.color else UNCHANGED,
+        sample_color(rng, settings.dark_prob) if settings.color else UNCHANGED,
         rng.random() < settings.horizontal_flip_prob,
         rng.random() < settings.vertical_flip_prob,
         settings.flip_shift,
@@ -179,18 +179,22 @@ def random_square(sample: Sample, settings: Augmentation, rng: Generator) -> Squ
     return Square(round(left_edge), round(top_edge), short)
 
 
-def sample_color(rng: Generator) -> Color:
+def sample_color(rng: Generator, dark_prob: float = 0.0) -> Color:
     """Each part with probability one half, contrast before or after the color changes.
 
-    Brightness ±0.125 of the range, contrast and saturation by 0.5 to 1.5, hue ±18 degrees.
+    Brightness ±0.125 of the range, contrast and saturation by 0.5 to 1.5, hue ±18 degrees. With
+    `dark_prob`, contrast once more by 0.1 to 0.5.
     """
-    return Color(
+    color = Color(
         brightness=255 * (0.25 * rng.random() - 0.125) if rng.random() < 0.5 else 0.0,
         contrast=0.5 + rng.random() if rng.random() < 0.5 else 1.0,
         saturation=0.5 + rng.random() if rng.random() < 0.5 else 1.0,
         hue=36 * rng.random() - 18 if rng.random() < 0.5 else 0.0,
         contrast_first=rng.random() < 0.5,
     )
+    if rng.random() >= dark_prob:
+        return color
+    return color._replace(contrast=color.contrast * (0.1 + 0.4 * rng.random()))
 
 
 def _random_face(boxes: NDArray[np.float32], rng: Generator) -> tuple[list[float], float]:

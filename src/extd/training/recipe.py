@@ -108,6 +108,8 @@ class Augmentation(_Section):
     """The random square is as long as the short side."""
     color: bool = True
     """Distort brightness, contrast, saturation and hue, each with probability 0.5."""
+    dark_prob: Share = 0.0
+    """Darken the crop to a tenth to a half, where its colors are distorted."""
     horizontal_flip_prob: Share = 0.5
     vertical_flip_prob: Share = 0.0
     """The paper lists vertical flips; they cost accuracy on upright faces."""
