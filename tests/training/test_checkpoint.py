@@ -72,6 +72,13 @@ def test_files_of_other_kinds_are_refused(recipe: Recipe, tmp_path: Path) -> Non
     torch.save({"step": 1}, path)
     with pytest.raises(ValueError, match="not a checkpoint of this version of extd train"):
         restore(new_state(recipe, CPU), path, recipe)
+    save(new_state(recipe, CPU), recipe, tmp_path)
+    content = torch.load(path, weights_only=True)
+    begun = json.loads(content["recipe"])
+    begun["augmentation"]["former_key"] = 1
+    torch.save(content | {"recipe": json.dumps(begun)}, path)
+    with pytest.raises(ValueError, match="version of extd train: augmentation: .* former_key"):
+        restore(new_state(recipe, CPU), path, recipe)
 
 
 def test_a_key_that_a_checkpoint_does_not_know_was_at_its_default(

@@ -26,7 +26,7 @@ from extd.models.network import (
 )
 from extd.training.distributed import Distributed
 from extd.training.optimizers import build_optimizers
-from extd.training.recipe import Recipe
+from extd.training.recipe import Recipe, parse_recipe
 
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "weights.safetensors"
@@ -219,10 +219,11 @@ def restore(state: TrainState, path: Path, recipe: Recipe) -> None:
     content = load_torch_file(path)
     try:
         # Keys that were unknown when the run began get their defaults, which change nothing.
-        before = Recipe.model_validate_json(content["recipe"])
+        before = parse_recipe(json.loads(content["recipe"]))
         initial = content["initial"]
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not a checkpoint of this version of extd train") from error
+        what = "not a checkpoint of this version of extd train"
+        raise ValueError(f"{path} is {what}: {error}") from error
     wanted = _fixed(recipe, state.data, state.feed)
     for key, value in _fixed(before, content["data"], content["feed"]).items():
         if wanted[key] != value:

@@ -258,7 +258,7 @@ class Recipe(_Section):
         recipes = [self] if not self.stages else []
         for number, changes in enumerate(self.stages, 1):
             try:
-                recipes.append(_validated(_merged(whole, changes)))
+                recipes.append(parse_recipe(_merged(whole, changes)))
             except ValueError as error:
                 raise ValueError(f"stage {number}: {error}") from None
         return tuple(recipes)
@@ -319,7 +319,7 @@ def load_recipe(
             content = _merged(content, change)
         if data:  # for a recipe without sets
             content = _merged({"data": {"sets": [{"path": str(one)} for one in data]}}, content)
-        recipe = _validated(_with_model(content, model) if model else content)
+        recipe = parse_recipe(_with_model(content, model) if model else content)
         folder = path.parent.absolute()
         return _with_paths(recipe, lambda value: os.path.normpath(folder / value), data)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -367,7 +367,7 @@ def _with_paths(recipe: Recipe, convert: Callable[[str], str], data: Sequence[Pa
             raise ValueError(f"it mixes {len(sets)} datasets; give as many, not {len(data)}")
         for number, dataset in enumerate(sets):
             dataset["path"] = str(data[number].absolute()) if data else convert(dataset["path"])
-    return _validated(content)
+    return parse_recipe(content)
 
 
 def _merged(content: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -379,7 +379,7 @@ def _merged(content: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _validated(content: dict[str, Any]) -> Recipe:
+def parse_recipe(content: dict[str, Any]) -> Recipe:
     """The recipe of a mapping; a ValueError gives the first error in one line."""
     try:
         return Recipe.model_validate(content)
