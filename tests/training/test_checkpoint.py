@@ -77,7 +77,7 @@ def test_files_of_other_kinds_are_refused(recipe: Recipe, tmp_path: Path) -> Non
     begun = json.loads(content["recipe"])
     begun["augmentation"]["former_key"] = 1
     torch.save(content | {"recipe": json.dumps(begun)}, path)
-    with pytest.raises(ValueError, match="version of extd train: augmentation: .* former_key"):
+    with pytest.raises(ValueError, match=r"version of extd train: augmentation: .* former_key"):
         restore(new_state(recipe, CPU), path, recipe)
 
 
